@@ -1,0 +1,119 @@
+#include "common/codec/shardrec.h"
+
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "proto/wire.h"
+
+struct member_bytes {
+    uint8_t disk_uuid[16];
+    uint64_t format_id;
+    uint64_t since_seq;
+    uint32_t state;
+    uint32_t zero;
+};
+CW_STATIC_ASSERT(sizeof(struct member_bytes) == 40);
+
+struct rec_bytes {
+    uint64_t shard;
+    uint32_t gen, cfg;
+    uint64_t lineage;
+    uint32_t n_blocks;
+    uint32_t n_members;
+    uint64_t zero;
+};
+CW_STATIC_ASSERT(sizeof(struct rec_bytes) == 40);
+
+const struct cw_member *
+cw_shard_rec_find(const struct cw_shard_rec *r, const struct cw_uuid *disk_uuid, uint64_t format_id)
+{
+    for (uint32_t i = 0; i < r->n_members; i++) {
+        const struct cw_member *m = &r->members[i];
+
+        if (m->format_id == format_id && cw_uuid_equal(&m->disk_uuid, disk_uuid))
+            return m;
+    }
+    return NULL;
+}
+
+const char *
+cw_member_state_name(enum cw_member_state s)
+{
+    switch (s) {
+    case CW_MEMBER_INSYNC:
+        return "INSYNC";
+    case CW_MEMBER_LAGGING:
+        return "LAGGING";
+    case CW_MEMBER_IN_RESYNC:
+        return "SYNCING";
+    case CW_MEMBER_OUT:
+        return "OUT";
+    case CW_MEMBER_JOURNAL:
+        return "JOURNAL";
+    case CW_MEMBER_DEAD:
+        return "DEAD";
+    }
+    return "?";
+}
+
+size_t
+cw_shard_rec_encode(const struct cw_shard_rec *r, uint8_t *to)
+{
+    struct rec_bytes head = {
+        .shard = r->shard,
+        .gen = r->gen,
+        .cfg = r->cfg,
+        .lineage = r->lineage,
+        .n_blocks = r->n_blocks,
+        .n_members = r->n_members,
+    };
+
+    cw_assert(r->n_members <= CW_MEMBERS_MAX);
+    memcpy(to, &head, sizeof(head));
+    for (uint32_t i = 0; i < r->n_members; i++) {
+        const struct cw_member *m = &r->members[i];
+        struct member_bytes mb = {
+            .format_id = m->format_id,
+            .since_seq = m->since_seq,
+            .state = m->state,
+        };
+
+        memcpy(mb.disk_uuid, m->disk_uuid.b, sizeof(mb.disk_uuid));
+        memcpy(to + sizeof(head) + i * sizeof(mb), &mb, sizeof(mb));
+    }
+    return sizeof(head) + r->n_members * sizeof(struct member_bytes);
+}
+
+bool
+cw_shard_rec_decode(const uint8_t *from, size_t len, struct cw_shard_rec *ret)
+{
+    struct rec_bytes head;
+
+    if (len < sizeof(head))
+        return false;
+    memcpy(&head, from, sizeof(head));
+    if (head.n_members > CW_MEMBERS_MAX || head.n_blocks == 0 || head.n_blocks > CW_SHARD_BLOCKS ||
+        len != sizeof(head) + head.n_members * sizeof(struct member_bytes))
+        return false;
+    *ret = (struct cw_shard_rec){
+        .shard = head.shard,
+        .gen = head.gen,
+        .cfg = head.cfg,
+        .lineage = head.lineage,
+        .n_blocks = head.n_blocks,
+        .n_members = head.n_members,
+    };
+    for (uint32_t i = 0; i < head.n_members; i++) {
+        struct cw_member *m = &ret->members[i];
+        struct member_bytes mb;
+
+        memcpy(&mb, from + sizeof(head) + i * sizeof(mb), sizeof(mb));
+        if (mb.state < CW_MEMBER_INSYNC || mb.state > CW_MEMBER_DEAD)
+            return false;
+        memcpy(m->disk_uuid.b, mb.disk_uuid, sizeof(mb.disk_uuid));
+        m->format_id = mb.format_id;
+        m->since_seq = mb.since_seq;
+        m->state = (enum cw_member_state)mb.state;
+    }
+    return true;
+}

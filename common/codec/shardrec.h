@@ -1,0 +1,57 @@
+/* codec/shardrec.h - who holds a shard: the record that the metadata store, the owner and every
+ * copy agree on, and its bytes (SEAL, CFG and the store's SHARDREC carry them).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/uuid.h"
+
+#define CW_MEMBERS_MAX 8
+
+enum cw_member_state {
+    CW_MEMBER_INSYNC = 1,
+    CW_MEMBER_LAGGING,   /* every chunk CURRENT, behind in seq; not waited for, not read */
+    CW_MEMBER_IN_RESYNC, /* "SYNCING": some chunks BEHIND */
+    CW_MEMBER_OUT,
+    CW_MEMBER_JOURNAL, /* log only */
+    CW_MEMBER_DEAD,    /* never comes back */
+};
+
+struct cw_member {
+    struct cw_uuid disk_uuid; /* with format_id: the copy's identity */
+    uint64_t format_id;
+    enum cw_member_state state;
+    uint64_t since_seq; /* JOURNAL: first seq it holds; else 0 */
+};
+
+struct cw_shard_rec {
+    uint64_t shard;    /* volume id << 16 | index in the volume */
+    uint32_t gen;      /* of the volume, when this record was written */
+    uint32_t cfg;      /* raised at each change of members */
+    uint64_t lineage;  /* copies of another lineage are never merged */
+    uint32_t n_blocks; /* of this shard: CW_SHARD_BLOCKS but for a volume's last */
+    uint32_t n_members;
+    struct cw_member members[CW_MEMBERS_MAX];
+};
+
+#define CW_SHARD_ID(volume, index) ((uint64_t)(volume) << 16 | (uint16_t)(index))
+#define CW_SHARD_VOLUME(shard) ((uint64_t)(shard) >> 16)
+#define CW_SHARD_INDEX(shard) ((uint16_t)(shard))
+
+/* The member that is this copy; NULL if there is none. */
+const struct cw_member *cw_shard_rec_find(const struct cw_shard_rec *r,
+                                          const struct cw_uuid *disk_uuid, uint64_t format_id);
+
+/* "INSYNC" .. */
+const char *cw_member_state_name(enum cw_member_state s);
+
+#define CW_SHARD_REC_BYTES_MAX (40 + 40 * CW_MEMBERS_MAX)
+
+/* Returns the bytes used, at most CW_SHARD_REC_BYTES_MAX. */
+size_t cw_shard_rec_encode(const struct cw_shard_rec *r, uint8_t *to);
+
+/* False (and *ret undefined) if the bytes are not one whole, sane record. */
+bool cw_shard_rec_decode(const uint8_t *from, size_t len, struct cw_shard_rec *ret);
