@@ -1,0 +1,486 @@
+/* store/apply.c - what a durable record does to the state: the same for live batches and replay.
+ *
+ * A record waits until the map pages that it changes are in RAM; nothing overtakes it. ZERO and
+ * TRIM of many chunks go chunk by chunk, and reads that overlap them wait until they are through.
+ */
+#include <string.h>
+
+#include "common/codec/hash.h"
+#include "daemon/store/store-internal.h"
+
+static void
+apply_on_page(struct page_waiter *w)
+{
+    struct apply *a = cw_container_of(w, struct apply, w);
+
+    a->waiting = false;
+    a->resume(a->s);
+}
+
+void
+apply_begin(struct cw_store *s, struct batch *b, const uint8_t *hdr, uint32_t used, uint32_t seg,
+            uint32_t off)
+{
+    struct apply *a = &s->apply;
+
+    memset(a, 0, sizeof(*a));
+    a->s = s;
+    a->w.fn = apply_on_page;
+    a->batch = b;
+    a->hdr = hdr;
+    memcpy(&a->h, hdr, sizeof(a->h));
+    a->at = hdr + sizeof(a->h);
+    a->end = hdr + used;
+    a->seg = seg;
+    a->off = off;
+    a->active = true;
+}
+
+/* False: waits. Without a page it stays NULL in *ret. */
+static bool
+apply_page(struct apply *a, struct cw_store_shard *sh, uint32_t chunk, struct page **ret)
+{
+    *ret = NULL;
+    if (!map_has_page(sh, chunk))
+        return true;
+    *ret = map_page_get(sh, chunk, &a->w);
+    a->waiting = *ret == NULL;
+    return !a->waiting;
+}
+
+static uint64_t
+apply_loc(const struct apply *a, const struct rec_view *v, uint32_t rank)
+{
+    uint64_t off512 = (a->off + a->h.hdr_bytes) / 512 + v->d.payload_off + rank * 8;
+
+    return cw_loc_make(a->seg, (uint32_t)off512, 8, CW_MAP_RAW);
+}
+
+static enum cw_store_apply
+apply_mode(const struct rec_view *v, uint32_t i)
+{
+    if (v->d.flags & CW_RF_MODES)
+        return v->body[i] == CW_STORE_DROP    ? CW_STORE_DROP
+               : v->body[i] == CW_STORE_APPLY ? CW_STORE_APPLY
+                                              : CW_STORE_APPLY_KEEP;
+    if (v->d.flags & CW_RF_DROP)
+        return CW_STORE_DROP;
+    return v->d.flags & CW_RF_KEEP ? CW_STORE_APPLY_KEEP : CW_STORE_APPLY;
+}
+
+static void
+apply_touch(struct cw_store *s, struct cw_store_shard *sh)
+{
+    if (cw_list_empty(&sh->touched) && !sh->gone)
+        cw_list_push_back(&s->touched, &sh->touched);
+}
+
+/* ---- block ranges: at most two chunks, all or nothing ---- */
+
+/* Pins the pages of the range's chunks; those without a page stay NULL. */
+static bool
+apply_pin_range(struct apply *a, struct cw_store_shard *sh, uint64_t lba, uint32_t nblk)
+{
+    uint32_t n = record_chunk_count(lba, nblk), first = (uint32_t)(lba / CW_CHUNK_BLOCKS);
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (a->pinned[i] != NULL)
+            continue;
+        if (!apply_page(a, sh, first + i, &a->pinned[i]))
+            return false;
+        if (a->pinned[i] != NULL)
+            a->pinned[i]->pins++;
+    }
+    return true;
+}
+
+static void
+apply_unpin(struct apply *a)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        if (a->pinned[i] != NULL)
+            map_page_unpin(a->pinned[i]);
+        a->pinned[i] = NULL;
+    }
+}
+
+/* The page to change entries of, made if there was none. */
+static struct page *
+apply_writable(struct apply *a, struct cw_store_shard *sh, uint32_t i, uint32_t chunk)
+{
+    if (a->pinned[i] == NULL) {
+        a->pinned[i] = map_page_make(sh, chunk);
+        a->pinned[i]->pins++;
+    }
+    map_page_dirty(a->s, a->pinned[i]);
+    return a->pinned[i];
+}
+
+static struct cw_map_entry
+apply_entry(const struct apply *a, const struct rec_view *v, uint32_t i, uint32_t *rank)
+{
+    if (v->csums[i] == CW_HASH_ZERO_BLOCK && !(v->d.flags & CW_RF_ALL_DATA))
+        return (struct cw_map_entry){
+            .xxh3 = CW_HASH_ZERO_BLOCK,
+            .loc = cw_loc_make(0, 0, 0, CW_MAP_ZERO),
+        };
+    return (struct cw_map_entry){ .xxh3 = v->csums[i], .loc = apply_loc(a, v, (*rank)++) };
+}
+
+static bool
+apply_write(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    uint32_t rank = 0, first = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    struct page *p = NULL;
+
+    if (v->n_csums == 0)
+        return true;
+    if (!apply_pin_range(a, sh, v->d.lba, v->d.nblk))
+        return false;
+    for (uint32_t i = 0; i < v->d.nblk; i++) {
+        uint64_t lba = v->d.lba + i;
+        uint32_t chunk = (uint32_t)(lba / CW_CHUNK_BLOCKS);
+        struct cw_map_entry e = apply_entry(a, v, i, &rank);
+        enum cw_store_apply mode = apply_mode(v, chunk - first);
+
+        if (mode == CW_STORE_DROP)
+            continue;
+        if (i == 0 || lba % CW_CHUNK_BLOCKS == 0) {
+            p = apply_writable(a, sh, chunk - first, chunk);
+            if (mode == CW_STORE_APPLY)
+                chunk_set_ver(sh, chunk, v->d.gen, v->d.seq);
+        }
+        map_entry_set(sh, p, (uint32_t)(lba % CW_CHUNK_BLOCKS), e);
+    }
+    apply_unpin(a);
+    return true;
+}
+
+static bool
+apply_chunk_current(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    uint32_t rank = 0, n = 0, chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    struct cw_rec_chunk_set set;
+    struct page *p;
+
+    memcpy(&set, v->body, sizeof(set));
+    if (!apply_pin_range(a, sh, v->d.lba, 1))
+        return false;
+    p = apply_writable(a, sh, 0, chunk);
+    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
+        if (cw_bit_get(set.set, i)) {
+            if (n < v->n_csums)
+                map_entry_set(sh, p, i, apply_entry(a, v, n, &rank));
+            n++;
+        } else if (cw_bit_get(set.bad, i)) {
+            map_entry_set(sh, p, i,
+                          (struct cw_map_entry){ .loc = cw_loc_make(0, 0, 0, CW_MAP_BAD) });
+        }
+    }
+    chunk_set_ver(sh, chunk, v->d.gen, v->d.seq);
+    apply_unpin(a);
+    return true;
+}
+
+/* GC_MOVE and BADBLK: only where the entry still is what the cleaner saw. */
+static bool
+apply_move(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    struct page *p;
+
+    if (!apply_pin_range(a, sh, v->d.lba, v->d.nblk))
+        return false;
+    p = a->pinned[0];
+    for (uint32_t i = 0; p != NULL && i < v->d.nblk; i++) {
+        uint32_t at = (uint32_t)((v->d.lba + i) % CW_CHUNK_BLOCKS);
+        struct cw_map_entry e = { .xxh3 = v->csums[i] };
+        uint64_t was;
+
+        memcpy(&was, v->body + i * 8, 8);
+        if (p->data->e[at].loc != was)
+            continue;
+        e.loc = v->d.type == CW_REC_GC_MOVE ? apply_loc(a, v, i) : cw_loc_make(0, 0, 0, CW_MAP_BAD);
+        map_page_dirty(a->s, p);
+        map_entry_set(sh, p, at, e);
+    }
+    apply_unpin(a);
+    return true;
+}
+
+static bool
+repair_fits(const struct cw_map_entry *e, uint64_t csum)
+{
+    switch (cw_loc_kind(e->loc)) {
+    case CW_MAP_RAW:
+        return e->xxh3 == csum;
+    case CW_MAP_BAD: /* 0: its map page was lost, what it was is not known any more */
+        return e->xxh3 == csum || e->xxh3 == 0;
+    case CW_MAP_NONE:
+    case CW_MAP_COMP:
+    case CW_MAP_ZERO:
+    case CW_MAP_INHERIT:
+        return false;
+    }
+    return false;
+}
+
+static bool
+apply_repair(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    uint32_t rank = 0, n = 0, first = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+
+    if (!apply_pin_range(a, sh, v->d.lba, v->d.nblk))
+        return false;
+    for (uint32_t i = 0; i < v->d.nblk; i++) {
+        uint64_t lba = v->d.lba + i;
+        struct page *p = a->pinned[lba / CW_CHUNK_BLOCKS - first];
+        struct cw_map_entry e = apply_entry(a, v, i, &rank);
+        uint32_t at = (uint32_t)(lba % CW_CHUNK_BLOCKS);
+
+        if (p == NULL || !repair_fits(&p->data->e[at], v->csums[i]))
+            continue;
+        map_page_dirty(a->s, p);
+        map_entry_set(sh, p, at, e);
+        n++;
+    }
+    apply_unpin(a);
+    if (a->batch != NULL) {
+        struct cw_list *node = cw_list_pop_front(&a->batch->repairs);
+        struct cw_store_ticket *t = cw_list_entry(node, struct cw_store_ticket, link);
+
+        cw_assert(node != NULL);
+        if (t->batch != 0)
+            *(uint32_t *)(uintptr_t)t->batch = n;
+        store_answer(a->s, t, 0);
+    }
+    return true;
+}
+
+/* ---- ZERO, TRIM ---- */
+
+static bool
+apply_clear_chunk(struct apply *a, struct cw_store_shard *sh, uint32_t chunk, uint32_t from,
+                  uint32_t to, enum cw_map_kind kind)
+{
+    struct cw_map_entry e = { 0 };
+    struct page *p;
+
+    if (!apply_page(a, sh, chunk, &p))
+        return false;
+    if (p == NULL)
+        return true;
+    if (kind == CW_MAP_ZERO)
+        e = (struct cw_map_entry){ .xxh3 = CW_HASH_ZERO_BLOCK,
+                                   .loc = cw_loc_make(0, 0, 0, CW_MAP_ZERO) };
+    map_page_dirty(a->s, p);
+    for (uint32_t i = from; i < to; i++)
+        map_entry_set(sh, p, i, e);
+    map_page_settle(sh, p);
+    return true;
+}
+
+static bool
+apply_clear(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    enum cw_map_kind kind = v->d.type == CW_REC_ZERO ? CW_MAP_ZERO : CW_MAP_NONE;
+    uint64_t lba = v->d.lba, end = lba + v->d.nblk;
+    uint32_t n = record_chunk_count(lba, v->d.nblk);
+
+    for (; a->chunk < n; a->chunk++) {
+        uint32_t chunk = (uint32_t)(lba / CW_CHUNK_BLOCKS) + a->chunk;
+        uint64_t base = (uint64_t)chunk * CW_CHUNK_BLOCKS;
+        uint32_t from = (uint32_t)(cw_max_u64(lba, base) - base);
+        uint32_t to = (uint32_t)(cw_min_u64(end, base + CW_CHUNK_BLOCKS) - base);
+        enum cw_store_apply mode = apply_mode(v, a->chunk);
+
+        if (mode == CW_STORE_DROP)
+            continue;
+        if (!apply_clear_chunk(a, sh, chunk, from, to, kind)) {
+            a->mid = sh;
+            a->mid_lba = lba;
+            a->mid_nblk = v->d.nblk;
+            return false;
+        }
+        if (mode == CW_STORE_APPLY)
+            chunk_set_ver(sh, chunk, v->d.gen, v->d.seq);
+    }
+    a->chunk = 0;
+    a->mid = NULL;
+    return true;
+}
+
+/* ---- shard state ---- */
+
+static void
+apply_stream_done(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    struct tail_entry t = {
+        .e = { .seq = v->d.seq, .lba = v->d.lba, .gen = v->d.gen, .nblk = v->d.nblk },
+        .batch_seq = a->h.batch_seq,
+        .seg = a->seg,
+        .off = a->off,
+        .rec = (uint16_t)a->rec,
+    };
+
+    t.e.type = v->d.type == CW_REC_WRITE  ? CW_FT_WRITE
+               : v->d.type == CW_REC_ZERO ? CW_FT_ZERO
+               : v->d.type == CW_REC_TRIM ? CW_FT_TRIM
+                                          : CW_FT_GEN_START;
+    t.e.csum0 = v->n_csums > 0 ? v->csums[0] : 0;
+    if (v->d.type == CW_REC_GEN_START)
+        shard_hist_push(sh, v->d.gen, v->d.seq);
+    sh->info.durable_gen = v->d.gen;
+    sh->info.durable_seq = v->d.seq;
+    tail_push(sh, t);
+    if (a->batch != NULL)
+        apply_touch(a->s, sh);
+}
+
+static void
+apply_join(struct cw_store_shard *sh, const struct rec_view *v)
+{
+    memcpy(&sh->info.join_id, v->body, 8);
+    sh->info.syncing = true;
+    sh->info.durable_gen = v->d.gen;
+    sh->info.durable_seq = v->d.seq;
+    shard_hist_set(sh, NULL, 0);
+    tail_clear(sh);
+    sh->info.stable = v->d.seq;
+}
+
+static void
+apply_shardrec(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    struct cw_shard_rec rec;
+
+    if (v->d.flags & CW_RF_GONE) {
+        if (sh == NULL)
+            return;
+        if (!sh->gone)
+            shard_make_gone(sh);
+        sh->gone_applied = true;
+        shard_purge_kick(a->s);
+        return;
+    }
+    if (!cw_shard_rec_decode(v->body, v->d.clen, &rec))
+        return;
+    if (sh == NULL && (v->d.flags & CW_RF_CREATE)) {
+        struct cw_store_shard *old = cw_store_shard_find(a->s, rec.shard);
+
+        if (old != NULL) /* an older layer whose end was not seen: cannot be, but must not stay */
+            shard_make_gone(old);
+        sh = shard_make(a->s, &rec, v->d.layer);
+        sh->info.promised_gen = rec.gen;
+        a->s->next_layer = cw_max_u64(a->s->next_layer, v->d.layer + 1);
+    }
+    if (sh != NULL && rec.shard == sh->id)
+        sh->info.rec = rec;
+}
+
+static void
+apply_note(struct apply *a, const struct rec_view *v)
+{
+    if (!(v->d.flags & CW_RF_DAMAGED))
+        return;
+    CW_LIST_EACH (it, &a->s->shards)
+        cw_list_entry(it, struct cw_store_shard, link)->info.damaged = true;
+}
+
+/* False: waits for a page and begins this record again. */
+static bool
+apply_record(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    bool done = true;
+
+    switch ((enum cw_rec_type)v->d.type) {
+    case CW_REC_WRITE:
+        done = apply_write(a, sh, v);
+        break;
+    case CW_REC_ZERO:
+    case CW_REC_TRIM:
+        done = apply_clear(a, sh, v);
+        break;
+    case CW_REC_GEN_START:
+        break;
+    case CW_REC_CHUNK_CURRENT:
+        return apply_chunk_current(a, sh, v);
+    case CW_REC_GC_MOVE:
+    case CW_REC_BADBLK:
+        return apply_move(a, sh, v);
+    case CW_REC_REPAIR:
+        return apply_repair(a, sh, v);
+    case CW_REC_CHUNK_VOID:
+        chunk_set_ver(sh, (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS), 0, CW_VER_VOID);
+        return true;
+    case CW_REC_PROMISE:
+        sh->info.promised_gen = v->d.gen;
+        return true;
+    case CW_REC_JOIN:
+        apply_join(sh, v);
+        return true;
+    case CW_REC_SYNC_DONE:
+        sh->info.syncing = sh->info.damaged = false;
+        shard_hist_set(sh, (const void *)v->body, v->d.clen / sizeof(struct cw_wire_hist));
+        return true;
+    case CW_REC_SHARDREC:
+    case CW_REC_NOTE:
+    case CW_REC_MAPPAGE:
+    case CW_REC_TABPAGE:
+    case CW_REC_ROOT:
+    case CW_REC_SNAP:
+    case CW_REC_TYPES:
+        return true;
+    }
+    if (done)
+        apply_stream_done(a, sh, v);
+    return done;
+}
+
+static bool
+apply_one(struct apply *a, const struct rec_view *v)
+{
+    struct cw_store *s = a->s;
+    struct cw_store_shard *sh;
+
+    if (v->d.type == CW_REC_MAPPAGE || v->d.type == CW_REC_TABPAGE || v->d.type == CW_REC_ROOT) {
+        if (a->batch != NULL)
+            ckpt_applied(s, v, apply_loc(a, v, 0));
+        return true;
+    }
+    if (v->d.type == CW_REC_NOTE) {
+        if (a->batch == NULL)
+            apply_note(a, v);
+        return true;
+    }
+    sh = shard_by_layer(s, v->d.layer);
+    if (v->d.type == CW_REC_SHARDREC) {
+        apply_shardrec(a, sh, v);
+        return true;
+    }
+    /* a shard that is gone keeps its map only until it is given back */
+    if (sh == NULL || sh->gone_applied)
+        return true;
+    return apply_record(a, sh, v);
+}
+
+bool
+apply_run(struct cw_store *s)
+{
+    struct apply *a = &s->apply;
+    struct rec_view v;
+
+    if (a->waiting)
+        return false;
+    for (; a->rec < a->h.nrec; a->rec++) {
+        bool ok = record_parse(a->at, a->end, a->h.payload_bytes, &v);
+
+        cw_assert(ok); /* checked when it was read, or written by us */
+        if (!apply_one(a, &v))
+            return false;
+        a->at = v.next;
+        s->stats.records++;
+    }
+    a->active = false;
+    read_retry_waiting(s);
+    return true;
+}

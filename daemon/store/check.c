@@ -1,0 +1,132 @@
+/* store/check.c - what must hold between any two calls; slow, for the simulator and tests. */
+#include <stdlib.h>
+
+#include "daemon/store/store-internal.h"
+
+/* Live blocks per segment, from the map; false: a page is not in RAM. */
+static bool
+recount_shard(const struct cw_store *s, struct cw_store_shard *sh, uint32_t *live)
+{
+    uint64_t mapped = 0;
+    bool all = true;
+
+    for (uint32_t i = 0; i < CW_SHARD_TABS; i++) {
+        struct tab *t = sh->tabs[i];
+
+        for (uint32_t k = 0; t != NULL && k < CW_TAB_CHUNKS; k++) {
+            const struct page *p = chunk_page(&t->e[k]);
+
+            mapped += t->e[k].nmapped;
+            cw_assert(p == NULL || (p->sh == sh && p->chunk == i * CW_TAB_CHUNKS + k));
+            if (t->e[k].nmapped > 0 && (p == NULL || p->loading)) {
+                all = false;
+                continue;
+            }
+            for (uint32_t e = 0; p != NULL && !p->loading && e < CW_CHUNK_BLOCKS; e++) {
+                if (cw_loc_kind(p->data->e[e].loc) == CW_MAP_RAW)
+                    live[cw_loc_seg(p->data->e[e].loc)]++;
+            }
+        }
+    }
+    cw_assert(mapped == sh->info.mapped_blocks);
+    return all;
+}
+
+static void
+check_live(const struct cw_store *s)
+{
+    const struct cw_list *lists[] = { &s->shards, &s->zombies };
+    uint32_t *live = store_alloc(s->n_segs * sizeof(*live));
+    uint64_t data_live = 0;
+    bool all = true;
+
+    for (size_t l = 0; l < 2; l++) {
+        CW_LIST_EACH (it, lists[l])
+            all &= recount_shard(s, cw_list_entry(it, struct cw_store_shard, link), live);
+    }
+    for (uint32_t i = 0; i < s->n_segs; i++) {
+        const struct seg *g = &s->segs[i];
+
+        if (g->cls == CW_SEG_META) {
+            cw_assert(live[i] == 0);
+            continue;
+        }
+        /* a lost map page leaves counts too high, never too low */
+        cw_assert(live[i] <= g->live);
+        if (all && s->stats.csum_errors == 0)
+            cw_assert(live[i] == g->live);
+        cw_assert(g->live == 0 || g->state == CW_SEG_OPEN || g->state == CW_SEG_SEALED);
+        data_live += g->live;
+    }
+    cw_assert(data_live == s->data_live);
+    free(live);
+}
+
+static void
+check_states(const struct cw_store *s)
+{
+    uint32_t n[CW_SEG_SOON_FREE + 1] = { 0 };
+
+    for (uint32_t i = 0; i < s->n_segs; i++)
+        n[s->segs[i].state]++;
+    for (size_t i = 0; i < CW_LEN(n); i++)
+        cw_assert(n[i] == s->n_state[i]);
+}
+
+static void
+check_batches(const struct cw_store *s)
+{
+    uint64_t seq = s->applied_upto;
+    uint64_t touches = 0, blocks = 0;
+
+    CW_LIST_EACH (it, &s->batches) {
+        const struct batch *b = cw_list_entry(it, struct batch, link);
+
+        cw_assert(b->seq == seq + 1);
+        seq = b->seq;
+        touches += b->touches;
+        blocks += b->blocks;
+    }
+    cw_assert(seq + 1 == s->next_batch || s->stats.failed);
+    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++) {
+        CW_LIST_EACH (it, &s->ready[cls]) {
+            touches += cw_list_entry(it, struct batch, link)->touches;
+            blocks += cw_list_entry(it, struct batch, link)->blocks;
+        }
+        if (s->batch_open[cls] != NULL) {
+            touches += s->batch_open[cls]->touches;
+            blocks += s->batch_open[cls]->blocks;
+        }
+    }
+    cw_assert(touches == s->pend_touches && blocks == s->pend_blocks);
+}
+
+static void
+check_pages(const struct cw_store *s)
+{
+    uint64_t dirty = 0, n = 0;
+
+    CW_LIST_EACH (it, &s->dirty) {
+        cw_assert(cw_list_entry(it, struct page, link)->dirty);
+        dirty++;
+        n++;
+    }
+    CW_LIST_EACH (it, &s->lru)
+        n++;
+    CW_LIST_EACH (it, &s->held)
+        n++;
+    cw_assert(dirty == s->n_dirty && n <= s->n_pages);
+}
+
+void
+cw_store_check(const struct cw_store *s)
+{
+    if (s->state != STORE_OPEN || s->stats.failed)
+        return;
+    check_states(s);
+    check_batches(s);
+    check_pages(s);
+    /* a record that waits for a page in its middle is not an instant between two */
+    if (!s->apply.active)
+        check_live(s);
+}

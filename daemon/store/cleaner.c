@@ -1,0 +1,509 @@
+/* store/cleaner.c - wins free segments back: the emptiest sealed segment's survivors move to COLD.
+ *
+ *   IDLE --space low--> SCAN (records of the victim) --> CHECK (against the map, page by page,
+ *   sorted by shard and block) --> READ --> WRITE (GC_MOVE, by compare-and-swap) --> CHECK ...
+ *
+ * A META victim is not copied: its live pages are made dirty, the next checkpoint moves them.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/codec/hash.h"
+#include "daemon/store/store-internal.h"
+
+#define LOAD_BLOCKS 64u /* small against a segment, whose last batch leaves a gap */
+
+enum cleaner_state { CLEAN_IDLE, CLEAN_SCAN, CLEAN_CHECK, CLEAN_READ, CLEAN_WRITE };
+
+struct survivor {
+    uint64_t layer, lba, csum, loc;
+};
+
+struct cleaner {
+    struct cw_store *s;
+    enum cleaner_state state;
+    uint32_t victim;
+    struct scan scan;
+    struct survivor *v; /* candidates of the victim, then checked one by one */
+    uint32_t n, cap, at;
+    uint32_t found; /* of them alive */
+    struct page_waiter w;
+    bool waiting;
+    struct survivor load[LOAD_BLOCKS];
+    uint32_t n_load, n_pages;
+    struct store_run runs[LOAD_BLOCKS];
+    uint64_t bad[LOAD_BLOCKS / 64];
+    struct store_fetch fetch;
+    struct cw_buf *buf;
+    uint32_t written; /* of load */
+    uint32_t tickets_out;
+    struct cw_store_ticket ticket;
+};
+
+static void cleaner_step(struct cleaner *c);
+
+bool
+cleaner_busy(const struct cw_store *s)
+{
+    return s->cleaner != NULL && s->cleaner->state != CLEAN_IDLE;
+}
+
+static void
+cleaner_idle(struct cleaner *c)
+{
+    c->state = CLEAN_IDLE;
+    scan_fini(&c->scan);
+    free(c->v);
+    c->v = NULL;
+    c->n = c->cap = c->at = 0;
+    cw_buf_unref(c->buf);
+    c->buf = NULL;
+}
+
+/* ---- the victim ---- */
+
+static bool
+victim_pick(struct cw_store *s, uint32_t *ret)
+{
+    const struct survey *v = segment_survey(s);
+    const struct seg *g = &s->segs[v->victim];
+
+    /* it may have changed since that look */
+    if (!v->has_victim || g->state != CW_SEG_SEALED || g->live == 0 || g->tail_pins > 0 ||
+        g->unscannable)
+        return false;
+    *ret = v->victim;
+    return true;
+}
+
+static void
+survivor_add(struct cleaner *c, const struct scan_batch *b, const struct rec_view *v, uint32_t i,
+             uint64_t lba, uint32_t rank)
+{
+    uint64_t off512 = (b->off + b->h.hdr_bytes) / 512 + v->d.payload_off + rank * 8;
+
+    if (c->n == c->cap) {
+        c->cap = c->cap == 0 ? 1024 : c->cap * 2;
+        c->v = realloc(c->v, c->cap * sizeof(*c->v));
+        cw_assert(c->v != NULL);
+    }
+    c->v[c->n++] = (struct survivor){
+        .layer = v->d.layer,
+        .lba = lba,
+        .csum = v->csums[i],
+        .loc = cw_loc_make(b->seg, (uint32_t)off512, 8, CW_MAP_RAW),
+    };
+}
+
+static void
+victim_take_record(struct cleaner *c, const struct scan_batch *b, const struct rec_view *v)
+{
+    struct cw_rec_chunk_set set;
+    uint32_t rank = 0, bit = 0;
+
+    if (v->n_payload == 0)
+        return;
+    if (v->d.type == CW_REC_CHUNK_CURRENT)
+        memcpy(&set, v->body, sizeof(set));
+    for (uint32_t i = 0; i < v->n_csums; i++) {
+        uint64_t lba = v->d.lba + i;
+
+        if (v->d.type == CW_REC_CHUNK_CURRENT) {
+            while (bit < CW_CHUNK_BLOCKS && !cw_bit_get(set.set, bit))
+                bit++;
+            lba = v->d.lba + bit++;
+        }
+        if (v->n_payload < v->n_csums && v->csums[i] == CW_HASH_ZERO_BLOCK)
+            continue;
+        survivor_add(c, b, v, i, lba, rank++);
+    }
+}
+
+static int
+survivor_order(const void *a, const void *b)
+{
+    const struct survivor *x = a, *y = b;
+
+    if (x->layer != y->layer)
+        return x->layer < y->layer ? -1 : 1;
+    return x->lba < y->lba ? -1 : x->lba > y->lba;
+}
+
+static void
+victim_on_scan(struct scan *sc)
+{
+    struct cleaner *c = cw_container_of(sc, struct cleaner, scan);
+
+    for (uint32_t i = 0; i < sc->n; i++) {
+        const struct scan_batch *b = &sc->b[i];
+        const uint8_t *at = b->bytes + sizeof(b->h), *end = b->bytes + b->used;
+        struct rec_view v;
+
+        for (uint32_t k = 0; k < b->h.nrec; k++) {
+            if (!record_parse(at, end, b->h.payload_bytes, &v))
+                break;
+            victim_take_record(c, b, &v);
+            at = v.next;
+        }
+    }
+    if (c->n > 0)
+        qsort(c->v, c->n, sizeof(*c->v), survivor_order);
+    c->at = c->found = c->n_load = c->n_pages = 0;
+    c->state = CLEAN_CHECK;
+    cleaner_step(c);
+}
+
+/* ---- META ---- */
+
+/* Makes what the victim holds dirty; false: waits for a page. */
+static bool
+meta_touch(struct cleaner *c, const struct survivor *v)
+{
+    struct cw_store *s = c->s;
+    struct cw_store_shard *sh = shard_by_layer(s, v->layer);
+    struct cw_chunk_entry *e;
+    struct page *p;
+
+    if (sh == NULL)
+        return true;
+    if (v->lba < CW_SHARD_TABS && sh->tabs[v->lba] != NULL && sh->tabs[v->lba]->loc == v->loc) {
+        c->found++;
+        tab_dirty(s, sh->tabs[v->lba]);
+    }
+    e = v->lba < CW_SHARD_CHUNKS ? chunk_find(sh, (uint32_t)v->lba) : NULL;
+    if (e == NULL || e->page_loc != v->loc)
+        return true;
+    p = map_page_get(sh, (uint32_t)v->lba, &c->w);
+    if (p == NULL) {
+        c->waiting = true;
+        return false;
+    }
+    c->found++;
+    map_page_dirty(s, p);
+    return true;
+}
+
+/* ---- data ---- */
+
+/* 1: alive and in the load; 0: dead; -1: waits for its page. */
+static int
+data_check(struct cleaner *c, const struct survivor *v)
+{
+    struct cw_store_shard *sh = shard_by_layer(c->s, v->layer);
+    uint32_t chunk = (uint32_t)(v->lba / CW_CHUNK_BLOCKS);
+    const struct page *p;
+
+    if (sh == NULL || sh->gone || v->lba >= CW_SHARD_BLOCKS || !map_has_page(sh, chunk))
+        return 0;
+    p = map_page_get(sh, chunk, &c->w);
+    if (p == NULL) {
+        c->waiting = true;
+        return -1;
+    }
+    return p->data->e[v->lba % CW_CHUNK_BLOCKS].loc == v->loc;
+}
+
+static bool
+load_is_full(const struct cleaner *c, const struct survivor *v)
+{
+    const struct survivor *last = c->n_load == 0 ? NULL : &c->load[c->n_load - 1];
+    bool other = last == NULL || last->layer != v->layer ||
+                 last->lba / CW_CHUNK_BLOCKS != v->lba / CW_CHUNK_BLOCKS;
+
+    return c->n_load == LOAD_BLOCKS ||
+           (other && c->n_pages + 1 > c->s->map_budget / sizeof(struct cw_map_page) / 8);
+}
+
+static void
+load_add(struct cleaner *c, const struct survivor *v)
+{
+    const struct survivor *last = c->n_load == 0 ? NULL : &c->load[c->n_load - 1];
+
+    if (last == NULL || last->layer != v->layer ||
+        last->lba / CW_CHUNK_BLOCKS != v->lba / CW_CHUNK_BLOCKS)
+        c->n_pages++;
+    c->load[c->n_load++] = *v;
+    c->found++;
+}
+
+static void load_on_fetched(struct store_fetch *f);
+
+static void
+load_read(struct cleaner *c)
+{
+    struct cw_store *s = c->s;
+    uint32_t n = 0;
+
+    c->buf = cw_buf_get(s->pool, (size_t)c->n_load * CW_BLOCK_SIZE);
+    if (c->buf == NULL) {
+        store_kick_later(s);
+        return;
+    }
+    for (uint32_t i = 0; i < c->n_load; i++) {
+        struct store_run *last = n == 0 ? NULL : &c->runs[n - 1];
+        uint64_t off = loc_off(s, c->load[i].loc);
+
+        if (last != NULL && last->off + (uint64_t)last->n_blocks * CW_BLOCK_SIZE == off) {
+            last->n_blocks++;
+            continue;
+        }
+        c->runs[n++] = (struct store_run){
+            .off = off,
+            .to = c->buf->data + (size_t)i * CW_BLOCK_SIZE,
+            .n_blocks = 1,
+            .first = i,
+        };
+    }
+    memset(c->bad, 0, sizeof(c->bad));
+    s->segs[c->victim].read_pins++;
+    c->state = CLEAN_READ;
+    c->fetch.runs = c->runs;
+    c->fetch.n_runs = n;
+    c->fetch.bad = c->bad;
+    c->fetch.done = load_on_fetched;
+    store_fetch_start(s, &c->fetch);
+}
+
+static void
+load_on_fetched(struct store_fetch *f)
+{
+    struct cleaner *c = cw_container_of(f, struct cleaner, fetch);
+
+    c->s->segs[c->victim].read_pins--;
+    for (uint32_t i = 0; i < c->n_load; i++) {
+        if (!cw_bit_get(c->bad, i) &&
+            cw_hash_block(c->buf->data + (size_t)i * CW_BLOCK_SIZE) == c->load[i].csum)
+            continue;
+        cw_bit_set(c->bad, i);
+        c->s->stats.csum_errors++;
+    }
+    c->written = 0;
+    c->state = CLEAN_WRITE;
+    cleaner_step(c);
+}
+
+/* How many of the load from i on make one record: neighbours in one chunk, all good or all bad. */
+static uint32_t
+load_run(const struct cleaner *c, uint32_t i)
+{
+    uint32_t n = 1;
+
+    while (i + n < c->n_load && c->load[i + n].layer == c->load[i].layer &&
+           c->load[i + n].lba == c->load[i].lba + n &&
+           (c->load[i].lba + n) % CW_CHUNK_BLOCKS != 0 &&
+           cw_bit_get(c->bad, i + n) == cw_bit_get(c->bad, i))
+        n++;
+    return n;
+}
+
+static bool
+load_put(struct cleaner *c, uint32_t i, uint32_t n)
+{
+    struct cw_store *s = c->s;
+    bool bad = cw_bit_get(c->bad, i);
+    uint64_t csums[LOAD_BLOCKS], locs[LOAD_BLOCKS];
+    struct rec_out r = {
+        .d = { .type = bad ? CW_REC_BADBLK : CW_REC_GC_MOVE,
+               .nblk = n,
+               .clen = n * 8,
+               .layer = c->load[i].layer,
+               .lba = c->load[i].lba },
+        .csums = csums,
+        .n_csums = n,
+        .body = locs,
+    };
+    struct batch *b = batch_room(s, CW_SEG_COLD, batch_rec_len(&r), bad ? 0 : n, 2);
+
+    if (b == NULL || !batch_reserve(s, b, bad ? 0 : n))
+        return false;
+    for (uint32_t k = 0; k < n; k++) {
+        csums[k] = c->load[i + k].csum;
+        locs[k] = c->load[i + k].loc;
+    }
+    r.d.payload_off = b->payload_bytes / 512;
+    if (!bad) {
+        batch_payload(b, c->buf->data + (size_t)i * CW_BLOCK_SIZE, n, NULL);
+        s->stats.bytes_cleaned += (uint64_t)n * CW_BLOCK_SIZE;
+    }
+    batch_add(b, &r);
+    c->written = i + n;
+    if (c->written == c->n_load)
+        batch_ticket(s, b, &c->ticket);
+    return true;
+}
+
+static void
+load_on_written(struct cw_store_ticket *t, int res)
+{
+    struct cleaner *c = cw_container_of(t, struct cleaner, ticket);
+
+    c->tickets_out = 0;
+    cw_buf_unref(c->buf);
+    c->buf = NULL;
+    c->n_load = c->n_pages = 0;
+    if (res != 0 || c->s->state != STORE_OPEN) {
+        cleaner_idle(c);
+        store_close_step(c->s);
+        return;
+    }
+    c->state = CLEAN_CHECK;
+    cleaner_step(c);
+}
+
+/* ---- steps ---- */
+
+static void
+victim_done(struct cleaner *c)
+{
+    struct seg *g = &c->s->segs[c->victim];
+
+    if (c->scan.lost > 0 || (c->n == 0 && g->cls != CW_SEG_META)) {
+        g->unscannable = true;
+        cw_log(c->s->env, CW_LOG_WARNING, "store: segment %u cannot be read as a whole, kept",
+               c->victim);
+    } else if (c->found == 0 && g->cls != CW_SEG_META && cw_list_empty(&c->s->zombies)) {
+        /* all its records were looked at and none is referred to: the count was too high */
+        segment_live_add(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);
+    } else if (c->found == 0) {
+        g->unscannable = true; /* only what dies by itself; looked at again after a restart */
+    }
+    cleaner_idle(c);
+    c->s->survey.valid = false;
+    if (c->s->segs[c->victim].cls == CW_SEG_META)
+        ckpt_want(c->s);
+    store_kick(c->s);
+}
+
+static void
+cleaner_check(struct cleaner *c)
+{
+    bool meta = c->s->segs[c->victim].cls == CW_SEG_META;
+
+    for (; c->at < c->n; c->at++) {
+        const struct survivor *v = &c->v[c->at];
+        int alive;
+
+        if (meta) {
+            if (!meta_touch(c, v))
+                return;
+            continue;
+        }
+        alive = data_check(c, v);
+        if (alive < 0)
+            return;
+        if (alive == 0)
+            continue;
+        if (load_is_full(c, v))
+            break;
+        load_add(c, v);
+    }
+    if (c->n_load > 0)
+        load_read(c);
+    else
+        victim_done(c);
+}
+
+static void
+cleaner_write(struct cleaner *c)
+{
+    while (c->written < c->n_load) {
+        if (!load_put(c, c->written, load_run(c, c->written))) {
+            batch_submit_class(c->s, CW_SEG_COLD, true);
+            store_kick_later(c->s);
+            return;
+        }
+    }
+    if (c->tickets_out == 0) {
+        c->tickets_out = 1;
+        batch_submit_class(c->s, CW_SEG_COLD, true);
+    }
+}
+
+static void
+cleaner_step(struct cleaner *c)
+{
+    struct cw_store *s = c->s;
+
+    if (s->stats.failed || s->state != STORE_OPEN) {
+        if (c->state == CLEAN_CHECK && !c->waiting)
+            cleaner_idle(c);
+        else if (c->state == CLEAN_WRITE && c->tickets_out == 0 && c->written < c->n_load)
+            cleaner_idle(c);
+        else if (c->state == CLEAN_WRITE && c->tickets_out == 0)
+            batch_submit_class(s, CW_SEG_COLD, true);
+        store_close_step(s);
+        return;
+    }
+    switch (c->state) {
+    case CLEAN_IDLE:
+    case CLEAN_SCAN:
+    case CLEAN_READ:
+        return;
+    case CLEAN_CHECK:
+        /* pages that it makes dirty must leave room for those of others */
+        if (c->waiting)
+            return;
+        if (map_dirty_pages(s) * sizeof(struct cw_map_page) <= s->map_budget / 2)
+            cleaner_check(c);
+        else
+            ckpt_want(s);
+        return;
+    case CLEAN_WRITE:
+        cleaner_write(c);
+        return;
+    }
+}
+
+static void
+cleaner_on_page(struct page_waiter *w)
+{
+    struct cleaner *c = cw_container_of(w, struct cleaner, w);
+
+    c->waiting = false;
+    cleaner_step(c);
+}
+
+static bool
+cleaner_is_wanted(struct cw_store *s)
+{
+    if (!space_is_low(s))
+        return false;
+    return segment_count(s, CW_SEG_SOON_FREE) + segment_survey(s)->n_empty < space_reserve_clean(s);
+}
+
+void
+cleaner_kick(struct cw_store *s)
+{
+    struct cleaner *c = s->cleaner;
+
+    if (c == NULL) {
+        if (s->state != STORE_OPEN || !cleaner_is_wanted(s))
+            return;
+        c = s->cleaner = store_alloc(sizeof(*c));
+        c->s = s;
+        c->w.fn = cleaner_on_page;
+        c->ticket.done = load_on_written;
+    }
+    if (c->state != CLEAN_IDLE) {
+        cleaner_step(c);
+        return;
+    }
+    if (s->state != STORE_OPEN || s->stats.failed || !cleaner_is_wanted(s) ||
+        !victim_pick(s, &c->victim))
+        return;
+    c->state = CLEAN_SCAN;
+    memset(&c->scan, 0, sizeof(c->scan));
+    c->scan.done = victim_on_scan;
+    scan_start(s, &c->scan, c->victim);
+}
+
+void
+cleaner_free(struct cw_store *s)
+{
+    if (s->cleaner == NULL)
+        return;
+    cleaner_idle(s->cleaner);
+    free(s->cleaner);
+    s->cleaner = NULL;
+}

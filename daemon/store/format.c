@@ -1,0 +1,134 @@
+/* store/format.c - mkfs: four superblock slots; segments are told apart by format_id alone. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/codec/hash.h"
+#include "daemon/store/store-internal.h"
+
+struct format {
+    struct cw_env *env;
+    struct cw_disk *disk;
+    struct cw_store_format_opts opts;
+    cw_store_done_fn *done;
+    void *user;
+    struct cw_disk_io io;
+    struct iovec iov;
+    uint8_t *mem;
+    uint32_t slot;
+    bool writing;
+    struct cw_timer timer;
+    int res;
+};
+
+static void
+format_answer(struct cw_timer *t)
+{
+    struct format *f = cw_container_of(t, struct format, timer);
+    cw_store_done_fn *done = f->done;
+    void *user = f->user;
+    int res = f->res;
+
+    free(f->mem);
+    free(f);
+    done(user, res);
+}
+
+static void
+format_finish(struct format *f, int res)
+{
+    f->res = res;
+    cw_timer_set(f->env, &f->timer, cw_now_ns(f->env));
+}
+
+static void
+format_fill(struct format *f)
+{
+    struct cw_sb *sb = (void *)f->mem;
+    uint64_t bytes = cw_align_down(f->disk->bytes, 4096);
+    uint32_t seg = CW_SEG_BYTES_MIN;
+
+    memset(sb, 0, sizeof(*sb));
+    if (f->slot != 0)
+        return; /* what an earlier mkfs left in the other slots must not win */
+    while (seg < CW_SEG_BYTES_MAX && (uint64_t)seg * 2 <= bytes / 1024)
+        seg *= 2;
+    sb->magic = CW_SB_MAGIC;
+    sb->version = CW_STORE_VERSION;
+    memcpy(sb->disk_uuid, f->opts.disk_uuid.b, 16);
+    sb->format_id = f->opts.format_id;
+    sb->dev_bytes = bytes;
+    sb->seg_bytes = seg;
+    sb->seg_count = (uint32_t)cw_min_u64((bytes - CW_SEG_BASE - 2 * 4096) / seg, CW_SEG_COUNT_MAX);
+    sb->blk = CW_BLOCK_SIZE;
+    sb->lb_size = 4096;
+    sb->flags = CW_SB_CLEAN;
+    sb->ckpt[0].replay_batch = sb->ckpt[1].replay_batch = 1;
+    sb->ckpt[0].replay_seg_seq = sb->ckpt[1].replay_seg_seq = 1;
+    sb->csum = cw_hash(sb, offsetof(struct cw_sb, csum));
+}
+
+static void
+format_next(struct format *f)
+{
+    if (f->slot == CW_SB_SLOTS) {
+        f->writing = true;
+        f->slot = CW_SB_SLOTS; /* written last to first: slot 0, the valid one, comes last */
+    }
+    if (f->writing) {
+        if (f->slot == 0) {
+            format_finish(f, 0);
+            return;
+        }
+        f->slot--;
+        format_fill(f);
+    }
+    f->iov = (struct iovec){ .iov_base = f->mem, .iov_len = 4096 };
+    f->io.op = f->writing ? CW_DISK_WRITE_SYNC : CW_DISK_READ;
+    f->io.iov = &f->iov;
+    f->io.n_iov = 1;
+    f->io.off = sb_off(f->disk, f->slot);
+    f->io.len = 4096;
+    cw_disk_submit(f->disk, &f->io);
+}
+
+static void
+format_on_done(struct cw_disk_io *io, int res)
+{
+    struct format *f = cw_container_of(io, struct format, io);
+
+    if (f->writing) {
+        if (res != 0) {
+            format_finish(f, res);
+            return;
+        }
+    } else {
+        if (res == 0 && sb_valid((const struct cw_sb *)(const void *)f->mem) && !f->opts.force) {
+            format_finish(f, CW_STORE_E_FORMATTED);
+            return;
+        }
+        f->slot++;
+    }
+    format_next(f);
+}
+
+void
+cw_store_format(struct cw_env *env, struct cw_disk *disk, struct cw_buf_pool *pool,
+                struct cw_store_format_opts opts, cw_store_done_fn *done, void *user)
+{
+    struct format *f = store_alloc(sizeof(*f));
+
+    cw_assert(opts.format_id != 0);
+    f->env = env;
+    f->disk = disk;
+    f->opts = opts;
+    f->done = done;
+    f->user = user;
+    f->timer.fn = format_answer;
+    f->io.done = format_on_done;
+    f->mem = store_alloc_aligned(4096);
+    if (disk->bytes < CW_STORE_BYTES_MIN)
+        format_finish(f, CW_STORE_E_TOO_SMALL);
+    else
+        format_next(f);
+}

@@ -1,0 +1,358 @@
+/* store/format.h - the bytes of a store, little endian, 4 KiB aligned; explained in docs/format.md.
+ *
+ *   0        1 MiB                                            end - 8 KiB
+ *   [SB0 SB1 .... ][segment 0][segment 1] ... [segment n-1] .. [SB2 SB3]
+ *
+ *   segment = [header 4 KiB][batch][batch] ... [summary]
+ *   batch   = [header + records, k x 4 KiB][payload, blocks]
+ *
+ * Nothing here is believed before its checksum, its format_id and its place were checked.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/assert.h"
+#include "common/base/bits.h"
+#include "proto/wire.h"
+
+#define CW_SB_MAGIC UINT64_C(0x3142535945535743)   /* "CWSEYSB1" */
+#define CW_SEG_MAGIC UINT64_C(0x3147455345535743)  /* "CWSESEG1" */
+#define CW_SUM_MAGIC UINT64_C(0x314d555345535743)  /* "CWSESUM1" */
+#define CW_ROOT_MAGIC UINT64_C(0x31544f4f52535743) /* "CWSROOT1" */
+#define CW_TAB_MAGIC UINT64_C(0x3142415445535743)  /* "CWSETAB1" */
+#define CW_BATCH_MAGIC UINT32_C(0x31425743)        /* "CWB1" */
+#define CW_STORE_VERSION 1u
+
+#define CW_SB_SLOTS 4u
+#define CW_SEG_BASE CW_MIB
+#define CW_STORE_BYTES_MIN (512 * CW_MIB)
+#define CW_SEG_BYTES_MIN ((uint32_t)(4 * CW_MIB))
+#define CW_SEG_BYTES_MAX ((uint32_t)(32 * CW_MIB))
+#define CW_SEG_COUNT_MAX (1u << 24)
+
+#define CW_BATCH_HDR_MAX (64u * 1024u)
+#define CW_BATCH_PAYLOAD_MAX (1024u * 1024u)
+
+/* ---- superblock ---- */
+
+enum cw_sb_flag {
+    CW_SB_CLEAN = 1 << 0,   /* nothing was appended after checkpoint 0 */
+    CW_SB_DAMAGED = 1 << 1, /* some copy is damaged (I16); only for people */
+};
+
+/* Where a checkpoint lies; len 0: the empty store, replayed from the first batch. */
+struct cw_sb_ckpt {
+    uint64_t loc; /* of the root's first block, as a map entry's loc */
+    uint64_t csum;
+    uint64_t replay_batch;   /* the first batch that it does not contain */
+    uint64_t replay_seg_seq; /* segments older than this one hold no such batch */
+    uint64_t number;         /* counts checkpoints from 1; 0 with len 0 */
+    uint32_t len;            /* bytes of the root */
+    uint32_t zero;
+};
+CW_STATIC_ASSERT(sizeof(struct cw_sb_ckpt) == 48);
+
+struct cw_sb {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t feature_incompat;
+    uint8_t disk_uuid[16];
+    uint64_t format_id;
+    uint8_t cluster_id[16];
+    uint64_t incarnation;
+    uint64_t sb_seq;
+    uint64_t dev_bytes;
+    uint32_t seg_bytes;
+    uint32_t seg_count;
+    uint32_t blk;
+    uint32_t lb_size;
+    uint32_t flags;
+    uint32_t zero;
+    struct cw_sb_ckpt ckpt[2]; /* newest first */
+    uint8_t pad[3888];
+    uint64_t csum;
+};
+CW_STATIC_ASSERT(sizeof(struct cw_sb) == 4096);
+CW_STATIC_ASSERT(offsetof(struct cw_sb, ckpt) == 104);
+CW_STATIC_ASSERT(offsetof(struct cw_sb, csum) == 4088);
+
+/* ---- segment ---- */
+
+enum cw_seg_class { CW_SEG_HOT = 1, CW_SEG_COLD, CW_SEG_META, CW_SEG_EC, CW_SEG_CLASSES };
+
+struct cw_seg_hdr {
+    uint64_t magic;
+    uint64_t disk_uuid_lo;
+    uint64_t format_id;
+    uint32_t seg_no;
+    uint8_t cls; /* enum cw_seg_class */
+    uint8_t zero[3];
+    uint64_t seg_seq;
+    uint64_t prev_open_seg_seq; /* same class */
+    uint64_t created_batch_seq;
+    uint8_t pad[4032];
+    uint64_t csum;
+};
+CW_STATIC_ASSERT(sizeof(struct cw_seg_hdr) == 4096);
+CW_STATIC_ASSERT(offsetof(struct cw_seg_hdr, csum) == 4088);
+
+/* The last 64 bytes of a sealed segment; its entries end where the footer's 4 KiB-rounded room
+ * begins: at seg_bytes - round_up(bytes + 64, 4096). */
+struct cw_sum_footer {
+    uint64_t magic;
+    uint64_t format_id;
+    uint64_t seg_seq;
+    uint32_t seg_no;
+    uint32_t n_batches;
+    uint32_t bytes; /* of entries */
+    uint32_t live;  /* blocks, at seal */
+    uint64_t zero[2];
+    uint64_t csum; /* of the entries and the footer before it */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_sum_footer) == 64);
+
+/* One per batch, followed by `used` bytes: the batch header and its records without the padding. */
+struct cw_sum_entry {
+    uint32_t off;
+    uint32_t used; /* multiple of 8 */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_sum_entry) == 8);
+
+/* ---- batch ---- */
+
+struct cw_batch_hdr {
+    uint32_t magic;
+    uint16_t ver;
+    uint16_t nrec;
+    uint32_t hdr_bytes;
+    uint32_t payload_bytes;
+    uint64_t batch_seq;
+    uint64_t durable_upto;
+    uint64_t seg_seq;
+    uint64_t prev_hdr_csum; /* same class */
+    uint64_t format_id;
+    uint64_t hdr_csum; /* of the 56 bytes before it, then of bytes 64 .. hdr_bytes */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_batch_hdr) == 64);
+CW_STATIC_ASSERT(offsetof(struct cw_batch_hdr, hdr_csum) == 56);
+
+enum cw_rec_type {
+    CW_REC_WRITE = 1,
+    CW_REC_ZERO,
+    CW_REC_TRIM,
+    CW_REC_SNAP,
+    CW_REC_GEN_START,
+    CW_REC_PROMISE,
+    CW_REC_JOIN,
+    CW_REC_SYNC_DONE,
+    CW_REC_CHUNK_VOID,
+    CW_REC_CHUNK_CURRENT,
+    CW_REC_MAPPAGE,
+    CW_REC_TABPAGE,
+    CW_REC_SHARDREC,
+    CW_REC_GC_MOVE,
+    CW_REC_BADBLK,
+    CW_REC_NOTE,
+    CW_REC_ROOT,
+    CW_REC_REPAIR,
+    CW_REC_TYPES,
+};
+
+enum cw_rec_flag {
+    CW_RF_KEEP = 1 << 0,     /* stream: versions stay */
+    CW_RF_DROP = 1 << 1,     /* stream: nothing changes; a WRITE has no csums and no payload */
+    CW_RF_MODES = 1 << 2,    /* stream: the body has one enum cw_store_apply byte per chunk */
+    CW_RF_ALL_DATA = 1 << 3, /* blocks with the zero block's checksum have payload too */
+    CW_RF_CREATE = 1 << 4,   /* SHARDREC: first of its layer */
+    CW_RF_GONE = 1 << 5,     /* SHARDREC: the shard was dropped */
+    CW_RF_RESUME = 1 << 6,   /* NOTE: batches [seq, own) do not exist */
+    CW_RF_DAMAGED = 1 << 7,  /* NOTE RESUME: durable batches were lost there (I16) */
+};
+
+struct cw_rec_desc {
+    uint8_t type; /* enum cw_rec_type */
+    uint8_t comp; /* 0 */
+    uint16_t flags;
+    uint32_t nblk;
+    uint64_t layer;
+    uint32_t gen;
+    uint32_t clen; /* comp 0: bytes of the body, which follows the csums */
+    uint64_t seq;
+    uint64_t lba;
+    uint64_t payload_off; /* 512 B units from the start of the payload */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_rec_desc) == 48);
+
+/* body of CHUNK_CURRENT */
+struct cw_rec_chunk_set {
+    uint64_t set[4], bad[4];
+};
+CW_STATIC_ASSERT(sizeof(struct cw_rec_chunk_set) == 64);
+
+/* ---- map ---- */
+
+enum cw_map_kind {
+    CW_MAP_NONE,
+    CW_MAP_RAW,
+    CW_MAP_COMP,
+    CW_MAP_ZERO,
+    CW_MAP_BAD,
+    CW_MAP_INHERIT,
+};
+
+struct cw_map_entry {
+    uint64_t xxh3;
+    uint64_t loc; /* seg:24 | off512:16 | len512:8 | idx:5 | kind:3 | heat:8, highest first */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_map_entry) == 16);
+
+static inline uint64_t
+cw_loc_make(uint32_t seg, uint32_t off512, uint32_t len512, enum cw_map_kind kind)
+{
+    return (uint64_t)seg << 40 | (uint64_t)off512 << 24 | (uint64_t)len512 << 16 |
+           (uint64_t)kind << 8;
+}
+
+static inline uint32_t
+cw_loc_seg(uint64_t loc)
+{
+    return (uint32_t)(loc >> 40);
+}
+
+static inline uint32_t
+cw_loc_off(uint64_t loc) /* bytes in the segment */
+{
+    return (uint32_t)(loc >> 24 & 0xffff) * 512;
+}
+
+static inline enum cw_map_kind
+cw_loc_kind(uint64_t loc)
+{
+    return (enum cw_map_kind)(loc >> 8 & 7);
+}
+
+struct cw_map_page {
+    struct cw_map_entry e[CW_CHUNK_BLOCKS];
+};
+CW_STATIC_ASSERT(sizeof(struct cw_map_page) == 4096);
+
+struct cw_chunk_entry {
+    uint64_t page_loc; /* 0: no page, every block reads as zeroes */
+    uint64_t page_csum;
+    uint64_t seq; /* version; CW_VER_VOID; (0, 0): never written */
+    uint32_t gen;
+    uint16_t nmapped; /* entries of kind RAW, COMP, BAD */
+    uint8_t state;    /* 0 */
+    uint8_t flags;    /* 0 on disk */
+    uint64_t layer_key;
+    uint64_t ram; /* 0 on disk */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_chunk_entry) == 48);
+
+#define CW_TAB_CHUNKS 84u
+#define CW_SHARD_TABS ((uint32_t)((CW_SHARD_CHUNKS + CW_TAB_CHUNKS - 1) / CW_TAB_CHUNKS))
+
+struct cw_tab_page {
+    uint64_t magic;
+    uint64_t format_id;
+    uint64_t layer;
+    uint32_t index; /* chunks from index * 84 on */
+    uint32_t zero32;
+    uint64_t zero[4];
+    struct cw_chunk_entry e[CW_TAB_CHUNKS];
+};
+CW_STATIC_ASSERT(sizeof(struct cw_tab_page) == 4096);
+
+/* ---- checkpoint ---- */
+
+enum cw_part_kind {
+    CW_PART_SEGMENTS = 1, /* struct cw_segtab_entry x seg_count */
+    CW_PART_TABS,         /* struct cw_tabdir_entry */
+    CW_PART_SHARDS,       /* struct cw_shard_bytes and what follows each */
+};
+
+/* A part of the root's content; at most 1 MiB each, in order within a kind. */
+struct cw_root_part {
+    uint64_t loc;
+    uint64_t csum; /* of `bytes` bytes */
+    uint32_t bytes;
+    uint32_t kind;
+};
+CW_STATIC_ASSERT(sizeof(struct cw_root_part) == 24);
+
+struct cw_root {
+    uint64_t magic;
+    uint64_t format_id;
+    uint64_t number;
+    uint64_t replay_batch, replay_seg_seq;
+    uint64_t next_seg_seq, next_layer;
+    uint64_t chain_csum[CW_SEG_CLASSES]; /* hdr_csum of each class' last batch before the replay */
+    uint64_t open_seg_seq[CW_SEG_CLASSES];
+    uint32_t n_parts;
+    uint32_t zero;
+    struct cw_root_part parts[];
+};
+CW_STATIC_ASSERT(offsetof(struct cw_root, parts) == 144);
+#define CW_ROOT_PARTS_MAX ((CW_BATCH_PAYLOAD_MAX - 144u) / 24u)
+
+enum cw_seg_state { CW_SEG_FREE, CW_SEG_OPEN, CW_SEG_SEALED, CW_SEG_SOON_FREE };
+enum cw_seg_flag {
+    CW_SEG_WRITTEN = 1 << 0, /* since format: no zeroes need to be written first */
+    CW_SEG_REPLAY = 1 << 1,  /* on disk: holds batches that the checkpoint does not contain */
+};
+
+struct cw_segtab_entry {
+    uint8_t state; /* enum cw_seg_state */
+    uint8_t cls;
+    uint16_t flags;
+    uint32_t live;
+    uint64_t seg_seq;
+};
+CW_STATIC_ASSERT(sizeof(struct cw_segtab_entry) == 16);
+
+struct cw_tabdir_entry {
+    uint64_t layer;
+    uint32_t index;
+    uint32_t zero;
+    uint64_t loc;
+    uint64_t csum;
+};
+CW_STATIC_ASSERT(sizeof(struct cw_tabdir_entry) == 32);
+
+enum cw_shard_flag {
+    CW_SHARD_SYNCING = 1 << 0,
+    CW_SHARD_DAMAGED = 1 << 1,
+    CW_SHARD_GONE = 1 << 2, /* dropped; its map is still being given back */
+};
+
+/* Followed by rec_bytes (padded to 8) of the encoded record, n_hist x struct cw_wire_hist,
+ * n_tail x struct cw_tail_bytes. */
+struct cw_shard_bytes {
+    uint32_t bytes; /* of all of it */
+    uint32_t flags;
+    uint64_t layer;
+    uint64_t parent_layer; /* 0 */
+    uint64_t last_seq;
+    uint64_t stable;
+    uint64_t join_id;
+    uint32_t last_gen;
+    uint32_t promised_gen;
+    uint32_t rec_bytes;
+    uint32_t n_hist;
+    uint32_t n_tail;
+    uint32_t zero;
+};
+CW_STATIC_ASSERT(sizeof(struct cw_shard_bytes) == 72);
+
+struct cw_tail_bytes {
+    uint64_t seq, lba, csum0;
+    uint64_t batch_seq;
+    uint32_t gen, nblk;
+    uint32_t seg, off; /* of the batch */
+    uint16_t rec;      /* index of the record in it */
+    uint8_t type;      /* CW_FT_*: as in the stream */
+    uint8_t zero[5];
+};
+CW_STATIC_ASSERT(sizeof(struct cw_tail_bytes) == 56);

@@ -1,0 +1,225 @@
+/* store/scan.c - all batches of one segment: from its summary, else by walking the headers, and
+ * behind a header that is not valid by looking at every 4 KiB for the next one.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/codec/hash.h"
+#include "daemon/store/store-internal.h"
+
+#define SCAN_WIN CW_MIB
+
+static void scan_walk(struct scan *sc);
+
+static bool
+scan_hdr_ok(const struct scan *sc, const struct cw_batch_hdr *h, uint32_t off)
+{
+    const struct cw_store *s = sc->s;
+
+    return h->magic == CW_BATCH_MAGIC && h->ver == CW_STORE_VERSION &&
+           h->format_id == s->sb.format_id && h->seg_seq == sc->seg_seq && h->hdr_bytes != 0 &&
+           h->hdr_bytes % 4096 == 0 && h->hdr_bytes <= CW_BATCH_HDR_MAX &&
+           h->payload_bytes % 4096 == 0 && h->payload_bytes <= CW_BATCH_PAYLOAD_MAX &&
+           (uint64_t)off + h->hdr_bytes + h->payload_bytes <= s->seg_bytes && h->batch_seq != 0;
+}
+
+static void
+scan_add(struct scan *sc, const struct cw_batch_hdr *h, const uint8_t *bytes, uint32_t off,
+         uint32_t used)
+{
+    struct scan_batch *b;
+
+    if (sc->n == sc->cap) {
+        sc->cap = sc->cap == 0 ? 64 : sc->cap * 2;
+        sc->b = realloc(sc->b, sc->cap * sizeof(*sc->b));
+        cw_assert(sc->b != NULL);
+    }
+    b = &sc->b[sc->n++];
+    *b = (struct scan_batch){ .h = *h, .seg = sc->seg, .off = off, .used = used };
+    b->bytes = store_alloc(used);
+    memcpy(b->bytes, bytes, used);
+}
+
+static void
+scan_finish(struct scan *sc)
+{
+    free(sc->win);
+    sc->win = NULL;
+    sc->done(sc);
+}
+
+void
+scan_fini(struct scan *sc)
+{
+    for (uint32_t i = 0; i < sc->n; i++)
+        free(sc->b[i].bytes);
+    free(sc->b);
+    free(sc->win);
+    sc->b = NULL;
+    sc->win = NULL;
+    sc->n = sc->cap = 0;
+}
+
+/* ---- summary ---- */
+
+static bool
+summary_take(struct scan *sc, uint32_t bytes)
+{
+    for (uint32_t at = 0; at < bytes;) {
+        struct cw_sum_entry e;
+        struct cw_batch_hdr h;
+        uint32_t used;
+
+        if (bytes - at < sizeof(e) + sizeof(h))
+            return false;
+        memcpy(&e, sc->win + at, sizeof(e));
+        at += (uint32_t)sizeof(e);
+        if (e.used < sizeof(h) || e.used % 8 != 0 || e.used > bytes - at)
+            return false;
+        memcpy(&h, sc->win + at, sizeof(h));
+        if (!scan_hdr_ok(sc, &h, e.off) || !record_check_all(&h, sc->win + at, e.used, &used) ||
+            used != e.used)
+            return false;
+        scan_add(sc, &h, sc->win + at, e.off, used);
+        at += e.used;
+    }
+    return true;
+}
+
+static bool
+summary_footer_ok(const struct scan *sc, const struct cw_sum_footer *f)
+{
+    return f->magic == CW_SUM_MAGIC && f->format_id == sc->s->sb.format_id &&
+           f->seg_seq == sc->seg_seq && f->seg_no == sc->seg && f->bytes <= sc->s->seg_bytes - 8192;
+}
+
+static void
+scan_start_walk(struct scan *sc)
+{
+    for (uint32_t i = 0; i < sc->n; i++)
+        free(sc->b[i].bytes);
+    sc->n = 0;
+    sc->at = 4096;
+    sc->win_len = 0;
+    scan_walk(sc);
+}
+
+static void
+summary_on_read(struct store_io *io, int res)
+{
+    struct scan *sc = cw_container_of(io, struct scan, io);
+    struct cw_sum_footer f;
+
+    memcpy(&f, sc->win + sc->win_len - sizeof(f), sizeof(f));
+    if (res == 0 && summary_footer_ok(sc, &f) && f.bytes <= sc->win_len - sizeof(f) &&
+        f.csum == cw_hash2(sc->win, f.bytes, &f, offsetof(struct cw_sum_footer, csum)) &&
+        summary_take(sc, f.bytes)) {
+        sc->from_summary = true;
+        scan_finish(sc);
+        return;
+    }
+    scan_start_walk(sc);
+}
+
+static void
+footer_on_read(struct store_io *io, int res)
+{
+    struct scan *sc = cw_container_of(io, struct scan, io);
+    struct cw_sum_footer f;
+
+    memcpy(&f, sc->win + 4096 - sizeof(f), sizeof(f));
+    if (res != 0 || !summary_footer_ok(sc, &f)) {
+        scan_start_walk(sc);
+        return;
+    }
+    sc->win_len = (uint32_t)cw_align_up(f.bytes + sizeof(f), 4096);
+    free(sc->win);
+    sc->win = store_alloc_aligned(sc->win_len);
+    sc->io.done = summary_on_read;
+    store_io_start(sc->s, &sc->io, CW_DISK_READ,
+                   seg_off(sc->s, sc->seg) + sc->s->seg_bytes - sc->win_len, sc->win, sc->win_len);
+}
+
+/* ---- walk ---- */
+
+static void
+window_on_read(struct store_io *io, int res)
+{
+    struct scan *sc = cw_container_of(io, struct scan, io);
+
+    if (res != 0 && sc->win_len > 4096) {
+        sc->win_len = 4096;
+        store_io_start(sc->s, io, CW_DISK_READ, seg_off(sc->s, sc->seg) + sc->at, sc->win, 4096);
+        return;
+    }
+    sc->win_off = sc->at;
+    if (res != 0) {
+        sc->lost++;
+        memset(sc->win, 0, 4096);
+    }
+    scan_walk(sc);
+}
+
+static void
+window_load(struct scan *sc)
+{
+    sc->win_len = (uint32_t)cw_min_u64(SCAN_WIN, sc->s->seg_bytes - sc->at);
+    free(sc->win);
+    sc->win = store_alloc_aligned(sc->win_len);
+    sc->io.done = window_on_read;
+    store_io_start(sc->s, &sc->io, CW_DISK_READ, seg_off(sc->s, sc->seg) + sc->at, sc->win,
+                   sc->win_len);
+}
+
+/* A whole valid batch header at `at`? False with *ret_more: only once more of it is read. */
+static bool
+walk_here(struct scan *sc, bool *ret_more)
+{
+    const uint8_t *p = sc->win + (sc->at - sc->win_off);
+    struct cw_batch_hdr h;
+    uint32_t used;
+
+    *ret_more = false;
+    memcpy(&h, p, sizeof(h));
+    if (!scan_hdr_ok(sc, &h, sc->at))
+        return false;
+    if (sc->at + h.hdr_bytes > sc->win_off + sc->win_len) {
+        *ret_more = sc->win_off != sc->at;
+        return false;
+    }
+    if (h.hdr_csum != cw_hash2(p, offsetof(struct cw_batch_hdr, hdr_csum), p + sizeof(h),
+                               h.hdr_bytes - sizeof(h)) ||
+        !record_check_all(&h, p, h.hdr_bytes, &used))
+        return false;
+    scan_add(sc, &h, p, sc->at, used);
+    sc->at += h.hdr_bytes + h.payload_bytes;
+    return true;
+}
+
+static void
+scan_walk(struct scan *sc)
+{
+    bool more = false;
+
+    while (sc->at < sc->s->seg_bytes) {
+        if (more || sc->at < sc->win_off || sc->at >= sc->win_off + sc->win_len) {
+            window_load(sc);
+            return;
+        }
+        if (!walk_here(sc, &more) && !more)
+            sc->at += 4096;
+    }
+    scan_finish(sc);
+}
+
+void
+scan_start(struct cw_store *s, struct scan *sc, uint32_t seg)
+{
+    sc->s = s;
+    sc->seg = seg;
+    sc->seg_seq = s->segs[seg].seq;
+    sc->win = store_alloc_aligned(4096);
+    sc->win_off = sc->win_len = 0;
+    sc->io.done = footer_on_read;
+    store_io_start(s, &sc->io, CW_DISK_READ, seg_off(s, seg) + s->seg_bytes - 4096, sc->win, 4096);
+}

@@ -1,0 +1,318 @@
+/* store/segment.c - the segment table and the open segment of each class.
+ *
+ *   FREE --opened--> OPEN --full, error, restart--> SEALED --checkpoint k needs nothing of it-->
+ *   SOON_FREE --checkpoint k + 1 is durable--> FREE
+ *
+ * SOON_FREE exists because a superblock names two checkpoints: whichever of them is read after a
+ * crash finds all that it refers to and all that it replays.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/codec/hash.h"
+#include "daemon/store/store-internal.h"
+
+#define SURVEY_NS (5 * CW_NS_PER_MS)
+
+uint64_t
+seg_off(const struct cw_store *s, uint32_t no)
+{
+    return CW_SEG_BASE + (uint64_t)no * s->seg_bytes;
+}
+
+uint64_t
+loc_off(const struct cw_store *s, uint64_t loc)
+{
+    return seg_off(s, cw_loc_seg(loc)) + cw_loc_off(loc);
+}
+
+bool
+loc_valid(const struct cw_store *s, uint64_t loc, uint32_t n_blocks)
+{
+    uint64_t off = cw_loc_off(loc);
+
+    return cw_loc_seg(loc) < s->n_segs && cw_loc_kind(loc) == CW_MAP_RAW &&
+           off % CW_BLOCK_SIZE == 0 && off != 0 &&
+           off + (uint64_t)n_blocks * CW_BLOCK_SIZE <= s->seg_bytes;
+}
+
+static void
+segment_set_state(struct cw_store *s, struct seg *g, enum cw_seg_state state)
+{
+    s->n_state[g->state]--;
+    g->state = (uint8_t)state;
+    s->n_state[g->state]++;
+}
+
+uint32_t
+segment_count(const struct cw_store *s, uint8_t state)
+{
+    return s->n_state[state];
+}
+
+bool
+segment_is_pinned(const struct seg *g)
+{
+    return g->tail_pins > 0 || g->read_pins > 0;
+}
+
+static bool
+segment_is_empty(const struct cw_store *s, const struct seg *g)
+{
+    return g->live <= g->dead_next && !segment_is_pinned(g) && g->last_batch <= s->applied_upto;
+}
+
+static bool
+segment_is_victim(const struct cw_store *s, const struct seg *g)
+{
+    uint32_t blocks = s->seg_bytes / CW_BLOCK_SIZE;
+
+    if (g->live == 0 || g->tail_pins > 0 || g->unscannable || g->last_batch > s->applied_upto)
+        return false;
+    /* of META what dies with the next checkpoint anyway is not moved for it */
+    if (g->cls == CW_SEG_META && (g->live <= g->dead_next || ckpt_running(s)))
+        return false;
+    return g->live < blocks - blocks / 64;
+}
+
+const struct survey *
+segment_survey(struct cw_store *s)
+{
+    struct survey *v = &s->survey;
+    uint64_t now_ns = cw_now_ns(s->env);
+
+    if (v->valid && now_ns - v->at_ns < SURVEY_NS)
+        return v;
+    *v = (struct survey){ .at_ns = now_ns, .valid = true };
+    for (uint32_t i = 0; i < s->n_segs; i++) {
+        const struct seg *g = &s->segs[i];
+
+        if (g->state != CW_SEG_SEALED)
+            continue;
+        v->n_empty += segment_is_empty(s, g);
+        if (!segment_is_victim(s, g) || (v->has_victim && g->live >= s->segs[v->victim].live))
+            continue;
+        v->has_victim = true;
+        v->victim = i;
+    }
+    return v;
+}
+
+void
+segment_live_add(struct cw_store *s, uint64_t loc, int32_t n)
+{
+    struct seg *g = &s->segs[cw_loc_seg(loc)];
+
+    /* after damage the counts may only be too high, never too low */
+    if (n < 0 && g->live < (uint32_t)-n)
+        n = -(int32_t)g->live;
+    g->live += (uint32_t)n;
+    if (g->cls != CW_SEG_META)
+        s->data_live += (uint64_t)(int64_t)n;
+}
+
+void
+segment_soon_free(struct cw_store *s, uint32_t no)
+{
+    segment_set_state(s, &s->segs[no], CW_SEG_SOON_FREE);
+}
+
+void
+segment_free_unneeded(struct cw_store *s, uint64_t replay_batch)
+{
+    s->survey.valid = false;
+    for (uint32_t i = 0; i < s->n_segs; i++) {
+        struct seg *g = &s->segs[i];
+
+        if (segment_is_pinned(g) || g->live > 0)
+            continue;
+        if (g->state == CW_SEG_SOON_FREE)
+            segment_set_state(s, g, CW_SEG_FREE);
+        else if (g->state == CW_SEG_SEALED && g->last_batch < replay_batch &&
+                 (g->cls == CW_SEG_META || g->live_ckpt == 0))
+            segment_set_state(s, g, CW_SEG_SOON_FREE);
+    }
+}
+
+/* ---- sealing ---- */
+
+struct sum_write {
+    struct store_own own;
+    struct store_io io;
+    struct cw_store *s;
+};
+
+static void
+summary_on_done(struct store_io *io, int res)
+{
+    struct sum_write *w = cw_container_of(io, struct sum_write, io);
+    struct cw_store *s = w->s;
+
+    /* without it the headers of the batches are read */
+    if (res != 0)
+        cw_log(s->env, CW_LOG_WARNING, "store: a segment summary could not be written: %d", res);
+    store_own_free(&w->own);
+    store_close_step(s);
+}
+
+static void
+summary_write(struct cw_store *s, const struct open_seg *o)
+{
+    uint32_t room = (uint32_t)cw_align_up(o->sum_len + sizeof(struct cw_sum_footer), 4096);
+    struct sum_write *w = store_own_new(s, sizeof(*w));
+    struct cw_sum_footer *f;
+    uint8_t *mem = w->own.mem = store_alloc_aligned(room);
+
+    memcpy(mem, o->sum, o->sum_len);
+    memset(mem + o->sum_len, 0, room - o->sum_len);
+    f = (void *)(mem + room - sizeof(*f));
+    *f = (struct cw_sum_footer){
+        .magic = CW_SUM_MAGIC,
+        .format_id = s->sb.format_id,
+        .seg_seq = s->segs[o->no].seq,
+        .seg_no = o->no,
+        .n_batches = o->n_batches,
+        .bytes = o->sum_len,
+        .live = s->segs[o->no].live,
+    };
+    f->csum = cw_hash2(mem, o->sum_len, f, offsetof(struct cw_sum_footer, csum));
+    w->s = s;
+    w->io.done = summary_on_done;
+    store_io_start(s, &w->io, CW_DISK_WRITE_SYNC, seg_off(s, o->no) + s->seg_bytes - room, mem,
+                   room);
+}
+
+void
+segment_seal(struct cw_store *s, uint8_t cls, bool summary)
+{
+    struct open_seg *o = &s->open[cls];
+
+    if (!o->open)
+        return;
+    o->open = false;
+    o->prev_seq = s->segs[o->no].seq;
+    segment_set_state(s, &s->segs[o->no], CW_SEG_SEALED);
+    if (summary && o->n_batches > 0)
+        summary_write(s, o);
+}
+
+void
+segment_add_summary(struct cw_store *s, uint8_t cls, uint32_t off, const uint8_t *hdr,
+                    uint32_t used)
+{
+    struct open_seg *o = &s->open[cls];
+    struct cw_sum_entry e = { .off = off, .used = used };
+    uint32_t need = o->sum_len + (uint32_t)sizeof(e) + used;
+
+    if (need > o->sum_cap) {
+        o->sum_cap = need * 2 < 65536 ? 65536 : need * 2;
+        o->sum = realloc(o->sum, o->sum_cap);
+        cw_assert(o->sum != NULL);
+    }
+    memcpy(o->sum + o->sum_len, &e, sizeof(e));
+    memcpy(o->sum + o->sum_len + sizeof(e), hdr, used);
+    o->sum_len = need;
+    o->n_batches++;
+}
+
+/* ---- opening ---- */
+
+static bool
+open_fits(const struct cw_store *s, const struct open_seg *o, uint32_t batch_bytes, uint32_t used)
+{
+    uint64_t sum = (uint64_t)o->sum_len + sizeof(struct cw_sum_entry) + used;
+
+    return (uint64_t)o->off + batch_bytes + cw_align_up(sum + sizeof(struct cw_sum_footer), 4096) <=
+           s->seg_bytes;
+}
+
+static bool
+segment_find(struct cw_store *s, enum cw_seg_state state, uint32_t *ret_no)
+{
+    for (uint32_t i = 0; i < s->n_segs; i++) {
+        uint32_t no = (s->seg_cursor + i) % s->n_segs;
+        const struct seg *g = &s->segs[no];
+
+        if (g->state == state && !segment_is_pinned(g) && !(s->zero_busy && s->zero_seg == no)) {
+            *ret_no = no;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
+{
+    struct open_seg *o = &s->open[cls];
+    struct seg *g = &s->segs[no];
+
+    segment_set_state(s, g, CW_SEG_OPEN);
+    g->seq = s->next_seg_seq++;
+    g->cls = cls;
+    g->live = g->live_ckpt = g->dead_next = 0;
+    g->flags |= CW_SEG_WRITTEN;
+    g->unscannable = false;
+    s->seg_cursor = (no + 1) % s->n_segs;
+    o->no = no;
+    o->off = 4096;
+    o->open = o->fresh = true;
+    o->sum_len = o->n_batches = 0;
+}
+
+bool
+segment_room(struct cw_store *s, uint8_t cls, uint32_t batch_bytes, uint32_t used,
+             uint32_t keep_free)
+{
+    struct open_seg *o = &s->open[cls];
+    enum cw_seg_state from = CW_SEG_FREE;
+    uint32_t no;
+
+    if (o->open && open_fits(s, o, batch_bytes, used))
+        return true;
+    /* a recovery without a free one does without the older checkpoint */
+    if (s->state == STORE_OPENING && s->n_state[CW_SEG_FREE] == 0)
+        from = CW_SEG_SOON_FREE;
+    if (s->n_state[from] <= keep_free || !segment_find(s, from, &no))
+        return false;
+    segment_seal(s, cls, true);
+    segment_open(s, cls, no);
+    return true;
+}
+
+/* ---- headers ---- */
+
+static uint64_t
+uuid_lo(const uint8_t b[16])
+{
+    uint64_t lo;
+
+    memcpy(&lo, b + 8, 8);
+    return lo;
+}
+
+void
+segment_fill_hdr(struct cw_store *s, uint8_t cls, struct cw_seg_hdr *h, uint64_t batch_seq)
+{
+    const struct open_seg *o = &s->open[cls];
+
+    memset(h, 0, sizeof(*h));
+    h->magic = CW_SEG_MAGIC;
+    h->disk_uuid_lo = uuid_lo(s->sb.disk_uuid);
+    h->format_id = s->sb.format_id;
+    h->seg_no = o->no;
+    h->cls = cls;
+    h->seg_seq = s->segs[o->no].seq;
+    h->prev_open_seg_seq = o->prev_seq;
+    h->created_batch_seq = batch_seq;
+    h->csum = cw_hash(h, offsetof(struct cw_seg_hdr, csum));
+}
+
+bool
+segment_hdr_valid(const struct cw_store *s, const struct cw_seg_hdr *h, uint32_t no)
+{
+    return h->magic == CW_SEG_MAGIC && h->format_id == s->sb.format_id && h->seg_no == no &&
+           h->disk_uuid_lo == uuid_lo(s->sb.disk_uuid) && h->cls >= CW_SEG_HOT &&
+           h->cls < CW_SEG_CLASSES && h->seg_seq != 0 &&
+           h->csum == cw_hash(h, offsetof(struct cw_seg_hdr, csum));
+}

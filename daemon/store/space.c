@@ -1,0 +1,130 @@
+/* store/space.c - how much may still come, and when space must be won back.
+ *
+ * Two ratios must never be mixed up: credit is given against *live* data, so that what was granted
+ * always finds room after cleaning; a batch waits for *free segments*, which the cleaner and two
+ * checkpoints make. The cleaner is woken by either running low.
+ *
+ *   capacity * 95 %  no credit      97 %  appends refused, TRIM and drop still taken
+ */
+#include "daemon/store/store-internal.h"
+
+uint32_t
+space_reserve_meta(const struct cw_store *s)
+{
+    return (uint32_t)cw_max_u64(s->n_segs / 100, 4);
+}
+
+uint32_t
+space_reserve_clean(const struct cw_store *s)
+{
+    return (uint32_t)cw_max_u64(s->n_segs / 50, 4);
+}
+
+static uint64_t
+seg_data_blocks(const struct cw_store *s)
+{
+    uint64_t blocks = s->seg_bytes / CW_BLOCK_SIZE;
+
+    return blocks - 1 - blocks / 16; /* header, batch headers, summary */
+}
+
+uint64_t
+space_capacity(const struct cw_store *s)
+{
+    uint64_t resync = cw_max_u64(s->n_segs / 50, 2);
+    uint64_t reserve = space_reserve_meta(s) + space_reserve_clean(s) + resync;
+
+    return (s->n_segs - reserve) * seg_data_blocks(s);
+}
+
+uint64_t
+space_used(const struct cw_store *s)
+{
+    return s->data_live + s->pend_blocks;
+}
+
+/* What all copies together may be granted and not have sent yet. */
+static uint64_t
+space_window(const struct cw_store *s)
+{
+    uint64_t n = s->n_shards == 0 ? 1 : s->n_shards;
+    uint64_t each = space_capacity(s) / 50 / n;
+
+    return cw_min_u64(cw_max_u64(each, 1024), 65536) * n;
+}
+
+/* No credit from here on: what was granted before still fits below 97 %. */
+static uint64_t
+space_credit_limit(const struct cw_store *s)
+{
+    uint64_t cap = space_capacity(s), refuse = cap / 100 * 97, window = space_window(s);
+
+    if (window >= refuse)
+        return 0;
+    return cw_min_u64(cap / 100 * 95, refuse - window);
+}
+
+bool
+space_may_write(const struct cw_store *s, uint32_t n_blocks)
+{
+    return space_used(s) + n_blocks <= space_capacity(s) / 100 * 97;
+}
+
+/* Full is when the largest record finds no credit: an owner that waits for it hears of the end. */
+bool
+space_is_full(const struct cw_store *s)
+{
+    return space_used(s) + CW_IO_BLOCKS_MAX > space_credit_limit(s);
+}
+
+uint32_t
+cw_store_credit(const struct cw_store_shard *sh)
+{
+    const struct cw_store *s = sh->s;
+    uint64_t limit, used = space_used(s);
+
+    if (s->stats.failed || s->state != STORE_OPEN)
+        return 0;
+    limit = space_credit_limit(s);
+    if (used >= limit)
+        return 0;
+    return (uint32_t)cw_min_u64(space_window(s) / (s->n_shards == 0 ? 1 : s->n_shards),
+                                limit - used);
+}
+
+/* Free segments that a batch of this class must leave to others. */
+uint32_t
+space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent)
+{
+    if (cls == CW_SEG_META)
+        return 0;
+    if (cls == CW_SEG_COLD)
+        return space_reserve_meta(s);
+    return space_reserve_meta(s) + (urgent ? 1 : space_reserve_clean(s));
+}
+
+/* Counting what is already on its way to be free. */
+bool
+space_is_low(const struct cw_store *s)
+{
+    uint64_t low = space_reserve_meta(s) + space_reserve_clean(s) + cw_max_u64(s->n_segs / 32, 4);
+
+    return segment_count(s, CW_SEG_FREE) <= low;
+}
+
+void
+space_update(struct cw_store *s)
+{
+    bool full = space_is_full(s);
+
+    s->stats.full = full;
+    if (full != s->was_full) {
+        s->was_full = full;
+        s->health_due = true;
+        cw_log(s->env, CW_LOG_NOTICE, "store: %s", full ? "full, no credit" : "has space again");
+        store_kick(s);
+    } else if (space_is_low(s) || s->starved ||
+               map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2) {
+        store_kick(s);
+    }
+}

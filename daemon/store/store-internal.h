@@ -1,0 +1,584 @@
+/* store/store-internal.h - what the files of the store share; nobody else includes it.
+ *
+ *   append -> open batch (per class) -> ready -> in flight -> durable -> applied, in batch order
+ *
+ * Replay runs the very code that applies live batches: map, versions, shard states and the live
+ * count of data segments are functions of the log. A checkpoint is the exact state between two
+ * batches: what changes while it is written is copied first.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/bits.h"
+#include "common/base/list.h"
+#include "daemon/store/format.h"
+#include "daemon/store/store.h"
+
+#define STORE_HOT_IN_FLIGHT 4u
+#define STORE_BG_IN_FLIGHT 2u
+#define STORE_HOT_BATCHES 10u /* open, ready and in flight together */
+#define STORE_BATCH_IOV 64u
+#define STORE_STUCK_NS (2 * CW_NS_PER_S)
+#define STORE_WATCH_NS (250 * CW_NS_PER_MS)
+#define STORE_NOTE_NS (100 * CW_NS_PER_MS)
+#define STORE_CKPT_NS (600 * CW_NS_PER_S)
+#define STORE_CKPT_BYTES (64 * CW_GIB)
+#define STORE_BUCKETS 1024u
+#define STORE_ZERO_BYTES (64u * 1024u)
+
+/* ---- I/O (io.c) ---- */
+
+struct store_io {
+    struct cw_disk_io io;
+    struct cw_store *s;
+    struct cw_list link; /* s->ios, oldest first */
+    uint64_t submitted_ns;
+    struct iovec iov1; /* for single pieces */
+    void (*done)(struct store_io *, int res);
+};
+
+/* One piece, through iov1. */
+void store_io_start(struct cw_store *s, struct store_io *io, enum cw_disk_op op, uint64_t off,
+                    void *data, uint64_t len);
+/* io.iov, io.n_iov and io.len are set. */
+void store_io_start_iov(struct cw_store *s, struct store_io *io, enum cw_disk_op op, uint64_t off);
+void store_io_watch(struct cw_store *s);
+
+/* Verified reads of runs of blocks into memory: at most 16 I/Os at once; a run that fails is read
+ * block by block. */
+struct store_run {
+    uint64_t off;
+    uint8_t *to;
+    uint32_t n_blocks;
+    uint32_t first; /* index of its first block in `bad` */
+};
+
+#define FETCH_SLOTS 16u
+
+struct fetch_slot {
+    struct store_io io;
+    struct store_fetch *f;
+    struct store_run run; /* what is left of it when it is read block by block */
+    bool single;
+};
+
+struct store_fetch {
+    struct cw_store *s;
+    struct store_run *runs;
+    uint32_t n_runs, next, under_way;
+    uint64_t *bad; /* bitmap: a block that could not be read */
+    void (*done)(struct store_fetch *);
+    struct fetch_slot slots[FETCH_SLOTS];
+};
+void store_fetch_start(struct cw_store *s, struct store_fetch *f);
+
+/* ---- segments (segment.c) ---- */
+
+struct seg {
+    uint64_t seq;        /* 0: never opened */
+    uint64_t last_batch; /* highest batch in it that may still be replayed */
+    uint32_t live;       /* blocks the map (META: the newest checkpoint) refers to */
+    uint32_t live_ckpt;  /* at the freeze of the running checkpoint */
+    uint32_t dead_next;  /* META: leave with the next freeze */
+    uint32_t tail_pins, read_pins;
+    uint8_t state, cls, flags;
+    bool zeroed;      /* pre-written in this life of the process */
+    bool unscannable; /* its records could not be read: never a victim again */
+};
+
+struct open_seg {
+    uint32_t no;
+    uint32_t off;     /* next batch */
+    bool open, fresh; /* fresh: its header goes with the next batch */
+    uint64_t prev_seq;
+    uint8_t *sum; /* entries of the summary so far */
+    uint32_t sum_len, sum_cap, n_batches;
+};
+
+uint64_t seg_off(const struct cw_store *s, uint32_t no);
+uint64_t loc_off(const struct cw_store *s, uint64_t loc);
+bool loc_valid(const struct cw_store *s, uint64_t loc, uint32_t n_blocks);
+/* Makes room for a batch in the class' open segment; false: no free segment for it now. */
+bool segment_room(struct cw_store *s, uint8_t cls, uint32_t batch_bytes, uint32_t used,
+                  uint32_t keep_free);
+void segment_add_summary(struct cw_store *s, uint8_t cls, uint32_t off, const uint8_t *hdr,
+                         uint32_t used);
+void segment_seal(struct cw_store *s, uint8_t cls, bool summary);
+void segment_fill_hdr(struct cw_store *s, uint8_t cls, struct cw_seg_hdr *h, uint64_t batch_seq);
+bool segment_hdr_valid(const struct cw_store *s, const struct cw_seg_hdr *h, uint32_t no);
+void segment_live_add(struct cw_store *s, uint64_t loc, int32_t n);
+void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
+void segment_soon_free(struct cw_store *s,
+                       uint32_t no); /* what the loaded checkpoint does not need */
+bool segment_is_pinned(const struct seg *g);
+uint32_t segment_count(const struct cw_store *s, uint8_t state);
+
+/* What a look at all segments found; looked at again when it is 5 ms old or was made void. */
+struct survey {
+    uint64_t at_ns;
+    bool valid, has_victim;
+    uint32_t n_empty; /* sealed ones that the next checkpoint will not need */
+    uint32_t victim;  /* the emptiest that the cleaner may take */
+};
+const struct survey *segment_survey(struct cw_store *s);
+void prewrite_kick(struct cw_store *s); /* prewrite.c */
+
+/* ---- segment scan (scan.c) ---- */
+
+struct scan_batch {
+    struct cw_batch_hdr h;
+    uint32_t seg, off, used;
+    uint8_t *bytes; /* header and records, malloc */
+};
+
+struct scan {
+    struct cw_store *s;
+    uint32_t seg;
+    uint64_t seg_seq;
+    struct scan_batch *b;
+    uint32_t n, cap;
+    uint32_t lost; /* places that could not be read */
+    bool from_summary;
+    void (*done)(struct scan *);
+    /* the scan's */
+    struct store_io io;
+    uint8_t *win;
+    uint32_t win_off, win_len, at;
+    bool searching;
+};
+void scan_start(struct cw_store *s, struct scan *sc, uint32_t seg);
+void scan_fini(struct scan *sc);
+
+/* ---- records (record.c) ---- */
+
+struct rec_view {
+    struct cw_rec_desc d;
+    const uint64_t *csums;
+    uint32_t n_csums;
+    const uint8_t *body;
+    uint32_t n_payload; /* blocks it has in the payload */
+    const uint8_t *next;
+};
+/* False: not a record of this format. end - at is what is left of the header area. */
+bool record_parse(const uint8_t *at, const uint8_t *end, uint32_t payload_bytes,
+                  struct rec_view *ret);
+/* Parses all nrec; false if any is not right. ret_used: header plus records. */
+bool record_check_all(const struct cw_batch_hdr *h, const uint8_t *hdr, uint32_t avail,
+                      uint32_t *ret_used);
+uint32_t record_chunk_count(uint64_t lba, uint32_t nblk);
+
+/* ---- batches (batch.c) ---- */
+
+enum batch_state { BATCH_IDLE, BATCH_OPEN, BATCH_READY, BATCH_IN_FLIGHT, BATCH_DURABLE };
+
+struct batch {
+    struct cw_list link; /* s->batches in batch order, s->ready, s->spare */
+    enum batch_state state;
+    uint8_t cls;
+    bool urgent; /* gives space back or must not wait: may use the reserve */
+    bool failed_once;
+    bool written; /* once at least: its place in the chain is fixed */
+    bool opens;   /* carries its segment's header */
+    bool lost;    /* in flight into a segment whose header failed */
+    uint32_t nrec, used, payload_bytes;
+    uint32_t hdr_bytes;
+    uint32_t n_iov; /* iov[0] is the header */
+    uint32_t touches, blocks;
+    uint32_t seg, off;
+    uint64_t seq;
+    uint8_t *mem; /* room for a segment header, then the header area */
+    uint8_t *hdr;
+    struct iovec iov[STORE_BATCH_IOV];
+    struct cw_buf *bufs[STORE_BATCH_IOV];
+    struct cw_buf *own; /* where payload is copied to, from own_at on */
+    uint32_t own_at;
+    struct cw_list tickets, repairs;
+    struct store_io io;
+};
+
+/* A batch of that class with room for a record of hdr_len and up to n_blocks of payload in pieces;
+ * NULL: no buffer now. */
+struct batch *batch_room(struct cw_store *s, uint8_t cls, uint32_t hdr_len, uint32_t n_blocks,
+                         uint32_t pieces);
+/* Appends descriptor, csums and body; the payload must have been added before. */
+struct rec_out {
+    struct cw_rec_desc d;
+    const uint64_t *csums;
+    uint32_t n_csums;
+    const void *body;
+};
+uint32_t batch_rec_len(const struct rec_out *r);
+void batch_add(struct batch *b, const struct rec_out *r);
+/* After batch_reserve for at least so many in all. */
+void batch_payload(struct batch *b, const uint8_t *data, uint32_t n_blocks, struct cw_buf *ref);
+bool batch_reserve(struct cw_store *s, struct batch *b, uint32_t n_blocks);
+/* Submits what is ready, and the open batch too. */
+void batch_submit_class(struct cw_store *s, uint8_t cls, bool open_too);
+void batch_submit_all(struct cw_store *s);
+void batch_fail_all(struct cw_store *s);
+uint64_t batch_chain(uint64_t seq, const uint8_t *hdr, uint32_t used);
+/* Applies what is durable, in order. */
+void batch_release(struct cw_store *s);
+bool batch_idle(const struct cw_store *s);
+void batch_free_all(struct cw_store *s);
+void batch_ticket(struct cw_store *s, struct batch *b, struct cw_store_ticket *t);
+/* A record without payload that always finds a place, in order; t may be NULL. */
+void batch_control(struct cw_store *s, const struct rec_out *r, struct cw_store_ticket *t);
+void batch_control_flush(struct cw_store *s);
+
+/* ---- map pages (map.c) ---- */
+
+struct page_waiter {
+    struct cw_list link;
+    void (*fn)(struct page_waiter *);
+};
+
+struct page {
+    struct cw_map_page *data;
+    struct cw_store_shard *sh;
+    uint32_t chunk;
+    uint32_t pins;
+    bool loading, dirty, in_ckpt, dropped;
+    struct cw_map_page *frozen; /* content at the freeze, when it changed since */
+    struct cw_list link;        /* s->lru (clean), s->dirty, s->held (frozen) */
+    struct cw_list ckpt_link;
+    struct cw_list waiters;
+    struct store_io io;
+};
+
+/* The page if it is in RAM; else starts its load, queues w (may be NULL: prefetch) and returns
+ * NULL. The chunk has a page. */
+struct page *map_page_get(struct cw_store_shard *sh, uint32_t chunk, struct page_waiter *w);
+struct page *map_page_resident(struct cw_store_shard *sh, uint32_t chunk);
+bool map_has_page(struct cw_store_shard *sh, uint32_t chunk);
+/* A page of only NONE entries; the chunk has none. */
+struct page *map_page_make(struct cw_store_shard *sh, uint32_t chunk);
+/* Before entries change. */
+void map_page_dirty(struct cw_store *s, struct page *p);
+void map_entry_set(struct cw_store_shard *sh, struct page *p, uint32_t i, struct cw_map_entry e);
+/* After entries changed: a page that maps nothing any more is given back. */
+void map_page_settle(struct cw_store_shard *sh, struct page *p);
+void map_page_freeze(struct cw_store *s, struct page *p);
+void map_page_unpin(struct page *p);
+void map_page_unfreeze(struct cw_store *s, struct page *p);
+void map_evict(struct cw_store *s);
+uint64_t map_dirty_pages(const struct cw_store *s);
+void map_free_all(struct cw_store *s);
+
+/* ---- chunk table (chunktable.c) ---- */
+
+#define CHUNK_WRITING 1u /* RAM only: the running checkpoint writes this chunk's page */
+
+struct tab {
+    struct cw_chunk_entry e[CW_TAB_CHUNKS]; /* .ram: struct page * */
+    struct cw_chunk_entry *frozen;
+    struct cw_store_shard *sh;
+    uint32_t index;
+    bool dirty, in_ckpt;
+    uint64_t loc, csum;
+    struct cw_list link, ckpt_link; /* s->tabs_dirty, checkpoint */
+};
+
+struct cw_chunk_entry *chunk_find(const struct cw_store_shard *sh, uint32_t chunk);
+/* Made if it was not there. */
+struct cw_chunk_entry *chunk_get(struct cw_store_shard *sh, uint32_t chunk);
+/* Before anything of the entry but ram, WRITING and page_loc changes. */
+struct cw_chunk_entry *chunk_change(struct cw_store_shard *sh, uint32_t chunk);
+void chunk_set_ver(struct cw_store_shard *sh, uint32_t chunk, uint32_t gen, uint64_t seq);
+struct tab *tab_of(const struct cw_store_shard *sh, uint32_t chunk);
+void tab_dirty(struct cw_store *s, struct tab *t);
+void tab_encode(const struct cw_store *s, const struct tab *t, struct cw_tab_page *to);
+bool tab_load(struct cw_store *s, struct cw_store_shard *sh, const struct cw_tab_page *from,
+              const struct cw_tabdir_entry *dir);
+void tab_free_all(struct cw_store_shard *sh);
+
+static inline struct page *
+chunk_page(const struct cw_chunk_entry *e)
+{
+    return e == NULL ? NULL : (struct page *)(uintptr_t)e->ram;
+}
+
+/* ---- shards (shard.c) ---- */
+
+struct tail_entry {
+    struct cw_store_tail_entry e;
+    uint64_t batch_seq;
+    uint32_t seg, off;
+    uint16_t rec;
+};
+
+struct tail {
+    struct tail_entry *ring;
+    uint32_t cap, head, n;
+};
+
+struct cw_store_shard {
+    struct cw_store_shard_info info;
+    struct cw_store *s;
+    uint64_t id, layer;
+    struct cw_list link; /* s->shards ascending, or s->zombies */
+    struct cw_list id_link, layer_link;
+    struct cw_list touched;
+    struct cw_store_hist *hist;
+    uint32_t hist_cap;
+    struct tail tail;
+    bool gone;         /* dropped by the caller */
+    bool gone_applied; /* .. and durably so */
+    uint32_t purge_at; /* chunk */
+    struct tab *tabs[CW_SHARD_TABS];
+};
+
+struct cw_store_shard *shard_by_layer(const struct cw_store *s, uint64_t layer);
+struct cw_store_shard *shard_make(struct cw_store *s, const struct cw_shard_rec *rec,
+                                  uint64_t layer);
+void shard_make_gone(struct cw_store_shard *sh);
+void shard_free(struct cw_store_shard *sh);
+void shard_hist_set(struct cw_store_shard *sh, const struct cw_wire_hist *h, uint32_t n);
+void shard_hist_push(struct cw_store_shard *sh, uint32_t gen, uint64_t start_seq);
+/* Encodes for the checkpoint; to NULL: only counts. */
+size_t shard_encode(const struct cw_store_shard *sh, uint8_t *to);
+bool shard_decode(struct cw_store *s, const uint8_t *from, size_t len, size_t *ret_used);
+void shard_purge_kick(struct cw_store *s); /* purge.c */
+
+/* tail.c */
+void tail_push(struct cw_store_shard *sh, struct tail_entry e);
+void tail_trim(struct cw_store_shard *sh, uint64_t stable);
+void tail_clear(struct cw_store_shard *sh);
+const struct tail_entry *tail_find(const struct cw_store_shard *sh, uint64_t seq);
+
+/* ---- applying (apply.c) ---- */
+
+struct apply {
+    struct page_waiter w;
+    struct cw_store *s;
+    struct batch *batch; /* NULL in replay */
+    const uint8_t *hdr, *at, *end;
+    struct cw_batch_hdr h;
+    uint32_t seg, off;
+    uint32_t rec;
+    uint32_t chunk; /* of a ZERO or TRIM: how many are done */
+    struct page *pinned[2];
+    bool active, waiting;
+    /* a record that is half applied */
+    struct cw_store_shard *mid;
+    uint64_t mid_lba;
+    uint32_t mid_nblk;
+    void (*resume)(struct cw_store *);
+};
+void apply_begin(struct cw_store *s, struct batch *b, const uint8_t *hdr, uint32_t used,
+                 uint32_t seg, uint32_t off);
+/* True: all applied. False: resume is called when it can go on. */
+bool apply_run(struct cw_store *s);
+
+struct sb_wait {
+    struct cw_list link;
+    struct cw_store *s;
+    void (*change)(struct cw_store *, struct cw_sb *, void *arg);
+    void *arg;
+    void (*done)(struct cw_store *, void *arg, int res);
+};
+
+/* ---- checkpoint (checkpoint.c) ---- */
+
+enum ckpt_state { CKPT_IDLE, CKPT_PAGES, CKPT_TABS, CKPT_PARTS, CKPT_ROOT, CKPT_SB };
+
+struct ckpt_part {
+    uint32_t kind, bytes;
+    const uint8_t *data;
+    uint64_t loc, csum;
+};
+
+/* Blocks of a checkpoint besides pages and tables: parts and root. */
+struct ckpt_ext {
+    uint64_t loc;
+    uint32_t n;
+};
+
+struct ckpt {
+    enum ckpt_state state;
+    bool wanted;
+    struct cw_list pages, tabs; /* frozen, not yet written */
+    uint32_t out;               /* records of this step not yet durable */
+    uint64_t number;
+    struct cw_root *root; /* CW_BATCH_PAYLOAD_MAX bytes */
+    uint32_t root_len;
+    uint8_t *segtab, *shards, *tabdir;
+    size_t segtab_len, shards_len, tabdir_len;
+    struct ckpt_part *parts;
+    uint32_t n_parts, next_part;
+    struct cw_sb_ckpt next;
+    struct sb_wait sb;
+    struct ckpt_ext *old, *now; /* dead when this one is durable; this one's */
+    uint32_t n_old, n_now;
+    uint64_t last_ns, last_bytes;
+    uint64_t n_frozen, frozen_copies;
+    void (*done)(struct cw_store *, int res); /* for open and close */
+};
+void ckpt_want(struct cw_store *s);
+/* Is there a reason of its own to take one now? */
+void ckpt_consider(struct cw_store *s);
+void ckpt_step(struct cw_store *s);
+/* A META record of ours became durable. */
+void ckpt_applied(struct cw_store *s, const struct rec_view *v, uint64_t loc);
+bool ckpt_running(const struct cw_store *s);
+void ckpt_free(struct cw_store *s);
+
+/* ---- superblock (superblock.c) ---- */
+
+void sb_read(struct cw_store *s, void (*done)(struct cw_store *, int res));
+/* Writes s->sb as the next slot. One at a time; later calls wait. */
+void sb_write(struct cw_store *s, struct sb_wait *w);
+uint64_t sb_off(const struct cw_disk *d, uint32_t slot);
+bool sb_valid(const struct cw_sb *sb);
+
+/* ---- space (space.c) ---- */
+
+uint32_t space_reserve_meta(const struct cw_store *s);
+uint32_t space_reserve_clean(const struct cw_store *s);
+uint64_t space_capacity(const struct cw_store *s); /* blocks that may hold data */
+uint64_t space_used(const struct cw_store *s);     /* live and on their way */
+bool space_may_write(const struct cw_store *s, uint32_t n_blocks);
+bool space_is_full(const struct cw_store *s);
+uint32_t space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent);
+bool space_is_low(const struct cw_store *s);
+void space_update(struct cw_store *s); /* health events and background work */
+
+/* ---- cleaner (cleaner.c) ---- */
+
+struct cleaner;
+void cleaner_kick(struct cw_store *s);
+bool cleaner_busy(const struct cw_store *s);
+void cleaner_free(struct cw_store *s);
+
+/* ---- reads (read.c) ---- */
+
+void read_retry_waiting(struct cw_store *s);
+void read_deliver(struct cw_store *s);
+void read_fail_held(struct cw_store *s);
+void read_free_all(struct cw_store *s);
+
+/* ---- recovery (recovery.c) ---- */
+
+struct recovery;
+void recovery_start(struct cw_store *s);
+void recovery_free(struct cw_store *s);
+
+/* ---- the store (store.c) ---- */
+
+enum store_state { STORE_NEW, STORE_OPENING, STORE_OPEN, STORE_CLOSING, STORE_DOWN };
+
+struct control {
+    struct cw_list link;
+    struct cw_store_ticket *t;
+    uint64_t layer;
+    struct rec_out r;
+    uint8_t body[];
+};
+
+struct cw_store {
+    struct cw_env *env;
+    struct cw_disk *disk;
+    struct cw_buf_pool *pool;
+    const struct cw_store_events *ev;
+    void *user;
+    enum store_state state;
+
+    struct cw_sb sb;
+    bool sb_known;
+    struct cw_store_identity identity;
+    uint64_t identity_res;
+    struct cw_list sb_waits;
+    struct store_io sb_io;
+    uint8_t *sb_mem; /* one slot */
+    bool sb_busy;
+
+    struct cw_list owned;
+    struct cw_list ios;
+    uint32_t n_ios;
+    struct cw_timer watch_timer, note_timer, kick_timer;
+
+    struct seg *segs;
+    uint32_t n_segs, seg_bytes;
+    uint32_t n_state[CW_SEG_SOON_FREE + 1];
+    struct open_seg open[CW_SEG_CLASSES];
+    uint32_t seg_cursor; /* where the search for a free one begins */
+    struct survey survey;
+    uint64_t next_seg_seq, next_layer, next_batch;
+    uint64_t chain_csum[CW_SEG_CLASSES];         /* submitted */
+    uint64_t chain_csum_applied[CW_SEG_CLASSES]; /* applied */
+    uint64_t durable_upto;                       /* every batch up to it is durable */
+    uint64_t applied_upto;
+    uint64_t noted_upto;     /* highest durable_upto on disk */
+    uint64_t last_append_ns; /* last release of a batch with something in it */
+    struct store_io zero_io;
+    struct iovec zero_iov[16];
+    struct cw_buf *zero_buf;
+    uint32_t zero_seg, zero_at;
+    bool zero_busy;
+
+    struct batch *batch_open[CW_SEG_CLASSES];
+    struct cw_list ready[CW_SEG_CLASSES];
+    struct cw_list batches; /* in flight or durable, in batch order */
+    struct cw_list spare;
+    uint32_t in_flight[CW_SEG_CLASSES], n_batches[CW_SEG_CLASSES], n_urgent;
+    struct cw_list control;
+    bool pressed[CW_SEG_CLASSES]; /* a batch waits for a free segment */
+    bool starved;                 /* an append got -EAGAIN */
+    bool releasing;
+    uint64_t pend_touches, pend_blocks;
+    struct apply apply;
+    struct cw_list touched;
+    struct cw_list answered; /* tickets whose batch is applied or lost */
+
+    uint64_t map_budget;
+    uint64_t n_pages, n_dirty;
+    struct cw_list lru, dirty, held, tabs_dirty;
+    uint64_t data_live; /* blocks, of all HOT and COLD segments */
+
+    struct cw_list shards, zombies;
+    struct cw_list by_id[STORE_BUCKETS], by_layer[STORE_BUCKETS];
+    struct cw_store_shard *last_layer;
+    uint32_t n_shards;
+    struct page_waiter purge_wait;
+    bool purge_waiting;
+
+    struct cw_list reads; /* of struct read_ctx, all under way */
+    struct cw_list reads_held, reads_done, reads_spare;
+    uint32_t n_reads;
+
+    struct ckpt ckpt;
+    struct cleaner *cleaner;
+    struct recovery *recovery;
+    struct cw_store_recovery recovered;
+    uint64_t cut_from; /* not 0: the first batch must carry the RESUME note */
+    bool cut_damaged;
+
+    struct cw_store_stats stats;
+    bool was_full, was_stuck, health_due, loud_failed;
+    cw_store_done_fn *done;
+    void *done_user;
+    int done_res;
+    bool done_due;
+};
+
+void store_fail(struct cw_store *s, const char *why, int err);
+/* The same, but a millisecond later: for what waits for memory that others hold. */
+void store_kick_later(struct cw_store *s);
+/* Runs from the loop soon: events, answers, background work. */
+void store_kick(struct cw_store *s);
+void store_answer(struct cw_store *s, struct cw_store_ticket *t, int res);
+void store_answers_deliver(struct cw_store *s);
+void store_finish(struct cw_store *s, int res);
+void store_close_step(struct cw_store *s);
+/* What a store that is freed in the middle of something must free with it: first member of its
+ * struct; mem is freed too. */
+struct store_own {
+    struct cw_list link;
+    void *mem;
+};
+void *store_own_new(struct cw_store *s, size_t size); /* zeroed; never NULL */
+void store_own_free(struct store_own *o);
+void *store_alloc(size_t size);         /* zeroed; never NULL */
+void *store_alloc_aligned(size_t size); /* 4096; never NULL */

@@ -1,0 +1,321 @@
+/* store/store.h - the chunk store: one disk, log-structured, checksummed, recoverable.
+ *
+ *   append --> open batch --turn end--> O_DSYNC write --durable, applied--> on_durable(shard)
+ *   map: (shard, chunk) -> page of 256 entries -> location and checksum of each block
+ *
+ * A decider without I/O of its own: it sees a struct cw_disk and a struct cw_env, so the simulator
+ * drives this very code. One thread. Callbacks come from the loop (a disk completion, a timer),
+ * never from inside the call that asked. What each rule is for: replication.md (I1..I17), store.md;
+ * the bytes: docs/format.md.
+ *
+ * The store keeps the order it is given and keeps versions honest on disk; it does not know
+ * sessions, owners or who may write. That is the replica's.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/disk.h"
+#include "common/base/env.h"
+#include "common/base/uuid.h"
+#include "common/codec/shardrec.h"
+#include "common/mem/buf.h"
+#include "proto/wire.h"
+
+struct cw_store;
+struct cw_store_shard; /* a copy of a shard on this disk; lives until it is dropped or store_free */
+
+/* ---- a durable step that answers once ---- */
+
+/* Embedded in what waits for it; its address holds until done. res: 0 durable and applied;
+ * -EIO, -ENOSPC.. the step did not happen or is unknown and the store is out of service (health).
+ */
+struct cw_store_ticket {
+    void (*done)(struct cw_store_ticket *, int res);
+    struct cw_list link; /* the store's while under way */
+    uint64_t batch;      /* the store's */
+};
+
+/* ---- format, open, close ---- */
+
+struct cw_store_format_opts {
+    struct cw_uuid disk_uuid;
+    uint64_t format_id; /* random, not 0 */
+    bool force;         /* overwrite a valid superblock */
+};
+
+enum cw_store_outcome {
+    CW_STORE_E_NOT_FORMATTED = 1, /* open: no superblock slot is ours */
+    CW_STORE_E_FORMATTED,         /* format: a valid superblock is there and force is not set */
+    CW_STORE_E_TOO_SMALL,         /* format: under 512 MiB */
+    CW_STORE_E_TRUNCATED,         /* open: the device is smaller than the superblock says */
+    CW_STORE_E_VERSION,           /* open: a format or feature this program does not know */
+    CW_STORE_E_UNREADABLE,        /* open: superblocks fine, both checkpoints unreadable */
+};
+
+/* What stands in the best superblock. */
+struct cw_store_identity {
+    struct cw_uuid disk_uuid;
+    uint64_t format_id;
+    struct cw_uuid cluster_id; /* nil: unclaimed */
+    uint64_t incarnation;      /* raised by each open that gets as far as service */
+    uint64_t bytes;
+    uint32_t segment_bytes, segment_count;
+};
+
+/* `done` gets 0, a cw_store_outcome, or a negative errno. The disk, env and pool are borrowed. */
+typedef void cw_store_done_fn(void *user, int res);
+void cw_store_format(struct cw_env *env, struct cw_disk *disk, struct cw_buf_pool *pool,
+                     struct cw_store_format_opts opts, cw_store_done_fn *done, void *user);
+
+struct cw_store_events {
+    /* The copy's durable seq (also its applied seq: reads see it) moved. Once per shard and batch,
+     * in log order. */
+    void (*on_durable)(void *user, struct cw_store_shard *);
+    /* Credit or health of the disk changed: full, freed, stuck, damaged copy, failed. */
+    void (*on_health)(void *user);
+};
+
+struct cw_store_opts {
+    struct cw_env *env;
+    struct cw_disk *disk;
+    struct cw_buf_pool *pool; /* batches, reads, cleaning */
+    uint64_t map_cache_bytes; /* budget of resident map pages */
+    const struct cw_store_events *ev;
+    void *user;
+};
+
+/* What recovery found; for the log and for `status`. */
+struct cw_store_recovery {
+    bool clean; /* the last stop was clean */
+    uint64_t replayed_batches, replayed_records, took_ns;
+    uint64_t dropped_batches; /* torn tail, never acknowledged */
+    uint64_t damaged_copies;  /* opened at an earlier prefix (I16) */
+    uint64_t bad_blocks;      /* found unreadable during recovery */
+};
+
+/* Memory only; open does the I/O. NULL if out of memory. */
+struct cw_store *cw_store_new(struct cw_store_opts opts);
+
+/* Recovers. done gets 0, a cw_store_outcome or a negative errno; not 0 leaves the store usable for
+ * nothing but cw_store_free. Writes nothing before it knows that the store is its own. */
+void cw_store_open(struct cw_store *s, cw_store_done_fn *done, void *user);
+
+/* Reads the identity only and writes nothing; before or instead of open. */
+void cw_store_identify(struct cw_store *s, cw_store_done_fn *done, void *user);
+
+/* Writes the cluster id of an unclaimed store, durably. */
+void cw_store_claim(struct cw_store *s, struct cw_uuid cluster_id, cw_store_done_fn *done,
+                    void *user);
+
+/* Takes no more work, finishes what is under way, writes a checkpoint and a clean superblock. */
+void cw_store_close(struct cw_store *s, cw_store_done_fn *done, void *user);
+
+/* Frees memory; no I/O may be under way (after close, failed open, or when the world is gone and no
+ * completion will ever come: the simulator's crash). NULL is fine. */
+void cw_store_free(struct cw_store *s);
+
+const struct cw_store_identity *cw_store_identity(const struct cw_store *s);
+const struct cw_store_recovery *cw_store_recovery(const struct cw_store *s);
+
+/* Submits the open batch and starts due background work. The shell calls it once per loop turn,
+ * after all completions and frames of the turn. */
+void cw_store_turn_end(struct cw_store *s);
+
+/* ---- copies ---- */
+
+struct cw_store_hist {
+    uint64_t start_seq; /* of GEN_START(gen) */
+    uint32_t gen;
+};
+
+/* What the store knows of a copy; fields are current, the pointer holds as long as the shard. */
+struct cw_store_shard_info {
+    struct cw_shard_rec rec; /* the newest record shown and durable */
+    uint32_t promised_gen;   /* durable */
+    uint32_t last_gen;       /* of the last record appended (maybe not durable yet) .. */
+    uint64_t last_seq;
+    uint32_t durable_gen; /* .. and of the last one durable and applied */
+    uint64_t durable_seq;
+    uint64_t stable;  /* highest ever set; after a restart maybe an older one */
+    bool syncing;     /* durable: JOIN without SYNC_DONE */
+    uint64_t join_id; /* of that JOIN */
+    bool damaged;     /* I16: opened at a prefix before the end; until SYNC_DONE */
+    uint32_t n_hist;  /* oldest first, at most CW_HIST_MAX */
+    const struct cw_store_hist *hist;
+    uint64_t mapped_blocks; /* blocks this copy holds */
+    void *user;             /* the replica's */
+};
+
+struct cw_store_shard *cw_store_shard_find(struct cw_store *s, uint64_t shard);
+
+/* In ascending order of id; NULL begins, NULL ends. */
+struct cw_store_shard *cw_store_shard_next(struct cw_store *s, const struct cw_store_shard *after);
+
+struct cw_store_shard_info *cw_store_shard_info(struct cw_store_shard *sh);
+
+/* A new, empty copy: last (0, 0), promised rec->gen. Usable at once; durable when the ticket says.
+ * NULL: the shard exists, or no space or memory for it (-ENOSPC in *ret_err). */
+struct cw_store_shard *cw_store_shard_create(struct cw_store *s, const struct cw_shard_rec *rec,
+                                             struct cw_store_ticket *t, int *ret_err);
+
+/* Forgets the copy and gives its space back. sh is invalid at once; no read, ticket or append of it
+ * may be under way (their done must have come). */
+void cw_store_shard_drop(struct cw_store_shard *sh, struct cw_store_ticket *t);
+
+void cw_store_set_rec(struct cw_store_shard *sh, const struct cw_shard_rec *rec,
+                      struct cw_store_ticket *t);
+
+/* gen above promised_gen. Everything appended before is durable when this is (log order). */
+void cw_store_promise(struct cw_store_shard *sh, uint32_t gen, struct cw_store_ticket *t);
+
+/* Durably: last = (gen, s0 - 1), "syncing", join_id. Chunk content and versions stay; the tail
+ * index is emptied; history becomes the given list (of the owner). */
+void cw_store_join(struct cw_store_shard *sh, uint32_t gen, uint64_t s0, uint64_t join_id,
+                   struct cw_store_ticket *t);
+
+/* Ends syncing and damaged. hist: the owner's history, replaces the copy's. */
+void cw_store_sync_done(struct cw_store_shard *sh, const struct cw_store_hist *hist,
+                        uint32_t n_hist, struct cw_store_ticket *t);
+
+/* Records at or below it need not be kept for a takeover. Never lowers; cheap; not durable by
+ * itself. */
+void cw_store_set_stable(struct cw_store_shard *sh, uint64_t stable);
+
+/* Blocks that may still be sent for this copy beyond those already appended (store.md 2.7, I17). */
+uint32_t cw_store_credit(const struct cw_store_shard *sh);
+
+/* ---- the stream ---- */
+
+enum cw_store_apply {
+    CW_STORE_APPLY = 0,  /* map changes, chunk version = (gen, seq) */
+    CW_STORE_APPLY_KEEP, /* map changes, version stays (COPYING) */
+    CW_STORE_DROP,       /* nothing changes (BEHIND); only the seq advances */
+};
+
+struct cw_store_rec {
+    uint8_t type;          /* CW_FT_WRITE, CW_FT_ZERO, CW_FT_TRIM, CW_FT_GEN_START */
+    uint32_t gen;          /* original generation */
+    uint64_t seq;          /* = last_seq + 1 */
+    uint64_t lba;          /* blocks, shard-relative */
+    uint32_t nblk;         /* WRITE: 1..256; ZERO, TRIM: 1..CW_WIRE_NBLK_MAX; GEN_START: 0 */
+    const uint64_t *csums; /* WRITE: nblk, verified by the caller */
+    const uint8_t *data;   /* WRITE: nblk blocks */
+    struct cw_buf *buf;    /* not NULL: data lies in it 4 KiB-aligned and never changes again; the
+                            * store may keep a reference instead of copying */
+    const uint8_t *apply;  /* NULL: CW_STORE_APPLY; else an enum cw_store_apply per chunk that the
+                            * range touches, in order */
+};
+
+/* 0: in the open batch; on_durable tells the rest. -ENOSPC: the reserve would be touched, nothing
+ * happened. -EAGAIN: no batch buffer now, nothing happened; try again after the next on_durable or
+ * on_health. -EIO: out of service. */
+int cw_store_append(struct cw_store_shard *sh, const struct cw_store_rec *rec);
+
+/* ---- the tail above stable, for takeovers ---- */
+
+struct cw_store_tail_entry {
+    uint64_t seq, lba, csum0;
+    uint32_t gen, nblk;
+    uint8_t type;
+};
+
+/* Entries with seq in (stable, durable_seq], ascending; returns how many were written (<= max). */
+uint32_t cw_store_tail_list(struct cw_store_shard *sh, struct cw_store_tail_entry *to,
+                            uint32_t max);
+
+/* ---- reads ---- */
+
+enum cw_store_read_flag {
+    CW_STORE_READ_MEDIA = 1 << 0, /* past every cache of data */
+    CW_STORE_READ_TAIL =
+        1 << 1, /* the record `tail_seq` of the tail as it was written, whatever the
+                 * map says now; lba and nblk are filled in. -ENOENT: not there */
+    CW_STORE_READ_CSUMS = 1 << 2, /* the map only: csums, at_seq, version, and in `bad` the blocks
+                                   * marked BAD; no data is read, buf is NULL */
+};
+
+/* One read of 1..256 blocks of one copy. Embedded; its address holds until done. The answer is the
+ * map at one instant (at_seq): overlapping appends change either all of it or nothing, and blocks
+ * are pinned against cleaning. Data is verified against the map's checksums. */
+struct cw_store_read {
+    struct cw_store_shard *shard;
+    uint64_t lba;
+    uint32_t nblk;
+    uint32_t flags; /* enum cw_store_read_flag */
+    uint64_t tail_seq;
+    const uint64_t *skip_csums; /* NULL, or nblk: blocks whose map checksum is equal are not read */
+
+    /* answer */
+    int res;            /* 0 even with bad blocks; -ENOMEM, -EIO (out of service), -ENOENT */
+    bool zeroes;        /* every block is zeroes: buf is NULL */
+    struct cw_buf *buf; /* block i at data + i * 4096; the caller's reference, unref when done */
+    uint64_t
+        csums[CW_IO_BLOCKS_MAX]; /* map checksums; CW_HASH_ZERO_BLOCK for what reads as zeroes */
+    uint64_t bad[4];     /* bit per block: unreadable, mismatch, or marked BAD; no data there */
+    uint64_t skipped[4]; /* bit per block: equal to skip_csums */
+    uint64_t at_seq;     /* the copy's applied seq at that instant */
+    uint64_t ver_seq;    /* version of lba's chunk then; CW_VER_VOID, or 0 = never written */
+    uint32_t ver_gen;
+    uint8_t tail_type; /* READ_TAIL */
+    uint32_t tail_gen;
+
+    void (*done)(struct cw_store_read *);
+    struct cw_list link; /* the store's while under way */
+    void *priv;          /* the store's while under way */
+};
+
+void cw_store_read(struct cw_store_read *r);
+
+/* ---- resync ---- */
+
+/* Versions of the chunks in [first, first + n) that were ever written: at most max entries;
+ * *ret_next is the first chunk not looked at. From RAM; durable and applied state. */
+uint32_t cw_store_versions(struct cw_store_shard *sh, uint32_t first, uint32_t n,
+                           struct cw_wire_ver *to, uint32_t max, uint32_t *ret_next);
+
+/* Durably sets the chunk's version to VOID (I9). */
+void cw_store_chunk_void(struct cw_store_shard *sh, uint32_t chunk, struct cw_store_ticket *t);
+
+/* The end of a chunk's copy, as one atomic record: blocks in `set` get the given content (csums,
+ * data in order of set bits; a block with CW_HASH_ZERO_BLOCK still takes its place in data), blocks
+ * in `bad` become BAD, the version becomes (ver_gen, ver_seq). Order against cw_store_append is the
+ * order of the calls. Returns as cw_store_append; the ticket is used only if 0. */
+struct cw_store_chunk_set {
+    uint32_t chunk;
+    uint32_t ver_gen;
+    uint64_t ver_seq; /* 0 with ver_gen 0: becomes "never written" again */
+    uint64_t set[4], bad[4];
+    const uint64_t *csums; /* one per bit of set, in order */
+    const uint8_t *data;
+    struct cw_buf *buf; /* as in struct cw_store_rec */
+};
+int cw_store_chunk_current(struct cw_store_shard *sh, const struct cw_store_chunk_set *c,
+                           struct cw_store_ticket *t);
+
+/* Writes blocks to a new place if (and only where) the map's checksum is still csums[i], or the
+ * block is BAD-by-damage with that checksum remembered; versions stay (I14). *ret_n is set when the
+ * ticket is done. Returns as cw_store_append. */
+int cw_store_block_repair(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk,
+                          const uint64_t *csums, const uint8_t *data, uint32_t *ret_n,
+                          struct cw_store_ticket *t);
+
+/* ---- health and numbers ---- */
+
+struct cw_store_stats {
+    uint64_t bytes, used_bytes, free_bytes; /* used: live data; free: what new data may take */
+    uint64_t segments, segments_free;
+    uint64_t batches, records, blocks_written, bytes_logged, bytes_cleaned, reads, read_blocks;
+    uint64_t csum_errors, io_errors, checkpoints;
+    uint64_t map_pages, map_pages_dirty, map_cache_bytes;
+    bool full;   /* no credit is given */
+    bool stuck;  /* an I/O is older than 2 s */
+    bool failed; /* out of service; why says */
+    const char *why;
+};
+void cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret);
+
+/* Asserts what must hold between any two calls (accounting = recount, lists, budgets). Slow; for
+ * the simulator and tests. */
+void cw_store_check(const struct cw_store *s);

@@ -1,0 +1,245 @@
+/* store/superblock.c - four slots, two at each end; the highest valid sb_seq is the store. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/codec/hash.h"
+#include "daemon/store/store-internal.h"
+
+uint64_t
+sb_off(const struct cw_disk *d, uint32_t slot)
+{
+    return slot < 2 ? slot * UINT64_C(4096) : d->bytes - (4 - slot) * UINT64_C(4096);
+}
+
+static uint64_t
+sb_csum(const struct cw_sb *sb)
+{
+    return cw_hash(sb, offsetof(struct cw_sb, csum));
+}
+
+bool
+sb_valid(const struct cw_sb *sb)
+{
+    return sb->magic == CW_SB_MAGIC && sb->csum == sb_csum(sb) && sb->format_id != 0;
+}
+
+/* Fields that later arithmetic relies on. */
+static int
+sb_check(const struct cw_sb *sb, const struct cw_disk *d)
+{
+    uint64_t end = CW_SEG_BASE + (uint64_t)sb->seg_count * sb->seg_bytes + 2 * 4096;
+
+    if (sb->version != CW_STORE_VERSION || sb->feature_incompat != 0 || sb->blk != CW_BLOCK_SIZE)
+        return CW_STORE_E_VERSION;
+    if (!cw_is_pow2(sb->seg_bytes) || sb->seg_bytes < CW_SEG_BYTES_MIN ||
+        sb->seg_bytes > CW_SEG_BYTES_MAX || sb->seg_count < 16 || sb->seg_count > CW_SEG_COUNT_MAX)
+        return CW_STORE_E_VERSION;
+    if (sb->dev_bytes > d->bytes || end > d->bytes)
+        return CW_STORE_E_TRUNCATED;
+    if (end > sb->dev_bytes)
+        return CW_STORE_E_VERSION;
+    return 0;
+}
+
+/* ---- reading all slots ---- */
+
+struct sb_reader {
+    struct store_own own;
+    struct store_io io;
+    struct cw_disk *disk;
+    uint32_t slot, n_readable;
+    struct cw_sb best;
+    bool found;
+    struct cw_store *s;
+    void (*done)(struct cw_store *, int res);
+};
+
+static void
+reader_finish(struct sb_reader *r)
+{
+    struct cw_store *s = r->s;
+    void (*done)(struct cw_store *, int) = r->done;
+    int res = r->n_readable == 0 ? -EIO : r->found ? sb_check(&r->best, s->disk) : 0;
+
+    if (res == 0 && !r->found)
+        res = CW_STORE_E_NOT_FORMATTED;
+    if (res == 0) {
+        s->sb = r->best;
+        s->sb_known = true;
+        memcpy(s->identity.disk_uuid.b, s->sb.disk_uuid, 16);
+        memcpy(s->identity.cluster_id.b, s->sb.cluster_id, 16);
+        s->identity.format_id = s->sb.format_id;
+        s->identity.incarnation = s->sb.incarnation;
+        s->identity.bytes = s->sb.dev_bytes;
+        s->identity.segment_bytes = s->sb.seg_bytes;
+        s->identity.segment_count = s->sb.seg_count;
+    }
+    store_own_free(&r->own);
+    done(s, res);
+}
+
+static void
+reader_next(struct sb_reader *r)
+{
+    if (r->slot == CW_SB_SLOTS) {
+        reader_finish(r);
+        return;
+    }
+    store_io_start(r->s, &r->io, CW_DISK_READ, sb_off(r->disk, r->slot), r->own.mem, 4096);
+}
+
+static void
+reader_on_read(struct store_io *io, int res)
+{
+    struct sb_reader *r = cw_container_of(io, struct sb_reader, io);
+    const struct cw_sb *sb = (const void *)r->own.mem;
+
+    if (res == 0) {
+        r->n_readable++;
+        if (sb_valid(sb) && (!r->found || sb->sb_seq > r->best.sb_seq)) {
+            r->best = *sb;
+            r->found = true;
+        }
+    }
+    r->slot++;
+    reader_next(r);
+}
+
+void
+sb_read(struct cw_store *s, void (*done)(struct cw_store *, int res))
+{
+    struct sb_reader *r = store_own_new(s, sizeof(*r));
+
+    r->s = s;
+    r->disk = s->disk;
+    r->done = done;
+    r->own.mem = store_alloc_aligned(4096);
+    r->io.done = reader_on_read;
+    reader_next(r);
+}
+
+/* ---- writing ---- */
+
+static void sb_write_next(struct cw_store *s);
+
+static void
+sb_on_write(struct store_io *io, int res)
+{
+    struct cw_store *s = io->s;
+    struct sb_wait *w = cw_list_first(&s->sb_waits, struct sb_wait, link);
+
+    s->sb_busy = false;
+    cw_list_remove(&w->link);
+    if (res == 0)
+        s->sb = *(const struct cw_sb *)(const void *)s->sb_mem;
+    else
+        store_fail(s, "superblock write failed", res);
+    w->done(s, w->arg, res);
+    sb_write_next(s);
+}
+
+static void
+sb_write_next(struct cw_store *s)
+{
+    struct sb_wait *w = cw_list_first(&s->sb_waits, struct sb_wait, link);
+    struct cw_sb *sb = (void *)s->sb_mem;
+
+    if (w == NULL || s->sb_busy)
+        return;
+    *sb = s->sb;
+    sb->sb_seq++;
+    w->change(s, sb, w->arg);
+    sb->csum = sb_csum(sb);
+    s->sb_busy = true;
+    s->sb_io.done = sb_on_write;
+    store_io_start(s, &s->sb_io, CW_DISK_WRITE_SYNC,
+                   sb_off(s->disk, (uint32_t)(sb->sb_seq % CW_SB_SLOTS)), sb, 4096);
+}
+
+void
+sb_write(struct cw_store *s, struct sb_wait *w)
+{
+    w->s = s;
+    cw_list_push_back(&s->sb_waits, &w->link);
+    sb_write_next(s);
+}
+
+/* ---- claim ---- */
+
+struct claim {
+    struct store_own own;
+    struct sb_wait wait;
+    struct cw_uuid cluster_id;
+    cw_store_done_fn *done;
+    void *user;
+    struct cw_store *s;
+    struct cw_timer timer;
+    int res;
+};
+
+static void
+claim_answer(struct cw_timer *t)
+{
+    struct claim *c = cw_container_of(t, struct claim, timer);
+    cw_store_done_fn *done = c->done;
+    void *user = c->user;
+    int res = c->res;
+
+    store_own_free(&c->own);
+    done(user, res);
+}
+
+static void
+claim_later(struct claim *c, int res)
+{
+    c->res = res;
+    cw_timer_set(c->s->env, &c->timer, cw_now_ns(c->s->env));
+}
+
+static void
+claim_change(struct cw_store *s, struct cw_sb *sb, void *arg)
+{
+    memcpy(sb->cluster_id, ((struct claim *)arg)->cluster_id.b, 16);
+}
+
+static void
+claim_written(struct cw_store *s, void *arg, int res)
+{
+    struct claim *c = arg;
+
+    if (res == 0)
+        s->identity.cluster_id = c->cluster_id;
+    claim_later(c, res);
+}
+
+static void
+claim_check(struct cw_store *s, struct claim *c)
+{
+    if (!cw_uuid_is_nil(&s->identity.cluster_id)) {
+        claim_later(c, cw_uuid_equal(&s->identity.cluster_id, &c->cluster_id) ? 0 : -EEXIST);
+        return;
+    }
+    c->wait.change = claim_change;
+    c->wait.done = claim_written;
+    c->wait.arg = c;
+    sb_write(s, &c->wait);
+}
+
+void
+cw_store_claim(struct cw_store *s, struct cw_uuid cluster_id, cw_store_done_fn *done, void *user)
+{
+    struct claim *c = store_own_new(s, sizeof(*c));
+
+    c->s = s;
+    c->cluster_id = cluster_id;
+    c->done = done;
+    c->user = user;
+    c->timer.fn = claim_answer;
+    if (s->stats.failed)
+        claim_later(c, -EIO);
+    else if (!s->sb_known)
+        claim_later(c, -EINVAL);
+    else
+        claim_check(s, c);
+}

@@ -1,0 +1,99 @@
+/* store/tail.c - the records above stable that a takeover may ask for: an index in RAM.
+ *
+ * An entry pins the segment that its batch lies in: such a segment is neither cleaned nor reused.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/store/store-internal.h"
+
+static struct tail_entry *
+tail_at(const struct tail *t, uint32_t i)
+{
+    return &t->ring[(t->head + i) & (t->cap - 1)];
+}
+
+static void
+tail_grow(struct tail *t)
+{
+    uint32_t cap = t->cap == 0 ? 64 : t->cap * 2;
+    struct tail_entry *ring = store_alloc(cap * sizeof(*ring));
+
+    for (uint32_t i = 0; i < t->n; i++)
+        ring[i] = *tail_at(t, i);
+    free(t->ring);
+    t->ring = ring;
+    t->cap = cap;
+    t->head = 0;
+}
+
+static void
+tail_pop(struct cw_store_shard *sh)
+{
+    struct tail *t = &sh->tail;
+    struct seg *g = &sh->s->segs[tail_at(t, 0)->seg];
+
+    cw_assert(g->tail_pins > 0);
+    g->tail_pins--;
+    t->head = (t->head + 1) & (t->cap - 1);
+    t->n--;
+}
+
+void
+tail_push(struct cw_store_shard *sh, struct tail_entry e)
+{
+    struct tail *t = &sh->tail;
+
+    if (e.e.seq <= sh->info.stable)
+        return;
+    /* at run time there are never more; a replay meets those that were stable long ago */
+    if (t->n == CW_TAIL_MAX)
+        tail_trim(sh, tail_at(t, 0)->e.seq);
+    if (t->n == t->cap)
+        tail_grow(t);
+    *tail_at(t, t->n++) = e;
+    sh->s->segs[e.seg].tail_pins++;
+}
+
+void
+tail_trim(struct cw_store_shard *sh, uint64_t stable)
+{
+    struct tail *t = &sh->tail;
+
+    if (stable > sh->info.stable)
+        sh->info.stable = stable;
+    while (t->n > 0 && tail_at(t, 0)->e.seq <= stable)
+        tail_pop(sh);
+}
+
+void
+tail_clear(struct cw_store_shard *sh)
+{
+    while (sh->tail.n > 0)
+        tail_pop(sh);
+}
+
+/* Seqs are dense but for a JOIN, which empties the tail. */
+const struct tail_entry *
+tail_find(const struct cw_store_shard *sh, uint64_t seq)
+{
+    const struct tail *t = &sh->tail;
+    uint64_t first;
+
+    if (t->n == 0)
+        return NULL;
+    first = tail_at(t, 0)->e.seq;
+    if (seq < first || seq - first >= t->n)
+        return NULL;
+    return tail_at(t, (uint32_t)(seq - first));
+}
+
+uint32_t
+cw_store_tail_list(struct cw_store_shard *sh, struct cw_store_tail_entry *to, uint32_t max)
+{
+    uint32_t n = sh->tail.n < max ? sh->tail.n : max;
+
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = tail_at(&sh->tail, i)->e;
+    return n;
+}

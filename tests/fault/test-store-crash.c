@@ -1,0 +1,261 @@
+/* Power cuts at any moment: what recovers is a prefix that holds everything reported durable. */
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/lib/storeworld.h"
+
+#define SPAN 1500u
+#define OPS_MAX 4000u
+#define SHARD_ID (UINT64_C(7) << 16)
+
+struct op {
+    uint8_t type;
+    uint32_t lba, nblk;
+};
+
+struct history {
+    struct op op[OPS_MAX + 1]; /* by seq */
+    uint64_t n;
+};
+
+/* The seq whose content each block has after the first `upto` records. */
+static void
+history_at(const struct history *h, uint64_t upto, uint64_t *seq_of)
+{
+    memset(seq_of, 0, SPAN * sizeof(*seq_of));
+    for (uint64_t s = 1; s <= upto; s++) {
+        for (uint32_t i = 0; i < h->op[s].nblk; i++)
+            seq_of[h->op[s].lba + i] = h->op[s].type == CW_FT_WRITE ? s : 0;
+    }
+}
+
+static void
+history_step(struct storeworld *w, struct history *h, struct cw_store_shard *sh,
+             struct cw_prng *rnd)
+{
+    struct op o = { .type = CW_FT_WRITE };
+    uint64_t dice = cw_prng_below(rnd, 20);
+
+    o.nblk = 1 + (uint32_t)cw_prng_below(rnd, dice == 0 ? 256 : 6);
+    o.lba = (uint32_t)cw_prng_below(rnd, SPAN - o.nblk);
+    if (dice == 1 || dice == 2)
+        o.type = dice == 1 ? CW_FT_ZERO : CW_FT_TRIM;
+    h->op[++h->n] = o;
+    if (o.type == CW_FT_WRITE)
+        assert_int_equal(storeworld_write(w, sh, o.lba, o.nblk), 0);
+    else
+        assert_int_equal(storeworld_clear(w, sh, o.type, o.lba, o.nblk), 0);
+}
+
+static void
+check_content(struct storeworld *w, struct cw_store_shard *sh, const struct history *h)
+{
+    static uint64_t seq_of[SPAN];
+    uint8_t want[CW_BLOCK_SIZE];
+
+    history_at(h, cw_store_shard_info(sh)->durable_seq, seq_of);
+    for (uint32_t lba = 0; lba < SPAN; lba += 250) {
+        struct cw_store_read r = { .shard = sh, .lba = lba, .nblk = 250 };
+
+        assert_int_equal(storeworld_read(w, &r), 0);
+        for (uint32_t i = 0; i < 250; i++) {
+            storeworld_fill(want, SHARD_ID, lba + i, seq_of[lba + i]);
+            assert_false(cw_bit_get(r.bad, i));
+            assert_int_equal(r.csums[i], cw_hash_block(want));
+            if (!r.zeroes)
+                assert_memory_equal(r.buf->data + (size_t)i * CW_BLOCK_SIZE, want, CW_BLOCK_SIZE);
+        }
+        cw_buf_unref(r.buf);
+    }
+}
+
+/* Opens what a cut now would leave, in a world of its own, and checks it. */
+static void
+check_cut(const struct storeworld *from, const struct history *h, uint64_t durable,
+          struct cw_ramdisk_crash how)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh;
+
+    storeworld_init(&w, how.seed, from->bytes, from->map_cache);
+    cw_ramdisk_free(w.disk);
+    w.disk = cw_ramdisk_clone_crashed(from->disk, &w.sim.env, how);
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = cw_store_shard_find(w.store, SHARD_ID);
+    assert_non_null(sh);
+    assert_true(cw_store_shard_info(sh)->durable_seq >= durable);
+    assert_true(cw_store_shard_info(sh)->durable_seq <= h->n);
+    assert_false(cw_store_shard_info(sh)->damaged);
+    check_content(&w, sh, h);
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
+/* A cut between any two events of a mixed workload, whatever subset of sectors survives, leaves a
+ * prefix with everything that was reported durable. */
+static void
+a_cut_anywhere_leaves_a_durable_prefix(void **state)
+{
+    static struct history h;
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    struct cw_prng rnd;
+
+    h.n = 0;
+    cw_prng_init(&rnd, 11);
+    storeworld_init(&w, 11, 512 * CW_MIB, CW_MIB);
+    assert_int_equal(storeworld_format(&w, false), 0);
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = storeworld_shard(&w, SHARD_ID);
+    for (uint32_t i = 0; i < 60; i++) {
+        uint32_t n = 1 + (uint32_t)cw_prng_below(&rnd, 12);
+
+        for (uint32_t k = 0; k < n; k++)
+            history_step(&w, &h, sh, &rnd);
+        cw_store_turn_end(w.store);
+        if (i % 7 == 0)
+            cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        n = (uint32_t)cw_prng_below(&rnd, 9);
+        for (uint32_t k = 0; k < n; k++)
+            cw_simenv_step(&w.sim);
+        check_cut(&w, &h, cw_store_shard_info(sh)->durable_seq,
+                  (struct cw_ramdisk_crash){ .seed = i, .keep = (i % 5) * 64, .torn = i % 3 == 0 });
+    }
+    storeworld_fini(&w);
+}
+
+static void
+ignore_done(void *user, int res)
+{
+}
+
+/* The same store crashes again and again, also in the middle of recovering, and goes on. */
+static void
+crashes_in_recovery_change_nothing(void **state)
+{
+    static struct history h;
+    struct storeworld w;
+    struct cw_prng rnd;
+    uint64_t durable = 0;
+
+    h.n = 0;
+    cw_prng_init(&rnd, 12);
+    storeworld_init(&w, 12, 512 * CW_MIB, CW_MIB);
+    assert_int_equal(storeworld_format(&w, false), 0);
+    for (uint32_t i = 0; i < 40; i++) {
+        struct cw_ramdisk_crash how = { .seed = i, .keep = (i % 3) * 128, .torn = i % 2 };
+        struct cw_store_shard *sh;
+
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = storeworld_shard(&w, SHARD_ID);
+        assert_true(cw_store_shard_info(sh)->durable_seq >= durable);
+        h.n = cw_store_shard_info(sh)->durable_seq;
+        check_content(&w, sh, &h);
+        for (uint32_t k = 0; k < 20; k++)
+            history_step(&w, &h, sh, &rnd);
+        cw_store_turn_end(w.store);
+        for (uint64_t k = cw_prng_below(&rnd, 30); k > 0; k--)
+            cw_simenv_step(&w.sim);
+        durable = cw_store_shard_info(sh)->durable_seq;
+        storeworld_crash(&w, how);
+
+        /* and now a recovery that does not get to its end */
+        w.store = cw_store_new((struct cw_store_opts){ .env = &w.sim.env,
+                                                       .disk = cw_ramdisk_disk(w.disk),
+                                                       .pool = w.pool,
+                                                       .map_cache_bytes = CW_MIB });
+        cw_store_open(w.store, ignore_done, NULL);
+        for (uint64_t k = cw_prng_below(&rnd, 150 + i * 2); k > 0; k--)
+            cw_simenv_step(&w.sim);
+        how.seed += 1000;
+        storeworld_crash(&w, how);
+    }
+    storeworld_fini(&w);
+}
+
+/* Lives that end before the checkpoint after the one that freed segments, on a log that went round
+ * the store long ago, always leave one to recover into. */
+static void
+short_lives_never_use_up_the_free_segments(void **state)
+{
+    struct cw_store_shard *sh;
+    struct storeworld w;
+    uint64_t lba = 0;
+
+    storeworld_init(&w, 14, 512 * CW_MIB, CW_MIB);
+    assert_int_equal(storeworld_format(&w, false), 0);
+    for (uint32_t life = 0; life < 60; life++) {
+        /* the first lives go round, the next make short work of what is free, the last do nothing
+         */
+        uint32_t n = life < 2 ? 600 : life < 40 ? 10 + life % 7 * 12 : 0;
+
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = storeworld_shard(&w, SHARD_ID);
+        for (uint32_t k = 0; k < n; k++, lba += 256) {
+            assert_int_equal(storeworld_write(&w, sh, lba % 8192, 256), 0);
+            cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        }
+        storeworld_wait_durable(&w, sh, cw_store_shard_info(sh)->last_seq);
+        storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = life });
+    }
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = storeworld_shard(&w, SHARD_ID);
+    for (uint32_t k = 0; k < 32; k++)
+        assert_true(storeworld_block_is(&w, sh, (lba - 256 * (k + 1)) % 8192,
+                                        cw_store_shard_info(sh)->durable_seq - k));
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
+/* Cuts while checkpoints, cleaning and overwriting run all at once on a store that is small and
+ * full lose nothing either. */
+static void
+a_cut_while_cleaning_loses_nothing(void **state)
+{
+    static struct history h;
+    struct storeworld w;
+    struct cw_store_shard *sh, *ballast;
+    struct cw_prng rnd;
+    struct cw_store_stats st;
+
+    h.n = 0;
+    cw_prng_init(&rnd, 13);
+    storeworld_init(&w, 13, 512 * CW_MIB, 4 * CW_MIB);
+    assert_int_equal(storeworld_format(&w, false), 0);
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = storeworld_shard(&w, SHARD_ID);
+    ballast = storeworld_shard(&w, SHARD_ID + 1);
+    for (uint32_t i = 0; i < 380; i++) {
+        assert_int_equal(storeworld_write(&w, ballast, i * 256, 256), 0);
+        cw_store_set_stable(ballast, cw_store_shard_info(ballast)->durable_seq);
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        for (uint32_t k = 0; k < 200; k++) {
+            uint64_t lba = cw_prng_below(&rnd, 380) * 256 + cw_prng_below(&rnd, 100);
+
+            assert_int_equal(storeworld_write(&w, ballast, lba, 100), 0);
+            if (k % 25 == 0)
+                history_step(&w, &h, sh, &rnd);
+        }
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        cw_store_set_stable(ballast, cw_store_shard_info(ballast)->durable_seq);
+        check_cut(&w, &h, cw_store_shard_info(sh)->durable_seq,
+                  (struct cw_ramdisk_crash){ .seed = i, .keep = (i % 5) * 64, .torn = i % 2 });
+    }
+    cw_store_stats(w.store, &st);
+    assert_true(st.checkpoints > 5 && st.bytes_cleaned > 0);
+    storeworld_fini(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_cut_anywhere_leaves_a_durable_prefix),
+        cmocka_unit_test(crashes_in_recovery_change_nothing),
+        cmocka_unit_test(short_lives_never_use_up_the_free_segments),
+        cmocka_unit_test(a_cut_while_cleaning_loses_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,650 @@
+#include "tests/lib/ramdisk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "common/base/prng.h"
+#include "common/codec/hash.h"
+
+#define SECTOR 4096u
+#define LATENT_MAX 64u
+
+/* A sector written but not stable; in order of writing. */
+struct dirty {
+    uint64_t sector, order;
+    uint8_t *data; /* NULL: zeroes */
+};
+
+enum { IO_DUE, IO_ORDER, IO_HASH, IO_FAULT }; /* places in cw_disk_io.priv */
+
+#define IO_NO_FAULT UINT64_MAX
+
+struct cw_ramdisk {
+    struct cw_disk disk;
+    struct cw_ramdisk_opts opts;
+    struct cw_prng prng;
+    struct cw_timer timer;
+    struct cw_list under_way, stuck;
+    uint64_t order;           /* of submissions and of writes done */
+    uint8_t **seen, **stable; /* per sector, NULL: zeroes; seen may share stable's pointer */
+    struct dirty *dirty;
+    size_t n_dirty, cap_dirty;
+    uint64_t count[CW_DISK_DISCARD + 1];
+    enum cw_ramdisk_fault fault;
+    uint32_t fault_ops;
+    uint64_t fault_in, fault_count, n_faults;
+    int64_t fault_arg;
+    bool unplugged, lie;
+    struct {
+        uint64_t off, len;
+    } latent[LATENT_MAX];
+    uint32_t n_latent;
+};
+
+static struct cw_ramdisk *
+ramdisk_of(struct cw_disk *disk)
+{
+    return cw_container_of(disk, struct cw_ramdisk, disk);
+}
+
+/* ---- sectors ---- */
+
+static const uint8_t zeroes[SECTOR] __attribute__((aligned(SECTOR)));
+
+static uint8_t *
+sector_copy(const uint8_t *from)
+{
+    uint8_t *data;
+
+    if (cw_block_is_zero(from))
+        return NULL;
+    data = aligned_alloc(SECTOR, SECTOR);
+    cw_assert(data != NULL);
+    memcpy(data, from, SECTOR);
+    return data;
+}
+
+static void
+sector_set(uint8_t **slot, uint8_t *other, uint8_t *take)
+{
+    if (*slot != other)
+        free(*slot);
+    *slot = take;
+}
+
+/* Both images change: nothing of this sector can be lost any more. */
+static void
+ramdisk_store_stable(struct cw_ramdisk *d, uint64_t sector, const uint8_t *from)
+{
+    uint8_t *take = sector_copy(from);
+    uint8_t *old_seen = d->seen[sector], *old_stable = d->stable[sector];
+
+    d->seen[sector] = d->stable[sector] = take;
+    if (old_seen != old_stable)
+        free(old_seen);
+    free(old_stable);
+}
+
+static void
+ramdisk_store_cached(struct cw_ramdisk *d, uint64_t sector, const uint8_t *from)
+{
+    if (d->seen[sector] == NULL && d->stable[sector] == NULL && cw_block_is_zero(from))
+        return; /* zeroes over zeroes, whatever is kept of them */
+    sector_set(&d->seen[sector], d->stable[sector], sector_copy(from));
+    if (d->n_dirty == d->cap_dirty) {
+        d->cap_dirty = d->cap_dirty == 0 ? 1024 : 2 * d->cap_dirty;
+        d->dirty = realloc(d->dirty, d->cap_dirty * sizeof(*d->dirty));
+        cw_assert(d->dirty != NULL);
+    }
+    d->dirty[d->n_dirty++] = (struct dirty){
+        .sector = sector,
+        .order = d->order++,
+        .data = sector_copy(from),
+    };
+}
+
+/* A stable write drops what was cached for the sector before it. */
+static void
+ramdisk_forget_dirty(struct cw_ramdisk *d, uint64_t first, uint64_t n)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < d->n_dirty; i++) {
+        if (d->dirty[i].sector - first < n)
+            free(d->dirty[i].data);
+        else
+            d->dirty[kept++] = d->dirty[i];
+    }
+    d->n_dirty = kept;
+}
+
+static void
+ramdisk_flush(struct cw_ramdisk *d, uint64_t before)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < d->n_dirty; i++) {
+        struct dirty *w = &d->dirty[i];
+
+        if (w->order >= before) {
+            d->dirty[kept++] = *w;
+            continue;
+        }
+        if (d->stable[w->sector] != d->seen[w->sector])
+            free(d->stable[w->sector]);
+        d->stable[w->sector] = w->data;
+    }
+    d->n_dirty = kept;
+}
+
+static void
+ramdisk_unlatent(struct cw_ramdisk *d, uint64_t off, uint64_t len)
+{
+    for (uint32_t i = 0; i < d->n_latent;) {
+        uint64_t a = d->latent[i].off, end = a + d->latent[i].len;
+
+        if (!cw_ranges_overlap(a, end - a, off, len)) {
+            i++;
+            continue;
+        }
+        d->latent[i] = d->latent[--d->n_latent];
+        if (a < off)
+            cw_ramdisk_latent(d, a, off - a);
+        if (end > off + len)
+            cw_ramdisk_latent(d, off + len, end - off - len);
+    }
+}
+
+static bool
+ramdisk_is_latent(const struct cw_ramdisk *d, uint64_t off, uint64_t len)
+{
+    for (uint32_t i = 0; i < d->n_latent; i++) {
+        if (cw_ranges_overlap(d->latent[i].off, d->latent[i].len, off, len))
+            return true;
+    }
+    return false;
+}
+
+/* ---- I/O ---- */
+
+static uint64_t
+io_hash(const struct cw_disk_io *io)
+{
+    uint64_t h = 0;
+
+    for (uint32_t i = 0; i < io->n_iov; i++)
+        h = cw_mix64(h ^ cw_hash(io->iov[i].iov_base, io->iov[i].iov_len));
+    return h;
+}
+
+typedef void sector_fn(void *user, uint64_t sector, uint8_t *data);
+
+static void
+io_each_sector(const struct cw_disk_io *io, uint64_t off, sector_fn *fn, void *user)
+{
+    for (uint32_t i = 0; i < io->n_iov; i++) {
+        for (size_t at = 0; at < io->iov[i].iov_len; at += SECTOR, off += SECTOR)
+            fn(user, off / SECTOR, (uint8_t *)io->iov[i].iov_base + at);
+    }
+}
+
+static void
+io_read_sector(void *user, uint64_t sector, uint8_t *data)
+{
+    struct cw_ramdisk *d = user;
+
+    if (d->seen[sector] != NULL)
+        memcpy(data, d->seen[sector], SECTOR);
+    else
+        memset(data, 0, SECTOR);
+}
+
+static void
+io_write_cached(void *user, uint64_t sector, uint8_t *data)
+{
+    ramdisk_store_cached(user, sector, data);
+}
+
+static void
+io_write_stable(void *user, uint64_t sector, uint8_t *data)
+{
+    ramdisk_store_stable(user, sector, data);
+}
+
+static void
+io_write_some(void *user, uint64_t sector, uint8_t *data)
+{
+    struct cw_ramdisk *d = user;
+
+    if (cw_prng_next(&d->prng) & 1)
+        ramdisk_store_cached(d, sector, data);
+}
+
+static void
+ramdisk_write(struct cw_ramdisk *d, struct cw_disk_io *io, uint64_t off)
+{
+    cw_assert(io->priv[IO_HASH] == io_hash(io));
+    if (off + io->len > d->disk.bytes)
+        return; /* misdirected over the end */
+    ramdisk_unlatent(d, off, io->len);
+    if (io->op == CW_DISK_WRITE || d->lie) {
+        io_each_sector(io, off, io_write_cached, d);
+    } else {
+        ramdisk_forget_dirty(d, off / SECTOR, io->len / SECTOR);
+        io_each_sector(io, off, io_write_stable, d);
+    }
+}
+
+static int
+ramdisk_fail(struct cw_ramdisk *d, struct cw_disk_io *io)
+{
+    if (!d->unplugged && (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC))
+        io_each_sector(io, io->off, io_write_some, d);
+    return -EIO;
+}
+
+static int
+ramdisk_apply(struct cw_ramdisk *d, struct cw_disk_io *io)
+{
+    uint64_t fault = io->priv[IO_FAULT];
+
+    if (d->unplugged || fault == CW_RAMDISK_EIO)
+        return ramdisk_fail(d, io);
+    switch (io->op) {
+    case CW_DISK_READ:
+        if (ramdisk_is_latent(d, io->off, io->len))
+            return -EIO;
+        io_each_sector(io, io->off, io_read_sector, d);
+        return 0;
+    case CW_DISK_WRITE:
+    case CW_DISK_WRITE_SYNC:
+        if (fault == CW_RAMDISK_LOSE)
+            return 0;
+        ramdisk_write(d, io,
+                      fault == CW_RAMDISK_MISDIRECT ? io->off + (uint64_t)d->fault_arg : io->off);
+        return 0;
+    case CW_DISK_FLUSH:
+        if (!d->lie)
+            ramdisk_flush(d, io->priv[IO_ORDER]);
+        return 0;
+    case CW_DISK_DISCARD:
+        for (uint64_t at = io->off; at < io->off + io->len; at += SECTOR) {
+            if (d->seen[at / SECTOR] != NULL)
+                ramdisk_store_cached(d, at / SECTOR, zeroes);
+        }
+        return 0;
+    }
+    cw_unreachable();
+}
+
+static void
+ramdisk_arm(struct cw_ramdisk *d)
+{
+    uint64_t at_ns = CW_NEVER;
+
+    CW_LIST_EACH (it, &d->under_way)
+        at_ns = cw_min_u64(at_ns, cw_list_entry(it, struct cw_disk_io, link)->priv[IO_DUE]);
+    if (at_ns != CW_NEVER)
+        cw_timer_set(d->opts.env, &d->timer, at_ns);
+}
+
+/* One completion per turn, so that every order of completions and turns can be met. */
+static void
+ramdisk_on_timer(struct cw_timer *t)
+{
+    struct cw_ramdisk *d = cw_container_of(t, struct cw_ramdisk, timer);
+    struct cw_disk_io *first = NULL;
+    int res;
+
+    CW_LIST_EACH (it, &d->under_way) {
+        struct cw_disk_io *io = cw_list_entry(it, struct cw_disk_io, link);
+
+        if (first == NULL || io->priv[IO_DUE] < first->priv[IO_DUE])
+            first = io;
+    }
+    if (first == NULL)
+        return;
+    cw_list_remove(&first->link);
+    res = ramdisk_apply(d, first);
+    ramdisk_arm(d);
+    first->done(first, res);
+}
+
+static uint64_t
+ramdisk_latency(struct cw_ramdisk *d)
+{
+    uint64_t min = d->opts.latency_min_ns, max = d->opts.latency_max_ns;
+
+    return min + cw_prng_below(&d->prng, max - min + 1);
+}
+
+static uint64_t
+ramdisk_pick_fault(struct cw_ramdisk *d, const struct cw_disk_io *io)
+{
+    if (d->fault_in == 0 || (d->fault_ops & CW_RAMDISK_OP(io->op)) == 0)
+        return IO_NO_FAULT;
+    if (d->fault_in > 1) {
+        d->fault_in--;
+        return IO_NO_FAULT;
+    }
+    if (--d->fault_count == 0)
+        d->fault_in = 0;
+    d->n_faults++;
+    return d->fault;
+}
+
+static void
+io_check(const struct cw_ramdisk *d, const struct cw_disk_io *io)
+{
+    uint64_t len = 0;
+
+    if (io->op == CW_DISK_FLUSH)
+        return;
+    cw_assert(io->off % SECTOR == 0 && io->len % SECTOR == 0 && io->len > 0);
+    cw_assert(io->off <= d->disk.bytes && io->len <= d->disk.bytes - io->off);
+    if (io->op == CW_DISK_DISCARD)
+        return;
+    cw_assert(io->n_iov >= 1 && io->n_iov <= 64);
+    for (uint32_t i = 0; i < io->n_iov; i++) {
+        cw_assert((uintptr_t)io->iov[i].iov_base % SECTOR == 0);
+        cw_assert(io->iov[i].iov_len % SECTOR == 0 && io->iov[i].iov_len > 0);
+        len += io->iov[i].iov_len;
+    }
+    cw_assert(len == io->len);
+}
+
+static void
+ramdisk_submit(struct cw_disk *disk, struct cw_disk_io *io)
+{
+    struct cw_ramdisk *d = ramdisk_of(disk);
+
+    io_check(d, io);
+    d->count[io->op]++;
+    io->priv[IO_DUE] = cw_now_ns(d->opts.env) + ramdisk_latency(d);
+    io->priv[IO_ORDER] = d->order++;
+    io->priv[IO_FAULT] = ramdisk_pick_fault(d, io);
+    if (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC)
+        io->priv[IO_HASH] = io_hash(io);
+    if (io->priv[IO_FAULT] == CW_RAMDISK_STICK) {
+        cw_list_push_back(&d->stuck, &io->link);
+        return;
+    }
+    cw_list_push_back(&d->under_way, &io->link);
+    ramdisk_arm(d);
+}
+
+static const struct cw_disk_ops ramdisk_ops = { .submit = ramdisk_submit };
+
+struct cw_ramdisk *
+cw_ramdisk_new(struct cw_ramdisk_opts opts)
+{
+    struct cw_ramdisk *d = calloc(1, sizeof(*d));
+
+    cw_assert(d != NULL && opts.bytes % SECTOR == 0);
+    if (opts.latency_max_ns == 0) {
+        opts.latency_min_ns = 20 * CW_NS_PER_US;
+        opts.latency_max_ns = 200 * CW_NS_PER_US;
+    }
+    d->disk = (struct cw_disk){ .ops = &ramdisk_ops, .bytes = opts.bytes };
+    d->opts = opts;
+    d->timer.fn = ramdisk_on_timer;
+    cw_prng_init(&d->prng, opts.seed);
+    cw_list_init(&d->under_way);
+    cw_list_init(&d->stuck);
+    d->seen = calloc(opts.bytes / SECTOR, sizeof(*d->seen));
+    d->stable = calloc(opts.bytes / SECTOR, sizeof(*d->stable));
+    cw_assert(d->seen != NULL && d->stable != NULL);
+    return d;
+}
+
+void
+cw_ramdisk_free(struct cw_ramdisk *d)
+{
+    if (d == NULL)
+        return;
+    cw_timer_cancel(d->opts.env, &d->timer);
+    for (uint64_t i = 0; i < d->disk.bytes / SECTOR; i++) {
+        if (d->seen[i] != d->stable[i])
+            free(d->seen[i]);
+        free(d->stable[i]);
+    }
+    for (size_t i = 0; i < d->n_dirty; i++)
+        free(d->dirty[i].data);
+    free(d->dirty);
+    free(d->seen);
+    free(d->stable);
+    free(d);
+}
+
+struct cw_disk *
+cw_ramdisk_disk(struct cw_ramdisk *d)
+{
+    return &d->disk;
+}
+
+/* ---- crashes ---- */
+
+struct crash {
+    struct cw_ramdisk *to;
+    struct cw_prng prng;
+    struct cw_ramdisk_crash how;
+};
+
+static const uint8_t *
+dirty_bytes(const struct dirty *w)
+{
+    return w->data != NULL ? w->data : zeroes;
+}
+
+static bool
+crash_keeps(struct crash *c)
+{
+    return cw_prng_below(&c->prng, 256) < c->how.keep;
+}
+
+static void
+crash_cached(struct crash *c, uint64_t sector, const uint8_t *data)
+{
+    if (crash_keeps(c))
+        ramdisk_store_stable(c->to, sector, data);
+}
+
+static void
+crash_under_way(void *user, uint64_t sector, uint8_t *data)
+{
+    struct crash *c = user;
+    uint8_t mixed[SECTOR];
+
+    if (!c->how.torn || cw_prng_below(&c->prng, 4) != 0) {
+        crash_cached(c, sector, data);
+        return;
+    }
+    if (c->to->stable[sector] != NULL)
+        memcpy(mixed, c->to->stable[sector], SECTOR);
+    else
+        memset(mixed, 0, SECTOR);
+    for (size_t at = 0; at < SECTOR; at += 512) {
+        if (crash_keeps(c))
+            memcpy(mixed + at, data + at, 512);
+    }
+    ramdisk_store_stable(c->to, sector, mixed);
+}
+
+static void
+crash_list(struct crash *c, const struct cw_list *ios)
+{
+    CW_LIST_EACH (it, ios) {
+        struct cw_disk_io *io = cw_list_entry(it, struct cw_disk_io, link);
+
+        if (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC)
+            io_each_sector(io, io->off, crash_under_way, c);
+    }
+}
+
+struct cw_ramdisk *
+cw_ramdisk_clone_crashed(const struct cw_ramdisk *d, struct cw_env *env,
+                         struct cw_ramdisk_crash how)
+{
+    struct cw_ramdisk_opts opts = d->opts;
+    struct crash c = { .how = how };
+
+    opts.env = env;
+    opts.seed = how.seed;
+    cw_prng_init(&c.prng, how.seed);
+    c.to = cw_ramdisk_new(opts);
+    for (uint64_t i = 0; i < d->disk.bytes / SECTOR; i++)
+        c.to->seen[i] = c.to->stable[i] = d->stable[i] == NULL ? NULL : sector_copy(d->stable[i]);
+    for (size_t i = 0; i < d->n_dirty; i++)
+        crash_cached(&c, d->dirty[i].sector, dirty_bytes(&d->dirty[i]));
+    crash_list(&c, &d->under_way);
+    crash_list(&c, &d->stuck);
+    memcpy(c.to->latent, d->latent, sizeof(d->latent));
+    c.to->n_latent = d->n_latent;
+    return c.to;
+}
+
+void
+cw_ramdisk_crash(struct cw_ramdisk *d, struct cw_ramdisk_crash how)
+{
+    struct crash c = { .to = d, .how = how };
+
+    cw_prng_init(&c.prng, how.seed);
+    cw_timer_cancel(d->opts.env, &d->timer);
+    for (uint64_t i = 0; i < d->disk.bytes / SECTOR; i++) {
+        if (d->seen[i] != d->stable[i])
+            free(d->seen[i]);
+        d->seen[i] = d->stable[i];
+    }
+    for (size_t i = 0; i < d->n_dirty; i++) {
+        crash_cached(&c, d->dirty[i].sector, dirty_bytes(&d->dirty[i]));
+        free(d->dirty[i].data);
+    }
+    d->n_dirty = 0;
+    crash_list(&c, &d->under_way);
+    crash_list(&c, &d->stuck);
+    cw_list_init(&d->under_way);
+    cw_list_init(&d->stuck);
+}
+
+/* ---- faults ---- */
+
+void
+cw_ramdisk_plan(struct cw_ramdisk *d, enum cw_ramdisk_fault fault, uint32_t ops, uint64_t n,
+                uint64_t count, int64_t arg)
+{
+    d->fault = fault;
+    d->fault_ops = ops;
+    d->fault_in = count == 0 ? 0 : n;
+    d->fault_count = count;
+    d->fault_arg = arg;
+}
+
+uint64_t
+cw_ramdisk_faults(const struct cw_ramdisk *d)
+{
+    return d->n_faults;
+}
+
+void
+cw_ramdisk_unstick(struct cw_ramdisk *d)
+{
+    CW_LIST_EACH (it, &d->stuck) {
+        struct cw_disk_io *io = cw_list_entry(it, struct cw_disk_io, link);
+
+        io->priv[IO_DUE] = cw_now_ns(d->opts.env);
+        io->priv[IO_FAULT] = IO_NO_FAULT;
+    }
+    cw_list_splice_back(&d->under_way, &d->stuck);
+    ramdisk_arm(d);
+}
+
+void
+cw_ramdisk_unplug(struct cw_ramdisk *d)
+{
+    d->unplugged = true;
+}
+
+void
+cw_ramdisk_lie(struct cw_ramdisk *d, bool lie)
+{
+    d->lie = lie;
+}
+
+void
+cw_ramdisk_latent(struct cw_ramdisk *d, uint64_t off, uint64_t len)
+{
+    uint64_t first = cw_align_down(off, SECTOR);
+
+    cw_assert(d->n_latent < LATENT_MAX);
+    d->latent[d->n_latent].off = first;
+    d->latent[d->n_latent++].len = cw_align_up(off + len, SECTOR) - first;
+}
+
+void
+cw_ramdisk_flip(struct cw_ramdisk *d, uint64_t byte, uint8_t mask)
+{
+    uint8_t was;
+
+    cw_ramdisk_peek(d, byte, &was, 1);
+    was ^= mask;
+    cw_ramdisk_poke(d, byte, &was, 1);
+}
+
+/* ---- looking ---- */
+
+void
+cw_ramdisk_peek(const struct cw_ramdisk *d, uint64_t off, void *to, uint64_t len)
+{
+    cw_assert(off <= d->disk.bytes && len <= d->disk.bytes - off);
+    for (uint64_t at = 0; at < len;) {
+        uint64_t in = (off + at) % SECTOR, n = cw_min_u64(SECTOR - in, len - at);
+        const uint8_t *page = d->seen[(off + at) / SECTOR];
+
+        if (page != NULL)
+            memcpy((uint8_t *)to + at, page + in, n);
+        else
+            memset((uint8_t *)to + at, 0, n);
+        at += n;
+    }
+}
+
+void
+cw_ramdisk_poke(struct cw_ramdisk *d, uint64_t off, const void *from, uint64_t len)
+{
+    uint8_t page[SECTOR] __attribute__((aligned(64)));
+
+    cw_assert(off <= d->disk.bytes && len <= d->disk.bytes - off);
+    for (uint64_t at = 0; at < len;) {
+        uint64_t in = (off + at) % SECTOR, n = cw_min_u64(SECTOR - in, len - at);
+
+        cw_ramdisk_peek(d, off + at - in, page, SECTOR);
+        memcpy(page + in, (const uint8_t *)from + at, n);
+        ramdisk_forget_dirty(d, (off + at) / SECTOR, 1);
+        ramdisk_store_stable(d, (off + at) / SECTOR, page);
+        at += n;
+    }
+}
+
+uint64_t
+cw_ramdisk_count(const struct cw_ramdisk *d, uint32_t ops)
+{
+    uint64_t n = 0;
+
+    for (uint32_t op = 0; op < CW_LEN(d->count); op++)
+        n += ops & CW_RAMDISK_OP(op) ? d->count[op] : 0;
+    return n;
+}
+
+uint32_t
+cw_ramdisk_under_way(const struct cw_ramdisk *d)
+{
+    uint32_t n = 0;
+
+    CW_LIST_EACH (it, &d->under_way)
+        n++;
+    CW_LIST_EACH (it, &d->stuck)
+        n++;
+    return n;
+}

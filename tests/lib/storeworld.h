@@ -1,0 +1,73 @@
+/* tests/lib/storeworld.h - one store on a RAM disk in a virtual world, and a model of what it must
+ * hold: per block the seq of the record that wrote it last.
+ *
+ * A block's content is a function of (shard, lba, seq), so a read tells exactly which write it saw.
+ */
+#pragma once
+
+#include "common/codec/hash.h"
+#include "daemon/store/store.h"
+#include "tests/lib/cw-test.h"
+#include "tests/lib/ramdisk.h"
+#include "tests/lib/simenv.h"
+
+#define WORLD_S (1000u * CW_NS_PER_MS)
+
+struct storeworld {
+    struct cw_simenv sim;
+    struct cw_ramdisk *disk;
+    struct cw_buf_pool *pool;
+    struct cw_store *store;
+    uint64_t seed, bytes, map_cache;
+    bool done; /* of the last open, close, ticket.. */
+    int res;
+    uint64_t n_durable, n_health;
+};
+
+void storeworld_init(struct storeworld *w, uint64_t seed, uint64_t bytes, uint64_t map_cache);
+
+/* Store, disk and all are freed; every buffer must have come back. */
+void storeworld_fini(struct storeworld *w);
+
+int storeworld_format(struct storeworld *w, bool force);
+
+/* A new struct cw_store on the disk; its result. */
+int storeworld_open(struct storeworld *w);
+int storeworld_close(struct storeworld *w); /* and frees it */
+
+/* The store vanishes, the disk keeps what `how` says. */
+void storeworld_crash(struct storeworld *w, struct cw_ramdisk_crash how);
+
+struct cw_store_shard *storeworld_shard(struct storeworld *w, uint64_t id); /* found or created */
+
+/* Runs turns until *done or 60 s of virtual time; asserts that it came. */
+void storeworld_wait(struct storeworld *w, const bool *done);
+void storeworld_wait_durable(struct storeworld *w, struct cw_store_shard *sh, uint64_t seq);
+void storeworld_run(struct storeworld *w, uint64_t ns);
+
+/* A ticket whose done sets w->done, w->res; storeworld_ticket_wait returns res. */
+struct storeworld_ticket {
+    struct cw_store_ticket t;
+    bool done;
+    int res;
+};
+struct cw_store_ticket *storeworld_ticket(struct storeworld_ticket *t);
+int storeworld_ticket_wait(struct storeworld *w, struct storeworld_ticket *t);
+
+/* ---- content ---- */
+
+void storeworld_fill(uint8_t *block, uint64_t shard, uint64_t lba, uint64_t seq);
+
+/* Appends with seq = last + 1 and gen 1; retries -EAGAIN through the loop; else the error. */
+int storeworld_write(struct storeworld *w, struct cw_store_shard *sh, uint64_t lba, uint32_t nblk);
+int storeworld_clear(struct storeworld *w, struct cw_store_shard *sh, uint8_t type, uint64_t lba,
+                     uint32_t nblk);
+int storeworld_append(struct storeworld *w, struct cw_store_shard *sh,
+                      const struct cw_store_rec *rec);
+
+/* Reads and returns res; r.buf must be unref'ed by the caller. */
+int storeworld_read(struct storeworld *w, struct cw_store_read *r);
+
+/* The block's content is that of `seq` (0: zeroes). */
+bool storeworld_block_is(struct storeworld *w, struct cw_store_shard *sh, uint64_t lba,
+                         uint64_t seq);
