@@ -1,0 +1,295 @@
+/* Bringing a copy back, replication.md 1.10, from the owner's side.
+ *
+ *   OUT --CAS--> SYNCING: WANTED --session, JOIN--> JOINING --JOIN_OK, SYNC_FROM--> COPYING
+ * --SYNC_DONE--> DONE --from p = next_seq on in ack and lease set; p-1 durable everywhere--CAS-->
+ * INSYNC
+ *
+ * One copy of a shard at a time, and a few shards at a time. Chunks flow from the source to the
+ * copy without us; the stream of new records is ours. */
+#include "common/owner/room.h"
+
+#include <stdio.h>
+
+#define RETRY_NS CW_NS_PER_S
+#define SOURCE_NS (2 * CW_NS_PER_S) /* a stalled source is changed at most so often */
+#define STALL_NS (10 * CW_NS_PER_S) /* without progress */
+
+/* ---- slots ---- */
+
+static void
+slot_take(struct copy *c)
+{
+    cw_assert(c->s->syncing == NULL);
+    c->s->syncing = c;
+    c->s->v->o->n_syncing++;
+    c->lost_ns = c->session == SESSION_OPEN ? CW_NEVER : cw_own_now(c->s->v->o);
+}
+
+static void
+slot_give(struct shard *s)
+{
+    s->syncing = NULL;
+    s->v->o->n_syncing--;
+}
+
+void
+cw_own_resync_stop(struct copy *c, const char *why)
+{
+    struct shard *s = c->s;
+
+    cw_assert(!(c->maybe & CW_BIT(CW_MEMBER_INSYNC)));
+    cw_log(s->v->o->env, CW_LOG_NOTICE, "shard %llx: resync of %s begins again: %s",
+           (unsigned long long)s->rec.shard, c->peer->loc.addr, why);
+    cw_own_copy_reset_stream(c);
+    c->sync = SYNC_WANTED;
+    c->join_id = 0;
+    c->add_after_ns = cw_own_now(s->v->o) + RETRY_NS;
+}
+
+/* ---- JOIN ---- */
+
+void
+cw_own_resync_on_open(struct copy *c)
+{
+    struct shard *s = c->s;
+    struct cw_owner *o = s->v->o;
+    struct cw_wire_hdr h = {
+        .type = CW_FT_JOIN, .shard = s->rec.shard, .gen = s->v->gen, .cfg = s->rec.cfg
+    };
+
+    if (c->sync != SYNC_WANTED || s->state != SHARD_ACTIVE || s->syncing != c || c->call.tag != 0 ||
+        (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) || cw_own_now(o) < c->add_after_ns)
+        return;
+    cw_own_copy_reset_stream(c);
+    c->join_id = ++o->join_count;
+    c->s0 = s->ring.next;
+    h.seq = c->s0;
+    h.stable = c->join_id;
+    if (!cw_own_call(c->peer, &c->call, h, NULL, 0))
+        return;
+    c->sync = SYNC_JOINING;
+    c->streaming = true;
+    c->held = true; /* the stream begins at s0, once the copy stands there durably */
+    c->durable = c->s0 - 1;
+    c->send_seq = c->s0;
+    c->chunks_left = c->chunks_total = c->bytes_moved = 0;
+    c->progress_ns = cw_own_now(o);
+    c->source = NULL;
+}
+
+/* ---- the source ---- */
+
+static struct copy *
+source_choose(struct shard *s, const struct copy *x, const struct copy *but)
+{
+    struct copy *best = NULL;
+    bool best_near = false;
+
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+        bool near = strcmp(c->peer->loc.at.site, x->peer->loc.at.site) == 0;
+
+        if (!cw_own_in_read(c) || c->session != SESSION_OPEN || c->faulty || c == but)
+            continue;
+        if (best == NULL || (near && !best_near) ||
+            (near == best_near && c->peer->read_ewma_ns < best->peer->read_ewma_ns)) {
+            best = c;
+            best_near = near;
+        }
+    }
+    return best;
+}
+
+static void
+source_tell(struct copy *x, struct copy *source)
+{
+    const struct cw_disk_location *l = &source->peer->loc;
+    struct cw_owner *o = x->s->v->o;
+    struct cw_wire_sync_from f = { .format_id = l->format_id,
+                                   .rate_bytes = o->tun.resync_bytes_per_s,
+                                   .s0 = x->s0 };
+
+    memcpy(f.disk_uuid, l->disk_uuid.b, sizeof(f.disk_uuid));
+    snprintf(f.addr, sizeof(f.addr), "%s", l->addr);
+    snprintf(f.unix_path, sizeof(f.unix_path), "%s", l->unix_path);
+    memcpy(f.boot_id, l->at.boot_id.b, sizeof(f.boot_id));
+    x->source = source;
+    x->source_ns = cw_own_now(o);
+    cw_own_peer_send(x->peer,
+                     (struct cw_wire_hdr){ .type = CW_FT_SYNC_FROM,
+                                           .shard = x->s->rec.shard,
+                                           .gen = x->s->v->gen,
+                                           .stable = x->join_id },
+                     &f, sizeof(f));
+}
+
+/* Another one if the present one is gone or gives nothing; the same again if there is no other. */
+static void
+source_watch(struct copy *x)
+{
+    struct shard *s = x->s;
+    uint64_t now = cw_own_now(s->v->o);
+    bool fine = x->source != NULL && cw_own_in_read(x->source) &&
+                x->source->session == SESSION_OPEN && !x->source->faulty;
+    bool stalled = x->sync_why != 0 || now - x->progress_ns > STALL_NS;
+    struct copy *next;
+
+    if (fine && (!stalled || now - x->source_ns < SOURCE_NS))
+        return;
+    next = source_choose(s, x, fine ? x->source : NULL);
+    if (next == NULL && fine)
+        next = x->source;
+    if (next == NULL) {
+        x->source = NULL;
+        return;
+    }
+    x->sync_why = 0;
+    x->progress_ns = now;
+    source_tell(x, next);
+}
+
+void
+cw_own_resync_on_state(struct copy *c, const struct cw_frame *f)
+{
+    struct cw_wire_sync_state st;
+
+    if (c->sync != SYNC_COPYING || f->data_len < sizeof(st))
+        return;
+    memcpy(&st, f->data, sizeof(st));
+    if (st.bytes_moved != c->bytes_moved || st.chunks_left != c->chunks_left ||
+        st.phase == CW_SYNC_LISTING)
+        c->progress_ns = cw_own_now(c->s->v->o);
+    c->chunks_left = st.chunks_left;
+    c->chunks_total = st.chunks_total;
+    c->bytes_moved = st.bytes_moved;
+    c->sync_why = st.phase == CW_SYNC_STALLED ? st.why + 1 : 0;
+    cw_own_mark_dirty(c->s);
+}
+
+void
+cw_own_resync_on_done(struct copy *c, const struct cw_frame *f)
+{
+    if (c->sync != SYNC_COPYING)
+        return;
+    c->sync = SYNC_DONE;
+    c->chunks_left = 0;
+    if (f->hdr->seq < c->send_seq)
+        cw_own_copy_set_durable(c, f->hdr->seq);
+    cw_own_mark_dirty(c->s);
+}
+
+/* ---- promotion ---- */
+
+static bool
+durable_everywhere(const struct shard *s, const struct copy *x, uint64_t seq)
+{
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        const struct copy *c = s->copies[i];
+
+        if ((c == x || cw_own_in_ack(c)) && c->durable < seq)
+            return false;
+    }
+    return true;
+}
+
+static void
+promote(struct copy *x)
+{
+    struct shard *s = x->s;
+
+    if (x->session != SESSION_OPEN || x->held || x->faulty)
+        return;
+    if (!x->joining) {
+        x->p = s->ring.next;
+        x->joining = true;
+    }
+    if (!cw_own_change_idle(s) || s->change.call_busy ||
+        !(durable_everywhere(s, x, x->p - 1) || cw_mutated(CW_MUTATION_PROMOTE_EARLY)))
+        return;
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        s->copies[i]->want = s->copies[i]->state;
+    x->want = CW_MEMBER_INSYNC;
+    cw_own_change_begin(s, "synchronised");
+}
+
+/* ---- whose turn ---- */
+
+static bool
+eligible(const struct copy *c, enum cw_member_state state)
+{
+    return c->state == state && c->maybe == CW_BIT(state) && c->peer->state == PEER_UP &&
+           c->peer->stuck_since_ns == CW_NEVER && !c->faulty &&
+           cw_own_now(c->s->v->o) >= c->add_after_ns;
+}
+
+static struct copy *
+next_copy(struct shard *s)
+{
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        if (eligible(s->copies[i], CW_MEMBER_IN_RESYNC))
+            return s->copies[i];
+    }
+    for (uint32_t i = 0; i < s->n_copies && cw_own_change_idle(s) && !s->change.call_busy; i++) {
+        if (eligible(s->copies[i], CW_MEMBER_OUT))
+            return s->copies[i];
+    }
+    return NULL;
+}
+
+static void
+resync_begin(struct shard *s)
+{
+    struct copy *c;
+
+    if (s->v->o->n_syncing >= s->v->o->tun.resync_max)
+        return;
+    c = next_copy(s);
+    if (c == NULL || source_choose(s, c, c) == NULL)
+        return;
+    slot_take(c);
+    if (c->state == CW_MEMBER_IN_RESYNC) {
+        cw_own_copy_session(c);
+        return;
+    }
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        s->copies[i]->want = s->copies[i]->state;
+    c->want = CW_MEMBER_IN_RESYNC;
+    c->sealed = false; /* it may have been away: begin with SEAL */
+    cw_own_change_begin(s, "reachable again");
+}
+
+void
+cw_own_resync_run(struct shard *s)
+{
+    struct copy *c = s->syncing;
+
+    if (s->v->state == CW_VOLUME_RELEASING)
+        return;
+    if (c != NULL && c->state != CW_MEMBER_IN_RESYNC && cw_own_change_idle(s)) {
+        if (c->state == CW_MEMBER_OUT) /* the change did not come to be */
+            c->add_after_ns = cw_max_u64(c->add_after_ns, cw_own_now(s->v->o) + RETRY_NS);
+        slot_give(s);
+        c = NULL;
+    }
+    if (c == NULL) {
+        resync_begin(s);
+        return;
+    }
+    if (c->state != CW_MEMBER_IN_RESYNC)
+        return;
+    switch (c->sync) {
+    case SYNC_WANTED:
+        if (c->session == SESSION_OPEN)
+            cw_own_resync_on_open(c);
+        return;
+    case SYNC_COPYING:
+        source_watch(c);
+        return;
+    case SYNC_DONE:
+        promote(c);
+        return;
+    case SYNC_JOINING:
+    case SYNC_IDLE:
+        return;
+    }
+}

@@ -1,0 +1,623 @@
+/* owner/room.h - what the files of this room share; nobody outside includes it.
+ *
+ *   owner --< peer (disk's replica: link, heartbeats, calls by tag)
+ *     |         \--< copy (member of a shard on that peer: session, durable seq, credit)
+ *     \--< volume --< shard --< copy
+ *                       |-- ring   records (stable, next_seq), resent after a disconnect
+ *                       |-- spans  unacked ranges, for I13
+ *                       \-- change the one compare-and-set under way, for I4
+ *   io (the caller's) --< part (one record, or one read of at most 1 MiB)
+ */
+#pragma once
+
+#include "common/base/mutation.h"
+#include "common/codec/frame.h"
+#include "common/owner/owner.h"
+
+#define TICK_NS (50 * CW_NS_PER_MS)
+#define RING_MIN 64u
+#define WINDOW_MAX \
+    (CW_TAIL_MAX - 64u) /* records above stable; GEN_START and repairs fit as well \
+                         */
+#define HB_MAX 16u      /* heartbeats unanswered that are remembered */
+#define RESERVE_MAX 32u /* small buffers kept back for control frames */
+#define SPAN_BUCKETS 64u
+#define LEASE_MARGIN_NS (50 * CW_NS_PER_MS)
+#define LEASE_RHO_DIV 100u /* clock rates differ by at most 1 % */
+
+struct peer;
+struct copy;
+struct shard;
+struct part;
+
+/* ---- calls: a frame with a tag and its one answer ---- */
+
+/* Embedded; answered once, with f == NULL when the link broke. */
+struct call {
+    uint32_t tag; /* 0: not under way */
+    uint32_t bytes;
+    struct peer *peer;
+    struct cw_list node; /* peer->calls */
+    uint64_t sent_ns;
+    void (*answer)(struct call *, const struct cw_frame *f);
+};
+
+/* ---- peers ---- */
+
+enum peer_state { PEER_DOWN, PEER_CONNECTING, PEER_UP };
+
+struct peer {
+    struct cw_owner *o;
+    struct cw_list node; /* o->peers */
+    struct cw_disk_location loc;
+    bool loc_known;
+    bool hint_down; /* the manager's word, until a link proves otherwise */
+    enum peer_state state;
+    struct cw_link *link;
+    struct cw_timer retry; /* reconnect */
+    uint64_t backoff_ns;
+    uint64_t down_since_ns; /* while not UP */
+    uint64_t unused_since_ns;
+    struct cw_list copies; /* struct copy.peer_node */
+    struct cw_list calls;
+    struct cw_list blocked; /* copies that wait for link credit */
+
+    /* Lease: heartbeat n was sent at hb_sent[n % HB_MAX]. */
+    uint32_t hb_next, hb_acked; /* numbers from 1; acked: highest answered */
+    uint32_t hb_good;           /* highest answered in good health, sent at hb_acked_sent_ns */
+    bool hb_wanted;             /* at turn end */
+    uint64_t hb_sent[HB_MAX];
+    uint64_t hb_acked_sent_ns;
+    uint64_t hb_due_ns;
+    uint64_t stuck_since_ns; /* CW_NEVER: not */
+    uint32_t health;         /* enum cw_member_flag, of the disk */
+
+    uint32_t ops, ops_max;
+    uint64_t bytes, bytes_max;
+
+    uint32_t distance; /* 0 host, 1 rack, 2 site, 3 beyond */
+    uint64_t read_ewma_ns;
+    uint64_t last_read_ns;
+    uint32_t reads; /* under way */
+};
+
+/* ---- copies ---- */
+
+enum session { SESSION_NONE, SESSION_SEALING, SESSION_SEALED, SESSION_OPENING, SESSION_OPEN };
+
+enum sync_phase {
+    SYNC_IDLE,
+    SYNC_WANTED,  /* SYNCING in the record; waits for a slot and a session */
+    SYNC_JOINING, /* JOIN sent */
+    SYNC_COPYING, /* SYNC_FROM sent */
+    SYNC_DONE,    /* like an in-sync copy but for the record */
+};
+
+/* What a copy said when it was sealed. */
+struct seal_info {
+    uint32_t last_gen, flags, credit_blocks;
+    uint64_t last_seq, stable, incarnation;
+    uint32_t n_hist, n_tail;
+    struct cw_wire_hist *hist; /* one allocation with tail */
+    struct cw_wire_tail *tail;
+};
+
+struct copy {
+    struct shard *s;
+    struct peer *peer;
+    struct cw_list peer_node;
+    struct cw_list blocked_node;
+    struct cw_uuid disk_uuid;
+    uint64_t format_id;
+
+    enum cw_member_state state; /* in the record */
+    uint32_t maybe;             /* bit per state that an unresolved change may give it (I4) */
+    enum cw_member_state want;  /* asked for by the change under way */
+    bool gone;                  /* not in the record any more */
+
+    enum session session;
+    bool sealed;      /* promised our gen, durably */
+    uint32_t open_hb; /* first heartbeat that counts for this session (I10) */
+    struct call call; /* SEAL, OPEN, JOIN */
+    struct seal_info info;
+    uint64_t lost_ns;  /* since when there is no open session; CW_NEVER: there is one */
+    uint64_t retry_ns; /* no new SEAL or OPEN before */
+    uint64_t opened_ns;
+    bool was_new; /* its first seal by us made it */
+
+    bool streaming;       /* records are kept for it and sent to it */
+    bool held;            /* streaming, but nothing leaves yet (JOIN unanswered, equalising) */
+    uint64_t durable;     /* highest durable seq it told us; monotonic while in sync */
+    uint64_t send_seq;    /* next to be sent on this link */
+    uint64_t space_limit; /* s->cum_blocks may go so far (I17) */
+    uint64_t stable_told;
+    bool stalled; /* it had no space for send_seq: waits to be asked for it */
+    uint32_t n_bad_csum, n_gaps, n_refused;
+    uint32_t health;
+
+    bool faulty; /* to be ejected at once; why */
+    const char *why;
+
+    /* resync */
+    enum sync_phase sync;
+    bool joining; /* in ack and lease set from seq p on (1.10 step 5) */
+    uint64_t p;
+    uint64_t join_id, s0;
+    struct copy *source;
+    uint64_t source_ns; /* when it was told */
+    uint64_t chunks_left, chunks_total, bytes_moved, progress_ns;
+    uint32_t sync_why;
+    uint32_t n_flaps;
+    uint64_t add_after_ns;
+    uint64_t insync_since_ns;
+};
+
+/* ---- ring ---- */
+
+struct rec {
+    uint64_t seq, lba;
+    uint64_t cum_blocks; /* of the shard, this one included */
+    uint64_t begun_ns;
+    uint32_t nblk, bytes, cost; /* cost: blocks of space that it takes */
+    struct cw_msg *msg;
+    struct part *part; /* NULL: acked, or ours */
+    struct cw_list span[2];
+    uint8_t n_span;
+};
+
+/* Records first..next-1; slot of seq is seq & mask. */
+struct ring {
+    struct rec *recs;
+    uint32_t mask; /* slots - 1; recs == NULL: 0 slots */
+    uint64_t first, next;
+};
+
+/* ---- shards ---- */
+
+enum shard_state {
+    SHARD_SEALING,
+    SHARD_LEASE_WAIT,
+    SHARD_EJECTING,
+    SHARD_EQUALISING,
+    SHARD_GEN_START,
+    SHARD_ACTIVE,
+    SHARD_CLOSED, /* released, fenced or failed */
+};
+
+enum change_state { CHANGE_IDLE, CHANGE_SENT, CHANGE_DOUBT };
+
+struct change {
+    enum change_state state;
+    uint32_t cfg; /* compared by every request since IDLE */
+    bool withdraw;
+    uint32_t n_tries;
+    uint64_t retry_ns;
+    struct cw_change call;
+    bool call_busy;
+};
+
+#define EQUALISE_DEPTH 8u
+
+/* One record on its way from its holder to those that lack it. */
+struct eq_slot {
+    struct call call;
+    struct shard *s;
+    uint64_t seq;
+    struct copy *from;
+    uint32_t tried; /* bit per copy index */
+    bool busy;
+    struct cw_msg *msg; /* REPAIR_APPEND, once it is here */
+};
+
+struct equalise {
+    uint64_t to_seq; /* M */
+    uint32_t to_gen;
+    uint64_t next; /* not yet asked for */
+    uint64_t sent; /* every record up to it was forwarded */
+    bool told;     /* all copies know the highest stable seq that any knew */
+    struct copy *src;
+    struct eq_slot slots[EQUALISE_DEPTH];
+};
+
+struct shard {
+    struct cw_volume *v;
+    struct cw_list hash_node; /* o->shards */
+    uint32_t index;
+    struct cw_shard_rec rec;
+    struct copy *copies[CW_MEMBERS_MAX * 2]; /* those of the record, then leaving ones */
+    uint32_t n_copies;
+
+    enum shard_state state;
+    bool fresh; /* made by a resize: empty copies are right */
+    uint64_t seal_begun_ns;
+    uint64_t first_seal_ns; /* of an in-sync copy; CW_NEVER */
+    bool lease_waited;
+    struct equalise *eq;
+    uint32_t n_restarts; /* of the takeover */
+    uint64_t equal_begun_ns;
+    struct cw_wire_hist *hist; /* the owner's, with our GEN_START */
+    uint32_t n_hist;
+
+    struct ring ring; /* ring.next = next_seq */
+    uint64_t acked, stable;
+    uint64_t cum_blocks;
+    struct change change;
+
+    struct cw_list spans[SPAN_BUCKETS], wide;
+    uint32_t n_spans;
+    struct cw_list queue;   /* parts that wait to be sequenced */
+    struct cw_list locks;   /* parts that hold their range: RMW and verify */
+    struct cw_list readers; /* parts: wait for acks, a copy, or the lease */
+    struct cw_list reading; /* parts: asked */
+
+    uint64_t below_since_ns; /* below min_insync; CW_NEVER */
+    uint64_t starved_since_ns;
+    const char *why;      /* of a suspension */
+    struct copy *syncing; /* holds a resync slot */
+    bool dirty;           /* own_shard_run is due at turn end */
+    struct cw_list dirty_node;
+};
+
+/* ---- parts ---- */
+
+/* LOCK: done_fn(p, 0) says that the range is held and nothing in it is unacked; the part then lives
+ * on. */
+enum part_kind { PART_READ, PART_WRITE, PART_ZERO, PART_TRIM, PART_LOCK };
+
+struct copy_bad {
+    struct copy *copy;
+    uint64_t bad[4];
+};
+
+/* A read that some copy could not answer in full. */
+struct salvage {
+    uint64_t have[4];
+    uint64_t csums[CW_IO_BLOCKS_MAX];
+    struct cw_buf *buf;
+    uint32_t n;
+    struct copy_bad of[CW_MEMBERS_MAX];
+};
+
+/* A READ under way; outlives the part when another copy was faster. */
+struct rcall {
+    struct call call;
+    struct part *part; /* NULL: nobody waits any more */
+    struct copy *copy;
+    struct peer *peer;
+    uint64_t lba;
+    uint32_t nblk;
+    struct cw_list free_node;
+};
+
+struct part {
+    struct cw_list node;
+    struct cw_list lock_node; /* s->locks while it holds its range */
+    struct cw_owner *o;
+    struct cw_volume *v;
+    struct shard *s;
+    struct cw_io *io; /* NULL: internal, done_fn is called instead */
+    void (*done_fn)(struct part *, int res);
+    void *ctx;
+    enum part_kind kind;
+    uint64_t lba;
+    uint32_t nblk;
+    uint32_t head, len; /* bytes: of the first block before the request, and of the request */
+    uint64_t io_off;    /* where in the io this part begins */
+    uint64_t begun_ns;
+    bool rmw; /* edges must be read first */
+    bool locked;
+    struct part *edge;      /* read under way for an rmw */
+    struct cw_list waiters; /* parts that wait for our lock */
+
+    struct cw_buf *buf; /* WRITE: the data; READ: an answer that is held */
+    uint32_t buf_off;
+    bool copied; /* buf holds the whole blocks to be written, ours alone */
+
+    /* READ */
+    uint64_t wait_seq; /* acked must reach it first */
+    bool answered;     /* data is here, completion waits (I10, I13) */
+    bool zeroes;
+    struct rcall *rc;
+    uint64_t asked_ns;
+    uint32_t tried;     /* bit per copy index: asked since the last success or round */
+    uint32_t n_damaged; /* answers that did not verify here */
+    struct salvage *salvage;
+    uint32_t n_bad_copies;   /* that a verify found this block bad on */
+    struct cw_verify *count; /* whose repairs these are */
+};
+
+/* ---- numbers ---- */
+
+#define HISTO_BUCKETS 256u
+struct histo {
+    uint32_t at[HISTO_BUCKETS];
+    uint32_t n;
+};
+
+/* ---- volumes ---- */
+
+struct resize_wait {
+    bool pending;
+    uint64_t size_bytes;
+};
+
+struct cw_volume {
+    struct cw_owner *o;
+    struct cw_list node; /* o->volumes */
+    struct cw_volume_opts opts;
+    uint64_t id, size_bytes;
+    char name[CW_OWNER_NAME_SIZE];
+    uint32_t gen;
+    bool released_before, cold_start;
+    uint32_t min_insync;
+    int32_t degrade_s;
+    bool quorum_loss_error, space_full_error;
+    enum cw_volume_state state;
+    struct shard **shards;
+    uint32_t n_shards;
+    uint64_t opened_ns;
+    uint32_t n_parts; /* alive, of requests and internal ones */
+    uint32_t n_calls; /* at the manager */
+    bool doomed;      /* freed by the caller; waits for n_calls */
+    struct resize_wait resize;
+
+    struct cw_volume_get get;
+    bool get_busy, get_again;
+    struct cw_volume_give_up give_up;
+    bool give_up_busy;
+    bool release_clean;
+
+    uint32_t events; /* bit per enum volume_event, fired at turn end */
+    int fail_res;
+    char fail_text[CW_OWNER_WHY_SIZE];
+    uint64_t fired_size;
+
+    struct cw_verify *verify;
+    struct cw_list repairs; /* BLOCK_REPAIRs unanswered */
+
+    uint64_t reads, writes, read_bytes, write_bytes, repaired_blocks, error_blocks;
+    struct histo read_now, write_now;
+    uint64_t rotate_ns;
+    uint64_t read_p99_ns, write_p99_ns;
+};
+
+enum volume_event { EV_READY = 1, EV_FAILED = 2, EV_FENCED = 4, EV_RELEASED = 8, EV_RESIZED = 16 };
+
+struct cw_owner {
+    struct cw_env *env;
+    struct cw_buf_pool *pool;
+    struct cw_uuid client_id;
+    struct cw_locality self;
+    const struct cw_owner_ops *ops;
+    void *world;
+    struct cw_owner_tuning tun;
+    uint32_t link_ops_max;
+    uint64_t link_bytes_max;
+
+    struct cw_list peers, volumes;
+    struct cw_list shards[256]; /* by id */
+    struct cw_list dirty;       /* shards to be run at turn end */
+    struct cw_list done;        /* cw_io that are complete */
+    struct cw_list free_parts, free_rcalls;
+    struct cw_list slabs;
+    struct cw_list verifies_due; /* progress to be told */
+    struct cw_list starved;      /* parts: no memory; tried again each turn and tick */
+    bool events_due, hb_wanted;
+
+    struct call **tags; /* slot of tag & 0xffff */
+    uint32_t n_tags, tag_cycle;
+    uint32_t *tags_free, n_tags_free;
+
+    struct cw_buf *reserve[RESERVE_MAX];
+    uint32_t n_reserve;
+
+    uint64_t retained_bytes;
+    uint32_t n_syncing;
+    uint64_t join_count;
+    struct cw_timer tick;
+    uint64_t second_ns; /* next rotation of the histograms */
+};
+
+static inline uint64_t
+cw_own_now(const struct cw_owner *o)
+{
+    return cw_now_ns(o->env);
+}
+
+static inline uint64_t
+cw_own_next_seq(const struct shard *s)
+{
+    return s->ring.next;
+}
+
+/* ---- owner.c ---- */
+struct shard *cw_own_find_shard(struct cw_owner *o, uint64_t id, uint32_t gen);
+void cw_own_hash_shard(struct cw_owner *o, struct shard *s);
+/* Control frames: may use the reserve. NULL only when that is used up too. */
+struct cw_msg *cw_own_frame(struct cw_owner *o, struct cw_wire_hdr h, const void *payload,
+                            uint32_t len);
+void cw_own_mark_dirty(struct shard *s);
+
+/* ---- peer.c ---- */
+struct peer *cw_own_peer_get(struct cw_owner *o, const struct cw_uuid *disk_uuid,
+                             uint64_t format_id);
+void cw_own_peer_locate(struct peer *p, const struct cw_disk_location *loc);
+void cw_own_peer_want(struct peer *p); /* connect unless it is under way */
+void cw_own_peer_free(struct peer *p);
+void cw_own_peer_tick(struct peer *p);
+void cw_own_peer_heartbeat(struct peer *p);
+bool cw_own_peer_send(struct peer *p, struct cw_wire_hdr h, const void *payload, uint32_t len);
+/* Gives the frame a tag and waits for its answer. False: no memory or no link; answer never comes.
+ */
+bool cw_own_call(struct peer *p, struct call *c, struct cw_wire_hdr h, const void *payload,
+                 uint32_t len);
+/* The same with the frame made by the caller out of h (whose tag is then set). */
+bool cw_own_call_tag(struct peer *p, struct call *c, uint32_t *ret_tag);
+void cw_own_call_sent(struct call *c, uint32_t bytes);
+void cw_own_call_forget(struct call *c); /* no answer any more; fine when idle */
+/* What is unanswered on this link allows one more frame of so many bytes. */
+bool cw_own_peer_room(const struct peer *p, uint32_t bytes);
+void cw_own_peer_unblock(struct peer *p);
+void cw_own_peer_break(struct peer *p, const char *why);
+uint64_t cw_own_peer_silent_since(const struct peer *p); /* CW_NEVER: heartbeats are answered */
+
+/* ---- copy.c ---- */
+struct copy *cw_own_copy_new(struct shard *s, const struct cw_member *m);
+void cw_own_copy_free(struct copy *c);
+uint32_t cw_own_copy_index(const struct copy *c);
+void cw_own_copy_session(struct copy *c); /* takes the next step towards an open session */
+void cw_own_copy_on_link(struct copy *c);
+void cw_own_copy_on_down(struct copy *c);
+void cw_own_copy_close(struct copy *c); /* ends the session in an orderly way */
+void cw_own_copy_fault(struct copy *c, const char *why);
+void cw_own_copy_on_ack(struct copy *c, const struct cw_wire_ack *a);
+void cw_own_copy_on_nack(struct copy *c, const struct cw_frame *f);
+void cw_own_copy_pump(struct copy *c);
+void cw_own_copy_set_durable(struct copy *c, uint64_t durable);
+bool cw_own_copy_lease(const struct copy *c, uint64_t now);
+void cw_own_copy_drop_info(struct copy *c);
+void cw_own_copy_send_rec(struct copy *c); /* CFG: the record as it is */
+void cw_own_copy_reset_stream(struct copy *c);
+
+static inline bool
+cw_own_in_ack(const struct copy *c)
+{
+    if (cw_mutated(CW_MUTATION_ACK_NEW))
+        return c->want == CW_MEMBER_INSYNC;
+    return (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) != 0 || c->joining;
+}
+
+static inline bool
+cw_own_in_read(const struct copy *c)
+{
+    return c->state == CW_MEMBER_INSYNC && c->maybe == CW_BIT(CW_MEMBER_INSYNC);
+}
+
+/* ---- ring.c ---- */
+bool cw_own_ring_room(struct ring *r); /* grows; false: full or no memory */
+struct rec *cw_own_ring_push(struct ring *r);
+static inline struct rec *
+cw_own_ring_at(const struct ring *r, uint64_t seq)
+{
+    cw_assert(seq >= r->first && seq < r->next);
+    return &r->recs[seq & r->mask];
+}
+void cw_own_ring_trim(struct cw_owner *o, struct ring *r,
+                      uint64_t to_seq); /* drops seq <= to_seq */
+void cw_own_ring_reset(struct cw_owner *o, struct ring *r, uint64_t next_seq);
+void cw_own_ring_fini(struct cw_owner *o, struct ring *r);
+
+/* ---- spans.c ---- */
+void cw_own_spans_init(struct shard *s);
+void cw_own_spans_add(struct shard *s, struct rec *r);
+void cw_own_spans_remove(struct shard *s, struct rec *r);
+void cw_own_spans_moved(struct shard *s); /* records have new addresses */
+/* The highest unacked seq that overlaps; 0: none. */
+uint64_t cw_own_spans_max(const struct shard *s, uint64_t lba, uint32_t nblk);
+
+/* ---- shard.c ---- */
+struct shard *cw_own_shard_new(struct cw_volume *v, const struct cw_shard_rec *rec);
+void cw_own_shard_free(struct shard *s);
+void cw_own_shard_run(struct shard *s); /* whatever can be done now; from turn end */
+void cw_own_shard_tick(struct shard *s);
+void cw_own_shard_advance(struct shard *s); /* acks moved or the ack set changed */
+void cw_own_shard_adopt(struct shard *s, const struct cw_shard_rec *rec);
+bool cw_own_shard_lease(const struct shard *s);
+bool cw_own_shard_may_ack(const struct shard *s);
+uint32_t cw_own_shard_min_insync(const struct shard *s);
+void cw_own_shard_close(struct shard *s, bool orderly);
+void cw_own_shard_judge(struct shard *s); /* who is to be ejected */
+void cw_own_shard_trim(struct shard *s);
+void cw_own_shard_check(const struct shard *s);
+void cw_own_shard_history(struct shard *s, const struct seal_info *src, uint32_t gen,
+                          uint64_t start);
+
+/* ---- takeover.c, equalise.c ---- */
+void cw_own_takeover_begin(struct shard *s);
+void cw_own_takeover_run(struct shard *s);
+void cw_own_takeover_on_seal(struct copy *c);
+bool cw_own_takeover_lies_in(const struct cw_wire_hist *hist, uint32_t n_hist, uint64_t end_seq,
+                             uint32_t gen, uint64_t seq);
+uint64_t cw_own_takeover_stable(const struct shard *s); /* that any in-sync copy was told */
+void cw_own_equalise_begin(struct shard *s, struct copy *src);
+void cw_own_equalise_run(struct shard *s);
+void cw_own_equalise_end(struct shard *s);
+void cw_own_equalise_doomed(struct shard *s, uint64_t seq); /* takeover.c: no holder can read it */
+void cw_own_takeover_equal(struct shard *s);                /* takeover.c: all are equal now */
+
+/* ---- change.c ---- */
+/* Wants: copies whose `want` differs from their state. No other change may be under way. */
+void cw_own_change_begin(struct shard *s, const char *why);
+void cw_own_change_withdraw(struct shard *s);
+void cw_own_change_tick(struct shard *s);
+void cw_own_change_saw(struct shard *s, const struct cw_shard_rec *rec, uint32_t volume_gen);
+static inline bool
+cw_own_change_idle(const struct shard *s)
+{
+    return s->change.state == CHANGE_IDLE;
+}
+
+/* ---- volume.c ---- */
+void cw_own_volume_fence(struct cw_volume *v, const char *why);
+void cw_own_volume_fail(struct cw_volume *v, int res, const char *text);
+void cw_own_volume_run(struct cw_volume *v); /* from turn end: ready, released, resized */
+void cw_own_volume_tick(struct cw_volume *v);
+void cw_own_volume_get(struct cw_volume *v);
+void cw_own_volume_fire(struct cw_volume *v, enum volume_event e);
+bool cw_own_volume_fire_events(struct cw_volume *v); /* false: the volume is gone */
+void cw_own_volume_locate(struct cw_owner *o, const struct cw_disk_location *disks, uint32_t n);
+void cw_own_volume_put(struct cw_volume *v); /* a call at the manager ended */
+void cw_own_volume_destroy(struct cw_volume *v);
+
+/* ---- part.c, write.c, read.c ---- */
+struct part *cw_own_part_new(struct cw_volume *v);
+void cw_own_part_free(struct part *p);
+void cw_own_part_done(struct part *p, int res);
+void cw_own_part_start(struct part *p);
+struct rcall *cw_own_rcall_new(struct cw_owner *o);
+void cw_own_rcall_free(struct cw_owner *o, struct rcall *rc);
+void cw_own_io_done(struct cw_io *io, int res);
+void cw_own_io_copy_out(struct part *p, const uint8_t *blocks); /* NULL: zeroes */
+void cw_own_io_copy_in(const struct cw_io *io, uint64_t off, uint8_t *to, uint32_t len);
+
+void cw_own_write_start(struct part *p);
+void cw_own_write_kick(struct shard *s); /* sequence what can be sequenced */
+bool cw_own_lock_take(struct part *p);   /* false: p waits for another's lock */
+void cw_own_lock_drop(struct part *p);
+
+void cw_own_read_start(struct part *p);
+void cw_own_read_kick(struct shard *s); /* waiting readers: issue, or complete */
+void cw_own_read_tick(struct shard *s);
+void cw_own_read_forget_copy(struct shard *s, struct copy *c);
+struct copy *cw_own_read_choose(struct shard *s, uint32_t not_mask);
+/* The blocks of [lba, lba + nblk) whose bit is set in bad; csums and data are of the whole range.
+ */
+void cw_own_repair_blocks(struct copy *to, uint64_t lba, const uint64_t *bad, uint32_t nblk,
+                          const uint64_t *csums, const uint8_t *data, struct cw_verify *count);
+void cw_own_repairs_forget(struct cw_volume *v);
+void cw_own_salvage_note(struct part *p, struct copy *c, uint64_t lba, uint32_t nblk,
+                         const uint64_t *bad);
+void cw_own_salvage_run(struct part *p);
+void cw_own_salvage_took(struct part *p, const struct rcall *rc, const struct cw_frame *f);
+void cw_own_salvage_repair(struct part *p, const uint8_t *data, const uint64_t *csums);
+void cw_own_salvage_free(struct part *p);
+bool cw_own_read_ask(struct part *p, struct copy *c, uint64_t lba, uint32_t nblk);
+void cw_own_read_wait(struct part *p);
+void cw_own_read_hold(struct part *p, struct cw_buf *take_buf, const uint8_t *data);
+
+/* ---- resync.c ---- */
+void cw_own_resync_run(struct shard *s);
+void cw_own_resync_stop(struct copy *c, const char *why);
+void cw_own_resync_on_open(struct copy *c);
+void cw_own_resync_on_state(struct copy *c, const struct cw_frame *f);
+void cw_own_resync_on_done(struct copy *c, const struct cw_frame *f);
+
+/* ---- verify.c ---- */
+void cw_own_verify_tick(struct cw_volume *v);
+void cw_own_verify_stop(struct cw_volume *v, const char *why);
+void cw_own_verify_forget_copy(struct shard *s, const struct copy *c);
+void cw_own_verify_repaired(struct cw_verify *j, uint32_t n, uint32_t of);
+
+/* ---- report.c ---- */
+void cw_own_histo_add(struct histo *h, uint64_t ns);
+uint64_t cw_own_histo_p99(const struct histo *h);

@@ -1,0 +1,528 @@
+/* A shard: its members as the record and an unresolved change make them (I3, I4), and what follows
+ * when acks arrive.
+ *
+ *   ack set, lease set: whoever is or may be INSYNC, and a joining copy
+ *   read set:           whoever is INSYNC and stays so
+ *   acked = min durable over the ack set; requests complete in order up to it */
+#include "common/owner/room.h"
+
+#include <stdlib.h>
+
+#define STUCK_NS CW_NS_PER_S /* on top of the 2 s after which a disk calls itself stuck */
+#define FLAP_FORGET_NS (3600 * CW_NS_PER_S)
+
+/* ---- life ---- */
+
+static bool
+shard_add_copy(struct shard *s, const struct cw_member *m)
+{
+    struct copy *c;
+
+    if (s->n_copies == CW_LEN(s->copies))
+        return false;
+    c = cw_own_copy_new(s, m);
+    if (c == NULL)
+        return false;
+    if (m->state == CW_MEMBER_IN_RESYNC)
+        c->sync = SYNC_WANTED;
+    s->copies[s->n_copies++] = c;
+    return true;
+}
+
+struct shard *
+cw_own_shard_new(struct cw_volume *v, const struct cw_shard_rec *rec)
+{
+    struct shard *s = calloc(1, sizeof(*s));
+
+    if (s == NULL)
+        return NULL;
+    s->v = v;
+    s->rec = *rec;
+    s->index = CW_SHARD_INDEX(rec->shard);
+    s->first_seal_ns = s->below_since_ns = s->starved_since_ns = CW_NEVER;
+    cw_list_init(&s->hash_node);
+    cw_list_init(&s->dirty_node);
+    cw_list_init(&s->queue);
+    cw_list_init(&s->locks);
+    cw_list_init(&s->readers);
+    cw_list_init(&s->reading);
+    cw_own_spans_init(s);
+    s->ring.first = s->ring.next = 1;
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        if (!shard_add_copy(s, &rec->members[i])) {
+            cw_own_shard_free(s);
+            return NULL;
+        }
+    }
+    cw_own_hash_shard(v->o, s);
+    return s;
+}
+
+void
+cw_own_shard_free(struct shard *s)
+{
+    struct cw_owner *o = s->v->o;
+
+    cw_list_remove(&s->dirty_node);
+    cw_list_remove(&s->hash_node);
+    cw_own_equalise_end(s);
+    for (uint64_t seq = s->ring.first; seq < s->ring.next; seq++) {
+        struct rec *r = cw_own_ring_at(&s->ring, seq);
+
+        cw_own_spans_remove(s, r);
+        r->part = NULL;
+    }
+    if (s->syncing != NULL)
+        o->n_syncing--;
+    cw_own_ring_fini(o, &s->ring);
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        cw_own_copy_free(s->copies[i]);
+    free(s->hist);
+    free(s);
+}
+
+/* Ends every session. The requests have been dealt with. */
+void
+cw_own_shard_close(struct shard *s, bool orderly)
+{
+    s->state = SHARD_CLOSED;
+    cw_own_equalise_end(s);
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+
+        if (c->sync != SYNC_IDLE)
+            c->sync = SYNC_WANTED;
+        if (orderly)
+            cw_own_copy_close(c);
+        else
+            cw_own_copy_reset_stream(c);
+        c->session = SESSION_NONE;
+    }
+    if (s->syncing != NULL)
+        s->v->o->n_syncing--;
+    s->syncing = NULL;
+}
+
+/* The owner's history: that of the copy it continues, and our own beginning. */
+void
+cw_own_shard_history(struct shard *s, const struct seal_info *src, uint32_t gen, uint64_t start)
+{
+    uint32_t n = src->n_hist;
+    struct cw_wire_hist *hist = calloc(n + 1, sizeof(*hist));
+
+    if (hist == NULL)
+        return; /* late LAGGING copies then fail the test: safe */
+    if (n > 0)
+        memcpy(hist, src->hist, n * sizeof(*hist));
+    if (n == 0 || hist[n - 1].gen != gen)
+        hist[n++] = (struct cw_wire_hist){ .start_seq = start, .gen = gen };
+    free(s->hist);
+    s->hist = hist;
+    s->n_hist = n;
+}
+
+/* ---- the record ---- */
+
+static struct copy *
+shard_find_copy(struct shard *s, const struct cw_member *m)
+{
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        if (s->copies[i]->format_id == m->format_id &&
+            cw_uuid_equal(&s->copies[i]->disk_uuid, &m->disk_uuid))
+            return s->copies[i];
+    }
+    return NULL;
+}
+
+static void
+copy_leave_sync(struct copy *c)
+{
+    if (c->s->syncing == c) {
+        c->s->syncing = NULL;
+        c->s->v->o->n_syncing--;
+    }
+    c->sync = SYNC_IDLE;
+    c->joining = false;
+}
+
+static void
+copy_becomes_out(struct copy *c)
+{
+    struct cw_owner *o = c->s->v->o;
+    uint64_t now = cw_own_now(o);
+
+    cw_own_read_forget_copy(c->s, c);
+    copy_leave_sync(c);
+    cw_own_copy_close(c);
+    c->faulty = false;
+    if (c->s->state != SHARD_ACTIVE)
+        return; /* it was away before we came: no fault of its own under us */
+    if (c->state == CW_MEMBER_INSYNC && now - c->insync_since_ns > FLAP_FORGET_NS)
+        c->n_flaps = 0;
+    c->add_after_ns = now + cw_min_u64(o->tun.flap_min_ns << (c->n_flaps < 20 ? c->n_flaps : 20),
+                                       o->tun.flap_max_ns);
+    c->n_flaps++;
+}
+
+static void
+copy_take_state(struct copy *c, enum cw_member_state state)
+{
+    if (state != c->state) {
+        cw_log(c->s->v->o->env, CW_LOG_NOTICE, "shard %llx: copy on %s: %s -> %s",
+               (unsigned long long)c->s->rec.shard, c->peer->loc.addr,
+               cw_member_state_name(c->state), cw_member_state_name(state));
+        if (state == CW_MEMBER_OUT || state == CW_MEMBER_DEAD)
+            copy_becomes_out(c);
+        if (state == CW_MEMBER_INSYNC) {
+            copy_leave_sync(c);
+            c->insync_since_ns = cw_own_now(c->s->v->o);
+        }
+        if (state == CW_MEMBER_IN_RESYNC)
+            c->sync = SYNC_WANTED;
+    }
+    c->state = c->want = state;
+    c->maybe = (uint32_t)CW_BIT(state);
+    if (state != CW_MEMBER_IN_RESYNC)
+        c->joining = false;
+}
+
+static void
+shard_drop_copy(struct shard *s, uint32_t i)
+{
+    struct copy *c = s->copies[i];
+
+    cw_own_read_forget_copy(s, c);
+    copy_leave_sync(c);
+    cw_own_copy_close(c);
+    for (uint32_t k = 0; k < s->n_copies; k++) {
+        if (s->copies[k]->source == c)
+            s->copies[k]->source = NULL;
+    }
+    s->copies[i] = s->copies[--s->n_copies];
+    cw_own_copy_free(c);
+}
+
+/* Takes the record as it is now. Ends any doubt: whoever calls has seen a cfg above the compared
+ * one. */
+void
+cw_own_shard_adopt(struct shard *s, const struct cw_shard_rec *rec)
+{
+    bool streams_changed = false;
+
+    s->rec = *rec;
+    for (uint32_t i = s->n_copies; i-- > 0;) {
+        struct copy *c = s->copies[i];
+        const struct cw_member *m = cw_shard_rec_find(rec, &c->disk_uuid, c->format_id);
+        bool streamed = c->streaming;
+
+        if (m == NULL)
+            shard_drop_copy(s, i);
+        else
+            copy_take_state(c, m->state);
+        streams_changed |= streamed && (m == NULL || !c->streaming);
+    }
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        if (shard_find_copy(s, &rec->members[i]) == NULL)
+            shard_add_copy(s, &rec->members[i]);
+    }
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        cw_own_copy_send_rec(s->copies[i]);
+        if (s->state != SHARD_CLOSED)
+            cw_own_copy_session(s->copies[i]);
+    }
+    if (streams_changed && (s->state == SHARD_EQUALISING || s->state == SHARD_GEN_START))
+        cw_own_takeover_begin(s);
+    cw_own_mark_dirty(s);
+}
+
+/* ---- sets ---- */
+
+static uint32_t
+shard_n_insync(const struct shard *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        n += s->copies[i]->state == CW_MEMBER_INSYNC;
+    return n;
+}
+
+uint32_t
+cw_own_shard_min_insync(const struct shard *s)
+{
+    const struct cw_volume *v = s->v;
+
+    if (v->degrade_s >= 0 && s->below_since_ns != CW_NEVER &&
+        cw_own_now(v->o) - s->below_since_ns >= (uint64_t)v->degrade_s * CW_NS_PER_S)
+        return 1;
+    return v->min_insync;
+}
+
+bool
+cw_own_shard_may_ack(const struct shard *s)
+{
+    return shard_n_insync(s) >= cw_own_shard_min_insync(s);
+}
+
+bool
+cw_own_shard_lease(const struct shard *s)
+{
+    uint64_t now = cw_own_now(s->v->o);
+
+    if (s->state != SHARD_ACTIVE)
+        return false;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        if (cw_own_in_ack(s->copies[i]) && !cw_own_copy_lease(s->copies[i], now))
+            return false;
+    }
+    return true;
+}
+
+/* ---- acks ---- */
+
+static void
+shard_complete(struct shard *s, uint64_t to)
+{
+    while (s->acked < to) {
+        struct rec *r = cw_own_ring_at(&s->ring, s->acked + 1);
+        struct part *p = r->part;
+
+        s->acked++;
+        cw_own_spans_remove(s, r);
+        r->part = NULL;
+        if (p != NULL)
+            cw_own_part_done(p, 0);
+    }
+}
+
+/* Copies that are not waited for may not hold the buffer for ever. */
+static bool
+shard_cut(struct shard *s, struct copy *c)
+{
+    struct cw_owner *o = s->v->o;
+
+    if (s->ring.next - s->ring.first < CW_TAIL_MAX / 4 * 3 &&
+        o->retained_bytes < o->tun.retain_bytes / 4 * 3)
+        return false;
+    if (c->state == CW_MEMBER_IN_RESYNC)
+        cw_own_resync_stop(c, "it fell behind the stream");
+    else
+        cw_own_copy_fault(c, "it fell behind the stream");
+    c->streaming = false;
+    return true;
+}
+
+void
+cw_own_shard_trim(struct shard *s)
+{
+    uint64_t to = s->stable;
+
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+
+        if (!c->streaming || c->durable >= to)
+            continue;
+        if (cw_own_in_ack(c) || !shard_cut(s, c))
+            to = c->durable;
+    }
+    cw_own_ring_trim(s->v->o, &s->ring, to);
+}
+
+void
+cw_own_shard_advance(struct shard *s)
+{
+    uint64_t min = UINT64_MAX;
+
+    if (s->state != SHARD_ACTIVE)
+        return;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        if (cw_own_in_ack(s->copies[i]))
+            min = cw_min_u64(min, s->copies[i]->durable);
+    }
+    if (min == UINT64_MAX || min <= s->acked || !cw_own_shard_may_ack(s))
+        return;
+    shard_complete(s, min);
+    s->stable = s->acked;
+}
+
+/* ---- who must go ---- */
+
+static bool
+copy_overdue(const struct copy *c, uint64_t now, uint64_t limit)
+{
+    const struct ring *r = &c->s->ring;
+    uint64_t seq = c->durable + 1, since;
+
+    if (!c->streaming || c->held || c->session != SESSION_OPEN || seq < r->first ||
+        (seq >= c->send_seq && !c->stalled) || seq >= r->next)
+        return false;
+    since = cw_max_u64(cw_own_ring_at(r, seq)->begun_ns, c->opened_ns);
+    return now - since >= limit;
+}
+
+/* Why this copy cannot be waited for any longer; NULL: it can. */
+static const char *
+copy_bad(const struct copy *c, uint64_t now)
+{
+    const struct cw_owner_tuning *t = &c->s->v->o->tun;
+    uint64_t silent = cw_own_peer_silent_since(c->peer);
+
+    if (c->faulty)
+        return c->why;
+    if (c->lost_ns != CW_NEVER && (now - c->lost_ns >= t->eject_ns || c->peer->hint_down))
+        return "cannot be reached";
+    if (c->lost_ns == CW_NEVER && silent < now && now - silent >= t->eject_ns)
+        return "does not answer heartbeats";
+    if (c->peer->stuck_since_ns != CW_NEVER && now - c->peer->stuck_since_ns >= STUCK_NS)
+        return "its disk is stuck";
+    if (copy_overdue(c, now, t->eject_ns))
+        return "does not make records durable";
+    return NULL;
+}
+
+/* Members that cannot be waited for go OUT in one change, as long as one good in-sync copy stays.
+ */
+void
+cw_own_shard_judge(struct shard *s)
+{
+    uint64_t now = cw_own_now(s->v->o);
+    const char *why = NULL;
+    uint32_t n_good = 0, n_out = 0;
+
+    if (s->state != SHARD_ACTIVE || !cw_own_change_idle(s))
+        return;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+
+        n_good +=
+            c->state == CW_MEMBER_INSYNC && c->session == SESSION_OPEN && copy_bad(c, now) == NULL;
+    }
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+        bool in = c->state == CW_MEMBER_INSYNC && n_good > 0;
+        /* a SYNCING one that waits for its turn has no session and need not have one */
+        bool extra = (c->state == CW_MEMBER_IN_RESYNC &&
+                      (c->peer->state != PEER_UP || c->faulty || s->syncing == c)) ||
+                     (c->state == CW_MEMBER_LAGGING && n_good > 0);
+
+        c->want = c->state;
+        if ((in || extra) && copy_bad(c, now) != NULL) {
+            why = copy_bad(c, now);
+            c->want = CW_MEMBER_OUT;
+            n_out++;
+        }
+    }
+    if (n_out > 0)
+        cw_own_change_begin(s, why);
+}
+
+/* ---- turns and ticks ---- */
+
+void
+cw_own_shard_run(struct shard *s)
+{
+    if (s->state == SHARD_CLOSED)
+        return;
+    if (s->state != SHARD_ACTIVE)
+        cw_own_takeover_run(s);
+    if (s->state != SHARD_ACTIVE)
+        return;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        if (s->copies[i]->faulty) {
+            cw_own_shard_judge(s);
+            break;
+        }
+    }
+    cw_own_shard_advance(s);
+    cw_own_shard_trim(s);
+    if (!cw_list_empty(&s->queue))
+        cw_own_write_kick(s);
+    if (!cw_list_empty(&s->readers))
+        cw_own_read_kick(s);
+    if (s->rec.n_members > 1)
+        cw_own_resync_run(s);
+    if (s->v->state == CW_VOLUME_RELEASING)
+        cw_own_volume_run(s->v);
+}
+
+static void
+shard_note_below(struct shard *s)
+{
+    if (shard_n_insync(s) >= s->v->min_insync)
+        s->below_since_ns = CW_NEVER;
+    else if (s->below_since_ns == CW_NEVER)
+        s->below_since_ns = cw_own_now(s->v->o);
+}
+
+static const char *
+shard_suspended_why(struct shard *s)
+{
+    if (s->state != SHARD_ACTIVE)
+        return s->why != NULL ? s->why : "the takeover is under way";
+    if (!cw_own_shard_may_ack(s))
+        return "fewer in-sync copies than min-insync";
+    if (s->starved_since_ns != CW_NEVER && cw_own_now(s->v->o) - s->starved_since_ns > CW_NS_PER_S)
+        return "no space for more on an in-sync copy";
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        const struct copy *c = s->copies[i];
+
+        if (cw_own_in_ack(c) && c->lost_ns != CW_NEVER)
+            return cw_own_change_idle(s) ? "an in-sync copy cannot be reached"
+                                         : "the manager has not confirmed a change of members";
+    }
+    return NULL;
+}
+
+void
+cw_own_shard_tick(struct shard *s)
+{
+    if (s->state == SHARD_CLOSED)
+        return;
+    shard_note_below(s);
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        cw_own_copy_session(s->copies[i]);
+    cw_own_change_tick(s);
+    cw_own_shard_judge(s);
+    cw_own_read_tick(s);
+    s->why = shard_suspended_why(s);
+    if (s->state != SHARD_ACTIVE || !cw_list_empty(&s->queue) || !cw_list_empty(&s->readers) ||
+        s->syncing != NULL || shard_n_insync(s) < s->rec.n_members)
+        cw_own_mark_dirty(s);
+}
+
+/* ---- checks ---- */
+
+void
+cw_own_shard_check(const struct shard *s)
+{
+    const struct ring *r = &s->ring;
+    uint32_t spans = 0;
+
+    cw_assert(r->first <= r->next && r->next - r->first <= CW_TAIL_MAX);
+    cw_assert(s->n_copies <= CW_LEN(s->copies));
+    if (s->state == SHARD_ACTIVE) {
+        cw_assert(s->acked < r->next && s->stable <= s->acked);
+        cw_assert(r->next - s->stable <= CW_TAIL_MAX);
+    }
+    for (uint64_t seq = r->first; seq < r->next; seq++) {
+        const struct rec *rec = cw_own_ring_at(r, seq);
+
+        cw_assert(rec->seq == seq && rec->msg != NULL);
+        cw_assert(s->state != SHARD_ACTIVE || seq > s->acked ||
+                  (rec->part == NULL && rec->n_span == 0));
+        spans += rec->n_span > 0;
+    }
+    cw_assert(spans == s->n_spans);
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        const struct copy *c = s->copies[i];
+
+        cw_assert(c->s == s && (c->maybe & CW_BIT(c->state)) != 0);
+        cw_assert(cw_popcount(c->maybe) == 1 || s->change.state != CHANGE_IDLE);
+        cw_assert(!c->joining || c->state == CW_MEMBER_IN_RESYNC);
+        cw_assert((c->session == SESSION_OPEN) == (c->lost_ns == CW_NEVER) ||
+                  s->state == SHARD_CLOSED);
+        cw_assert(!c->streaming || s->state != SHARD_ACTIVE || c->durable < r->next);
+        cw_assert(!c->streaming || s->state != SHARD_ACTIVE || c->faulty ||
+                  c->durable + 1 >= r->first);
+    }
+}

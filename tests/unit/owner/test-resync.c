@@ -1,0 +1,198 @@
+/* Resync from the owner's side: the order of its steps, above all of the promotion (1.10 step 5).
+ */
+#include <stdlib.h>
+
+#include "tests/unit/owner/fake.h"
+
+/* A volume whose third copy was ejected and is reachable again. */
+static struct world *
+with_out_copy(void)
+{
+    struct world *w = malloc(sizeof(*w));
+
+    world_init(w);
+    w->rec.members[2].state = CW_MEMBER_OUT;
+    w->disks[0].loc.at.host[1] = '9';
+    w->disks[2].loc.at.host[1] = '0'; /* the nearest, once it may be read */
+    world_open(w);
+    assert_true(world_wait(w, &w->ready, 1000));
+    return w;
+}
+
+static void
+closed(struct world *w)
+{
+    world_fini(w);
+    free(w);
+}
+
+/* OUT and reachable: SYNCING by change, then SEAL, OPEN, JOIN, SYNC_FROM, and the stream from s0
+ * on, none of which a write waits for. */
+static void
+copy_is_joined(void **state)
+{
+    struct world *w = with_out_copy();
+    struct disk *x = &w->disks[2];
+    struct req r;
+
+    world_run(w, 200);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
+    assert_int_equal(x->n_joins, 1);
+    assert_int_equal(x->n_sync_from, 1);
+    x->hold_acks = true;
+    req_write(w, &r, 0, 4096, 1);
+    world_turn(w);
+    assert_true(r.done);
+    assert_int_equal(x->n_writes, 1);
+    closed(w);
+}
+
+/* A copy that the manager adds while we own the volume lies on a disk that we never heard of: its
+ * place comes with the record, and it is joined. */
+static void
+added_copy_is_found_and_joined(void **state)
+{
+    struct world *w = malloc(sizeof(*w));
+
+    world_init(w);
+    w->rec.n_members = 2;
+    world_open(w);
+    assert_true(world_wait(w, &w->ready, 1000));
+    w->rec.n_members = 3;
+    w->rec.members[2].state = CW_MEMBER_OUT;
+    w->rec.cfg++;
+    cw_volume_reread(w->v);
+    world_run(w, 300);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
+    assert_int_equal(w->disks[2].n_joins, 1);
+    closed(w);
+}
+
+/* After SYNC_DONE new writes wait for the copy too, but it becomes INSYNC only when everything
+ * before p is durable on it and on every in-sync copy. */
+static void
+promotion_waits_for_p(void **state)
+{
+    struct world *w = with_out_copy();
+    struct disk *x = &w->disks[2];
+    struct req before, after;
+
+    world_run(w, 200);
+    w->disks[1].hold_acks = true;
+    req_write(w, &before, 0, 4096, 1);
+    world_turn(w);
+    disk_sync_done(x);
+    world_run(w, 200);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC); /* p-1 is not durable on disk 1 */
+    x->hold_acks = true;
+    req_write(w, &after, 4096, 4096, 2);
+    world_turn(w);
+    disk_release(&w->disks[1]);
+    world_run(w, 200);
+    assert_true(before.done);
+    assert_false(after.done); /* at or above p: the joining copy counts */
+    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    disk_release(x);
+    assert_true(after.done);
+    closed(w);
+}
+
+/* The promoted copy is read only after the change is known, and then counts for acks. */
+static void
+promoted_copy_serves(void **state)
+{
+    struct world *w = with_out_copy();
+    struct disk *x = &w->disks[2];
+    struct req r;
+
+    world_run(w, 200);
+    disk_sync_done(x);
+    w->mode = MGR_LOSE_REPLY;
+    world_run(w, 1000);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    for (int i = 0; i < 8; i++) {
+        req_read(w, &r, 0, 4096);
+        world_turn(w);
+        assert_true(r.done);
+    }
+    assert_int_equal(x->n_reads, 0); /* in doubt: reads use old and new */
+    w->mode = MGR_OK;
+    world_run(w, 3000);
+    for (int i = 0; i < 8; i++) {
+        req_read(w, &r, 0, 4096);
+        world_turn(w);
+    }
+    assert_true(x->n_reads > 0);
+    x->hold_acks = true;
+    req_write(w, &r, 0, 4096, 1);
+    world_turn(w);
+    assert_false(r.done);
+    disk_release(x);
+    assert_true(r.done);
+    closed(w);
+}
+
+/* A disconnect before SYNC_DONE begins the copy again with a new JOIN; a source that leaves is
+ * replaced. */
+static void
+disconnect_joins_again(void **state)
+{
+    struct world *w = with_out_copy();
+    struct disk *x = &w->disks[2];
+    uint64_t join;
+
+    world_run(w, 200);
+    join = x->join_id;
+    disk_cut(x);
+    world_run(w, 500);
+    assert_int_equal(x->n_joins, 2);
+    assert_true(x->join_id != join);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
+    disk_cut(&w->disks[0]);
+    disk_cut(&w->disks[1]);
+    world_run(w, 500);
+    assert_true(x->n_sync_from >= 3);
+    disk_sync_done(x);
+    world_run(w, 500);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    closed(w);
+}
+
+/* A copy that goes away during its resync goes OUT, and the back-off grows with each time. */
+static void
+flapping_backs_off(void **state)
+{
+    struct world *w = with_out_copy();
+    struct disk *x = &w->disks[2];
+    uint64_t waited[3];
+
+    for (int i = 0; i < 3; i++) {
+        world_run(w, 200);
+        x->refuse_connect = true;
+        disk_cut(x);
+        for (int t = 0; t < 1000 && world_state(w, 2) != CW_MEMBER_OUT; t++)
+            world_run(w, 50);
+        assert_int_equal(world_state(w, 2), CW_MEMBER_OUT);
+        x->refuse_connect = false;
+        waited[i] = 0;
+        while (world_state(w, 2) == CW_MEMBER_OUT && waited[i] < 20000) {
+            world_run(w, 50);
+            waited[i] += 50;
+        }
+        assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
+    }
+    assert_true(waited[2] > waited[0]);
+    closed(w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copy_is_joined),         cmocka_unit_test(added_copy_is_found_and_joined),
+        cmocka_unit_test(promotion_waits_for_p),  cmocka_unit_test(promoted_copy_serves),
+        cmocka_unit_test(disconnect_joins_again), cmocka_unit_test(flapping_backs_off),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,316 @@
+/* Takeover, replication.md 1.8: which tails survive, who is ejected, when it waits. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tests/unit/owner/fake.h"
+
+/* Copies that an owner of gen 1 left: GEN_START and n records each, fill = seq, block = seq. */
+static struct world *
+left_behind(uint32_t a, uint32_t b, uint32_t c)
+{
+    struct world *w = malloc(sizeof(*w));
+    uint32_t n[N_DISKS] = { a, b, c };
+
+    world_init(w);
+    w->vol_gen = 2;
+    for (int i = 0; i < N_DISKS; i++) {
+        w->disks[i].promised = 1;
+        disk_gen_start(&w->disks[i], 1, 1);
+        for (uint32_t s = 2; s < 2 + n[i]; s++)
+            disk_append(&w->disks[i], 1, s, s, (uint8_t)s);
+    }
+    return w;
+}
+
+static void
+closed(struct world *w)
+{
+    world_fini(w);
+    free(w);
+}
+
+/* A new volume opens in one round trip per step, with empty copies, and writes begin after
+ * GEN_START. */
+static void
+new_volume_opens(void **state)
+{
+    struct world *w = malloc(sizeof(*w));
+    struct req r;
+
+    world_init(w);
+    world_open(w);
+    assert_true(w->ready); /* without any time passing */
+    req_write(w, &r, 0, 4096, 1);
+    world_turn(w);
+    assert_true(r.done);
+    for (int i = 0; i < N_DISKS; i++) {
+        assert_int_equal(w->disks[i].log[0].type, CW_FT_GEN_START);
+        assert_int_equal(w->disks[i].last, 2);
+    }
+    closed(w);
+}
+
+/* Different tails: the longest prefix wins, the others get its records as they were written. */
+static void
+tails_are_equalised(void **state)
+{
+    struct world *w = left_behind(3, 40, 0);
+
+    world_open(w);
+    assert_true(w->ready);
+    for (int i = 0; i < N_DISKS; i++) {
+        struct disk *d = &w->disks[i];
+
+        assert_int_equal(d->last, 42); /* 1 + 40 + GEN_START(2) */
+        assert_int_equal(d->last_gen, 2);
+        assert_int_equal(d->log[40].gen, 1);
+        assert_int_equal(d->fill[41], 41);
+    }
+    assert_int_equal(w->n_changes, 0);
+    closed(w);
+}
+
+/* A copy whose tail is full (it forgot in a restart what was stable) could append nothing: before
+ * any record it is told what the others know, and GEN_START says that all before it is stable. */
+static void
+full_tails_are_told_what_is_stable(void **state)
+{
+    struct world *w = left_behind(35, 40, 32);
+
+    w->disks[1].stable = 30;
+    world_open(w);
+    assert_true(w->ready);
+    for (int i = 0; i < N_DISKS; i++) {
+        assert_int_equal(w->disks[i].last_stable_seen, 30);
+        assert_int_equal(w->disks[i].gen_start_stable, 41);
+    }
+    closed(w);
+}
+
+/* A higher generation beats a longer log of an older one. */
+static void
+generation_beats_length(void **state)
+{
+    struct world *w = left_behind(2, 2, 9);
+    struct req r;
+
+    w->vol_gen = 3;
+    disk_gen_start(&w->disks[0], 2, 4);
+    disk_gen_start(&w->disks[1], 2, 4);
+    world_open(w);
+    world_run(w, 5000);
+    assert_true(w->ready);
+    assert_int_equal(w->disks[0].last, 5);
+    /* the third copy holds records that gen 2 did not adopt: it cannot be continued */
+    assert_int_not_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    req_write(w, &r, 0, 4096, 1);
+    world_run(w, 10);
+    assert_true(r.done);
+    closed(w);
+}
+
+/* An in-sync copy that cannot be reached: lease wait of L(1+rho) + 50 ms after the first seal, then
+ * the eject, then ACTIVE (I11). */
+static void
+unreachable_copy_costs_the_lease(void **state)
+{
+    struct world *w = left_behind(1, 1, 1);
+
+    w->disks[2].refuse_connect = true;
+    world_open(w);
+    world_run(w, 2050);
+    assert_false(w->ready);
+    assert_int_equal(w->n_changes, 0);
+    world_run(w, 100);
+    assert_true(w->ready);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_OUT);
+    closed(w);
+}
+
+/* After a clean release there is no lease to wait for, only T_seal. */
+static void
+released_volume_needs_no_wait(void **state)
+{
+    struct world *w = left_behind(1, 1, 1);
+
+    w->was_released = true;
+    w->disks[2].refuse_connect = true;
+    world_open(w);
+    world_run(w, 900);
+    assert_false(w->ready);
+    world_run(w, 200);
+    assert_true(w->ready);
+    closed(w);
+}
+
+/* Nobody reachable: the open waits and nothing is asked of the manager; then it goes on. */
+static void
+nobody_there_waits(void **state)
+{
+    struct world *w = left_behind(1, 1, 1);
+    const char *why;
+
+    for (int i = 0; i < N_DISKS; i++)
+        w->disks[i].refuse_connect = true;
+    world_open(w);
+    world_run(w, 10000);
+    assert_false(w->ready);
+    assert_int_equal(w->n_changes, 0);
+    assert_true(cw_volume_suspended(w->v, &why));
+    for (int i = 0; i < N_DISKS; i++)
+        w->disks[i].refuse_connect = false;
+    world_run(w, 3000);
+    assert_true(w->ready);
+    closed(w);
+}
+
+/* A copy that has promised a higher generation aborts the takeover. */
+static void
+newer_promise_aborts(void **state)
+{
+    struct world *w = left_behind(1, 1, 1);
+
+    w->disks[1].promised = 9;
+    world_open(w);
+    assert_true(w->failed);
+    assert_int_equal(w->fail_res, -ESHUTDOWN);
+    assert_int_equal(cw_volume_state(w->v), CW_VOLUME_FAILED);
+    closed(w);
+}
+
+/* I15: a copy whose last is below what any peer knows to be stable is not in sync, whatever the
+ * metadata says. */
+static void
+copy_below_stable_is_ejected(void **state)
+{
+    struct world *w = left_behind(5, 5, 2);
+
+    w->disks[0].stable = 5;
+    world_open(w);
+    world_run(w, 2200);
+    assert_true(w->ready);
+    assert_int_not_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    closed(w);
+}
+
+/* The seal reply of a LAGGING copy: continued when it lies in the history, else OUT (1.8 step 4).
+ */
+static void
+lagging_copy_is_tested(void **state)
+{
+    for (int diverged = 0; diverged < 2; diverged++) {
+        struct world *w = left_behind(2, 2, diverged ? 6 : 1);
+
+        w->rec.members[2].state = CW_MEMBER_LAGGING;
+        if (diverged) { /* it holds more of the old stream than anybody in sync */
+            w->vol_gen = 3;
+            disk_gen_start(&w->disks[0], 2, 4);
+            disk_gen_start(&w->disks[1], 2, 4);
+        }
+        world_open(w);
+        world_run(w, 50);
+        assert_true(w->ready);
+        assert_int_equal(world_state(w, 2) == CW_MEMBER_LAGGING, !diverged);
+        if (!diverged)
+            assert_int_equal(w->disks[2].last, w->disks[0].last);
+        closed(w);
+    }
+}
+
+/* A record that its only holder cannot read was never acked: the holder goes, the others continue.
+ */
+static void
+unreadable_record_ejects_its_holder(void **state)
+{
+    struct world *w = left_behind(2, 2, 5);
+
+    w->disks[2].tail_unreadable = true;
+    world_open(w);
+    world_run(w, 2500);
+    assert_true(w->ready);
+    assert_int_not_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    assert_int_equal(w->disks[0].last, 4); /* 1 + 2 + GEN_START(2) */
+    closed(w);
+}
+
+/* A copy lost in the middle of equalising: the takeover begins again without it. */
+static void
+copy_lost_on_the_way(void **state)
+{
+    struct world *w = left_behind(2, 2, 30);
+    struct req r;
+
+    w->disks[0].hold_acks = true; /* it stops the equalising half way */
+    world_open(w);
+    world_run(w, 100);
+    assert_false(w->ready);
+    w->disks[2].refuse_connect = true;
+    disk_cut(&w->disks[2]);
+    w->disks[0].hold_acks = false;
+    world_run(w, 4000);
+    assert_true(w->ready);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_OUT);
+    assert_int_equal(w->disks[0].last, w->disks[1].last);
+    req_write(w, &r, 0, 4096, 1);
+    world_run(w, 10);
+    assert_true(r.done);
+    closed(w);
+}
+
+/* The reply to the ejecting change is lost: the takeover goes on once the record is seen. */
+static void
+lost_reply_at_takeover(void **state)
+{
+    struct world *w = left_behind(1, 1, 1);
+
+    w->disks[2].refuse_connect = true;
+    w->mode = MGR_LOSE_REPLY;
+    world_open(w);
+    world_run(w, 4000);
+    assert_false(w->ready);
+    w->mode = MGR_OK;
+    world_run(w, 3000);
+    assert_true(w->ready);
+    closed(w);
+}
+
+/* An empty copy alone is not believed when others that cannot be reached may hold data. */
+static void
+lone_empty_copy_is_not_believed(void **state)
+{
+    struct world *w = left_behind(1, 1, 0);
+
+    w->disks[2].exists = false;
+    w->disks[2].last = w->disks[2].received = 0;
+    w->disks[2].last_gen = 0;
+    w->disks[2].n_log = w->disks[2].n_hist = 0;
+    w->disks[0].refuse_connect = w->disks[1].refuse_connect = true;
+    world_open(w);
+    world_run(w, 10000);
+    assert_false(w->ready);
+    assert_int_equal(w->n_changes, 0);
+    closed(w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(new_volume_opens),
+        cmocka_unit_test(tails_are_equalised),
+        cmocka_unit_test(full_tails_are_told_what_is_stable),
+        cmocka_unit_test(generation_beats_length),
+        cmocka_unit_test(unreachable_copy_costs_the_lease),
+        cmocka_unit_test(released_volume_needs_no_wait),
+        cmocka_unit_test(nobody_there_waits),
+        cmocka_unit_test(newer_promise_aborts),
+        cmocka_unit_test(copy_below_stable_is_ejected),
+        cmocka_unit_test(lagging_copy_is_tested),
+        cmocka_unit_test(unreadable_record_ejects_its_holder),
+        cmocka_unit_test(copy_lost_on_the_way),
+        cmocka_unit_test(lost_reply_at_takeover),
+        cmocka_unit_test(lone_empty_copy_is_not_believed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
