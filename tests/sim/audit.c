@@ -1,0 +1,172 @@
+/* sim/audit.c - the durability oracle: what every in-sync copy holds, read at its own disk.
+ *
+ * Only while nothing is being written. All copies that the register calls INSYNC and that are up
+ * must be equal (I2, I7), and what they hold must be what a read could return.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/sim/sim.h"
+
+static void
+audit_take(struct sim_audit_read *ar)
+{
+    struct sim_audit *a = ar->audit;
+    static const uint8_t zero[CW_BLOCK_SIZE];
+
+    for (uint32_t i = 0; i < SIM_AUDIT_RUN; i++) {
+        const uint8_t *block = ar->read.zeroes ? zero : ar->read.buf->data + i * CW_BLOCK_SIZE;
+
+        if (cw_bit_get(ar->read.bad, i))
+            a->bad[ar->daemon][ar->first + i] = true;
+        else if (!sim_block_value(block, sim_block_lba(ar->first + i),
+                                  &a->value[ar->daemon][ar->first + i]))
+            sim_fail(a->sim, "audit: %s holds bytes in block %u that nobody wrote",
+                     a->sim->daemons[ar->daemon].proc.name, ar->first + i);
+    }
+}
+
+static void
+audit_read_done(struct cw_store_read *read)
+{
+    struct sim_audit_read *ar = cw_container_of(read, struct sim_audit_read, read);
+
+    ar->done = true;
+    if (read->res == 0)
+        audit_take(ar);
+    else
+        ar->audit->read[ar->daemon] = false;
+    cw_buf_unref(read->buf);
+    read->buf = NULL;
+}
+
+static void
+audit_compare(struct sim_audit *a)
+{
+    struct sim *sim = a->sim;
+
+    for (uint32_t b = 0; b < SIM_BLOCKS; b++) {
+        const char *first = NULL;
+        uint64_t value = 0;
+
+        for (uint32_t d = 0; d < sim->n_daemons; d++) {
+            if (!a->read[d] || a->bad[d][b])
+                continue;
+            if (first != NULL && a->value[d][b] != value)
+                sim_fail(sim, "audit of epoch %u: block %u is %llu on %s and %llu on %s (I2, I7)",
+                         a->epoch, b, (unsigned long long)value, first,
+                         (unsigned long long)a->value[d][b], sim->daemons[d].proc.name);
+            first = sim->daemons[d].proc.name;
+            value = a->value[d][b];
+        }
+        if (first != NULL) {
+            uint32_t hop = sim_history_begin(sim, b, SIM_READ, value, a->epoch);
+
+            sim->history.at[b][hop].begin_ns = a->begin_ns;
+            sim_history_end(sim, b, hop, value);
+        }
+    }
+}
+
+struct audit_tick {
+    struct sim_task task;
+    struct sim_audit *audit;
+};
+
+static void audit_poll(struct sim_task *t);
+
+static void
+audit_poll_later(struct sim_audit *a)
+{
+    struct audit_tick *k = calloc(1, sizeof(*k));
+
+    cw_assert(k != NULL);
+    k->audit = a;
+    sim_after(a->sim, &k->task, 2 * CW_NS_PER_MS, audit_poll);
+}
+
+/* Over when every read is done, or dead with its daemon. */
+static void
+audit_poll(struct sim_task *t)
+{
+    struct sim_audit *a = cw_container_of(t, struct audit_tick, task)->audit;
+    bool busy = false;
+
+    for (uint32_t i = 0; i < a->n; i++) {
+        const struct sim_audit_read *ar = &a->reads[i];
+        const struct sim_daemon *d = &t->sim->daemons[ar->daemon];
+
+        if (d->proc.life != ar->life || !d->serving)
+            a->read[ar->daemon] = false;
+        else
+            busy = busy || !ar->done;
+    }
+    if (busy) {
+        audit_poll_later(a);
+        return;
+    }
+    audit_compare(a);
+    a->done(a);
+    cw_list_remove(&a->node);
+    free(a);
+}
+
+static void
+audit_read(struct sim_audit *a, uint32_t daemon, struct cw_store_shard *sh, uint32_t first)
+{
+    struct sim_audit_read *ar = &a->reads[a->n++];
+
+    ar->audit = a;
+    ar->daemon = daemon;
+    ar->life = a->sim->daemons[daemon].proc.life;
+    ar->first = first;
+    ar->read = (struct cw_store_read){
+        .shard = sh,
+        .lba = sim_block_lba(first),
+        .nblk = SIM_AUDIT_RUN,
+        .done = audit_read_done,
+    };
+    cw_list_init(&ar->read.link);
+    cw_store_read(&ar->read);
+}
+
+void
+sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *), void *arg)
+{
+    struct sim_audit *a = calloc(1, sizeof(*a));
+
+    cw_assert(a != NULL);
+    a->sim = sim;
+    a->done = done;
+    a->arg = arg;
+    a->epoch = epoch;
+    a->begin_ns = sim->now_ns;
+    cw_list_push_back(&sim->audits, &a->node);
+    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++) {
+        struct sim_daemon *d = &sim->daemons[i];
+        struct cw_store_shard *sh;
+
+        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC || !d->serving)
+            continue;
+        sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
+        if (sh == NULL) {
+            sim_fail(sim, "audit: %s is in sync and has no copy (I2)", d->proc.name);
+            continue;
+        }
+        a->read[i] = true;
+        for (uint32_t b = 0; b < SIM_BLOCKS; b += SIM_AUDIT_RUN)
+            audit_read(a, i, sh, b);
+        sim_proc_touch(&d->proc);
+    }
+    audit_poll_later(a);
+}
+
+void
+sim_audit_free_all(struct sim *sim)
+{
+    struct cw_list *node;
+
+    while ((node = cw_list_pop_front(&sim->audits)) != NULL)
+        free(cw_list_entry(node, struct sim_audit, node));
+}

@@ -1,0 +1,460 @@
+/* sim/client.c - a process with the real owner, and a workload of unique values. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/sim/sim.h"
+
+#define POOL_BYTES (64 * CW_MIB)
+#define GROUP 16u /* blocks around a chunk border */
+#define GROUPS (SIM_BLOCKS / GROUP)
+#define OP_BLOCKS_MAX 8u
+
+struct sim_op {
+    struct cw_io io;
+    struct cw_list node;
+    struct sim_client *client;
+    struct iovec iov;
+    enum sim_op_kind kind;
+    uint32_t first, n; /* of the workload's blocks */
+    uint32_t hop[SIM_BLOCKS];
+    uint64_t value;
+    uint8_t data[OP_BLOCKS_MAX * CW_BLOCK_SIZE];
+};
+
+static struct sim_client *
+client_of(struct sim_proc *p)
+{
+    return cw_container_of(p, struct sim_client, proc);
+}
+
+uint32_t
+sim_block_lba(uint32_t block)
+{
+    return block / GROUP * CW_CHUNK_BLOCKS + CW_CHUNK_BLOCKS - GROUP / 2 + block % GROUP;
+}
+
+void
+sim_block_fill(uint8_t *block, uint64_t value, uint32_t lba)
+{
+    uint64_t head[2] = { value, lba };
+
+    memset(block, (int)(value * 31 + lba) & 0xff, CW_BLOCK_SIZE);
+    memcpy(block, head, sizeof(head));
+    memcpy(block + CW_BLOCK_SIZE - sizeof(head), head, sizeof(head));
+}
+
+bool
+sim_block_value(const uint8_t *block, uint32_t lba, uint64_t *ret)
+{
+    uint8_t want[CW_BLOCK_SIZE];
+    uint64_t value;
+
+    memcpy(&value, block, sizeof(value));
+    *ret = value;
+    if (value == 0)
+        memset(want, 0, sizeof(want));
+    else
+        sim_block_fill(want, value, lba);
+    return memcmp(block, want, sizeof(want)) == 0;
+}
+
+/* ---- requests ---- */
+
+static void
+op_done(struct cw_io *io, int res)
+{
+    struct sim_op *op = cw_container_of(io, struct sim_op, io);
+    struct sim_client *c = op->client;
+    struct sim *sim = c->proc.sim;
+
+    if (res != 0 && res != -ESHUTDOWN)
+        sim_fail(sim, "%s: a request on block %u ended with %d", c->proc.name, op->first, res);
+    if (res != 0 && op->kind != SIM_READ)
+        sim_mark(sim, SIM_MARK_UNKNOWN);
+    for (uint32_t i = 0; res == 0 && i < op->n; i++) {
+        uint64_t value = op->value;
+
+        if (op->kind == SIM_READ && !sim_block_value(op->data + (size_t)i * CW_BLOCK_SIZE,
+                                                     sim_block_lba(op->first + i), &value))
+            sim_fail(sim, "%s: block %u read as bytes that nobody wrote (%llx)", c->proc.name,
+                     op->first + i, (unsigned long long)value);
+        sim_history_end(sim, op->first + i, op->hop[i], value);
+    }
+    c->n_pending--;
+    c->n_writes -= op->kind != SIM_READ;
+    sim->result.ops++;
+    cw_list_remove(&op->node);
+    free(op);
+}
+
+static void
+op_submit(struct sim_client *c, enum sim_op_kind kind, uint32_t first, uint32_t n, bool trim)
+{
+    struct sim *sim = c->proc.sim;
+    struct sim_op *op = calloc(1, sizeof(*op));
+    uint32_t lba = sim_block_lba(first), end = sim_block_lba(first + n - 1) + 1;
+
+    cw_assert(op != NULL);
+    op->client = c;
+    op->kind = kind;
+    op->first = first;
+    op->n = n;
+    op->value = kind == SIM_WRITE ? ++sim->history.next_value : 0;
+    for (uint32_t i = 0; i < n; i++)
+        op->hop[i] = sim_history_begin(sim, first + i, kind, op->value, c->epoch);
+    if (kind == SIM_WRITE)
+        for (uint32_t i = 0; i < n; i++)
+            sim_block_fill(op->data + (size_t)i * CW_BLOCK_SIZE, op->value, lba + i);
+    op->iov = (struct iovec){ .iov_base = op->data, .iov_len = (size_t)n * CW_BLOCK_SIZE };
+    op->io = (struct cw_io){
+        .op = kind == SIM_READ    ? CW_IO_READ
+              : kind == SIM_WRITE ? CW_IO_WRITE
+              : trim              ? CW_IO_TRIM
+                                  : CW_IO_ZERO,
+        .off = (uint64_t)lba * CW_BLOCK_SIZE,
+        .len = (uint64_t)(end - lba) * CW_BLOCK_SIZE,
+        .iov = kind == SIM_ZERO ? NULL : &op->iov,
+        .n_iov = kind != SIM_ZERO,
+        .done = op_done,
+    };
+    cw_list_push_back(&c->ops, &op->node);
+    c->n_pending++;
+    c->n_writes += kind != SIM_READ;
+    cw_io_submit(c->volume, &op->io);
+}
+
+static void
+client_issue(struct sim_client *c)
+{
+    struct cw_prng *p = &c->proc.sim->rnd_load;
+    uint32_t dice = (uint32_t)cw_prng_below(p, 100);
+    uint32_t group = (uint32_t)cw_prng_below(p, GROUPS), at = (uint32_t)cw_prng_below(p, GROUP);
+    uint32_t n = (uint32_t)sim_between(p, 1, cw_min_u64(OP_BLOCKS_MAX, GROUP - at));
+
+    if (c->n_writes > c->proc.sim->depth / 2)
+        dice = 99; /* writes that stall leave room for reads */
+    if (dice < 2)  /* over several chunks, or all of it */
+        op_submit(c, SIM_ZERO, group * GROUP, GROUP * (uint32_t)sim_between(p, 1, GROUPS - group),
+                  dice == 0);
+    else if (dice < 2 + c->proc.sim->zero_percent)
+        op_submit(c, SIM_ZERO, group * GROUP + at, n, dice & 1);
+    else if (dice < 65)
+        op_submit(c, SIM_WRITE, group * GROUP + at, n, false);
+    else
+        op_submit(c, SIM_READ, group * GROUP + at, n, false);
+}
+
+static void
+client_on_next(struct cw_timer *t)
+{
+    struct sim_client *c = cw_container_of(t, struct sim_client, next);
+    struct sim *sim = c->proc.sim;
+
+    if (c->volume != NULL && c->ready && !c->leaving && !c->lost && sim->load &&
+        c->n_pending < sim->depth)
+        client_issue(c);
+    cw_timer_set(&c->proc.env, t,
+                 cw_now_ns(&c->proc.env) + cw_prng_below(&sim->rnd_load, 2 * sim->think_ns + 1));
+}
+
+/* ---- events of the volume ---- */
+
+static void
+client_audited(struct sim_audit *a)
+{
+    struct sim_client *c = a->arg;
+
+    if (c->proc.up && c->epoch == a->epoch && !c->lost)
+        c->ready = true;
+}
+
+static void
+on_ready(struct cw_volume *v, void *user)
+{
+    struct sim_client *c = user;
+    struct sim *sim = c->proc.sim;
+
+    sim_mark(sim, SIM_MARK_ACTIVE);
+    sim_log(sim, "%s is active, epoch %u", c->proc.name, c->epoch);
+    sim_history_active(sim, c->epoch);
+    sim_audit_start(sim, c->epoch, client_audited, c);
+}
+
+static void
+on_open_failed(struct cw_volume *v, void *user, int res, const char *text)
+{
+    struct sim_client *c = user;
+
+    c->lost = true;
+    if (res != -ESHUTDOWN)
+        sim_fail(c->proc.sim, "%s: open failed: %d %s", c->proc.name, res, text);
+}
+
+static void
+on_fenced(struct cw_volume *v, void *user)
+{
+    struct sim_client *c = user;
+
+    sim_mark(c->proc.sim, SIM_MARK_FENCED);
+    if (c->proc.sim->reg.gen == c->gen)
+        sim_fail(c->proc.sim, "%s was fenced though it is the newest owner", c->proc.name);
+    c->lost = true;
+}
+
+static void
+on_released(struct cw_volume *v, void *user, bool clean)
+{
+    struct sim_client *c = user;
+
+    if (clean)
+        sim_mark(c->proc.sim, SIM_MARK_RELEASED);
+    sim_log(c->proc.sim, "%s released, %s", c->proc.name, clean ? "clean" : "not confirmed");
+    c->lost = true;
+}
+
+static const struct cw_volume_events volume_events = {
+    .on_ready = on_ready,
+    .on_open_failed = on_open_failed,
+    .on_fenced = on_fenced,
+    .on_released = on_released,
+};
+
+/* ---- the owner's world ---- */
+
+static struct sim_daemon *
+location_daemon(struct sim *sim, const struct cw_uuid *uuid)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        if (cw_uuid_equal(&sim->daemons[i].disk_uuid, uuid))
+            return &sim->daemons[i];
+    return NULL;
+}
+
+static void
+disk_up(struct sim_proc *from, void *arg, struct cw_link *link)
+{
+    struct sim_daemon *d = arg;
+
+    cw_owner_on_link_up(client_of(from)->owner, &d->disk_uuid, d->format_id, link);
+}
+
+static void
+disk_failed(struct sim_proc *from, void *arg, int why)
+{
+    struct sim_daemon *d = arg;
+
+    cw_owner_on_connect_failed(client_of(from)->owner, &d->disk_uuid, d->format_id, why);
+}
+
+static void
+world_connect(void *world, const struct cw_disk_location *to)
+{
+    struct sim_client *c = world;
+    struct sim_dial *sd = calloc(1, sizeof(*sd));
+
+    cw_assert(sd != NULL);
+    sd->from = &c->proc;
+    sd->to = location_daemon(c->proc.sim, &to->disk_uuid);
+    cw_assert(sd->to != NULL);
+    sd->peer_id = c->id;
+    sd->pool = c->pool;
+    sd->up = disk_up;
+    sd->failed = disk_failed;
+    sd->arg = sd->to;
+    sim_net_dial(sd);
+}
+
+static void
+world_change(void *world, struct cw_change *ch)
+{
+    sim_reg_change(world, ch);
+}
+
+static void
+world_get_volume(void *world, struct cw_volume_get *g)
+{
+    sim_reg_get(world, g);
+}
+
+static void
+world_release(void *world, struct cw_volume_give_up *g)
+{
+    sim_reg_release(world, g);
+}
+
+static const struct cw_owner_ops owner_ops = {
+    .connect = world_connect,
+    .change = world_change,
+    .get_volume = world_get_volume,
+    .release = world_release,
+};
+
+/* ---- life ---- */
+
+static void
+client_turn_end(struct sim_proc *p)
+{
+    struct sim_client *c = client_of(p);
+
+    if (c->owner == NULL)
+        return;
+    cw_owner_turn_end(c->owner);
+    if (cw_owner_pending(c->owner))
+        sim_proc_touch(p);
+}
+
+static void
+client_start(struct sim_client *c)
+{
+    c->proc.up = true;
+    c->proc.life++;
+    c->proc.paused = false;
+    c->ready = c->lost = c->leaving = false;
+    c->n_pending = c->n_writes = 0;
+    c->id = cw_uuid_from_random(cw_prng_next(&c->proc.prng), cw_prng_next(&c->proc.prng));
+    c->pool = cw_buf_pool_new(POOL_BYTES);
+    cw_assert(c->pool != NULL);
+    c->owner = cw_owner_new(&(struct cw_owner_opts){
+        .env = &c->proc.env,
+        .pool = c->pool,
+        .client_id = c->id,
+        .ops = &owner_ops,
+        .world = c,
+        .tuning = { .flap_min_ns = 200 * CW_NS_PER_MS, .flap_max_ns = 2 * CW_NS_PER_S },
+    });
+    cw_assert(c->owner != NULL);
+    cw_timer_set(&c->proc.env, &c->next, cw_now_ns(&c->proc.env));
+}
+
+void
+sim_client_kill(struct sim_client *c)
+{
+    struct sim *sim = c->proc.sim;
+    struct cw_list *node;
+
+    if (!c->proc.up)
+        return;
+    sim_net_proc_died(&c->proc);
+    cw_timer_cancel(&c->proc.env, &c->next);
+    cw_owner_free(c->owner);
+    c->owner = NULL;
+    c->volume = NULL;
+    while ((node = cw_list_pop_front(&c->ops)) != NULL) {
+        struct sim_op *op = cw_list_entry(node, struct sim_op, node);
+
+        if (op->kind != SIM_READ)
+            sim_mark(sim, SIM_MARK_UNKNOWN);
+        free(op);
+    }
+    if (cw_buf_pool_used(c->pool) != 0)
+        sim_fail(sim, "%s: %llu bytes of buffers leaked", c->proc.name,
+                 (unsigned long long)cw_buf_pool_used(c->pool));
+    else
+        cw_buf_pool_free(c->pool);
+    c->pool = NULL;
+    cw_timerheap_cancel(&sim->heap, &c->proc.turn);
+    if (cw_timerheap_next(&c->proc.heap) != CW_NEVER)
+        sim_fail(sim, "%s: a timer outlives its owner", c->proc.name);
+    c->proc.up = false;
+    c->proc.paused = false;
+    c->ready = false;
+    if (sim->present == c)
+        sim->present = NULL;
+}
+
+struct attach_task {
+    struct sim_task task;
+    struct sim_client *client;
+    uint32_t life, epoch;
+    bool granted, released;
+    struct cw_volume_desc desc;
+    struct cw_shard_rec rec;
+    struct cw_disk_location disks[SIM_DAEMONS_MAX];
+};
+
+static void
+attach_open(struct attach_task *a)
+{
+    struct sim_client *c = a->client;
+    struct cw_volume_opts opts = { .ev = &volume_events, .user = c };
+
+    a->desc.shards = &a->rec;
+    a->desc.disks = a->disks;
+    a->desc.released = a->released;
+    c->gen = a->desc.gen;
+    c->epoch = a->epoch;
+    c->volume = cw_volume_open(c->owner, &a->desc, &opts);
+    cw_assert(c->volume != NULL);
+    sim_proc_touch(&c->proc);
+}
+
+static void
+attach_step(struct sim_task *t)
+{
+    struct attach_task *a = cw_container_of(t, struct attach_task, task), *copy;
+    struct sim *sim = t->sim;
+
+    if (!a->client->proc.up || a->client->proc.life != a->life)
+        return;
+    if (a->granted && !a->client->proc.paused) {
+        attach_open(a);
+        return;
+    }
+    if (!a->granted && sim->now_ns >= sim->reg.away_until_ns) {
+        a->granted = true;
+        sim_reg_attach(sim, &a->released);
+        sim_reg_desc(sim, &a->desc, a->disks);
+        a->rec = sim->reg.rec;
+        a->epoch = ++sim->epoch;
+        sim->present = a->client;
+        sim_log(sim, "%s attaches with gen %u%s", a->client->proc.name, a->desc.gen,
+                a->released ? ", released before" : "");
+    }
+    copy = malloc(sizeof(*copy));
+    cw_assert(copy != NULL);
+    *copy = *a;
+    cw_list_init(&copy->task.node);
+    sim_after(sim, &copy->task, sim_between(&sim->rnd_reg, 300000, 10 * CW_NS_PER_MS), attach_step);
+}
+
+void
+sim_client_attach(struct sim_client *c)
+{
+    struct attach_task *a = calloc(1, sizeof(*a));
+
+    cw_assert(a != NULL && !c->proc.up);
+    client_start(c);
+    a->client = c;
+    a->life = c->proc.life;
+    sim_after(c->proc.sim, &a->task, CW_NS_PER_MS, attach_step);
+}
+
+void
+sim_client_release(struct sim_client *c)
+{
+    c->leaving = true;
+    cw_volume_release(c->volume);
+    sim_proc_touch(&c->proc);
+}
+
+void
+sim_client_init(struct sim *sim, struct sim_client *c, uint32_t index)
+{
+    char name[8];
+
+    snprintf(name, sizeof(name), "c%u", index);
+    sim_proc_init(sim, &c->proc, name);
+    c->proc.turn_end = client_turn_end;
+    c->next.fn = client_on_next;
+    cw_list_init(&c->ops);
+}
+
+void
+sim_client_fini(struct sim_client *c)
+{
+    sim_client_kill(c);
+    sim_proc_fini(&c->proc);
+}

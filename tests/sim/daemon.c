@@ -1,0 +1,221 @@
+/* sim/daemon.c - a process with a disk, the real store and the real replica. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/sim/sim.h"
+
+#define DISK_BYTES (512 * CW_MIB)
+#define POOL_BYTES (48 * CW_MIB)
+
+static struct sim_daemon *
+daemon_of(struct sim_proc *p)
+{
+    return cw_container_of(p, struct sim_daemon, proc);
+}
+
+static void
+daemon_turn_end(struct sim_proc *p)
+{
+    struct sim_daemon *d = daemon_of(p);
+
+    if (d->replica != NULL)
+        cw_replica_turn_end(d->replica);
+}
+
+static void
+source_up(struct sim_proc *from, void *arg, struct cw_link *link)
+{
+    struct sim_daemon *d = daemon_of(from);
+
+    cw_replica_on_link_up(d->replica, (uint64_t)(uintptr_t)arg, link);
+}
+
+static void
+source_failed(struct sim_proc *from, void *arg, int why)
+{
+    struct sim_daemon *d = daemon_of(from);
+
+    cw_replica_on_connect_failed(d->replica, (uint64_t)(uintptr_t)arg, why);
+}
+
+static struct sim_daemon *
+daemon_find(struct sim *sim, const uint8_t uuid[16])
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        if (memcmp(sim->daemons[i].disk_uuid.b, uuid, 16) == 0)
+            return &sim->daemons[i];
+    return NULL;
+}
+
+static void
+daemon_connect(void *world, uint64_t dial, const struct cw_wire_sync_from *from)
+{
+    struct sim_daemon *d = world;
+    struct sim_dial *sd = calloc(1, sizeof(*sd));
+
+    cw_assert(sd != NULL);
+    sd->from = &d->proc;
+    sd->to = daemon_find(d->proc.sim, from->disk_uuid);
+    cw_assert(sd->to != NULL && sd->to->format_id == from->format_id);
+    sd->peer_id = d->disk_uuid;
+    sd->pool = d->pool;
+    sd->up = source_up;
+    sd->failed = source_failed;
+    sd->arg = (void *)(uintptr_t)dial;
+    sim_net_dial(sd);
+}
+
+static const struct cw_replica_world_ops world_ops = { .connect = daemon_connect };
+
+static void
+daemon_opened(void *user, int res)
+{
+    struct sim_daemon *d = user;
+    struct sim *sim = d->proc.sim;
+    const struct cw_store_identity *id;
+
+    if (res != 0) {
+        sim_fail(sim, "%s: the store does not open: %d (I16, recovery)", d->proc.name, res);
+        return;
+    }
+    id = cw_store_identity(cw_replica_store(d->replica));
+    if (id->incarnation <= d->incarnation)
+        sim_fail(sim, "%s: incarnation %llu does not rise (1.3)", d->proc.name,
+                 (unsigned long long)id->incarnation);
+    d->incarnation = id->incarnation;
+    d->serving = true;
+    sim_log(sim, "%s serves", d->proc.name);
+}
+
+void
+sim_daemon_start(struct sim_daemon *d)
+{
+    cw_assert(!d->proc.up);
+    d->proc.up = true;
+    d->proc.life++;
+    d->proc.paused = false;
+    d->pool = cw_buf_pool_new(POOL_BYTES);
+    cw_assert(d->pool != NULL);
+    d->replica = cw_replica_new((struct cw_replica_opts){
+        .env = &d->proc.env,
+        .disk = cw_ramdisk_disk(d->disk),
+        .pool = d->pool,
+        .world_ops = &world_ops,
+        .world = d,
+        .map_cache_bytes = 4 * CW_MIB,
+        .sync_bytes = 8 * CW_MIB,
+        .hold_bytes = 4 * CW_MIB,
+    });
+    cw_assert(d->replica != NULL);
+    cw_replica_open(d->replica, daemon_opened, d);
+    sim_proc_touch(&d->proc);
+}
+
+static void
+daemon_note_marks(struct sim_daemon *d)
+{
+    struct cw_replica_stats st;
+
+    cw_replica_stats(d->replica, &st);
+    d->proc.sim->result.marks[SIM_MARK_CHUNK] += (uint32_t)st.chunks_copied;
+    d->proc.sim->result.marks[SIM_MARK_RECHECK] += (uint32_t)st.rechecks;
+    d->proc.sim->result.marks[SIM_MARK_COPY_HIT] += (uint32_t)st.copy_hits;
+    d->proc.sim->result.marks[SIM_MARK_SOURCE] += (uint32_t)st.source_changes;
+    if (st.protocol_errors > 0)
+        sim_fail(d->proc.sim, "%s: a frame that no correct peer sends", d->proc.name);
+}
+
+static void
+daemon_free(struct sim_daemon *d)
+{
+    if (d->serving)
+        daemon_note_marks(d);
+    cw_replica_free(d->replica);
+    d->replica = NULL;
+    if (cw_buf_pool_used(d->pool) != 0)
+        sim_fail(d->proc.sim, "%s: %llu bytes of buffers leaked", d->proc.name,
+                 (unsigned long long)cw_buf_pool_used(d->pool));
+    else
+        cw_buf_pool_free(d->pool);
+    d->pool = NULL;
+    d->serving = false;
+}
+
+void
+sim_daemon_kill(struct sim_daemon *d, bool power)
+{
+    struct sim *sim = d->proc.sim;
+    struct cw_ramdisk_crash how = { .seed = cw_prng_next(&sim->rnd_fault), .keep = 256 };
+
+    if (!d->proc.up)
+        return;
+    if (power) {
+        how.keep = (uint32_t)sim_between(&sim->rnd_fault, 0, 256);
+        how.torn = sim_chance(&sim->rnd_fault, 50);
+    }
+    sim_net_proc_died(&d->proc);
+    cw_ramdisk_crash(d->disk, how);
+    daemon_free(d);
+    cw_timerheap_cancel(&sim->heap, &d->proc.turn);
+    if (cw_timerheap_next(&d->proc.heap) != CW_NEVER)
+        sim_fail(sim, "%s: a timer outlives its owner", d->proc.name);
+    d->proc.up = false;
+    d->proc.paused = false;
+}
+
+static void
+daemon_formatted(void *user, int res)
+{
+    *(int *)user = res;
+}
+
+static void
+daemon_format(struct sim *sim, struct sim_daemon *d)
+{
+    int res = 1000;
+    struct cw_timer *t;
+
+    d->pool = cw_buf_pool_new(POOL_BYTES);
+    cw_store_format(
+        &d->proc.env, cw_ramdisk_disk(d->disk), d->pool,
+        (struct cw_store_format_opts){ .disk_uuid = d->disk_uuid, .format_id = d->format_id },
+        daemon_formatted, &res);
+    while (res == 1000 && (t = cw_timerheap_pop(&d->proc.heap, CW_NEVER - 1)) != NULL)
+        t->fn(t);
+    if (res != 0)
+        sim_fail(sim, "%s: format: %d", d->proc.name, res);
+    cw_buf_pool_free(d->pool);
+    d->pool = NULL;
+}
+
+void
+sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
+{
+    char name[8];
+    struct cw_ramdisk_opts opts = { .env = &d->proc.env, .bytes = DISK_BYTES };
+
+    snprintf(name, sizeof(name), "d%u", index);
+    sim_proc_init(sim, &d->proc, name);
+    d->proc.turn_end = daemon_turn_end;
+    d->disk_uuid =
+        cw_uuid_from_random(cw_prng_next(&sim->rnd_fault), cw_prng_next(&sim->rnd_fault));
+    d->format_id = cw_prng_next(&sim->rnd_fault) | 1;
+    opts.seed = cw_prng_next(&sim->rnd_fault);
+    opts.latency_min_ns = 10000;
+    opts.latency_max_ns = sim_chance(&sim->rnd_fault, 70) ? 200000 : 5 * CW_NS_PER_MS;
+    d->disk = cw_ramdisk_new(opts);
+    cw_assert(d->disk != NULL);
+    daemon_format(sim, d);
+}
+
+void
+sim_daemon_fini(struct sim_daemon *d)
+{
+    if (d->proc.up)
+        sim_daemon_kill(d, false);
+    cw_ramdisk_free(d->disk);
+    sim_proc_fini(&d->proc);
+}

@@ -1,0 +1,238 @@
+/* sim/sim.c - one run: from the seed to the verdict. */
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+
+#define HEAL_NS (90 * CW_NS_PER_S)
+
+static void
+sim_choose_topology(struct sim *sim)
+{
+    static const uint32_t members[] = { 2, 3, 3, 3, 3, 4 };
+    struct cw_prng *p = &sim->rnd_load;
+
+    sim->n_members = members[cw_prng_below(p, CW_LEN(members))];
+    sim->n_daemons = sim->n_members;
+    sim->n_clients = SIM_CLIENTS_MAX;
+    sim->min_insync = sim->n_members > 2 && sim_chance(p, 50) ? 2 : 1;
+    sim->latency_ns = sim_between(p, 20000, 300000);
+    sim->jitter_ns = sim_chance(p, 70) ? 100000 : 10 * CW_NS_PER_MS;
+    sim->depth = (uint32_t)sim_between(p, 1, 24);
+    sim->zero_percent = sim_chance(p, 70) ? 4 : (uint32_t)sim_between(p, 4, 45);
+    sim->think_ns = sim_between(p, 5, 60) * CW_NS_PER_MS;
+}
+
+/* Swarm: each seed has a random subset of the faults at random rates. */
+static void
+sim_choose_faults(struct sim *sim)
+{
+    static const uint32_t usual[SIM_N_FAULTS] = {
+        [SIM_FAULT_KILL] = 10,     [SIM_FAULT_POWER] = 10,     [SIM_FAULT_PAUSE] = 6,
+        [SIM_FAULT_CUT] = 10,      [SIM_FAULT_PARTITION] = 10, [SIM_FAULT_MANAGER] = 6,
+        [SIM_FAULT_TAKEOVER] = 12, [SIM_FAULT_RELEASE] = 3,    [SIM_FAULT_BLACKOUT] = 1,
+    };
+    struct cw_prng *p = &sim->rnd_fault;
+
+    for (uint32_t i = 0; i < SIM_N_FAULTS; i++)
+        sim->fault_weights[i] = sim_chance(p, 65) ? usual[i] * (uint32_t)sim_between(p, 1, 4) : 0;
+    sim->provoke_percent = sim_chance(p, 30) ? (uint32_t)sim_between(p, 5, 50) : 0;
+    sim->flip_65536ths = sim_chance(p, 20) ? (uint32_t)sim_between(p, 1, 300) : 0;
+    for (uint32_t i = 0; i < SIM_PROCS_MAX; i++)
+        sim->lag_ns[i] = sim_chance(p, 25) ? cw_prng_below(p, 20 * CW_NS_PER_MS) : 0;
+    sim->fault_every_ns = sim_between(p, 300, 3000) * CW_NS_PER_MS;
+}
+
+static void
+sim_init(struct sim *sim, struct sim_opts opts)
+{
+    struct cw_prng root;
+
+    memset(sim, 0, sizeof(*sim));
+    sim->opts = opts;
+    sim->now_ns = CW_NS_PER_S;
+    cw_prng_init(&root, opts.seed);
+    cw_prng_init(&sim->rnd_net, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_load, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_fault, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_reg, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_turn, cw_prng_next(&root));
+    cw_timerheap_init(&sim->heap);
+    cw_list_init(&sim->tasks);
+    cw_list_init(&sim->conns);
+    cw_list_init(&sim->audits);
+    sim_choose_topology(sim);
+    sim_choose_faults(sim);
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_daemon_init(sim, &sim->daemons[i], i);
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        sim_client_init(sim, &sim->clients[i], i);
+    sim_reg_init(sim);
+}
+
+static void
+sim_fini(struct sim *sim)
+{
+    struct cw_list *node;
+
+    sim_net_free_all(sim);
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        sim_client_fini(&sim->clients[i]);
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_daemon_fini(&sim->daemons[i]);
+    sim_net_free_all(sim);
+    sim_audit_free_all(sim);
+    while ((node = cw_list_pop_front(&sim->tasks)) != NULL)
+        free(cw_list_entry(node, struct sim_task, node));
+    sim_history_free(&sim->history);
+    for (uint32_t i = 0; i < SIM_LINES; i++)
+        free(sim->lines[i]);
+    cw_timerheap_fini(&sim->heap);
+}
+
+/* ---- conditions ---- */
+
+static bool
+never(struct sim *sim)
+{
+    return false;
+}
+
+static bool
+daemons_serve(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        if (!sim->daemons[i].serving)
+            return false;
+    return true;
+}
+
+static bool
+owner_is_well(struct sim *sim)
+{
+    return sim->present != NULL && sim->present->ready && !sim->present->lost;
+}
+
+static bool
+all_in_sync(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
+        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC)
+            return false;
+    return owner_is_well(sim) && daemons_serve(sim);
+}
+
+static bool
+nothing_pending(struct sim *sim)
+{
+    return sim->present != NULL && sim->present->n_pending == 0 && all_in_sync(sim);
+}
+
+/* ---- the end ---- */
+
+static void
+sim_why_not(struct sim *sim)
+{
+    const char *why = "";
+
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_log(sim, "%s: %s%s", sim->daemons[i].proc.name,
+                sim->daemons[i].serving ? "serves" : "does not serve, ",
+                sim->daemons[i].serving   ? ""
+                : sim->daemons[i].proc.up ? "up"
+                                          : "down");
+    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
+        sim_log(sim, "member %u: %s", i, cw_member_state_name(sim->reg.rec.members[i].state));
+    if (sim->present == NULL || sim->present->volume == NULL)
+        return;
+    cw_volume_suspended(sim->present->volume, &why);
+    sim_log(sim, "%s: ready %d lost %d pending %u, state %d, %s", sim->present->proc.name,
+            sim->present->ready, sim->present->lost, sim->present->n_pending,
+            cw_volume_state(sim->present->volume), why);
+}
+
+static void
+sim_must(struct sim *sim, bool (*cond)(struct sim *), const char *what)
+{
+    if (sim->result.failed || sim_run_until(sim, cond, HEAL_NS) || sim->result.failed)
+        return;
+    sim_why_not(sim);
+    sim_fail(sim, "liveness: %s does not come within %u s of healing", what,
+             (unsigned)(HEAL_NS / CW_NS_PER_S));
+}
+
+static void
+last_audited(struct sim_audit *a)
+{
+    *(bool *)a->arg = true;
+}
+
+/* Everybody well; one owner; everything in sync; then the copies are read and the history judged.
+ */
+static void
+sim_settle(struct sim *sim)
+{
+    bool audited = false;
+
+    sim_faults_heal(sim);
+    sim_run_until(sim, never, 50 * CW_NS_PER_MS);
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        if (&sim->clients[i] != sim->present || sim->clients[i].lost || sim->clients[i].leaving)
+            sim_client_kill(&sim->clients[i]);
+    if (sim->present == NULL && !sim->result.failed)
+        sim_client_attach(&sim->clients[0]);
+    sim_must(sim, owner_is_well, "an active owner");
+    sim_must(sim, all_in_sync, "every copy in sync");
+    sim->load = false;
+    sim_must(sim, nothing_pending, "the end of every request");
+    for (uint32_t i = 0; i < 100 && !sim->result.failed && !audited; i++) {
+        if (i == 0)
+            sim_audit_start(sim, sim->epoch, last_audited, &audited);
+        sim_run_until(sim, never, 20 * CW_NS_PER_MS);
+    }
+    if (!sim->result.failed)
+        sim_history_judge(sim);
+}
+
+static void
+sim_dump(const struct sim *sim)
+{
+    uint64_t from = sim->n_lines > SIM_LINES ? sim->n_lines - SIM_LINES : 0;
+
+    if (sim->opts.trace)
+        return;
+    for (uint64_t i = from; i < sim->n_lines; i++)
+        fprintf(stderr, "%s\n", sim->lines[i % SIM_LINES]);
+}
+
+struct sim_result
+sim_run(struct sim_opts opts)
+{
+    struct sim *sim = malloc(sizeof(*sim));
+    struct sim_result result;
+    uint64_t chaos;
+
+    cw_assert(sim != NULL);
+    sim_init(sim, opts);
+    sim->load = true;
+    chaos = opts.chaos_ns != 0 ? opts.chaos_ns : sim_between(&sim->rnd_fault, 10, 40) * CW_NS_PER_S;
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_daemon_start(&sim->daemons[i]);
+    sim_run_until(sim, daemons_serve, 10 * CW_NS_PER_S);
+    sim_client_attach(&sim->clients[sim->next_client++]);
+    sim_run_until(sim, owner_is_well, 10 * CW_NS_PER_S);
+    sim_faults_start(sim);
+    sim_run_until(sim, never, chaos);
+    if (!sim->result.failed)
+        sim_settle(sim);
+    sim->result.virtual_ns = sim->now_ns;
+    if (sim->result.failed)
+        sim_dump(sim);
+    sim_fini(sim);
+    result = sim->result;
+    free(sim);
+    return result;
+}
