@@ -1,0 +1,234 @@
+/* manager/change.c - owners change their records: one compare-and-set on a shard, and the release.
+ *
+ * A compare that fails is no error: the reply shows the record as it is, which is what the owner
+ * needs to end its doubt (I4).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/manager/internal.h"
+
+static bool
+owns(const struct mgr_volume *v, const struct cw_mgr_session *s)
+{
+    const struct cw_volume_rec *r = &v->o.rec.volume;
+
+    return s != NULL && r->hold == CW_HOLD_OWNED && !cw_uuid_is_nil(&s->id) &&
+           cw_uuid_equal(&r->owner_id, &s->id);
+}
+
+static bool
+move_allowed(enum cw_member_state from, enum cw_member_state to)
+{
+    static const uint32_t moves[] = {
+        [CW_MEMBER_INSYNC] = CW_BIT(CW_MEMBER_LAGGING) | CW_BIT(CW_MEMBER_OUT),
+        [CW_MEMBER_LAGGING] = CW_BIT(CW_MEMBER_INSYNC) | CW_BIT(CW_MEMBER_OUT),
+        [CW_MEMBER_IN_RESYNC] = CW_BIT(CW_MEMBER_INSYNC) | CW_BIT(CW_MEMBER_OUT),
+        [CW_MEMBER_OUT] = CW_BIT(CW_MEMBER_IN_RESYNC),
+        [CW_MEMBER_JOURNAL] = CW_BIT(CW_MEMBER_OUT),
+        [CW_MEMBER_DEAD] = 0,
+    };
+
+    if (to == from || (to == CW_MEMBER_DEAD && from != CW_MEMBER_DEAD))
+        return true;
+    return from >= CW_MEMBER_INSYNC && from <= CW_MEMBER_DEAD && to >= CW_MEMBER_INSYNC &&
+           to < CW_MEMBER_DEAD && (moves[from] & CW_BIT(to)) != 0;
+}
+
+static struct cw_member *
+member_of(struct cw_shard_rec *r, const struct cw_member *like)
+{
+    const struct cw_member *m = cw_shard_rec_find(r, &like->disk_uuid, like->format_id);
+
+    return m != NULL ? &r->members[m - r->members] : NULL;
+}
+
+static uint32_t
+count_insync(const struct cw_shard_rec *r)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < r->n_members; i++)
+        n += r->members[i].state == CW_MEMBER_INSYNC;
+    return n;
+}
+
+/* Everything wanted stands in the record, put there by this owner's change of this very cfg: the
+ * same request again, whose reply was lost. A withdrawal wants nothing and is never taken for one.
+ */
+static bool
+change_is_repeat(const struct cw_mgr_change *q, const struct mgr_volume *v,
+                 const struct cw_shard_rec *now)
+{
+    if (q->n_want == 0 || v->o.rec.volume.gen != q->gen || now->gen != q->gen ||
+        now->cfg != q->cfg + 1)
+        return false;
+    for (size_t i = 0; i < q->n_want; i++) {
+        const struct cw_member *m =
+            cw_shard_rec_find(now, &q->want[i].disk_uuid, q->want[i].format_id);
+
+        if (m == NULL || m->state != q->want[i].state)
+            return false;
+    }
+    return true;
+}
+
+static bool
+change_apply(const struct cw_manager *m, const struct cw_mgr_change *q, struct cw_shard_rec *r,
+             const char *volume, struct cw_mgr_error *err)
+{
+    for (size_t i = 0; i < q->n_want; i++) {
+        struct cw_member *mb = member_of(r, &q->want[i]);
+
+        if (mb == NULL || q->want[i].state == CW_MEMBER_JOURNAL ||
+            !move_allowed(mb->state, q->want[i].state)) {
+            cw_mgr_error_set(err, CW_MGR_BAD_REQUEST, volume, "shard %u: no member may go %s -> %s",
+                             CW_SHARD_INDEX(q->shard),
+                             mb != NULL ? cw_member_state_name(mb->state) : "NONE",
+                             cw_member_state_name(q->want[i].state));
+            return false;
+        }
+        mb->state = q->want[i].state;
+        mb->since_seq = 0;
+    }
+    if (count_insync(r) > 0)
+        return true;
+    cw_mgr_error_set(err, CW_MGR_LAST_COPY, volume,
+                     "shard %u: the change would leave no in-sync copy", CW_SHARD_INDEX(q->shard));
+    return false;
+}
+
+static void
+change_describe(const struct cw_manager *m, const struct cw_mgr_change *q, char *text, size_t size)
+{
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < q->n_want && len < size; i++) {
+        const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, &q->want[i]);
+
+        len += (size_t)snprintf(
+            text + len, size - len, " %s/%s=%s", d != NULL ? d->o.rec.disk.host : "?",
+            d != NULL ? d->o.rec.disk.name : "?", cw_member_state_name(q->want[i].state));
+    }
+}
+
+static void
+change_put(struct mgr_txn *t, const struct cw_mgr_change *q, struct cw_rec *rec, const char *volume)
+{
+    char what[200];
+
+    rec->shard.gen = q->gen;
+    rec->shard.cfg++;
+    cw_mgr_txn_put(t, rec);
+    if (q->n_want == 0)
+        return;
+    change_describe(t->m, q, what, sizeof(what));
+    cw_mgr_txn_event(t, "COPY_STATE", volume, "shard %u:%s: %.60s", CW_SHARD_INDEX(q->shard), what,
+                     q->why);
+}
+
+static enum mgr_build
+change_build(struct mgr_call_op *c, struct mgr_txn *t)
+{
+    const struct cw_mgr_change *q = &c->call->req.change;
+    struct mgr_volume *v = cw_mgr_find_volume(&t->m->t, q->volume_id);
+    struct mgr_shard *s = cw_mgr_find_shard(&t->m->t, q->shard);
+    struct cw_rec rec;
+
+    c->call->reply.change.applied = false;
+    if (v == NULL || s == NULL || CW_SHARD_VOLUME(q->shard) != q->volume_id)
+        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, "", "there is no shard %llx",
+                             (unsigned long long)q->shard);
+    if (v->o.rec.volume.gen == q->gen && v->o.rec.volume.hold == CW_HOLD_OWNED &&
+        !owns(v, c->call->session))
+        return cw_mgr_refuse(c, CW_MGR_CONFLICT, v->o.rec.volume.name,
+                             "this connection does not own volume %s", v->o.rec.volume.name);
+    if (v->o.rec.volume.gen != q->gen || s->o.rec.shard.cfg != q->cfg ||
+        v->o.rec.volume.hold != CW_HOLD_OWNED) {
+        c->call->reply.change.applied = change_is_repeat(q, v, &s->o.rec.shard);
+        return MGR_BUILD_NONE;
+    }
+    rec = s->o.rec;
+    if (rec.shard.cfg == UINT32_MAX)
+        return cw_mgr_refuse(c, CW_MGR_LIMIT, v->o.rec.volume.name, "no cfg is left");
+    if (!change_apply(t->m, q, &rec.shard, v->o.rec.volume.name, &c->call->error))
+        return cw_mgr_refused(c);
+    change_put(t, q, &rec, v->o.rec.volume.name);
+    c->call->reply.change.applied = true;
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+change_ok(struct mgr_call_op *c)
+{
+    struct cw_manager *m = c->op.m;
+    const struct cw_mgr_change *q = &c->call->req.change;
+    struct cw_mgr_change_reply *r = &c->call->reply.change;
+    const struct mgr_volume *v = cw_mgr_find_volume(&m->t, q->volume_id);
+    const struct mgr_shard *s = cw_mgr_find_shard(&m->t, q->shard);
+
+    if (v == NULL || s == NULL) {
+        cw_mgr_fail(c->call, CW_MGR_NOT_FOUND, "", "the volume is gone again");
+        return;
+    }
+    r->volume_gen = v->o.rec.volume.gen;
+    r->shard = s->o.rec.shard;
+    r->disks = cw_mgr_locations(m, &s->o.rec.shard, 1, cw_mgr_reply_arena(c->call), &r->n_disks);
+}
+
+void
+cw_mgr_call_change(struct cw_manager *m, struct cw_mgr_call *call)
+{
+    cw_mgr_call_op(m, call, change_build, change_ok);
+}
+
+/* ---- release ---- */
+
+static enum mgr_build
+release_build(struct mgr_call_op *c, struct mgr_txn *t)
+{
+    const struct cw_mgr_release *q = &c->call->req.release;
+    struct mgr_volume *v = cw_mgr_find_volume(&t->m->t, q->volume_id);
+    struct cw_rec rec;
+
+    if (v == NULL)
+        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, "", "there is no volume %llu",
+                             (unsigned long long)q->volume_id);
+    rec = v->o.rec;
+    if (rec.volume.gen == q->gen && rec.volume.hold == CW_HOLD_RELEASED)
+        return MGR_BUILD_NONE; /* the same request again */
+    if (rec.volume.gen != q->gen || !owns(v, c->call->session))
+        return cw_mgr_refuse(c, CW_MGR_CONFLICT, rec.volume.name,
+                             "volume %s: gen %u is not this connection's (it is at %u)",
+                             rec.volume.name, q->gen, rec.volume.gen);
+    rec.volume.hold = CW_HOLD_RELEASED;
+    rec.volume.owner_id = (struct cw_uuid){ 0 };
+    rec.volume.owner_name[0] = rec.volume.owner_host[0] = '\0';
+    rec.volume.owner_since_s = 0;
+    rec.volume.caretaker = false;
+    cw_mgr_txn_put(t, &rec);
+    cw_mgr_txn_event(t, "VOLUME_RELEASED", rec.volume.name, "gen %u", q->gen);
+    return MGR_BUILD_COMMIT;
+}
+
+/* Its owner left every member equal or out: what was registered before says nothing any more. */
+static void
+release_ok(struct mgr_call_op *c)
+{
+    struct cw_manager *m = c->op.m;
+    struct mgr_volume *v = cw_mgr_find_volume(&m->t, c->call->req.release.volume_id);
+
+    for (uint32_t i = 0; v != NULL && i < cw_mgr_volume_shards(v); i++) {
+        struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+
+        s->bad = 0;
+        s->suspended = false;
+    }
+}
+
+void
+cw_mgr_call_release(struct cw_manager *m, struct cw_mgr_call *call)
+{
+    cw_mgr_call_op(m, call, release_build, release_ok);
+}

@@ -1,0 +1,120 @@
+/* manager/drops.c - copies to be forgotten, remembered until their host says that it has. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/manager/internal.h"
+
+#define DROP_BATCH 256u
+#define DROP_MS 10000u
+#define DROP_AGAIN_NS (15 * CW_NS_PER_S)
+
+void
+cw_mgr_txn_drop(struct mgr_txn *t, const struct cw_member *mb, uint64_t shard)
+{
+    struct cw_rec rec = { .kind = CW_REC_DROP,
+                          .drop = { .shard = shard, .disk_uuid = mb->disk_uuid } };
+
+    if (cw_mgr_find_copy_disk(&t->m->t, mb) != NULL) /* else that disk holds nothing of it */
+        cw_mgr_txn_put(t, &rec);
+}
+
+struct dropped_op {
+    struct mgr_op op;
+    struct cw_uuid disk_uuid;
+    size_t n;
+    uint64_t shards[];
+};
+
+static enum mgr_build
+dropped_build(struct mgr_op *op, struct mgr_txn *t)
+{
+    struct dropped_op *d = cw_container_of(op, struct dropped_op, op);
+
+    for (size_t i = 0; i < d->n; i++) {
+        struct cw_rec like = { .kind = CW_REC_DROP,
+                               .drop = { .shard = d->shards[i], .disk_uuid = d->disk_uuid } };
+        char key[CW_KV_KEY_SIZE];
+        struct mgr_obj *o = cw_mgr_find_key(&t->m->t, CW_REC_DROP, cw_rec_key(&like, key));
+
+        if (o != NULL)
+            cw_mgr_txn_del(t, o);
+    }
+    t->quiet = true;
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+dropped_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
+{
+    free(cw_container_of(op, struct dropped_op, op)); /* not in force: it is asked again */
+}
+
+static void
+drops_answered(struct cw_manager *m, struct mgr_ask *a, const struct cw_mgr_answer *answer)
+{
+    struct dropped_op *d;
+
+    if (answer->code != CW_MGR_OK)
+        return; /* asked again after DROP_AGAIN_NS, or when the host registers */
+    d = calloc(1, sizeof(*d) + a->ask.n_shards * sizeof(d->shards[0]));
+    cw_assert(d != NULL);
+    d->disk_uuid = a->ask.disk_uuid;
+    d->n = a->ask.n_shards;
+    memcpy(d->shards, a->ask.shards, d->n * sizeof(d->shards[0]));
+    d->op.build = dropped_build;
+    d->op.end = dropped_end;
+    cw_mgr_op_queue(m, &d->op);
+}
+
+static bool
+drop_due(const struct cw_manager *m, const struct mgr_drop *drop, const struct cw_uuid *disk)
+{
+    return cw_uuid_equal(&drop->o.rec.drop.disk_uuid, disk) &&
+           (drop->asked_ns == 0 || cw_now_ns(m->env) - drop->asked_ns >= DROP_AGAIN_NS);
+}
+
+static void
+drops_ask(struct cw_manager *m, const struct mgr_disk *d)
+{
+    const struct cw_uuid *uuid = &d->o.rec.disk.uuid;
+    struct mgr_ask *a = cw_mgr_ask_new(CW_MGR_ASK_DROP_SHARDS, DROP_MS);
+    uint64_t *shards = cw_mgr_arena_get(a->arena, DROP_BATCH, sizeof(*shards));
+
+    MGR_EACH(&m->t, CW_REC_DROP, struct mgr_drop, drop)
+    {
+        if (a->ask.n_shards == DROP_BATCH)
+            break;
+        if (!drop_due(m, drop, uuid))
+            continue;
+        drop->asked_ns = cw_now_ns(m->env);
+        shards[a->ask.n_shards++] = drop->o.rec.drop.shard;
+    }
+    a->ask.shards = shards;
+    a->ask.disk_uuid = *uuid;
+    a->done = drops_answered;
+    cw_mgr_ask_send(cw_mgr_disk_host(m, d)->session, a);
+}
+
+void
+cw_mgr_drops_tick(struct cw_manager *m)
+{
+    MGR_EACH(&m->t, CW_REC_DROP, struct mgr_drop, drop)
+    {
+        const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &drop->o.rec.drop.disk_uuid);
+
+        if (cw_mgr_disk_serves(m, d) && drop_due(m, drop, &d->o.rec.disk.uuid))
+            drops_ask(m, d);
+    }
+}
+
+void
+cw_mgr_drops_again(struct cw_manager *m, const struct mgr_host *h)
+{
+    MGR_EACH(&m->t, CW_REC_DROP, struct mgr_drop, drop)
+    {
+        const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &drop->o.rec.drop.disk_uuid);
+
+        if (d != NULL && cw_mgr_disk_host(m, d) == h)
+            drop->asked_ns = 0;
+    }
+}

@@ -1,0 +1,288 @@
+/* manager/findings.c - what is wrong, since when, what follows, what helps.
+ *
+ * Every look names what it finds; a finding that is named for the first time begins, one that is no
+ * longer named ends. Both become events.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/manager/internal.h"
+
+#define LOOK_NS (500 * CW_NS_PER_MS)
+#define CSUM_SHOWN_NS (600 * CW_NS_PER_S) /* after the last error */
+
+static struct mgr_finding *
+finding_find(struct cw_manager *m, const char *code, const char *object)
+{
+    CW_LIST_EACH (it, &m->findings) {
+        struct mgr_finding *f = cw_list_entry(it, struct mgr_finding, link);
+
+        if (strcmp(f->code, code) == 0 && strcmp(f->object, object) == 0)
+            return f;
+    }
+    return NULL;
+}
+
+/* Begins it, or notes that it goes on. The caller fills in effect, next and command. */
+static struct mgr_finding *
+found(struct cw_manager *m, const char *code, bool error, const char *object, uint64_t since_s,
+      const char *cause)
+{
+    struct mgr_finding *f = finding_find(m, code, object);
+
+    if (f == NULL) {
+        f = calloc(1, sizeof(*f));
+        cw_assert(f != NULL);
+        f->since_s = since_s != 0 ? since_s : cw_mgr_wall_s(m);
+        cw_mgr_text_clip(f->code, sizeof(f->code), code);
+        cw_mgr_text_clip(f->object, sizeof(f->object), object);
+        cw_list_push_back(&m->findings, &f->link);
+        cw_mgr_event(m, code, object, "%s", cause);
+    }
+    f->seen = true;
+    f->error = error;
+    cw_mgr_text_clip(f->cause, sizeof(f->cause), cause);
+    f->effect[0] = f->next[0] = f->command[0] = '\0';
+    return f;
+}
+
+/* ---- hosts ---- */
+
+static uint32_t
+volumes_touched(const struct cw_manager *m, const char *host)
+{
+    uint32_t n = 0;
+    uint64_t last = UINT64_MAX;
+
+    MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)
+    {
+        for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++) {
+            const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, &s->o.rec.shard.members[i]);
+
+            if (d == NULL || strcmp(d->o.rec.disk.host, host) != 0 ||
+                CW_SHARD_VOLUME(s->o.rec.shard.shard) == last)
+                continue;
+            last = CW_SHARD_VOLUME(s->o.rec.shard.shard);
+            n++;
+        }
+    }
+    return n;
+}
+
+static void
+look_at_host(struct cw_manager *m, const struct mgr_host *h)
+{
+    const struct cw_host_rec *r = &h->o.rec.host;
+    char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE], span[CW_MGR_TIME_SIZE];
+    struct mgr_finding *f;
+    uint32_t n;
+
+    if (!h->absent)
+        return;
+    snprintf(object, sizeof(object), "%s/%s", r->site, r->name);
+    snprintf(cause, sizeof(cause), "%s for %s", h->session != NULL ? "silent" : "not connected",
+             cw_mgr_span_format((cw_now_ns(m->env) - h->ok_ns) / CW_NS_PER_S, span));
+    f = found(m, "HOST_ABSENT", false, object, h->since_s, cause);
+    n = volumes_touched(m, r->name);
+    snprintf(f->effect, sizeof(f->effect), "%u volume%s with a copy there", n, n == 1 ? "" : "s");
+    snprintf(f->next, sizeof(f->next), n == 0 ? "none" : "its copies resync when it returns");
+    if (n == 0)
+        snprintf(f->command, sizeof(f->command), "causeway host rm %s", r->name);
+    else
+        snprintf(f->command, sizeof(f->command), "causeway host show %s", r->name);
+}
+
+/* ---- disks ---- */
+
+static void
+look_at_disk(struct cw_manager *m, const struct mgr_disk *d)
+{
+    const struct mgr_host *h = cw_mgr_disk_host(m, d);
+    char object[CW_OBJECT_SIZE];
+    struct mgr_finding *f;
+
+    cw_mgr_disk_path(m, d, object);
+    if (d->o.rec.disk.failed) {
+        f = found(m, "DISK_FAILED", true, object, 0, d->why[0] != '\0' ? d->why : "it failed");
+        snprintf(f->effect, sizeof(f->effect), "its copies are not used");
+        snprintf(f->next, sizeof(f->next), "new copies are built where there is a place");
+        return;
+    }
+    if (h == NULL || h->absent || h->session == NULL)
+        return; /* says nothing of its disks */
+    if (d->missing && !d->replaced) {
+        f = found(m, "DISK_MISSING", true, object, 0, "its host is up without it");
+        snprintf(f->effect, sizeof(f->effect), "its copies are not used");
+        snprintf(f->next, sizeof(f->next), "as for an absent host");
+    } else if (d->reported && d->now.stuck) {
+        f = found(m, "DISK_STUCK", true, object, 0,
+                  d->why[0] != '\0' ? d->why : "it does not answer");
+        snprintf(f->effect, sizeof(f->effect), "its copies leave the in-sync set");
+        snprintf(f->next, sizeof(f->next), "they resync when it answers again");
+    } else if (d->reported && d->now.full) {
+        f = found(m, "DISK_FULL", true, object, 0,
+                  d->why[0] != '\0' ? d->why : "no free space is left");
+        snprintf(f->effect, sizeof(f->effect), "writes to volumes with a copy there wait");
+        snprintf(f->next, sizeof(f->next), "they go on when space is freed");
+        snprintf(f->command, sizeof(f->command), "causeway volume ls");
+    }
+}
+
+static void
+look_at_checksums(struct cw_manager *m, const struct mgr_disk *d)
+{
+    char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE];
+    struct mgr_finding *f;
+
+    if (d->csum_at_ns == 0 || cw_now_ns(m->env) - d->csum_at_ns >= CSUM_SHOWN_NS)
+        return;
+    cw_mgr_disk_path(m, d, object);
+    snprintf(cause, sizeof(cause), "%llu blocks did not match their checksums",
+             (unsigned long long)d->now.csum_errors);
+    f = found(m, "CHECKSUM_ERRORS", false, object, 0, cause);
+    snprintf(f->effect, sizeof(f->effect), "such blocks are read from another copy");
+    snprintf(f->next, sizeof(f->next), "they are repaired from another copy as they are found");
+    snprintf(f->command, sizeof(f->command), "causeway volume verify NAME");
+}
+
+/* ---- volumes ---- */
+
+static const char *
+word_code(enum mgr_word w)
+{
+    switch (w) {
+    case MGR_REDUCED_WAITING:
+    case MGR_REDUCED_REBUILDING:
+    case MGR_REDUCED_STUCK:
+        return "VOLUME_REDUCED";
+    case MGR_AT_RISK:
+        return "VOLUME_AT_RISK";
+    case MGR_SUSPENDED:
+        return "VOLUME_SUSPENDED";
+    case MGR_UNAVAILABLE:
+        return "VOLUME_UNAVAILABLE";
+    case MGR_LOST:
+        return "VOLUME_LOST";
+    case MGR_FULL:
+    case MGR_N_WORDS:
+        break;
+    }
+    return NULL;
+}
+
+static void
+word_effect(enum mgr_word w, struct mgr_finding *f)
+{
+    if (w == MGR_SUSPENDED)
+        snprintf(f->effect, sizeof(f->effect), "writes wait; no data is lost");
+    else if (w == MGR_UNAVAILABLE || w == MGR_LOST)
+        snprintf(f->effect, sizeof(f->effect), "it cannot be read or written");
+    else if (w == MGR_AT_RISK)
+        snprintf(f->effect, sizeof(f->effect), "one more failure makes it unavailable");
+    else
+        snprintf(f->effect, sizeof(f->effect), "it serves with fewer copies (%s)",
+                 cw_mgr_word_name(w));
+}
+
+static void
+look_at_volume(struct cw_manager *m, struct mgr_volume *v)
+{
+    const char *name = v->o.rec.volume.name;
+    struct mgr_health health;
+    struct mgr_finding *f;
+
+    cw_mgr_volume_health(m, v, &health);
+    if (v->word != cw_mgr_word_name(health.word)) {
+        v->word = cw_mgr_word_name(health.word);
+        v->word_since_s = cw_mgr_wall_s(m);
+    }
+    if (health.word != MGR_FULL) {
+        f = found(m, word_code(health.word), health.word >= MGR_AT_RISK, name, v->word_since_s,
+                  health.why);
+        word_effect(health.word, f);
+        cw_mgr_text_clip(f->next, sizeof(f->next), health.next);
+        snprintf(f->command, sizeof(f->command), "causeway volume show %s", name);
+    }
+    if (v->report.have && v->report.error_blocks > 0) {
+        f = found(m, "BLOCKS_LOST", true, name, 0, "no copy of some block verifies");
+        snprintf(f->effect, sizeof(f->effect), "%llu reads of such blocks failed",
+                 (unsigned long long)v->report.error_blocks);
+        snprintf(f->next, sizeof(f->next), "a block is good again when it is overwritten");
+    }
+}
+
+static void
+look_at_records(struct cw_manager *m, struct mgr_volume *v)
+{
+    for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
+        const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+        struct mgr_finding *f;
+
+        if (s == NULL || !cw_mgr_shard_ahead(m, s))
+            continue;
+        f = found(m, "METADATA_BEHIND", true, v->o.rec.volume.name, 0,
+                  "a copy knows a newer record than the metadata store");
+        snprintf(f->effect, sizeof(f->effect), "it cannot be attached");
+        snprintf(f->next, sizeof(f->next), "none: the newest metadata must be restored");
+        return;
+    }
+}
+
+/* ---- the look ---- */
+
+static void
+findings_sweep(struct cw_manager *m)
+{
+    CW_LIST_EACH_SAFE (it, &m->findings) {
+        struct mgr_finding *f = cw_list_entry(it, struct mgr_finding, link);
+        char span[CW_MGR_TIME_SIZE];
+        uint64_t now_s = cw_mgr_wall_s(m);
+
+        if (f->seen)
+            continue;
+        cw_mgr_event(m, f->code, f->object, "ended after %s",
+                     cw_mgr_span_format(now_s > f->since_s ? now_s - f->since_s : 0, span));
+        cw_list_remove(&f->link);
+        free(f);
+    }
+}
+
+void
+cw_mgr_findings_look(struct cw_manager *m)
+{
+    CW_LIST_EACH (it, &m->findings)
+        cw_list_entry(it, struct mgr_finding, link)->seen = false;
+    MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
+    look_at_host(m, h);
+    MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
+    {
+        look_at_disk(m, d);
+        look_at_checksums(m, d);
+    }
+    MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
+    {
+        if (v->o.rec.volume.purge_at_s != 0)
+            continue;
+        look_at_volume(m, v);
+        look_at_records(m, v);
+    }
+    findings_sweep(m);
+    m->looked_ns = cw_now_ns(m->env);
+}
+
+void
+cw_mgr_findings_tick(struct cw_manager *m)
+{
+    if (cw_now_ns(m->env) - m->looked_ns >= LOOK_NS)
+        cw_mgr_findings_look(m);
+}
+
+void
+cw_mgr_findings_fini(struct cw_manager *m)
+{
+    struct cw_list *node;
+
+    while ((node = cw_list_pop_front(&m->findings)) != NULL)
+        free(cw_list_entry(node, struct mgr_finding, link));
+}

@@ -1,0 +1,377 @@
+/* manager/internal.h - what the files of this room share. Private to it.
+ *
+ *   call --> queue --kick timer--> answered from memory (reads)
+ *                              \-> op queue --one at a time--> txn --> apply --> op ends --> reply
+ *
+ * An op decides when its turn comes, from memory that equals the store, so nothing it looked at can
+ * change before its transaction does. A transaction in doubt makes the manager read the store
+ * again before the next op.
+ */
+#pragma once
+
+#include "common/base/bits.h"
+#include "daemon/manager/placement.h"
+#include "daemon/manager/state.h"
+
+#define MGR_TICK_NS (250 * CW_NS_PER_MS)
+#define MGR_SESSION_CALLS_MAX 4096u
+
+/* ---- transactions ---- */
+
+struct mgr_txn_item {
+    struct mgr_txn_item *next;
+    const char *key;
+    uint64_t version; /* compared */
+    bool del;
+    struct cw_rec rec; /* of a delete: only the kind counts */
+};
+
+/* What an op wants to change; built in its turn. */
+struct mgr_txn {
+    struct cw_kv_txn kv;
+    struct cw_manager *m;
+    struct cw_mgr_arena *arena;
+    struct mgr_txn_item *items;
+    size_t n_items;
+    bool quiet; /* raises no epoch: nothing that anybody must look at again */
+};
+
+enum mgr_build {
+    MGR_BUILD_COMMIT, /* the txn says what to do; end follows */
+    MGR_BUILD_NONE,   /* nothing is to be done: end follows with OK */
+    MGR_BUILD_GONE,   /* the op was freed, answered or queued elsewhere: no end */
+};
+
+/* Embedded in what waits for its turn. */
+struct mgr_op {
+    struct cw_list link;
+    struct cw_manager *m;
+    uint32_t tries;
+    enum mgr_build (*build)(struct mgr_op *, struct mgr_txn *);
+    /* OK: in force, memory shows it. UNAVAILABLE: not, or nobody knows; why is one line. */
+    void (*end)(struct mgr_op *, enum cw_mgr_code, const char *why);
+};
+
+void cw_mgr_op_queue(struct cw_manager *m, struct mgr_op *op);
+
+/* Puts or replaces; the record lies under its own key. */
+void cw_mgr_txn_put(struct mgr_txn *t, const struct cw_rec *rec);
+void cw_mgr_txn_del(struct mgr_txn *t, const struct mgr_obj *o);
+
+/* One numbered event in the same transaction; returns its number. */
+uint64_t cw_mgr_txn_event(struct mgr_txn *t, const char *code, const char *object, const char *fmt,
+                          ...) __attribute__((format(printf, 4, 5)));
+
+/* The cluster record as this transaction leaves it; the caller may change it. */
+struct cw_cluster_rec *cw_mgr_txn_cluster(struct mgr_txn *t);
+
+/* An event of its own. Dropped (but for the log) when the store does not answer. */
+void cw_mgr_event(struct cw_manager *m, const char *code, const char *object, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* ---- the op of a call ---- */
+
+struct mgr_call_op {
+    struct mgr_op op;
+    struct cw_mgr_call *call;
+    uint64_t id; /* the volume, event or job that build chose; for end */
+};
+
+typedef enum mgr_build mgr_build_fn(struct mgr_call_op *, struct mgr_txn *);
+typedef void mgr_end_fn(struct mgr_call_op *);
+
+/* Queues `call`: build in its turn (it may refuse by cw_mgr_fail), then `ok` when in force, which
+ * fills the reply or takes the call over; then the call is done. */
+void cw_mgr_call_op(struct cw_manager *m, struct cw_mgr_call *call, mgr_build_fn *build,
+                    mgr_end_fn *ok);
+
+/* From build, each returns MGR_BUILD_GONE: answers with the error that was set; sets it first;
+ * frees the op without an answer. */
+enum mgr_build cw_mgr_refused(struct mgr_call_op *c);
+enum mgr_build cw_mgr_op_gone(struct mgr_call_op *c);
+enum mgr_build cw_mgr_refuse(struct mgr_call_op *c, enum cw_mgr_code code, const char *object,
+                             const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* ---- sessions ---- */
+
+enum mgr_session_kind { MGR_SESSION_ANON, MGR_SESSION_DAEMON, MGR_SESSION_CLIENT };
+
+struct cw_mgr_session {
+    struct cw_list link; /* newest first */
+    struct cw_manager *m;
+    void *user;
+    enum mgr_session_kind kind;
+    struct cw_uuid id; /* as owner: client instance, or of a caretaking daemon */
+    struct mgr_host *host;
+    char name[CW_NAME_SIZE], machine[CW_NAME_SIZE];
+    uint64_t heard_ns;
+    uint32_t n_calls;
+    struct cw_list asks;
+};
+
+struct mgr_ask {
+    struct cw_mgr_ask ask;
+    struct cw_list link; /* the session's */
+    struct cw_mgr_session *session;
+    struct cw_mgr_arena *arena; /* what ask points to */
+    uint64_t serial;            /* of an attach that waits; the drop's disk is in ask */
+    struct cw_mgr_call *call;   /* that waits for the answer, or NULL */
+    struct cw_uuid daemon;      /* CARETAKE: who was asked */
+    void (*done)(struct cw_manager *, struct mgr_ask *, const struct cw_mgr_answer *);
+};
+
+/* A new ask of that kind, to be filled and sent. */
+struct mgr_ask *cw_mgr_ask_new(enum cw_mgr_ask_kind kind, uint32_t timeout_ms);
+void cw_mgr_ask_send(struct cw_mgr_session *s, struct mgr_ask *a);
+
+/* The newest session of that owner; NULL if none. */
+struct cw_mgr_session *cw_mgr_find_session(const struct cw_manager *m, const struct cw_uuid *id);
+
+/* Tells every owner and caretaker that has a copy on this host. */
+void cw_mgr_hint_host(struct cw_manager *m, const struct mgr_host *h, bool up);
+/* Tells the owner of the volume that its records changed. */
+void cw_mgr_hint_volume(struct cw_manager *m, const struct mgr_volume *v);
+
+/* ---- the manager ---- */
+
+enum mgr_phase { MGR_NEW, MGR_LOADING, MGR_SERVING, MGR_REFUSED };
+
+struct mgr_loaded {
+    struct mgr_loaded *next;
+    char key[CW_KV_KEY_SIZE];
+    uint64_t version;
+    struct cw_rec rec;
+};
+
+struct cw_manager {
+    struct cw_manager_opts opts;
+    struct cw_env *env;
+    enum mgr_phase phase;
+    struct mgr_tables t;
+    uint64_t started_ns;
+    uint64_t cold_since_ns, cold_until_ns; /* in-sync copies may be booting until then */
+    bool hosts_seen;                       /* a host has been up since the cold start began */
+
+    struct cw_list sessions;
+    struct cw_list calls;      /* by link: waiting for the kick */
+    struct cw_list calls_open; /* by open_link: every one that is not answered */
+    struct cw_list ops;
+    struct mgr_op *running;
+    struct mgr_txn txn;
+    bool committing, reading, doubt;
+    struct cw_kv_read read;
+    struct mgr_loaded *loaded, **loaded_end;
+    char load_error[CW_MGR_WHY_SIZE];
+
+    struct cw_list attaches; /* struct mgr_attach */
+    struct cw_list waiting;  /* EVENT_LS calls that wait */
+    struct cw_list jobs;     /* struct mgr_job, oldest first */
+    struct cw_list findings; /* struct mgr_finding, in the order they began */
+    uint64_t serial, looked_ns;
+    bool stopping;
+
+    struct cw_timer kick, tick, retry;
+};
+
+uint64_t cw_mgr_wall_s(const struct cw_manager *m);
+const struct cw_cluster_rec *cw_mgr_cluster(const struct cw_manager *m);
+
+/* Memory for call's reply. */
+struct cw_mgr_arena *cw_mgr_reply_arena(struct cw_mgr_call *call);
+
+/* Answers; the call is its owner's again. */
+void cw_mgr_done(struct cw_mgr_call *call);
+/* Sets the error that cw_mgr_done answers with. */
+void cw_mgr_fail(struct cw_mgr_call *call, enum cw_mgr_code code, const char *object,
+                 const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* Runs what is queued on the next loop turn. */
+void cw_mgr_kick(struct cw_manager *m);
+
+/* After the store was read or a transaction applied. */
+void cw_mgr_apply_put(struct cw_manager *m, const char *key, uint64_t version,
+                      const struct cw_rec *rec);
+void cw_mgr_apply_del(struct cw_manager *m, enum cw_rec_kind kind, const char *key);
+
+/* load.c: reads everything; ends in cw_mgr_loaded. */
+void cw_mgr_load(struct cw_manager *m);
+void cw_mgr_loaded(struct cw_manager *m, const char *why_not);
+void cw_mgr_load_forget(struct cw_manager *m);
+void cw_mgr_retry_fired(struct cw_timer *t);
+void cw_mgr_bootstrap(struct cw_manager *m);
+
+/* ops.c */
+void cw_mgr_ops_run(struct cw_manager *m);
+void cw_mgr_ops_fail(struct cw_manager *m);
+
+/* ---- calls, by file ---- */
+
+typedef void mgr_call_fn(struct cw_manager *, struct cw_mgr_call *);
+
+mgr_call_fn cw_mgr_call_register, cw_mgr_call_beat, cw_mgr_call_host_ls, cw_mgr_call_host_rm;
+mgr_call_fn cw_mgr_call_client_hello;
+mgr_call_fn cw_mgr_call_attach, cw_mgr_call_release, cw_mgr_call_get_volume, cw_mgr_call_change;
+mgr_call_fn cw_mgr_call_volume_create, cw_mgr_call_volume_ls, cw_mgr_call_volume_show;
+mgr_call_fn cw_mgr_call_volume_resize, cw_mgr_call_volume_set;
+mgr_call_fn cw_mgr_call_volume_rm, cw_mgr_call_volume_restore;
+mgr_call_fn cw_mgr_call_volume_verify, cw_mgr_call_job_ls, cw_mgr_call_job_cancel;
+mgr_call_fn cw_mgr_call_policy_put, cw_mgr_call_policy_ls, cw_mgr_call_policy_rm;
+mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
+
+/* ---- hosts.c, disks.c ---- */
+
+/* Connected and heard from within CW_MGR_ABSENT_MS. */
+bool cw_mgr_host_serves(const struct cw_manager *m, const struct mgr_host *h);
+void cw_mgr_hosts_tick(struct cw_manager *m);
+void cw_mgr_host_gone(struct cw_manager *m, struct mgr_host *h);
+
+/* Its host serves and it works. */
+bool cw_mgr_disk_serves(const struct cw_manager *m, const struct mgr_disk *d);
+struct mgr_host *cw_mgr_disk_host(const struct cw_manager *m, const struct mgr_disk *d);
+void cw_mgr_disks_seen(struct cw_manager *m, struct mgr_host *h,
+                       const struct cw_mgr_disk_state *disks, size_t n);
+void cw_mgr_disks_registered(struct cw_manager *m, struct mgr_host *h,
+                             const struct cw_mgr_disk_state *disks, size_t n);
+void cw_mgr_copies_registered(struct cw_manager *m, const struct mgr_host *h,
+                              const struct cw_mgr_copy_state *copies, size_t n);
+void cw_mgr_copies_used(struct cw_manager *m, const struct mgr_host *h,
+                        const struct cw_mgr_copy_use *uses, size_t n);
+/* Some copy knows a newer record than the store has: the metadata went back. */
+bool cw_mgr_shard_ahead(const struct cw_manager *m, const struct mgr_shard *s);
+void cw_mgr_location_fill(const struct cw_manager *m, const struct cw_uuid *uuid,
+                          uint64_t format_id, struct cw_mgr_location *ret);
+/* "site/host/disk". */
+void cw_mgr_disk_path(const struct cw_manager *m, const struct mgr_disk *d,
+                      char path[static CW_OBJECT_SIZE]);
+
+/* Everything may have lost power: in-sync copies of hosts not seen since are waited for. */
+void cw_mgr_cold_begin(struct cw_manager *m);
+bool cw_mgr_volume_cold(const struct cw_manager *m, const struct mgr_volume *v);
+
+/* How a copy stands, from what is known now. */
+enum mgr_copy {
+    MGR_COPY_OK,      /* its disk serves, or its host has not been silent for long */
+    MGR_COPY_WAITING, /* its host is absent, or its disk stuck, for less than the repair delay */
+    MGR_COPY_OVERDUE, /* .. for longer */
+    MGR_COPY_GONE,    /* the disk failed, was replaced or formatted again */
+};
+enum mgr_copy cw_mgr_copy_state(const struct cw_manager *m, const struct cw_member *mb,
+                                uint32_t repair_delay_s);
+/* More than a third of the hosts are absent: it is the network, nothing is rebuilt. */
+bool cw_mgr_many_absent(const struct cw_manager *m);
+
+/* ---- policy.c, volume.c ---- */
+
+bool cw_mgr_policy_rule(const struct cw_policy_rec *p, struct cw_place_rule *ret,
+                        struct cw_mgr_error *err);
+void cw_mgr_policy_default(struct cw_policy_rec *ret);
+void cw_mgr_policy_fill(const struct cw_policy_rec *p, struct cw_mgr_arena *a,
+                        struct cw_mgr_policy *ret);
+/* Never NULL: that of the volume, else the default's. */
+const struct cw_policy_rec *cw_mgr_volume_policy(const struct cw_manager *m,
+                                                 const struct cw_volume_rec *v);
+uint32_t cw_mgr_min_insync(const struct cw_policy_rec *p);
+
+/* The disks as placement sees them; *ret_n of them, in the arena. `all`: also those that may not
+ * take a copy now. */
+struct cw_place_disk *cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a,
+                                         bool all, size_t *ret_n);
+/* Does the shard's membership meet the policy? */
+bool cw_mgr_volume_compliant(const struct cw_manager *m, const struct mgr_volume *v,
+                             const struct cw_place_rule *rule, char why[static CW_MGR_WHY_SIZE]);
+void cw_mgr_volume_fill(const struct cw_manager *m, struct mgr_volume *v, struct cw_mgr_arena *a,
+                        struct cw_mgr_volume_info *ret);
+struct mgr_shard *cw_mgr_shard_of(const struct cw_manager *m, const struct mgr_volume *v,
+                                  uint32_t index);
+uint32_t cw_mgr_volume_shards(const struct mgr_volume *v);
+
+/* ---- attach.c, caretaker.c, repair.c, trash.c, drops.c ---- */
+
+void cw_mgr_attach_fill(const struct cw_manager *m, const struct mgr_volume *v,
+                        struct cw_mgr_arena *a, struct cw_mgr_attach_reply *ret);
+/* Of every member of these shards, each once. */
+const struct cw_mgr_location *cw_mgr_locations(const struct cw_manager *m,
+                                               const struct cw_shard_rec *shards, size_t n_shards,
+                                               struct cw_mgr_arena *a, size_t *ret_n);
+/* Runs build in its turn with the volume free for the taking: nobody is heard to own it, or the
+ * caller forces. */
+void cw_mgr_claim(struct cw_manager *m, struct cw_mgr_call *call, uint64_t volume_id, bool force,
+                  bool caretaker, mgr_build_fn *build, mgr_end_fn *ok);
+/* The answer to a LET_GO that a claim may wait for. */
+void cw_mgr_claim_let_go(struct cw_manager *m, const struct mgr_ask *a,
+                         const struct cw_mgr_answer *answer);
+void cw_mgr_claims_tick(struct cw_manager *m);
+void cw_mgr_claims_fail(struct cw_manager *m);
+void cw_mgr_claim_end(struct mgr_call_op *c); /* frees what the claim holds; before the reply */
+/* The session that owns it now; NULL if none is connected. */
+struct cw_mgr_session *cw_mgr_owner_session(const struct cw_manager *m, const struct mgr_volume *v);
+
+enum mgr_need { MGR_NEED_NOTHING, MGR_NEED_TAKEOVER, MGR_NEED_RESYNC, MGR_NEED_VERIFY };
+enum mgr_need cw_mgr_care_need(const struct cw_manager *m, const struct mgr_volume *v);
+void cw_mgr_care_tick(struct cw_manager *m);
+/* A client wants it: a daemon that was asked but has not attached is refused. */
+void cw_mgr_care_cancel(struct cw_manager *m, struct mgr_volume *v);
+void cw_mgr_care_failed(struct cw_manager *m, struct mgr_volume *v);
+struct mgr_ask *cw_mgr_let_go(struct cw_manager *m, struct mgr_volume *v, struct cw_mgr_session *s);
+
+void cw_mgr_repair_tick(struct cw_manager *m);
+/* A disk that could take the place of this member now; false: why. */
+bool cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
+                          const struct cw_shard_rec *rec, uint32_t member, struct cw_member *ret,
+                          char why[static CW_MGR_WHY_SIZE]);
+
+void cw_mgr_trash_tick(struct cw_manager *m);
+void cw_mgr_drops_tick(struct cw_manager *m);
+void cw_mgr_drops_again(struct cw_manager *m, const struct mgr_host *h);
+void cw_mgr_txn_drop(struct mgr_txn *t, const struct cw_member *mb, uint64_t shard);
+
+/* ---- health.c, findings.c, jobs.c, events.c ---- */
+
+enum mgr_word {
+    MGR_FULL,
+    MGR_REDUCED_WAITING,
+    MGR_REDUCED_REBUILDING,
+    MGR_REDUCED_STUCK,
+    MGR_AT_RISK,
+    MGR_SUSPENDED,
+    MGR_UNAVAILABLE,
+    MGR_LOST,
+    MGR_N_WORDS,
+};
+
+struct mgr_health {
+    enum mgr_word word;
+    char why[CW_MGR_WHY_SIZE];
+    char next[CW_MGR_WHY_SIZE];
+    uint64_t eta_s;
+};
+
+const char *cw_mgr_word_name(enum mgr_word w);
+bool cw_mgr_report_fresh(const struct cw_manager *m, const struct mgr_volume *v);
+/* Its owner says that some shard waits. */
+bool cw_mgr_volume_suspended(const struct cw_manager *m, const struct mgr_volume *v);
+void cw_mgr_volume_health(const struct cw_manager *m, const struct mgr_volume *v,
+                          struct mgr_health *ret);
+
+struct mgr_finding {
+    struct cw_list link;
+    bool seen; /* in the look under way */
+    bool error;
+    uint64_t since_s;
+    char code[CW_EVENT_CODE_SIZE];
+    char object[CW_OBJECT_SIZE];
+    char cause[CW_MGR_WHY_SIZE], effect[CW_MGR_WHY_SIZE], next[CW_MGR_WHY_SIZE],
+        command[CW_MGR_WHY_SIZE];
+};
+
+void cw_mgr_findings_look(struct cw_manager *m);
+void cw_mgr_findings_tick(struct cw_manager *m);
+void cw_mgr_findings_fini(struct cw_manager *m);
+
+void cw_mgr_jobs_tick(struct cw_manager *m);
+void cw_mgr_jobs_fini(struct cw_manager *m);
+/* A verify of this volume that is not over. */
+bool cw_mgr_jobs_want(const struct cw_manager *m, uint64_t volume_id);
+void cw_mgr_events_new(struct cw_manager *m);
+void cw_mgr_events_tick(struct cw_manager *m);
+void cw_mgr_events_fail(struct cw_manager *m);

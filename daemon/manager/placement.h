@@ -1,0 +1,58 @@
+/* manager/placement.h - on which disks may and should the copies of a shard lie?
+ *
+ * A pure function of the tree (region / site / rack / host / disk), the rule and a seed: the same
+ * inputs give the same disks, and the order of the input does not matter. Copies never share a
+ * spread domain and never break the site rule. Among what is allowed it prefers, in this order: the
+ * preferred site, a site without a copy, a rack without a copy, emptier disks, chance by seed.
+ *
+ * Domains nest and each site rule is a quota on whole sites, so choosing one copy after another,
+ * quotas first, finds a set whenever there is one.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/uuid.h"
+
+#define CW_PLACE_COPIES_MAX 5
+#define CW_PLACE_SITES_MAX 5
+#define CW_PLACE_NAME_SIZE 64
+#define CW_PLACE_WHY_SIZE 300
+
+enum cw_place_spread { CW_PLACE_HOST, CW_PLACE_RACK, CW_PLACE_SITE };
+enum cw_place_sites { CW_PLACE_ANY, CW_PLACE_EACH, CW_PLACE_ONLY, CW_PLACE_PREFER };
+
+struct cw_place_rule {
+    uint32_t copies; /* 1..CW_PLACE_COPIES_MAX */
+    enum cw_place_spread spread;
+    enum cw_place_sites sites;
+    uint32_t each; /* EACH: copies in every site listed; each * n_sites <= copies */
+    uint32_t n_sites;
+    char site[CW_PLACE_SITES_MAX][CW_PLACE_NAME_SIZE];
+};
+
+struct cw_place_disk {
+    struct cw_uuid uuid;
+    const char *region, *site, *rack, *host; /* racks are named within their site */
+    uint64_t size_bytes;
+    uint64_t load_bytes; /* what lies or is promised there; may exceed the size (thin) */
+    bool usable;         /* may take a new copy now */
+};
+
+struct cw_place_answer {
+    uint32_t n;                       /* disks chosen, new ones only */
+    uint32_t at[CW_PLACE_COPIES_MAX]; /* indices into disks */
+    char why[CW_PLACE_WHY_SIZE];      /* refused: the reason .. */
+    char hint[CW_PLACE_WHY_SIZE];     /* .. and the smallest change that would satisfy it */
+};
+
+/* Chooses rule->copies - n_have disks beside `have` (indices of disks that hold a copy, usable or
+ * not). False: the rule cannot be met; then the answer still holds as many as can be had. */
+bool cw_place(const struct cw_place_rule *rule, const struct cw_place_disk *disks, size_t n_disks,
+              const uint32_t *have, uint32_t n_have, uint64_t seed, struct cw_place_answer *ret);
+
+/* Do exactly these copies meet the rule? False: why. */
+bool cw_place_check(const struct cw_place_rule *rule, const struct cw_place_disk *disks,
+                    const uint32_t *have, uint32_t n_have, char why[static CW_PLACE_WHY_SIZE]);

@@ -1,0 +1,413 @@
+/* manager/policy.c - policies: their keys, their defaults, what each must be. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/manager/internal.h"
+
+void
+cw_mgr_policy_default(struct cw_policy_rec *ret)
+{
+    *ret = (struct cw_policy_rec){
+        .name = "default",
+        .copies = 3,
+        .spread = "host",
+        .sites = "any",
+        .degrade_s = 60,
+        .journal = "auto",
+        .ack = "durable",
+        .async = "none",
+        .compression = "off",
+        .repair_delay_s = 3600,
+        .quorum_loss = "wait",
+        .space_full = "wait",
+    };
+}
+
+uint32_t
+cw_mgr_min_insync(const struct cw_policy_rec *p)
+{
+    return p->min_insync != 0 ? p->min_insync : p->copies >= 3 ? 2 : 1;
+}
+
+static bool
+bad(struct cw_mgr_error *err, const char *policy, const char *why)
+{
+    cw_mgr_error_set(err, CW_MGR_BAD_REQUEST, policy, "policy %s: %s", policy, why);
+    return false;
+}
+
+/* ---- the rule ---- */
+
+static bool
+rule_spread(const char *text, struct cw_place_rule *ret)
+{
+    static const char *const names[] = {
+        [CW_PLACE_HOST] = "host", [CW_PLACE_RACK] = "rack", [CW_PLACE_SITE] = "site"
+    };
+
+    for (size_t i = 0; i < CW_LEN(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            ret->spread = (enum cw_place_spread)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "dc1,aws" */
+static bool
+rule_site_list(const char *text, struct cw_place_rule *ret)
+{
+    while (ret->n_sites < CW_PLACE_SITES_MAX) {
+        size_t len = strcspn(text, ",");
+        char *to = ret->site[ret->n_sites];
+
+        if (len == 0 || len >= CW_PLACE_NAME_SIZE)
+            return false;
+        memcpy(to, text, len);
+        to[len] = '\0';
+        if (!cw_mgr_name_ok(to))
+            return false;
+        for (uint32_t i = 0; i < ret->n_sites; i++) {
+            if (strcmp(ret->site[i], to) == 0)
+                return false;
+        }
+        ret->n_sites++;
+        if (text[len] == '\0')
+            return true;
+        text += len + 1;
+    }
+    return false;
+}
+
+static bool
+rule_sites(const char *text, struct cw_place_rule *ret)
+{
+    if (strcmp(text, "any") == 0) {
+        ret->sites = CW_PLACE_ANY;
+        return true;
+    }
+    if (strncmp(text, "only:", 5) == 0 || strncmp(text, "prefer:", 7) == 0) {
+        ret->sites = text[0] == 'o' ? CW_PLACE_ONLY : CW_PLACE_PREFER;
+        return rule_site_list(strchr(text, ':') + 1, ret) && ret->n_sites == 1;
+    }
+    if (strncmp(text, "each:", 5) != 0 || text[5] < '1' || text[5] > '5' || text[6] != ' ')
+        return false;
+    ret->sites = CW_PLACE_EACH;
+    ret->each = (uint32_t)(text[5] - '0');
+    return rule_site_list(text + 7, ret);
+}
+
+static bool
+rule_agrees(const struct cw_policy_rec *p, const struct cw_place_rule *r, struct cw_mgr_error *err)
+{
+    if (r->sites == CW_PLACE_EACH && r->each * r->n_sites > p->copies)
+        return bad(err, p->name, "sites asks for more copies than copies gives");
+    if (r->spread == CW_PLACE_SITE && r->sites == CW_PLACE_EACH && r->each > 1)
+        return bad(err, p->name, "spread=site allows one copy per site, sites asks for more");
+    if (r->spread == CW_PLACE_SITE && r->sites == CW_PLACE_ONLY && p->copies > 1)
+        return bad(err, p->name, "spread=site needs more sites than sites=only allows");
+    return true;
+}
+
+bool
+cw_mgr_policy_rule(const struct cw_policy_rec *p, struct cw_place_rule *ret,
+                   struct cw_mgr_error *err)
+{
+    *ret = (struct cw_place_rule){ .copies = p->copies };
+    if (p->copies < 1 || p->copies > CW_PLACE_COPIES_MAX)
+        return bad(err, p->name, "copies is 1 to 5");
+    if (!rule_spread(p->spread, ret))
+        return bad(err, p->name, "spread is host, rack or site");
+    if (!rule_sites(p->sites, ret))
+        return bad(err, p->name, "sites is any, each:N SITE[,SITE..], only:SITE or prefer:SITE");
+    return rule_agrees(p, ret, err);
+}
+
+/* ---- validation ---- */
+
+static bool
+one_of(const char *text, const char *a, const char *b)
+{
+    return strcmp(text, a) == 0 || strcmp(text, b) == 0;
+}
+
+static bool
+policy_later(const struct cw_policy_rec *p, struct cw_mgr_error *err)
+{
+    if (strcmp(p->ack, "replicated") == 0)
+        return bad(err, p->name,
+                   "ack=replicated is not available in this version; use ack=durable");
+    if (strcmp(p->ack, "durable") != 0)
+        return bad(err, p->name, "ack is durable or replicated");
+    if (strcmp(p->async, "none") != 0)
+        return bad(err, p->name, "async is not available in this version; use async=none");
+    if (one_of(p->compression, "background", "inline"))
+        return bad(err, p->name,
+                   "compression is not available in this version; use compression=off");
+    if (strcmp(p->compression, "off") != 0)
+        return bad(err, p->name, "compression is off, background or inline");
+    if (p->iops_limit != 0)
+        return bad(err, p->name, "iops-limit is not available in this version; use 0");
+    if (p->bandwidth_limit != 0)
+        return bad(err, p->name, "bandwidth-limit is not available in this version; use 0");
+    return true;
+}
+
+static bool
+policy_valid(const struct cw_policy_rec *p, struct cw_mgr_error *err)
+{
+    struct cw_place_rule rule;
+
+    if (!cw_mgr_name_ok(p->name))
+        return bad(err, p->name, "a name is 1 to 63 of [A-Za-z0-9._-], a letter or digit first");
+    if (!cw_mgr_policy_rule(p, &rule, err))
+        return false;
+    if (p->min_insync > p->copies)
+        return bad(err, p->name, "min-insync is 1 to copies");
+    if (p->degrade_s < -1 || p->degrade_s == 0)
+        return bad(err, p->name, "degrade is off, or seconds above 0");
+    if (!one_of(p->journal, "auto", "off"))
+        return bad(err, p->name, "journal is auto or off");
+    if (!one_of(p->quorum_loss, "wait", "error"))
+        return bad(err, p->name, "quorum-loss is wait or error");
+    if (!one_of(p->space_full, "wait", "error"))
+        return bad(err, p->name, "space-full is wait or error");
+    return policy_later(p, err);
+}
+
+/* ---- put ---- */
+
+static bool
+take_text(char *to, size_t size, const char *text, const char *policy, const char *key,
+          struct cw_mgr_error *err)
+{
+    if (text[0] == '\0' || cw_mgr_text_set(to, size, text))
+        return true;
+    cw_mgr_error_set(err, CW_MGR_BAD_REQUEST, policy, "policy %s: %s=%.40s is not known", policy,
+                     key, text);
+    return false;
+}
+
+/* What is not given stays. */
+static bool
+policy_merge(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_mgr_error *err)
+{
+    p->copies = q->copies != 0 ? q->copies : p->copies;
+    p->min_insync = q->min_insync != 0 ? q->min_insync : p->min_insync;
+    p->degrade_s = q->degrade_s != 0 ? q->degrade_s : p->degrade_s;
+    p->iops_limit = q->iops_limit != 0 ? q->iops_limit : p->iops_limit;
+    p->bandwidth_limit = q->bandwidth_limit != 0 ? q->bandwidth_limit : p->bandwidth_limit;
+    p->repair_delay_s = q->repair_delay_s != 0 ? q->repair_delay_s : p->repair_delay_s;
+    return take_text(p->spread, sizeof(p->spread), q->spread, p->name, "spread", err) &&
+           take_text(p->sites, sizeof(p->sites), q->sites, p->name, "sites", err) &&
+           take_text(p->journal, sizeof(p->journal), q->journal, p->name, "journal", err) &&
+           take_text(p->ack, sizeof(p->ack), q->ack, p->name, "ack", err) &&
+           take_text(p->async, sizeof(p->async), q->async, p->name, "async", err) &&
+           take_text(p->compression, sizeof(p->compression), q->compression, p->name, "compression",
+                     err) &&
+           take_text(p->quorum_loss, sizeof(p->quorum_loss), q->quorum_loss, p->name, "quorum-loss",
+                     err) &&
+           take_text(p->space_full, sizeof(p->space_full), q->space_full, p->name, "space-full",
+                     err);
+}
+
+static uint64_t
+policy_users(const struct cw_manager *m, const char *name)
+{
+    uint64_t n = 0;
+
+    MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
+    n += strcmp(v->o.rec.volume.policy, name) == 0;
+    return n;
+}
+
+/* Its volumes lie where the old rule wanted them: moving them is not this call's to do. */
+static bool
+users_comply(const struct cw_manager *m, const struct cw_policy_rec *p, struct cw_mgr_error *err)
+{
+    struct cw_place_rule rule;
+    char why[CW_MGR_WHY_SIZE];
+
+    if (!cw_mgr_policy_rule(p, &rule, err))
+        return false;
+    MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
+    {
+        const struct cw_volume_rec *r = &v->o.rec.volume;
+
+        if (strcmp(r->policy, p->name) != 0 || r->purge_at_s != 0 ||
+            cw_mgr_volume_compliant(m, v, &rule, why))
+            continue;
+        cw_mgr_error_set(
+            err, CW_MGR_POLICY_UNSATISFIABLE, p->name,
+            "volume %s does not lie as policy %s would want it then (%.80s), and moving "
+            "copies of existing volumes is not available in this version",
+            r->name, p->name, why);
+        cw_mgr_error_hint(err, "create another policy for new volumes");
+        return false;
+    }
+    return true;
+}
+
+static enum mgr_build
+policy_put_build(struct mgr_call_op *c, struct mgr_txn *t)
+{
+    const struct cw_mgr_policy_put *q = &c->call->req.policy_put;
+    const char *name = q->policy.name;
+    struct mgr_policy *old = cw_mgr_find_policy(&t->m->t, name);
+    struct cw_rec rec = { .kind = CW_REC_POLICY };
+
+    if (q->create && old != NULL)
+        return cw_mgr_refuse(c, CW_MGR_EXISTS, name, "policy %s exists", name);
+    if (!q->create && old == NULL)
+        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, name, "there is no policy %.63s", name);
+    if (old != NULL) {
+        rec = old->o.rec;
+    } else {
+        cw_mgr_policy_default(&rec.policy);
+        if (!cw_mgr_text_set(rec.policy.name, sizeof(rec.policy.name), name))
+            return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, "", "a policy name is at most 63 bytes");
+    }
+    if (!policy_merge(&rec.policy, &q->policy, &c->call->error) ||
+        !policy_valid(&rec.policy, &c->call->error) ||
+        !users_comply(t->m, &rec.policy, &c->call->error))
+        return cw_mgr_refused(c);
+    cw_mgr_txn_put(t, &rec);
+    cw_mgr_txn_event(t, q->create ? "POLICY_CREATED" : "POLICY_CHANGED", name,
+                     "copies=%u spread=%s sites=%.80s", rec.policy.copies, rec.policy.spread,
+                     rec.policy.sites);
+    return MGR_BUILD_COMMIT;
+}
+
+void
+cw_mgr_policy_fill(const struct cw_policy_rec *p, struct cw_mgr_arena *a, struct cw_mgr_policy *ret)
+{
+    *ret = (struct cw_mgr_policy){
+        .name = cw_mgr_arena_text(a, p->name),
+        .copies = p->copies,
+        .spread = cw_mgr_arena_text(a, p->spread),
+        .sites = cw_mgr_arena_text(a, p->sites),
+        .min_insync = cw_mgr_min_insync(p),
+        .degrade_s = p->degrade_s,
+        .journal = cw_mgr_arena_text(a, p->journal),
+        .ack = cw_mgr_arena_text(a, p->ack),
+        .async = cw_mgr_arena_text(a, p->async),
+        .compression = cw_mgr_arena_text(a, p->compression),
+        .iops_limit = p->iops_limit,
+        .bandwidth_limit = p->bandwidth_limit,
+        .repair_delay_s = p->repair_delay_s,
+        .quorum_loss = cw_mgr_arena_text(a, p->quorum_loss),
+        .space_full = cw_mgr_arena_text(a, p->space_full),
+    };
+}
+
+/* A policy for hosts that are still to come is fine, but whoever writes it should know. Volumes
+ * that have their copies already are told of by their own findings. */
+static const char *
+policy_warning(const struct cw_manager *m, const struct cw_policy_rec *p, struct cw_mgr_arena *a)
+{
+    struct cw_place_rule rule;
+    struct cw_place_answer got;
+    struct cw_mgr_error err;
+    size_t n;
+    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, false, &n);
+
+    if (!cw_mgr_policy_rule(p, &rule, &err) || cw_place(&rule, disks, n, NULL, 0, 0, &got))
+        return "";
+    return cw_mgr_arena_printf(a, "no new volume can have this policy now: %s%s%s", got.why,
+                               got.hint[0] != '\0' ? "; " : "", got.hint);
+}
+
+static void
+policy_put_ok(struct mgr_call_op *c)
+{
+    struct cw_manager *m = c->op.m;
+    struct cw_mgr_call *call = c->call;
+    const char *name = call->req.policy_put.policy.name;
+    const struct mgr_policy *p = cw_mgr_find_policy(&m->t, name);
+
+    if (p == NULL) { /* removed by another manager while the store was read again */
+        cw_mgr_fail(call, CW_MGR_UNAVAILABLE, name, "policy %s is gone again", name);
+        return;
+    }
+    cw_mgr_policy_fill(&p->o.rec.policy, cw_mgr_reply_arena(call), &call->reply.policy);
+    call->reply.policy.volumes = policy_users(m, name);
+    call->reply.policy.warning = policy_warning(m, &p->o.rec.policy, cw_mgr_reply_arena(call));
+    MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
+    {
+        if (strcmp(v->o.rec.volume.policy, name) == 0)
+            cw_mgr_hint_volume(m, v);
+    }
+}
+
+void
+cw_mgr_call_policy_put(struct cw_manager *m, struct cw_mgr_call *call)
+{
+    cw_mgr_call_op(m, call, policy_put_build, policy_put_ok);
+}
+
+/* ---- ls, rm ---- */
+
+void
+cw_mgr_call_policy_ls(struct cw_manager *m, struct cw_mgr_call *call)
+{
+    struct cw_mgr_arena *a = cw_mgr_reply_arena(call);
+    struct cw_mgr_policy_list *r = &call->reply.policies;
+    struct cw_mgr_policy *to = cw_mgr_arena_get(a, m->t.of[CW_REC_POLICY].n + 1, sizeof(*to));
+    const char *name = call->req.name;
+
+    r->policies = to;
+    MGR_EACH(&m->t, CW_REC_POLICY, struct mgr_policy, p)
+    {
+        if (name[0] != '\0' && strcmp(name, p->o.rec.policy.name) != 0)
+            continue;
+        cw_mgr_policy_fill(&p->o.rec.policy, a, &to[r->n_policies]);
+        to[r->n_policies++].volumes = policy_users(m, p->o.rec.policy.name);
+    }
+    if (name[0] != '\0' && r->n_policies == 0)
+        cw_mgr_fail(call, CW_MGR_NOT_FOUND, name, "there is no policy %.63s", name);
+    cw_mgr_done(call);
+}
+
+static enum mgr_build
+policy_rm_build(struct mgr_call_op *c, struct mgr_txn *t)
+{
+    const char *name = c->call->req.name;
+    struct mgr_policy *p = cw_mgr_find_policy(&t->m->t, name);
+    uint64_t users = policy_users(t->m, name);
+
+    if (p == NULL)
+        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, name, "there is no policy %.63s", name);
+    if (strcmp(name, "default") == 0)
+        return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, name, "the policy default cannot be removed");
+    if (users > 0)
+        return cw_mgr_refuse(c, CW_MGR_BUSY, name,
+                             "%llu volumes use policy %s (those in the trash count)",
+                             (unsigned long long)users, name);
+    cw_mgr_txn_del(t, &p->o);
+    cw_mgr_txn_event(t, "POLICY_REMOVED", name, "it had no volumes");
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+policy_rm_ok(struct mgr_call_op *c)
+{
+}
+
+void
+cw_mgr_call_policy_rm(struct cw_manager *m, struct cw_mgr_call *call)
+{
+    cw_mgr_call_op(m, call, policy_rm_build, policy_rm_ok);
+}
+
+const struct cw_policy_rec *
+cw_mgr_volume_policy(const struct cw_manager *m, const struct cw_volume_rec *v)
+{
+    const struct mgr_policy *p = cw_mgr_find_policy(&m->t, v->policy);
+
+    if (p == NULL)
+        p = cw_mgr_find_policy(&m->t, "default");
+    cw_assert(p != NULL); /* neither is removed while it is used, default never */
+    return &p->o.rec.policy;
+}

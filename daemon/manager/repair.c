@@ -1,0 +1,176 @@
+/* manager/repair.c - a new place for a copy that will not come back.
+ *
+ * Only a member that is OUT or DEAD is replaced, by an OUT member on another disk: INSYNC changes
+ * by the owner's request alone (I3). The owner, or a caretaker, then brings it in sync (1.10). A
+ * disk that failed or was formatted again is replaced at once, an absent one after the policy's
+ * repair-delay, none while more than a third of the hosts are absent.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/manager/internal.h"
+
+static bool
+drop_pending(const struct cw_manager *m, const struct cw_uuid *disk, uint64_t shard)
+{
+    struct cw_rec like = { .kind = CW_REC_DROP, .drop = { .shard = shard, .disk_uuid = *disk } };
+    char key[CW_KV_KEY_SIZE];
+
+    return cw_mgr_find_key(&m->t, CW_REC_DROP, cw_rec_key(&like, key)) != NULL;
+}
+
+/* Indices of the disks of the other members; what lies nowhere takes no domain. */
+static uint32_t
+others(const struct cw_place_disk *disks, size_t n, const struct cw_shard_rec *rec, uint32_t member,
+       uint32_t *ret)
+{
+    uint32_t n_have = 0;
+
+    for (uint32_t k = 0; k < rec->n_members; k++) {
+        for (size_t i = 0; k != member && i < n; i++) {
+            if (cw_uuid_equal(&disks[i].uuid, &rec->members[k].disk_uuid))
+                ret[n_have++] = (uint32_t)i;
+        }
+    }
+    return n_have;
+}
+
+bool
+cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
+                     const struct cw_shard_rec *rec, uint32_t member, struct cw_member *ret,
+                     char why[static CW_MGR_WHY_SIZE])
+{
+    struct cw_mgr_arena *a = cw_mgr_arena_new();
+    struct cw_place_rule rule;
+    struct cw_place_answer got = { 0 };
+    struct cw_mgr_error err;
+    uint32_t have[CW_MEMBERS_MAX], n_have;
+    size_t n;
+    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, true, &n);
+    bool ok = cw_mgr_policy_rule(cw_mgr_volume_policy(m, &v->o.rec.volume), &rule, &err);
+
+    for (size_t i = 0; i < n; i++)
+        disks[i].usable &= !drop_pending(m, &disks[i].uuid, rec->shard);
+    n_have = others(disks, n, rec, member, have);
+    rule.copies = n_have + 1; /* this one; the others are other repairs */
+    if (ok && rule.copies <= CW_PLACE_COPIES_MAX)
+        cw_place(&rule, disks, n, have, n_have, rec->shard, &got);
+    if (got.n == 1) {
+        const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &disks[got.at[0]].uuid);
+
+        *ret = (struct cw_member){ .disk_uuid = d->o.rec.disk.uuid,
+                                   .format_id = d->o.rec.disk.format_id,
+                                   .state = CW_MEMBER_OUT };
+    } else {
+        cw_mgr_text_clip(why, CW_MGR_WHY_SIZE, got.hint);
+    }
+    cw_mgr_arena_free(a);
+    return got.n == 1;
+}
+
+struct repair_op {
+    struct mgr_op op;
+    uint64_t shard;
+    struct cw_uuid old_disk;
+    uint64_t old_format;
+};
+
+static bool
+member_replaceable(const struct cw_manager *m, const struct mgr_volume *v,
+                   const struct cw_member *mb)
+{
+    uint32_t delay_s = cw_mgr_volume_policy(m, &v->o.rec.volume)->repair_delay_s;
+    enum mgr_copy copy;
+
+    if (mb->state != CW_MEMBER_OUT && mb->state != CW_MEMBER_DEAD)
+        return false;
+    copy = cw_mgr_copy_state(m, mb, delay_s);
+    return copy == MGR_COPY_GONE || copy == MGR_COPY_OVERDUE;
+}
+
+static enum mgr_build
+repair_build(struct mgr_op *op, struct mgr_txn *t)
+{
+    struct repair_op *r = cw_container_of(op, struct repair_op, op);
+    struct mgr_shard *s = cw_mgr_find_shard(&t->m->t, r->shard);
+    struct mgr_volume *v = cw_mgr_find_volume(&t->m->t, CW_SHARD_VOLUME(r->shard));
+    const struct cw_member *old;
+    struct cw_member fresh;
+    const struct mgr_disk *d;
+    char why[CW_MGR_WHY_SIZE];
+    struct cw_rec rec;
+
+    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0)
+        return MGR_BUILD_NONE;
+    rec = s->o.rec;
+    old = cw_shard_rec_find(&rec.shard, &r->old_disk, r->old_format);
+    if (old == NULL || !member_replaceable(t->m, v, old) ||
+        !cw_mgr_repair_target(t->m, v, &rec.shard, (uint32_t)(old - rec.shard.members), &fresh,
+                              why))
+        return MGR_BUILD_NONE;
+    cw_mgr_txn_drop(t, old, r->shard);
+    rec.shard.members[old - rec.shard.members] = fresh;
+    rec.shard.cfg++;
+    cw_mgr_txn_put(t, &rec);
+    d = cw_mgr_find_copy_disk(&t->m->t, &fresh);
+    cw_mgr_txn_event(t, "COPY_REPLACED", v->o.rec.volume.name, "shard %u: a new copy on %s/%s",
+                     CW_SHARD_INDEX(r->shard), d->o.rec.disk.host, d->o.rec.disk.name);
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+repair_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
+{
+    struct repair_op *r = cw_container_of(op, struct repair_op, op);
+    struct mgr_volume *v = cw_mgr_find_volume(&op->m->t, CW_SHARD_VOLUME(r->shard));
+    struct mgr_shard *s = cw_mgr_find_shard(&op->m->t, r->shard);
+
+    if (s != NULL)
+        s->repairing = false;
+    if (v != NULL && code == CW_MGR_OK)
+        cw_mgr_hint_volume(op->m, v);
+    free(r);
+}
+
+static void
+repair_queue(struct cw_manager *m, struct mgr_shard *s, const struct cw_member *mb)
+{
+    struct repair_op *r = calloc(1, sizeof(*r));
+
+    cw_assert(r != NULL);
+    r->shard = s->o.rec.shard.shard;
+    r->old_disk = mb->disk_uuid;
+    r->old_format = mb->format_id;
+    r->op.build = repair_build;
+    r->op.end = repair_end;
+    s->repairing = true;
+    cw_mgr_op_queue(m, &r->op);
+}
+
+static void
+repair_look(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s)
+{
+    const struct cw_shard_rec *r = &s->o.rec.shard;
+    struct cw_member fresh;
+    char why[CW_MGR_WHY_SIZE];
+
+    for (uint32_t i = 0; !s->repairing && i < r->n_members; i++) {
+        if (member_replaceable(m, v, &r->members[i]) &&
+            cw_mgr_repair_target(m, v, r, i, &fresh, why))
+            repair_queue(m, s, &r->members[i]);
+    }
+}
+
+void
+cw_mgr_repair_tick(struct cw_manager *m)
+{
+    MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)
+    {
+        const struct mgr_volume *v =
+            cw_mgr_find_volume(&m->t, CW_SHARD_VOLUME(s->o.rec.shard.shard));
+
+        if (v != NULL && v->o.rec.volume.purge_at_s == 0)
+            repair_look(m, v, s);
+    }
+}

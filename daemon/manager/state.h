@@ -1,0 +1,157 @@
+/* manager/state.h - the manager's memory. Private to this room.
+ *
+ * Every record of the store is an object here, in a table per kind sorted by key; beside the record
+ * stands what is known only while this manager runs. Objects change by cw_mgr_apply and by nothing
+ * else, after a transaction was applied or the store was read. What outlives one call refers to an
+ * object by its id, never by its address (session->host and host->session excepted: both ends are
+ * cleared together).
+ */
+#pragma once
+
+#include "daemon/manager/arena.h"
+#include "daemon/manager/manager.h"
+#include "daemon/manager/text.h"
+
+#define MGR_SHARD_BYTES (UINT64_C(64) << 30)
+#define MGR_SHARDS_MAX 65536u
+#define MGR_EVENTS_KEPT 2000u
+#define MGR_N_KINDS (CW_REC_EVENT + 1)
+#define MGR_WHY_SIZE 160
+
+struct mgr_obj {
+    char key[CW_KV_KEY_SIZE];
+    uint64_t version;
+    struct cw_rec rec;
+};
+
+struct mgr_table {
+    struct mgr_obj **at; /* ascending by key */
+    size_t n, cap;
+};
+
+struct mgr_host {
+    struct mgr_obj o;
+    struct cw_mgr_session *session; /* NULL: not connected */
+    uint64_t incarnation;
+    uint64_t ok_ns;   /* heard at, or disconnected at, or begun to be waited for at */
+    uint64_t since_s; /* of the state it is in */
+    bool absent;      /* silent or disconnected for CW_MGR_ABSENT_MS */
+    bool seen;        /* registered since the last cold start began */
+    char version[CW_NAME_SIZE];
+};
+
+struct mgr_disk {
+    struct mgr_obj o;
+    bool reported;                /* by the host it is on, since that registered last */
+    bool missing;                 /* its host registered without it */
+    bool replaced;                /* .. and has another disk of that name */
+    uint64_t missing_ns;          /* since */
+    struct cw_mgr_disk_state now; /* name and why are not used: rec.name, why below */
+    char why[MGR_WHY_SIZE];
+    uint64_t csum_at_ns; /* when csum_errors rose last; 0: never */
+};
+
+struct mgr_member_now {
+    uint64_t chunks_left, chunks_total, bytes_moved, lag;
+    bool connected;
+};
+
+struct mgr_shard {
+    struct mgr_obj o;
+    uint32_t seen_gen, seen_cfg;            /* the newest that a copy of it registered with */
+    bool repairing;                         /* an op is queued */
+    uint32_t bad;                           /* bit per member: registered damaged, or not at all */
+    uint64_t mapped_blocks[CW_MEMBERS_MAX]; /* as the members' daemons said last */
+    bool suspended;
+    char why[MGR_WHY_SIZE];
+    struct mgr_member_now now[CW_MEMBERS_MAX];
+};
+
+/* What the owner of rec.gen said last. */
+struct mgr_report {
+    bool have;
+    uint64_t at_ns;
+    uint64_t reads, writes, read_p99_ns, write_p99_ns, error_blocks, repaired_blocks;
+    uint64_t reads_per_s, writes_per_s;
+    uint64_t chunks_left, bytes_moved, repair_bytes_per_s;
+};
+
+enum mgr_care_state {
+    MGR_CARE_NONE,
+    MGR_CARE_ASKED,   /* a daemon is to attach; it has until care_until_ns */
+    MGR_CARE_HELD,    /* rec.caretaker */
+    MGR_CARE_LEAVING, /* LET_GO is under way */
+};
+
+struct mgr_care {
+    enum mgr_care_state state;
+    struct cw_uuid daemon;  /* session id of the daemon asked */
+    uint64_t until_ns;      /* ASKED, HELD without a report: then the daemon has failed */
+    uint64_t not_before_ns; /* the next step */
+    uint32_t failures;
+};
+
+struct mgr_volume {
+    struct mgr_obj o;
+    uint64_t granted_ns; /* of rec.gen; 0: before this manager started */
+    uint64_t orphan_ns;  /* the owner's session is missing since; 0: it is there, or no owner */
+    struct mgr_report report;
+    struct mgr_care care;
+    uint64_t word_since_s;
+    bool purging;     /* an op is queued */
+    const char *word; /* the protection word at the last look; static text */
+};
+
+struct mgr_policy {
+    struct mgr_obj o;
+};
+
+struct mgr_drop {
+    struct mgr_obj o;
+    uint64_t asked_ns; /* 0: not under way */
+};
+
+struct mgr_event {
+    struct mgr_obj o;
+};
+
+struct mgr_cluster {
+    struct mgr_obj o;
+};
+
+struct mgr_tables {
+    struct mgr_table of[MGR_N_KINDS];
+};
+
+void cw_mgr_tables_fini(struct mgr_tables *t);
+
+struct mgr_obj *cw_mgr_find_key(const struct mgr_tables *t, enum cw_rec_kind kind, const char *key);
+
+/* NULL: there is none. */
+struct mgr_host *cw_mgr_find_host(const struct mgr_tables *t, const char *name);
+struct mgr_disk *cw_mgr_find_disk(const struct mgr_tables *t, const struct cw_uuid *uuid);
+struct mgr_policy *cw_mgr_find_policy(const struct mgr_tables *t, const char *name);
+struct mgr_volume *cw_mgr_find_volume(const struct mgr_tables *t, uint64_t id);
+struct mgr_shard *cw_mgr_find_shard(const struct mgr_tables *t, uint64_t shard);
+
+/* Not in the trash. */
+struct mgr_volume *cw_mgr_find_volume_named(const struct mgr_tables *t, const char *name);
+/* In the trash, the one created last. */
+struct mgr_volume *cw_mgr_find_trashed(const struct mgr_tables *t, const char *name);
+
+/* The member's disk, if it has the very identity of the member; else NULL. */
+struct mgr_disk *cw_mgr_find_copy_disk(const struct mgr_tables *t, const struct cw_member *m);
+
+uint32_t cw_mgr_shard_count(uint64_t size_bytes);
+uint32_t cw_mgr_shard_blocks(uint64_t size_bytes, uint32_t index);
+
+/* Insert or update; the runtime part of a new object is zero. Returns it. */
+struct mgr_obj *cw_mgr_table_put(struct mgr_tables *t, const char *key, uint64_t version,
+                                 const struct cw_rec *rec);
+void cw_mgr_table_del(struct mgr_tables *t, enum cw_rec_kind kind, const char *key);
+
+/* it: any pointer to the object's struct; the body must not insert or remove. */
+#define MGR_EACH(tables, rec_kind, type, it) \
+    for (size_t it##_i = 0, it##_go = 1; it##_go && it##_i < (tables)->of[rec_kind].n; it##_i++) \
+        for (type *it = (type *)(tables)->of[rec_kind].at[(it##_go = 0, it##_i)]; it##_go == 0; \
+             it##_go = 1)

@@ -1,0 +1,182 @@
+/* manager/trash.c - removing volumes, at once or after a while, and bringing them back.
+ *
+ *   rm --> trash (24 h, or delay) --restore--> volume
+ *            \--time, rm --now--> purged: its copies become drops (drops.c)
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/manager/internal.h"
+
+#define DELAY_S 86400u
+
+/* ---- purge ---- */
+
+static void
+txn_purge(struct mgr_txn *t, const struct mgr_volume *v)
+{
+    for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
+        const struct mgr_shard *s = cw_mgr_shard_of(t->m, v, i);
+
+        if (s == NULL)
+            continue;
+        for (uint32_t k = 0; k < s->o.rec.shard.n_members; k++)
+            cw_mgr_txn_drop(t, &s->o.rec.shard.members[k], s->o.rec.shard.shard);
+        cw_mgr_txn_del(t, &s->o);
+    }
+    cw_mgr_txn_del(t, &v->o);
+    cw_mgr_txn_event(t, "VOLUME_PURGED", v->o.rec.volume.name, "its copies are dropped");
+}
+
+struct purge_op {
+    struct mgr_op op;
+    uint64_t id;
+};
+
+static enum mgr_build
+purge_build(struct mgr_op *op, struct mgr_txn *t)
+{
+    struct purge_op *p = cw_container_of(op, struct purge_op, op);
+    struct mgr_volume *v = cw_mgr_find_volume(&t->m->t, p->id);
+
+    if (v == NULL || v->o.rec.volume.purge_at_s == 0 ||
+        v->o.rec.volume.purge_at_s > cw_mgr_wall_s(t->m))
+        return MGR_BUILD_NONE;
+    txn_purge(t, v);
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+purge_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
+{
+    struct mgr_volume *v;
+    struct purge_op *p = cw_container_of(op, struct purge_op, op);
+
+    v = cw_mgr_find_volume(&op->m->t, p->id);
+    if (v != NULL)
+        v->purging = false; /* not in force: the next tick tries again */
+    free(p);
+}
+
+void
+cw_mgr_trash_tick(struct cw_manager *m)
+{
+    uint64_t now_s = cw_mgr_wall_s(m);
+
+    MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
+    {
+        struct purge_op *p;
+
+        if (v->o.rec.volume.purge_at_s == 0 || v->o.rec.volume.purge_at_s > now_s || v->purging)
+            continue;
+        p = calloc(1, sizeof(*p));
+        cw_assert(p != NULL);
+        p->id = v->o.rec.volume.id;
+        p->op.build = purge_build;
+        p->op.end = purge_end;
+        v->purging = true;
+        cw_mgr_op_queue(m, &p->op);
+    }
+}
+
+/* ---- rm ---- */
+
+static enum mgr_build
+rm_build(struct mgr_call_op *c, struct mgr_txn *t)
+{
+    const struct cw_mgr_volume_rm *q = &c->call->req.volume_rm;
+    struct mgr_volume *v = cw_mgr_find_volume_named(&t->m->t, q->name);
+    struct cw_rec rec;
+    char at[CW_MGR_TIME_SIZE];
+
+    if (v == NULL)
+        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, q->name, "there is no volume %.63s", q->name);
+    if (q->now) {
+        txn_purge(t, v);
+        return MGR_BUILD_COMMIT;
+    }
+    rec = v->o.rec;
+    if (rec.volume.hold == CW_HOLD_OWNED) {
+        /* A silent owner that comes back is fenced; the tail that it left is settled after restore.
+         */
+        rec.volume.gen++;
+        rec.volume.owner_id = (struct cw_uuid){ 0 };
+        rec.volume.caretaker = false;
+    }
+    rec.volume.purge_at_s = cw_mgr_wall_s(t->m) + (q->delay_s != 0 ? q->delay_s : DELAY_S);
+    cw_mgr_txn_put(t, &rec);
+    cw_mgr_txn_event(t, "VOLUME_TRASHED", q->name, "until %s",
+                     cw_mgr_time_format(rec.volume.purge_at_s, at));
+    return MGR_BUILD_COMMIT;
+}
+
+static enum mgr_build
+rm_trashed_build(struct mgr_call_op *c, struct mgr_txn *t)
+{
+    const char *name = c->call->req.volume_rm.name;
+    struct mgr_volume *v = cw_mgr_find_trashed(&t->m->t, name);
+
+    if (v == NULL)
+        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, name, "there is no volume %.63s", name);
+    txn_purge(t, v);
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+done_ok(struct mgr_call_op *c)
+{
+}
+
+void
+cw_mgr_call_volume_rm(struct cw_manager *m, struct cw_mgr_call *call)
+{
+    const struct cw_mgr_volume_rm *q = &call->req.volume_rm;
+    struct mgr_volume *v = cw_mgr_find_volume_named(&m->t, q->name);
+
+    if (v != NULL) {
+        cw_mgr_care_cancel(m, v);
+        cw_mgr_claim(m, call, v->o.rec.volume.id, false, false, rm_build, done_ok);
+    } else if (q->now) {
+        cw_mgr_call_op(m, call, rm_trashed_build, done_ok);
+    } else {
+        cw_mgr_fail(call, CW_MGR_NOT_FOUND, q->name, "there is no volume %.63s", q->name);
+        cw_mgr_done(call);
+    }
+}
+
+/* ---- restore ---- */
+
+static enum mgr_build
+restore_build(struct mgr_call_op *c, struct mgr_txn *t)
+{
+    const struct cw_mgr_volume_restore *q = &c->call->req.volume_restore;
+    struct mgr_volume *v = q->volume_id != 0 ? cw_mgr_find_volume(&t->m->t, q->volume_id)
+                                             : cw_mgr_find_trashed(&t->m->t, q->name);
+    const char *name;
+    struct cw_rec rec;
+
+    if (v == NULL || v->o.rec.volume.purge_at_s == 0)
+        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, q->name, "no volume %.63s is in the trash",
+                             q->name);
+    name = q->new_name[0] != '\0' ? q->new_name : v->o.rec.volume.name;
+    if (!cw_mgr_name_ok(name))
+        return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, "", "\"%.63s\" cannot be a volume's name",
+                             name);
+    if (cw_mgr_find_volume_named(&t->m->t, name) != NULL) {
+        cw_mgr_fail(c->call, CW_MGR_EXISTS, name, "volume %s exists", name);
+        cw_mgr_error_hint(&c->call->error, "restore it under another name: --as NAME");
+        return cw_mgr_refused(c);
+    }
+    rec = v->o.rec;
+    rec.volume.purge_at_s = 0;
+    cw_mgr_text_set(rec.volume.name, sizeof(rec.volume.name), name);
+    cw_mgr_txn_put(t, &rec);
+    cw_mgr_txn_event(t, "VOLUME_RESTORED", name, "volume %llu", (unsigned long long)rec.volume.id);
+    return MGR_BUILD_COMMIT;
+}
+
+void
+cw_mgr_call_volume_restore(struct cw_manager *m, struct cw_mgr_call *call)
+{
+    cw_mgr_call_op(m, call, restore_build, done_ok);
+}

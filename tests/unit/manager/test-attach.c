@@ -1,0 +1,273 @@
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/lib/cw-test.h"
+#include "tests/unit/manager/world.h"
+
+static void
+begin(struct world *w)
+{
+    world_init(w);
+    world_three(w);
+    assert_int_equal(world_create(w, "v", CW_GIB, ""), CW_MGR_OK);
+    world_client(w, 0);
+    world_client(w, 1);
+}
+
+/* The first attach gets generation 1, clean, with three in-sync members and where they are; the
+ * generation is in the store before the reply. */
+static void
+attach_grants_a_generation(void **state)
+{
+    static struct world w;
+    struct cw_rec rec;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(w.attach.gen, 1);
+    assert_true(w.attach.released);
+    assert_false(w.attach.cold_start);
+    assert_int_equal(w.attach.n_shards, 1);
+    assert_int_equal(w.shards[0].n_members, 3);
+    assert_int_equal(w.attach.n_disks, 3);
+    assert_true(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    assert_int_equal(rec.volume.gen, 1);
+    assert_int_equal(rec.volume.hold, CW_HOLD_OWNED);
+    world_fini(&w);
+}
+
+/* While a copy hears the owner, others are refused with who it is; force takes over. */
+static void
+volume_in_use_is_refused(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_report(&w, w.c[0].session, 1, 1);
+    w.d[1].seen = true;
+    w.d[1].silent_ms = 300;
+    assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_VOLUME_IN_USE);
+    assert_non_null(strstr(w.error.message, "client-0"));
+    assert_non_null(strstr(w.error.message, "desk"));
+    assert_non_null(strstr(w.error.hint, "--force"));
+    assert_int_equal(world_attach(&w, 1, "v", true), CW_MGR_OK);
+    assert_int_equal(w.attach.gen, 2);
+    assert_false(w.attach.released);
+    world_fini(&w);
+}
+
+/* An owner that no copy hears loses the volume at once; one silent for 4 s too. */
+static void
+silence_is_taken_over(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_report(&w, w.c[0].session, 1, 1);
+    w.d[0].seen = true;
+    w.d[0].silent_ms = 4500;
+    assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_OK);
+    assert_int_equal(w.attach.gen, 2);
+    assert_true(w.d[0].n_seen_asked == 1 && w.d[1].n_seen_asked == 1);
+    world_fini(&w);
+}
+
+/* A daemon that does not answer is waited for 1 s, not longer. */
+static void
+a_mute_daemon_delays_by_a_second(void **state)
+{
+    static struct world w;
+    uint64_t before;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_report(&w, w.c[0].session, 1, 1);
+    w.d[0].paused = true;
+    before = w.env.now_ns;
+    assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_OK);
+    assert_in_range((w.env.now_ns - before) / CW_NS_PER_MS, 900, 1400);
+    world_fini(&w);
+}
+
+/* Of two clients that attach at the same instant one gets it and the other is told who. */
+static void
+two_at_once_get_one_owner(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_VOLUME_IN_USE);
+    world_fini(&w);
+}
+
+/* Release is clean, repeatable, and of the owner's generation only. */
+static void
+release_is_clean_and_repeatable(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(world_release(&w, 1, 1, 1), CW_MGR_CONFLICT);
+    assert_int_equal(world_release(&w, 0, 1, 1), CW_MGR_OK);
+    assert_int_equal(world_release(&w, 0, 1, 1), CW_MGR_OK);
+    assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_OK);
+    assert_true(w.attach.released);
+    assert_int_equal(w.attach.gen, 2);
+    assert_int_equal(world_release(&w, 0, 1, 1), CW_MGR_CONFLICT);
+    world_fini(&w);
+}
+
+/* A change compares gen and cfg; a mismatch shows the record, a repeat is recognised, a withdrawal
+ * raises cfg and is not taken for a repeat. */
+static void
+change_is_a_compare_and_set(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call withdraw = { .kind = CW_MGR_CHANGE };
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 1, 2, CW_MEMBER_OUT), CW_MGR_OK);
+    assert_true(w.change.applied);
+    assert_int_equal(w.shards[0].cfg, 2);
+    assert_int_equal(w.shards[0].members[2].state, CW_MEMBER_OUT);
+    assert_int_equal(world_change(&w, 0, 1, 1, 2, CW_MEMBER_OUT), CW_MGR_OK);
+    assert_true(w.change.applied); /* the same again */
+    assert_int_equal(world_change(&w, 0, 1, 1, 1, CW_MEMBER_OUT), CW_MGR_OK);
+    assert_false(w.change.applied); /* another one */
+    assert_int_equal(w.shards[0].members[1].state, CW_MEMBER_INSYNC);
+
+    withdraw.req.change = (struct cw_mgr_change){
+        .volume_id = 1, .gen = 1, .shard = w.shards[0].shard, .cfg = 1, .why = ""
+    };
+    assert_int_equal(world_call(&w, w.c[0].session, &withdraw), CW_MGR_OK);
+    assert_false(w.change.applied);
+    withdraw.req.change.cfg = 2;
+    assert_int_equal(world_call(&w, w.c[0].session, &withdraw), CW_MGR_OK);
+    assert_true(w.change.applied);
+    assert_int_equal(w.shards[0].cfg, 3);
+    world_fini(&w);
+}
+
+/* The last in-sync copy is never removed, and OUT never becomes INSYNC without a resync. */
+static void
+last_copy_stays(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 1, 0, CW_MEMBER_OUT), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 2, 1, CW_MEMBER_OUT), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 3, 2, CW_MEMBER_OUT), CW_MGR_LAST_COPY);
+    assert_int_equal(world_change(&w, 0, 1, 3, 2, CW_MEMBER_DEAD), CW_MGR_LAST_COPY);
+    assert_int_equal(world_change(&w, 0, 1, 3, 1, CW_MEMBER_INSYNC), CW_MGR_BAD_REQUEST);
+    assert_int_equal(world_change(&w, 0, 1, 3, 1, CW_MEMBER_IN_RESYNC), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 4, 1, CW_MEMBER_INSYNC), CW_MGR_OK);
+    world_fini(&w);
+}
+
+/* An owner that was taken over can change nothing, and sees the generation that fences it. */
+static void
+old_owner_is_frozen(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(world_attach(&w, 1, "v", true), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 1, 2, CW_MEMBER_OUT), CW_MGR_OK);
+    assert_false(w.change.applied);
+    assert_int_equal(w.change.volume_gen, 2);
+    assert_int_equal(world_change(&w, 0, 2, 1, 2, CW_MEMBER_OUT), CW_MGR_CONFLICT);
+    world_fini(&w);
+}
+
+/* A copy that knows a newer record than the store blocks the attach: the metadata went back. */
+static void
+metadata_that_went_back_blocks_the_attach(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    world_down(&w, 0);
+    w.d[0].copies[0] = (struct cw_mgr_copy_state){ .shard = CW_SHARD_ID(1, 0),
+                                                   .disk_uuid = w.d[0].disk_uuid,
+                                                   .format_id = w.d[0].format_id,
+                                                   .gen = 5,
+                                                   .cfg = 9 };
+    w.d[0].n_copies = 1;
+    assert_int_equal(world_up(&w, 0, "dc1-1", "dc1"), CW_MGR_OK);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_UNAVAILABLE);
+    assert_true(world_finding(&w, "METADATA_BEHIND", "v"));
+    world_fini(&w);
+}
+
+/* After a cold start an attach says so while an in-sync copy has not come up; a mere restart of the
+ * manager, with daemons that ran on, does not. */
+static void
+cold_start_is_told_from_a_manager_restart(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    assert_int_equal(world_up(&w, 0, "dc1-1", "dc1"), CW_MGR_OK);
+    world_client(&w, 0);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_true(w.attach.cold_start);
+
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    w.d[0].up_ms = 50000;
+    assert_int_equal(world_up(&w, 0, "dc1-1", "dc1"), CW_MGR_OK);
+    world_client(&w, 0);
+    assert_int_equal(world_attach(&w, 0, "v", true), CW_MGR_OK);
+    assert_false(w.attach.cold_start);
+    world_fini(&w);
+}
+
+/* The generation survives a restart of the manager, and so does its owner's right to change. */
+static void
+owner_goes_on_after_a_manager_restart(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    world_three(&w);
+    world_client(&w, 0);
+    assert_int_equal(world_change(&w, 0, 1, 1, 2, CW_MEMBER_OUT), CW_MGR_OK);
+    assert_true(w.change.applied);
+    world_report(&w, w.c[0].session, 1, 1);
+    assert_string_equal(world_state(&w, "v"), "attached");
+    world_fini(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attach_grants_a_generation),
+        cmocka_unit_test(volume_in_use_is_refused),
+        cmocka_unit_test(silence_is_taken_over),
+        cmocka_unit_test(a_mute_daemon_delays_by_a_second),
+        cmocka_unit_test(two_at_once_get_one_owner),
+        cmocka_unit_test(release_is_clean_and_repeatable),
+        cmocka_unit_test(change_is_a_compare_and_set),
+        cmocka_unit_test(last_copy_stays),
+        cmocka_unit_test(old_owner_is_frozen),
+        cmocka_unit_test(metadata_that_went_back_blocks_the_attach),
+        cmocka_unit_test(cold_start_is_told_from_a_manager_restart),
+        cmocka_unit_test(owner_goes_on_after_a_manager_restart),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

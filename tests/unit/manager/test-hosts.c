@@ -1,0 +1,219 @@
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/lib/cw-test.h"
+#include "tests/unit/manager/world.h"
+
+/* A silent host and a disconnected one are absent, as findings, within 5 s; both end on return. */
+static void
+absence_is_a_finding_within_5s(void **state)
+{
+    static struct world w;
+
+    world_init(&w);
+    world_three(&w);
+    world_run(&w, 3000);
+    assert_false(world_finding(&w, "HOST_ABSENT", NULL));
+    world_down(&w, 2);
+    w.d[0].paused = true;
+    world_run(&w, 5000);
+    assert_true(world_finding(&w, "HOST_ABSENT", "aws/aws-1"));
+    assert_true(world_finding(&w, "HOST_ABSENT", "dc1/dc1-1"));
+    assert_false(world_finding(&w, "HOST_ABSENT", "dc1/dc1-2"));
+    w.d[0].paused = false;
+    assert_int_equal(world_up(&w, 2, "aws-1", "aws"), CW_MGR_OK);
+    world_run(&w, 2000);
+    assert_false(world_finding(&w, "HOST_ABSENT", NULL));
+    world_fini(&w);
+}
+
+/* A second live daemon cannot take a name; a restarted one, and a new one after the old is absent,
+ * can. */
+static void
+names_belong_to_the_living(void **state)
+{
+    static struct world w;
+
+    world_init(&w);
+    world_three(&w);
+    assert_int_equal(world_up(&w, 3, "dc1-1", "dc1"), CW_MGR_NAME_TAKEN);
+    world_down(&w, 3);
+    world_down(&w, 0);
+    assert_int_equal(world_up(&w, 0, "dc1-1", "dc1"), CW_MGR_OK);
+    world_down(&w, 0);
+    world_run(&w, 5000);
+    assert_int_equal(world_up(&w, 3, "dc1-1", "dc1"), CW_MGR_OK);
+    world_fini(&w);
+}
+
+/* The same daemon on a new connection replaces the old connection, which is hung up. */
+static void
+reconnect_hangs_up_the_old(void **state)
+{
+    static struct world w;
+    struct cw_mgr_session *old;
+
+    world_init(&w);
+    world_three(&w);
+    old = w.d[1].session;
+    assert_int_equal(world_register(&w, 1), CW_MGR_OK);
+    assert_int_equal(w.hung_up, 1);
+    cw_manager_session_down(w.m, old);
+    world_run(&w, 5000);
+    assert_false(world_finding(&w, "HOST_ABSENT", NULL));
+    world_fini(&w);
+}
+
+/* A host of another cluster is refused by name; a beat without a registration is told so. */
+static void
+foreign_hosts_are_refused(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call call = {
+        .kind = CW_MGR_REGISTER,
+        .req.register_host = { .name = "x",
+                               .host_key = { { 1 } },
+                               .cluster_id = { { 2 } },
+                               .domain = { "", "dc1", "", "" },
+                               .advertise = "127.0.0.1:1",
+                               .unix_path = "",
+                               .version = "" },
+    };
+    struct cw_mgr_call beat = { .kind = CW_MGR_BEAT };
+
+    world_init(&w);
+    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_FOREIGN_STORE);
+    call.req.register_host.cluster_id = (struct cw_uuid){ 0 };
+    call.req.register_host.advertise = "0.0.0.0:4";
+    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_BAD_REQUEST);
+    assert_int_equal(world_call(&w, NULL, &beat), CW_MGR_NOT_FOUND);
+    world_fini(&w);
+}
+
+static void
+keep_refused(struct world *w, const union cw_mgr_reply *r)
+{
+    w->text[0][0] = (char)('0' + r->register_reply.n_refused_disks);
+}
+
+/* A disk claimed by another cluster is refused by name; a host that nobody knew is not recorded
+ * for it. */
+static void
+foreign_disks_are_refused(void **state)
+{
+    static struct world w;
+    struct cw_mgr_disk_state disks[2] = {
+        { .uuid = { { 1 } }, .format_id = 1, .name = "store-0", .why = "" },
+        { .uuid = { { 2 } },
+          .format_id = 1,
+          .name = "store-1",
+          .why = "",
+          .cluster_id = { { 9 } } },
+    };
+    struct cw_mgr_call call = {
+        .kind = CW_MGR_REGISTER,
+        .req.register_host = { .name = "x",
+                               .host_key = { { 1 } },
+                               .domain = { "", "dc1", "", "" },
+                               .advertise = "127.0.0.1:1",
+                               .unix_path = "",
+                               .version = "",
+                               .disks = disks,
+                               .n_disks = 2 },
+    };
+    struct cw_mgr_call rm = { .kind = CW_MGR_HOST_RM, .req.name = "x" };
+
+    world_init(&w);
+    w.keep = keep_refused;
+    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_OK);
+    assert_int_equal(w.text[0][0], '1');
+    w.keep = NULL;
+    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_NOT_FOUND);
+    world_fini(&w);
+}
+
+/* A store that was plugged into another host is found there, with the same copies. */
+static void
+moved_disk_is_found_at_its_new_host(void **state)
+{
+    static struct world w;
+    struct cw_uuid was;
+
+    world_init(&w);
+    world_three(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    world_down(&w, 2);
+    world_run(&w, 5000);
+    was = w.d[2].disk_uuid;
+    assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
+    world_down(&w, 3);
+    w.d[3].disk_uuid = was;
+    w.d[3].format_id = w.d[2].format_id;
+    w.d[2].disk_uuid = (struct cw_uuid){ 0 };
+    assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
+    world_client(&w, 0);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    for (int i = 0, found = 0; i < 3; i++) {
+        found += world_daemon_of(&w, i) == 3;
+        assert_true(i < 2 || found == 1);
+    }
+    assert_string_equal(world_word(&w, "v"), "full");
+    world_fini(&w);
+}
+
+/* Full and failed stores become findings with the whole path, and end with their cause. */
+static void
+disk_trouble_is_found(void **state)
+{
+    static struct world w;
+
+    world_init(&w);
+    world_three(&w);
+    w.d[1].full = true;
+    w.d[2].failed = true;
+    world_run(&w, 2000);
+    assert_true(world_finding(&w, "DISK_FULL", "dc1/dc1-2/store-0"));
+    assert_true(world_finding(&w, "DISK_FAILED", "aws/aws-1/store-0"));
+    w.d[1].full = false;
+    world_run(&w, 2000);
+    assert_false(world_finding(&w, "DISK_FULL", NULL));
+    world_fini(&w);
+}
+
+/* A host is removed only while it is down and holds no copy. */
+static void
+host_rm_needs_an_empty_host(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call rm = { .kind = CW_MGR_HOST_RM, .req.name = "aws-1" };
+
+    world_init(&w);
+    world_three(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_BUSY);
+    world_down(&w, 2);
+    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_BUSY);
+    assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
+    world_down(&w, 3);
+    rm.req.name = "aws-2";
+    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_OK);
+    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_NOT_FOUND);
+    world_fini(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(absence_is_a_finding_within_5s),
+        cmocka_unit_test(names_belong_to_the_living),
+        cmocka_unit_test(reconnect_hangs_up_the_old),
+        cmocka_unit_test(foreign_hosts_are_refused),
+        cmocka_unit_test(foreign_disks_are_refused),
+        cmocka_unit_test(moved_disk_is_found_at_its_new_host),
+        cmocka_unit_test(disk_trouble_is_found),
+        cmocka_unit_test(host_rm_needs_an_empty_host),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,594 @@
+#include "tests/unit/manager/world.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/lib/cw-test.h"
+
+static const struct cw_mgr_domain nowhere = { "", "", "", "" };
+
+/* ---- the manager's world ---- */
+
+static struct wdaemon *
+daemon_of(struct world *w, void *user)
+{
+    for (int i = 0; i < WORLD_DAEMONS; i++) {
+        if (user == &w->d[i])
+            return &w->d[i];
+    }
+    return NULL;
+}
+
+static void
+world_hint(void *world, void *user, const struct cw_mgr_hint *h)
+{
+    struct wclient *c = user;
+
+    if (daemon_of(world, user) != NULL)
+        return;
+    c->n_hints_up += h->host[0] != '\0' && h->up;
+    c->n_hints_down += h->host[0] != '\0' && !h->up;
+    c->n_rereads += h->volume_id != 0;
+}
+
+static void
+world_hang_up(void *world, void *user)
+{
+    (void)user;
+    ((struct world *)world)->hung_up++;
+}
+
+static uint64_t
+world_wall(void *world)
+{
+    struct world *w = world;
+
+    return w->wall_s + w->env.now_ns / CW_NS_PER_S;
+}
+
+static void
+world_started(void *world, const char *why_not)
+{
+    struct world *w = world;
+
+    w->started = true;
+    snprintf(w->why_not, sizeof(w->why_not), "%s", why_not != NULL ? why_not : "");
+}
+
+static void
+answer(struct world *w, struct cw_mgr_ask *ask, bool seen, uint64_t silent_ms)
+{
+    struct cw_mgr_answer a = {
+        .code = CW_MGR_OK, .message = "", .seen = seen, .silent_ms = silent_ms
+    };
+
+    cw_manager_answered(w->m, ask, &a);
+}
+
+static void
+care_released(struct cw_mgr_call *call)
+{
+    struct wdaemon *d = cw_container_of(call, struct wdaemon, care_call);
+    struct cw_mgr_ask *ask = d->let_go;
+
+    d->care_volume = 0;
+    d->let_go = NULL;
+    if (ask != NULL)
+        answer(d->w, ask, false, 0);
+}
+
+static void
+care_attached(struct cw_mgr_call *call)
+{
+    struct wdaemon *d = cw_container_of(call, struct wdaemon, care_call);
+
+    if (call->error.code != CW_MGR_OK)
+        return;
+    d->care_volume = call->reply.attach.spec.id;
+    d->care_gen = call->reply.attach.gen;
+}
+
+static void
+daemon_caretake(struct wdaemon *d, struct cw_mgr_ask *ask)
+{
+    d->n_caretakes++;
+    if (d->willing && d->session != NULL) {
+        d->care_call = (struct cw_mgr_call){
+            .kind = CW_MGR_ATTACH,
+            .req.attach = { .volume = "", .volume_id = ask->volume_id, .caretaker = true },
+            .done = care_attached,
+        };
+        cw_manager_call(d->w->m, d->session, &d->care_call);
+    }
+    answer(d->w, ask, false, 0);
+}
+
+static void
+daemon_let_go(struct wdaemon *d, struct cw_mgr_ask *ask)
+{
+    d->n_let_go++;
+    if (d->care_volume != ask->volume_id || d->let_go != NULL) {
+        answer(d->w, ask, false, 0);
+        return;
+    }
+    d->let_go = ask;
+    d->care_call = (struct cw_mgr_call){
+        .kind = CW_MGR_RELEASE,
+        .req.release = { .volume_id = ask->volume_id, .gen = d->care_gen },
+        .done = care_released,
+    };
+    cw_manager_call(d->w->m, d->session, &d->care_call);
+}
+
+static void
+daemon_asked(struct wdaemon *d, struct cw_mgr_ask *ask)
+{
+    switch (ask->kind) {
+    case CW_MGR_ASK_OWNER_SEEN:
+        d->n_seen_asked++;
+        answer(d->w, ask, d->seen, d->silent_ms);
+        return;
+    case CW_MGR_ASK_DROP_SHARDS:
+        d->n_dropped += (uint32_t)ask->n_shards;
+        answer(d->w, ask, false, 0);
+        return;
+    case CW_MGR_ASK_CARETAKE:
+        daemon_caretake(d, ask);
+        return;
+    case CW_MGR_ASK_LET_GO:
+        daemon_let_go(d, ask);
+        return;
+    case CW_MGR_ASK_VERIFY_RUN:
+        d->n_verify++;
+        answer(d->w, ask, false, 0);
+        return;
+    case CW_MGR_ASK_RESIZED:
+        answer(d->w, ask, false, 0);
+        return;
+    }
+}
+
+static void
+client_asked(struct wclient *c, struct cw_mgr_ask *ask)
+{
+    c->n_resized += ask->kind == CW_MGR_ASK_RESIZED;
+    c->n_verify += ask->kind == CW_MGR_ASK_VERIFY_RUN;
+    c->verify_job = ask->kind == CW_MGR_ASK_VERIFY_RUN ? ask->job : c->verify_job;
+    answer(c->w, ask, false, 0);
+}
+
+/* Not from inside the asking: one turn later. */
+static void
+world_asks_fired(struct cw_timer *t)
+{
+    struct world *w = cw_container_of(t, struct world, ask_timer);
+
+    while (w->n_asks > 0) {
+        void *user = w->asks[0].user;
+        struct cw_mgr_ask *ask = w->asks[0].ask;
+        struct wdaemon *d = daemon_of(w, user);
+
+        memmove(w->asks, w->asks + 1, --w->n_asks * sizeof(w->asks[0]));
+        if (d == NULL)
+            client_asked(user, ask);
+        else if (!d->paused)
+            daemon_asked(d, ask);
+    }
+}
+
+static void
+world_ask(void *world, void *user, struct cw_mgr_ask *ask)
+{
+    struct world *w = world;
+
+    assert_true(w->n_asks < WORLD_HELD);
+    w->asks[w->n_asks].user = user;
+    w->asks[w->n_asks++].ask = ask;
+    cw_timer_set(&w->env.env, &w->ask_timer, w->env.now_ns + CW_NS_PER_MS);
+}
+
+/* Asks of a session that goes down are the manager's again. */
+static void
+world_forget(struct world *w, const void *user)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->n_asks; i++) {
+        if (w->asks[i].user != user)
+            w->asks[n++] = w->asks[i];
+    }
+    w->n_asks = n;
+}
+
+/* ---- life ---- */
+
+static const struct cw_mgr_ops world_ops = {
+    .hint = world_hint,
+    .ask = world_ask,
+    .hang_up = world_hang_up,
+    .wall_s = world_wall,
+    .started = world_started,
+};
+
+void
+world_start_manager(struct world *w, bool bootstrap)
+{
+    struct cw_manager_opts opts = {
+        .env = &w->env.env,
+        .kv = &w->kv.kv,
+        .codec = &fakekv_codec,
+        .ops = &world_ops,
+        .world = w,
+        .bootstrap = bootstrap,
+        .cluster_name = "",
+        .manager_name = "here",
+    };
+
+    w->started = false;
+    w->m = cw_manager_new(&opts);
+    assert_non_null(w->m);
+    cw_manager_start(w->m);
+    assert_true(cw_simenv_run_until(&w->env, &w->started, 10 * CW_NS_PER_S));
+}
+
+void
+world_stop_manager(struct world *w)
+{
+    w->kv.txn = NULL; /* it dies with its manager */
+    w->kv.read = NULL;
+    cw_timer_cancel(&w->env.env, &w->kv.timer);
+    w->n_asks = 0;
+    for (int i = 0; i < WORLD_DAEMONS; i++) {
+        cw_timer_cancel(&w->env.env, &w->d[i].beat);
+        w->d[i].session = NULL;
+        w->d[i].let_go = NULL;
+    }
+    for (int i = 0; i < 4; i++)
+        w->c[i].session = NULL;
+    w->op.session = NULL;
+    cw_manager_free(w->m);
+    w->m = NULL;
+}
+
+void
+world_init(struct world *w)
+{
+    memset(w, 0, sizeof(*w));
+    w->wall_s = 1700000000;
+    cw_simenv_init(&w->env, 7);
+    w->env.now_ns += 1000 * CW_NS_PER_S;
+    fakekv_init(&w->kv, &w->env);
+    w->ask_timer.fn = world_asks_fired;
+    world_start_manager(w, true);
+    assert_string_equal(w->why_not, "");
+}
+
+void
+world_fini(struct world *w)
+{
+    if (w->m != NULL) {
+        cw_manager_check(w->m);
+        world_stop_manager(w);
+    }
+    cw_timer_cancel(&w->env.env, &w->ask_timer);
+    fakekv_fini(&w->kv);
+    cw_simenv_fini(&w->env);
+}
+
+void
+world_run(struct world *w, uint64_t ms)
+{
+    cw_simenv_run_for(&w->env, ms * CW_NS_PER_MS);
+    cw_manager_check(w->m);
+}
+
+/* ---- daemons ---- */
+
+static struct cw_mgr_disk_state
+daemon_disk(const struct wdaemon *d)
+{
+    return (struct cw_mgr_disk_state){
+        .uuid = d->disk_uuid,
+        .format_id = d->format_id,
+        .name = "store-0",
+        .size_bytes = 4 * CW_GIB,
+        .free_bytes = d->full ? 0 : 4 * CW_GIB,
+        .full = d->full,
+        .failed = d->failed,
+        .why = "",
+    };
+}
+
+static void
+daemon_called(struct cw_mgr_call *call)
+{
+    struct wdaemon *d = cw_container_of(call, struct wdaemon, call);
+
+    d->calling = false;
+    d->error = call->error;
+    d->registered = true;
+}
+
+static void
+daemon_beat(struct cw_timer *t)
+{
+    struct wdaemon *d = cw_container_of(t, struct wdaemon, beat);
+
+    cw_timer_set(&d->w->env.env, t, d->w->env.now_ns + CW_NS_PER_S);
+    if (d->calling || d->paused)
+        return;
+    d->disk_now = daemon_disk(d);
+    d->call = (struct cw_mgr_call){ .kind = CW_MGR_BEAT,
+                                    .req.beat = { &d->disk_now, 1 },
+                                    .done = daemon_called };
+    d->calling = true;
+    cw_manager_call(d->w->m, d->session, &d->call);
+}
+
+enum cw_mgr_code
+world_register(struct world *w, int i)
+{
+    struct wdaemon *d = &w->d[i];
+
+    d->session = cw_manager_session_up(w->m, d);
+    d->disk_now = daemon_disk(d);
+    d->call = (struct cw_mgr_call){
+        .kind = CW_MGR_REGISTER,
+        .req.register_host = { .name = d->name,
+                               .host_key = d->host_key,
+                               .domain = { "", d->site, "", d->name },
+                               .advertise = d->addr,
+                               .unix_path = "",
+                               .boot_id = { { 9 } },
+                               .incarnation = d->incarnation,
+                               .version = "1",
+                               .disks = &d->disk_now,
+                               .n_disks = 1,
+                               .copies = d->copies,
+                               .n_copies = d->n_copies,
+                               .up_ms = d->up_ms },
+        .done = daemon_called,
+    };
+    d->calling = true;
+    d->registered = false;
+    cw_manager_call(w->m, d->session, &d->call);
+    assert_true(cw_simenv_run_until(&w->env, &d->registered, 10 * CW_NS_PER_S));
+    if (d->error.code == CW_MGR_OK) {
+        d->beat.fn = daemon_beat;
+        cw_timer_set(&w->env.env, &d->beat, w->env.now_ns + CW_NS_PER_S);
+    }
+    return d->error.code;
+}
+
+enum cw_mgr_code
+world_up(struct world *w, int i, const char *name, const char *site)
+{
+    struct wdaemon *d = &w->d[i];
+
+    d->w = w;
+    snprintf(d->name, sizeof(d->name), "%s", name);
+    snprintf(d->site, sizeof(d->site), "%s", site);
+    snprintf(d->addr, sizeof(d->addr), "127.0.0.%d:4000", i + 1);
+    if (d->format_id == 0) {
+        d->host_key = cw_uuid_from_random((uint64_t)i + 1, 77);
+        d->disk_uuid = cw_uuid_from_random((uint64_t)i + 1, 99);
+        d->format_id = 1000 + (uint64_t)i;
+        d->willing = true;
+    }
+    d->incarnation++;
+    return world_register(w, i);
+}
+
+void
+world_down(struct world *w, int i)
+{
+    struct wdaemon *d = &w->d[i];
+
+    cw_timer_cancel(&w->env.env, &d->beat);
+    world_forget(w, d);
+    d->let_go = NULL;
+    d->care_volume = 0;
+    cw_manager_session_down(w->m, d->session);
+    d->session = NULL;
+}
+
+void
+world_three(struct world *w)
+{
+    assert_int_equal(world_up(w, 0, "dc1-1", "dc1"), CW_MGR_OK);
+    assert_int_equal(world_up(w, 1, "dc1-2", "dc1"), CW_MGR_OK);
+    assert_int_equal(world_up(w, 2, "aws-1", "aws"), CW_MGR_OK);
+}
+
+/* ---- clients ---- */
+
+void
+world_client(struct world *w, int i)
+{
+    struct wclient *c = &w->c[i];
+    struct cw_mgr_call call = { .kind = CW_MGR_CLIENT_HELLO };
+
+    c->w = w;
+    snprintf(c->name, sizeof(c->name), "client-%d", i);
+    c->id = cw_uuid_from_random((uint64_t)i + 1, 55);
+    c->session = cw_manager_session_up(w->m, c);
+    call.req.client_hello = (struct cw_mgr_client_hello){
+        .client_id = c->id, .name = c->name, .domain = nowhere, .host = "desk", .boot_id = { { 9 } }
+    };
+    assert_int_equal(world_call(w, c->session, &call), CW_MGR_OK);
+}
+
+void
+world_client_down(struct world *w, int i)
+{
+    world_forget(w, &w->c[i]);
+    cw_manager_session_down(w->m, w->c[i].session);
+    w->c[i].session = NULL;
+}
+
+static struct world *calling; /* one world at a time waits for a call */
+
+static void
+world_called(struct cw_mgr_call *call)
+{
+    struct world *w = calling;
+
+    w->done = true;
+    w->error = call->error;
+    if (call->error.code != CW_MGR_OK)
+        return;
+    if (call->kind == CW_MGR_ATTACH || call->kind == CW_MGR_GET_VOLUME) {
+        w->attach = call->reply.attach;
+        for (size_t i = 0; i < w->attach.n_shards && i < CW_LEN(w->shards); i++)
+            w->shards[i] = w->attach.shards[i];
+    }
+    if (call->kind == CW_MGR_CHANGE) {
+        w->change = call->reply.change;
+        w->shards[0] = call->reply.change.shard;
+    }
+    if (w->keep != NULL)
+        w->keep(w, &call->reply);
+}
+
+enum cw_mgr_code
+world_call(struct world *w, struct cw_mgr_session *s, struct cw_mgr_call *call)
+{
+    if (s == NULL && w->op.session == NULL) {
+        w->op.w = w;
+        w->op.session = cw_manager_session_up(w->m, &w->op);
+    }
+    calling = w;
+    w->done = false;
+    call->done = world_called;
+    cw_manager_call(w->m, s != NULL ? s : w->op.session, call);
+    assert_false(w->done); /* never from inside */
+    assert_true(cw_simenv_run_until(&w->env, &w->done, 60 * CW_NS_PER_S));
+    cw_manager_check(w->m);
+    return w->error.code;
+}
+
+enum cw_mgr_code
+world_create(struct world *w, const char *name, uint64_t size, const char *policy)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_VOLUME_CREATE,
+                                .req.volume_create = { name, size, policy, false } };
+
+    return world_call(w, NULL, &call);
+}
+
+enum cw_mgr_code
+world_attach(struct world *w, int client, const char *name, bool force)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_ATTACH,
+                                .req.attach = { .volume = name, .force = force } };
+
+    return world_call(w, w->c[client].session, &call);
+}
+
+enum cw_mgr_code
+world_release(struct world *w, int client, uint64_t id, uint32_t gen)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_RELEASE, .req.release = { id, gen } };
+
+    return world_call(w, w->c[client].session, &call);
+}
+
+enum cw_mgr_code
+world_change(struct world *w, int client, uint32_t gen, uint32_t cfg, int member,
+             enum cw_member_state state)
+{
+    struct cw_member want = w->shards[0].members[member];
+    struct cw_mgr_call call = {
+        .kind = CW_MGR_CHANGE,
+        .req.change = { .volume_id = CW_SHARD_VOLUME(w->shards[0].shard),
+                        .gen = gen,
+                        .shard = w->shards[0].shard,
+                        .cfg = cfg,
+                        .want = &want,
+                        .n_want = 1,
+                        .why = "test" },
+    };
+
+    want.state = state;
+    return world_call(w, w->c[client].session, &call);
+}
+
+void
+world_report(struct world *w, struct cw_mgr_session *s, uint64_t id, uint32_t gen)
+{
+    struct cw_mgr_shard_report sr = { .shard = CW_SHARD_ID(id, 0), .why = "" };
+    struct cw_mgr_volume_report r = { .volume_id = id, .gen = gen, .shards = &sr, .n_shards = 1 };
+
+    cw_manager_report(w->m, s, &r);
+}
+
+/* ---- looking ---- */
+
+static void
+keep_volume(struct world *w, const union cw_mgr_reply *r)
+{
+    snprintf(w->text[0], sizeof(w->text[0]), "%s", r->volume.protection);
+    snprintf(w->text[1], sizeof(w->text[1]), "%s", r->volume.state);
+}
+
+static void
+show(struct world *w, const char *name)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_VOLUME_SHOW, .req.name = name };
+
+    w->text[0][0] = w->text[1][0] = '\0';
+    w->keep = keep_volume;
+    world_call(w, NULL, &call);
+    w->keep = NULL;
+}
+
+const char *
+world_word(struct world *w, const char *name)
+{
+    show(w, name);
+    return w->text[0];
+}
+
+const char *
+world_state(struct world *w, const char *name)
+{
+    show(w, name);
+    return w->text[1];
+}
+
+static void
+keep_finding(struct world *w, const union cw_mgr_reply *r)
+{
+    w->text[4][0] = '\0';
+    for (size_t i = 0; i < r->status.n_findings; i++) {
+        const struct cw_mgr_finding *f = &r->status.findings[i];
+
+        if (strcmp(f->code, w->text[2]) == 0 &&
+            (w->text[3][0] == '\0' || strcmp(f->object, w->text[3]) == 0))
+            snprintf(w->text[4], sizeof(w->text[4]), "%s", f->code);
+    }
+}
+
+bool
+world_finding(struct world *w, const char *code, const char *object)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_STATUS };
+
+    snprintf(w->text[2], sizeof(w->text[2]), "%s", code);
+    snprintf(w->text[3], sizeof(w->text[3]), "%s", object != NULL ? object : "");
+    w->keep = keep_finding;
+    assert_int_equal(world_call(w, NULL, &call), CW_MGR_OK);
+    w->keep = NULL;
+    return w->text[4][0] != '\0';
+}
+
+int
+world_daemon_of(struct world *w, int member)
+{
+    for (int i = 0; i < WORLD_DAEMONS; i++) {
+        if (cw_uuid_equal(&w->d[i].disk_uuid, &w->shards[0].members[member].disk_uuid))
+            return i;
+    }
+    return -1;
+}
