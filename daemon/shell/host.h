@@ -1,0 +1,70 @@
+/* shell/host.h - the control thread of a host: its port, its session with the manager, its data
+ * thread.
+ *
+ *   STARTING -stores serve-> RUNNING -signal, fatal refusal-> STOPPING -stores closed-> exit
+ */
+#pragma once
+
+#include "common/obs/log.h"
+#include "common/service/server.h"
+#include "common/service/service.h"
+#include "common/service/session.h"
+#include "daemon/shell/data.h"
+#include "daemon/shell/options.h"
+
+enum cw_host_state { CW_HOST_STARTING, CW_HOST_RUNNING, CW_HOST_STOPPING };
+
+struct cw_host {
+    const struct cw_options *o;
+    struct cw_log_sink *log;
+    struct cw_service *service;
+    struct cw_env *env;
+    struct cw_rpc_server *server;
+    struct cw_rpc_session *session;
+    struct cw_data *data;
+    enum cw_host_state state;
+    bool stop_asked, data_answered, closing;
+    int status; /* the program's */
+
+    struct cw_uuid host_key, boot_id, daemon_id, cluster_id;
+    uint64_t incarnation, started_ns;
+    char advertise[128];
+
+    /* registration and beats */
+    struct cw_data_look look;
+    struct cw_rpc_call call;
+    struct cw_timer beat_timer;
+    uint32_t beat_ms, n_beats;
+    bool registered; /* on this connection */
+    bool ever;       /* on any: from then on refusals are not fatal */
+    bool look_busy, want_register;
+    struct cw_uuid disk_uuid[CW_STORES_MAX]; /* of o->stores, as last registered */
+};
+
+/* host-main.c */
+int cw_host_main(const struct cw_options *o, struct cw_log_sink *log);
+void cw_host_stop(struct cw_host *h, int status);
+
+/* host-register.c */
+void cw_host_register_init(struct cw_host *h);
+void cw_host_register_fini(struct cw_host *h);
+void cw_host_register(struct cw_host *h); /* the session is up */
+void cw_host_unregistered(struct cw_host *h);
+
+/* host-asks.c: requests of the manager */
+void cw_host_asked(struct cw_host *h, const cw_envelope *m, struct cw_rpc_req *take_req);
+
+/* host-calls.c: requests of caretakers to the manager */
+void cw_host_call(struct cw_host *h, struct cw_data_call *c);
+void cw_host_report(struct cw_host *h, const struct cw_volume_report *v,
+                    const struct cw_shard_report *shards);
+void cw_host_verify_progress(struct cw_host *h, uint64_t volume, const struct cw_verify *v);
+
+/* host-key.c: makes or reads the key of this host; 0 or a negative errno with why */
+int cw_host_key_read(const struct cw_options *o, struct cw_uuid *ret,
+                     char why[static CW_DATA_WHY_SIZE]);
+
+/* notify.c: tells the service manager, if there is one (NOTIFY_SOCKET). "READY=1" .. */
+void cw_notify(const char *text);
+/* Half of what WATCHDOG_USEC asks for; 0: no watchdog. */
+uint64_t cw_notify_watchdog_ns(void);

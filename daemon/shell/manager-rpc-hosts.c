@@ -1,0 +1,189 @@
+/* shell/manager-rpc-hosts.c - who is there: Register, Beat, ClientHello, host ls and rm. */
+#include <string.h>
+
+#include "daemon/shell/manager-rpc.h"
+
+static bool
+copies_in(struct cw_mgr_arena *a, CW_PB(CopyState) *const *from, size_t n,
+          const struct cw_mgr_copy_state **ret)
+{
+    struct cw_mgr_copy_state *list = cw_mgr_arena_get(a, n + 1, sizeof(*list));
+
+    for (size_t i = 0; i < n; i++) {
+        const CW_PB(CopyState) *f = from[i];
+
+        list[i] = (struct cw_mgr_copy_state){
+            .shard = f->shard,
+            .format_id = f->format_id,
+            .gen = f->gen,
+            .cfg = f->cfg,
+            .last_gen = f->last_gen,
+            .last_seq = f->last_seq,
+            .damaged = f->damaged,
+            .syncing = f->syncing,
+            .mapped_blocks = f->mapped_blocks,
+        };
+        if (!cw_pb_uuid_in(f->disk_uuid, &list[i].disk_uuid))
+            return false;
+    }
+    *ret = list;
+    return true;
+}
+
+static bool
+register_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    const CW_PB(Register) *f = m->register_;
+    struct cw_mgr_register *q = &r->call.req.register_host;
+
+    *q = (struct cw_mgr_register){
+        .name = f->name,
+        .domain = cw_pb_domain_in(f->domain),
+        .site_kind = f->site_kind == CAUSEWAY__CONTROL__SITE_KIND__CLOUD ? CW_SITE_CLOUD
+                                                                         : CW_SITE_ON_PREMISE,
+        .advertise = f->advertise,
+        .unix_path = f->unix_path,
+        .incarnation = f->incarnation,
+        .version = f->version,
+        .n_disks = f->n_disks,
+        .n_copies = f->n_copies,
+        .up_ms = f->up_ms,
+    };
+    return cw_pb_uuid_in(f->host_key, &q->host_key) &&
+           cw_pb_uuid_in(f->cluster_id, &q->cluster_id) && cw_pb_uuid_in(f->boot_id, &q->boot_id) &&
+           cw_pb_disks_in(r->arena, f->disks, f->n_disks, &q->disks) &&
+           copies_in(r->arena, f->copies, f->n_copies, &q->copies);
+}
+
+static void
+register_answer(struct cw_manager_req *r, cw_envelope *out)
+{
+    const struct cw_mgr_register_reply *f = &r->call.reply.register_reply;
+    CW_PB(RegisterReply) *to = CW_PB_NEW(r->arena, RegisterReply, register_reply);
+
+    to->cluster_id = cw_pb_uuid(&f->cluster_id);
+    to->cluster_name = cw_pb_text(f->cluster_name);
+    to->beat_ms = f->beat_ms;
+    to->n_refused_disks = f->n_refused_disks;
+    to->refused_disks =
+        cw_mgr_arena_get(r->arena, f->n_refused_disks + 1, sizeof(*to->refused_disks));
+    for (size_t i = 0; i < f->n_refused_disks; i++)
+        to->refused_disks[i] = cw_pb_uuid(&f->refused_disks[i]);
+    out->body_case = CW_PB_BODY(REGISTER_REPLY);
+    out->register_reply = to;
+}
+
+static bool
+uses_in(struct cw_mgr_arena *a, const CW_PB(Beat) *from, struct cw_mgr_beat *to)
+{
+    struct cw_mgr_copy_use *list = cw_mgr_arena_get(a, from->n_copies + 1, sizeof(*list));
+
+    for (size_t i = 0; i < from->n_copies; i++) {
+        const CW_PB(CopyUse) *f = from->copies[i];
+
+        if (f->disk >= to->n_disks)
+            return false;
+        list[i] = (struct cw_mgr_copy_use){
+            .shard = f->shard,
+            .disk_uuid = to->disks[f->disk].uuid,
+            .format_id = to->disks[f->disk].format_id,
+            .mapped_blocks = f->mapped_blocks,
+        };
+    }
+    to->uses = list;
+    to->n_uses = from->n_copies;
+    return true;
+}
+
+static bool
+beat_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    struct cw_mgr_beat *b = &r->call.req.beat;
+
+    b->n_disks = m->beat->n_disks;
+    return cw_pb_disks_in(r->arena, m->beat->disks, m->beat->n_disks, &b->disks) &&
+           uses_in(r->arena, m->beat, b);
+}
+
+static bool
+client_hello_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    const CW_PB(ClientHello) *f = m->client_hello;
+    struct cw_mgr_client_hello *q = &r->call.req.client_hello;
+
+    *q = (struct cw_mgr_client_hello){
+        .name = f->name,
+        .domain = cw_pb_domain_in(f->domain),
+        .host = f->host,
+        .pid = f->pid,
+    };
+    return cw_pb_uuid_in(f->client_id, &q->client_id) && cw_pb_uuid_in(f->boot_id, &q->boot_id);
+}
+
+static void
+client_hello_answer(struct cw_manager_req *r, cw_envelope *out)
+{
+    const struct cw_mgr_client_hello_reply *f = &r->call.reply.client_hello;
+    CW_PB(ClientHelloReply) *to = CW_PB_NEW(r->arena, ClientHelloReply, client_hello_reply);
+
+    to->cluster_id = cw_pb_uuid(&f->cluster_id);
+    to->domain = cw_pb_domain(r->arena, &f->domain);
+    to->n_managers = f->n_managers;
+    to->managers = cw_mgr_arena_get(r->arena, f->n_managers + 1, sizeof(*to->managers));
+    for (size_t i = 0; i < f->n_managers; i++)
+        to->managers[i] = cw_pb_text(f->managers[i]);
+    out->body_case = CW_PB_BODY(CLIENT_HELLO_REPLY);
+    out->client_hello_reply = to;
+}
+
+static bool
+host_ls_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    return true;
+}
+
+static void
+host_out(struct cw_mgr_arena *a, const struct cw_mgr_host_info *from, CW_PB(HostInfo) *to)
+{
+    to->name = cw_pb_text(from->name);
+    to->domain = cw_pb_domain(a, &from->domain);
+    to->site_kind = (CW_PB(SiteKind))from->site_kind;
+    to->state = cw_pb_text(from->state);
+    to->addr = cw_pb_text(from->addr);
+    to->since = cw_pb_text(from->since);
+    to->version = cw_pb_text(from->version);
+    to->n_disks = from->n_disks;
+    to->disks = cw_pb_disks(a, from->disks, from->n_disks);
+    to->copies = from->copies;
+    to->incarnation = from->incarnation;
+}
+
+CW_PB_LIST(hosts_out, HostInfo, host_info, struct cw_mgr_host_info, host_out)
+
+static void
+host_ls_answer(struct cw_manager_req *r, cw_envelope *out)
+{
+    const struct cw_mgr_host_list *f = &r->call.reply.hosts;
+    CW_PB(HostLsReply) *to = CW_PB_NEW(r->arena, HostLsReply, host_ls_reply);
+
+    to->n_hosts = f->n_hosts;
+    to->hosts = hosts_out(r->arena, f->hosts, f->n_hosts);
+    out->body_case = CW_PB_BODY(HOST_LS_REPLY);
+    out->host_ls_reply = to;
+}
+
+static bool
+host_rm_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    r->call.req.name = m->host_rm->name;
+    return true;
+}
+
+const struct cw_manager_route cw_manager_routes_hosts[] = {
+    { CW_PB_BODY(REGISTER), CW_MGR_REGISTER, register_ask, register_answer },
+    { CW_PB_BODY(BEAT), CW_MGR_BEAT, beat_ask, NULL },
+    { CW_PB_BODY(CLIENT_HELLO), CW_MGR_CLIENT_HELLO, client_hello_ask, client_hello_answer },
+    { CW_PB_BODY(HOST_LS), CW_MGR_HOST_LS, host_ls_ask, host_ls_answer },
+    { CW_PB_BODY(HOST_RM), CW_MGR_HOST_RM, host_rm_ask, NULL },
+    { CW_PB_BODY(_NOT_SET), 0, NULL, NULL },
+};
