@@ -1,0 +1,281 @@
+/* nbd/main.c - causeway-nbd: volumes of a cluster as NBD exports. */
+#include <errno.h>
+#include <getopt.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/lib/engine.h"
+#include "client/nbd/server.h"
+#include "common/base/bits.h"
+#include "common/base/size.h"
+#include "common/obs/log.h"
+
+#define STOP_S 12
+
+enum { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static const char help[] =
+    "usage: causeway-nbd --cluster ADDR:PORT[,ADDR:PORT..] (--socket PATH | --listen ADDR:PORT)\n"
+    "                    [--volume NAME] [--force] [--domain site=S,rack=R,host=H]\n"
+    "                    [--memory SIZE] [--log-level error|warning|notice|info|debug]\n"
+    "\n"
+    "Serves volumes over NBD, in the foreground. Every volume of the cluster is an export of its\n"
+    "name; it is attached when a client first opens it and released 2 s after its last connection\n"
+    "ended, and on SIGTERM.\n"
+    "\n"
+    "  --cluster LIST    addresses of the manager, tried in turn; default: CAUSEWAY_CLUSTER\n"
+    "  --socket PATH     listen on a unix socket (appears once it accepts)\n"
+    "  --listen ADDR     listen on TCP; port 0 picks one. NBD here has no encryption and no login\n"
+    "  --volume NAME     serve this volume only, also as the default export\n"
+    "  --force           take a volume over when it is first opened here, also from an owner\n"
+    "                    that is alive; later opens of it wait for its owner as without --force\n"
+    "  --domain D        where this host is, so that reads prefer what is near; default: that of\n"
+    "                    a daemon on this machine\n"
+    "  --memory SIZE     budget for data in flight; default 256M, at least 32M\n"
+    "  --help, --version\n"
+    "\n"
+    "example: causeway-nbd --cluster 127.0.0.1:7000 --socket /run/vm.sock\n"
+    "         nbdinfo --list nbd+unix:///?socket=/run/vm.sock\n";
+
+struct options {
+    const char *cluster, *socket, *listen, *volume, *domain;
+    bool force;
+    uint64_t memory;
+    enum cw_log_level level;
+};
+
+/* ---- options ---- */
+
+static int
+usage_error(const char *what, const char *value)
+{
+    fprintf(stderr, "causeway-nbd: %s%s%s; see causeway-nbd --help\n", what,
+            value != NULL ? " " : "", value != NULL ? value : "");
+    return EXIT_USAGE;
+}
+
+/* 1 to 63 of [A-Za-z0-9._-], a letter or digit first. */
+static bool
+is_volume_name(const char *name)
+{
+    static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    static const char rest[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    size_t n = strlen(name);
+
+    return n >= 1 && n <= 63 && strchr(first, name[0]) != NULL && strspn(name, rest) == n;
+}
+
+static int
+options_check(const struct options *o)
+{
+    if (o->cluster == NULL || o->cluster[0] == 0)
+        return usage_error("--cluster ADDR:PORT is needed (or CAUSEWAY_CLUSTER)", NULL);
+    if ((o->socket == NULL) == (o->listen == NULL))
+        return usage_error("one of --socket and --listen is needed", NULL);
+    if (o->volume != NULL && !is_volume_name(o->volume))
+        return usage_error("no volume can have the name", o->volume);
+    return -1;
+}
+
+/* -1: go on; else the exit status. */
+static int
+options_parse(struct options *o, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        { "cluster", required_argument, NULL, 'c' },
+        { "socket", required_argument, NULL, 's' },
+        { "listen", required_argument, NULL, 'l' },
+        { "volume", required_argument, NULL, 'v' },
+        { "domain", required_argument, NULL, 'd' },
+        { "memory", required_argument, NULL, 'm' },
+        { "force", no_argument, NULL, 'f' },
+        { "log-level", required_argument, NULL, 'L' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { NULL, 0, NULL, 0 },
+    };
+    int c;
+
+    *o = (struct options){ .cluster = getenv("CAUSEWAY_CLUSTER"), .level = CW_LOG_NOTICE };
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            o->cluster = optarg;
+            break;
+        case 's':
+            o->socket = optarg;
+            break;
+        case 'l':
+            o->listen = optarg;
+            break;
+        case 'v':
+            o->volume = optarg;
+            break;
+        case 'f':
+            o->force = true;
+            break;
+        case 'd':
+            o->domain = optarg;
+            break;
+        case 'm':
+            if (!cw_size_parse(optarg, &o->memory) || o->memory < 32 * CW_MIB)
+                return usage_error("--memory wants a size of at least 32M, not", optarg);
+            break;
+        case 'L':
+            if (!cw_log_level_parse(optarg, &o->level))
+                return usage_error("unknown log level", optarg);
+            break;
+        case 'h':
+            fputs(help, stdout);
+            return EXIT_CLEAN;
+        case 'V':
+            printf("causeway-nbd %s\n", CW_VERSION);
+            return EXIT_CLEAN;
+        case ':':
+            return usage_error("a value is missing after", argv[optind - 1]);
+        default:
+            return usage_error("unknown option", argv[optind - 1]);
+        }
+    }
+    if (optind < argc)
+        return usage_error("unexpected argument", argv[optind]);
+    return options_check(o);
+}
+
+/* ---- running ---- */
+
+struct program {
+    const struct options *options;
+    struct cw_engine *engine;
+    struct cw_nbd_server *server;
+    struct cw_log_sink log;
+    char why[CW_NBD_WHY_SIZE], addr[512];
+    sem_t stopped;
+    bool clean;
+};
+
+static int
+server_begin(void *arg)
+{
+    struct program *p = arg;
+    struct cw_nbd_server_opts opts = {
+        .engine = p->engine,
+        .volume = p->options->volume,
+        .socket = p->options->socket,
+        .listen = p->options->listen,
+        .force = p->options->force,
+    };
+    int res = cw_nbd_server_new(&opts, &p->server, p->why);
+
+    if (res == 0)
+        snprintf(p->addr, sizeof(p->addr), "%s", cw_nbd_server_addr(p->server));
+    return res;
+}
+
+static void
+server_stopped(void *user, bool clean)
+{
+    struct program *p = user;
+
+    p->clean = clean;
+    sem_post(&p->stopped);
+}
+
+static int
+server_stop(void *arg)
+{
+    struct program *p = arg;
+
+    cw_nbd_server_stop(p->server, server_stopped, p);
+    return 0;
+}
+
+static int
+server_free(void *arg)
+{
+    struct program *p = arg;
+
+    cw_nbd_server_free(p->server);
+    return 0;
+}
+
+static bool
+wait_stopped(struct program *p)
+{
+    struct timespec until;
+    int res;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_S;
+    do {
+        res = sem_timedwait(&p->stopped, &until);
+    } while (res != 0 && errno == EINTR);
+    return res == 0;
+}
+
+static int
+serve(struct program *p, const sigset_t *signals)
+{
+    int signo, res = cw_engine_run(p->engine, server_begin, p);
+
+    if (res != 0) {
+        fprintf(stderr, "causeway-nbd: %s\n", p->why);
+        cw_engine_free(p->engine);
+        return EXIT_FAILED;
+    }
+    cw_log_sink_printf(&p->log, CW_LOG_NOTICE, "serving on %s", p->addr);
+    sigwait(signals, &signo);
+    cw_log_sink_printf(&p->log, CW_LOG_NOTICE, "%s: stopping", strsignal(signo));
+    cw_engine_run(p->engine, server_stop, p);
+    if (!wait_stopped(p)) {
+        fprintf(stderr,
+                "causeway-nbd: volumes did not settle within %d s and were left as they are; "
+                "acknowledged data is safe, the next attach waits for the lease\n",
+                STOP_S);
+        _Exit(EXIT_FAILED);
+    }
+    cw_engine_run(p->engine, server_free, p);
+    cw_engine_free(p->engine);
+    return p->clean ? EXIT_CLEAN : EXIT_FAILED;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct options o;
+    struct program p = { .options = &o };
+    struct cw_engine_opts opts;
+    char error[CW_ENGINE_ERROR_SIZE];
+    sigset_t signals;
+    int res = options_parse(&o, argc, argv);
+
+    if (res >= 0)
+        return res;
+    cw_log_sink_init(&p.log, "causeway-nbd", o.level);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    sem_init(&p.stopped, 0, 0);
+    opts = (struct cw_engine_opts){
+        .cluster = o.cluster,
+        .name = "causeway-nbd",
+        .domain = o.domain,
+        .memory_bytes = o.memory,
+        .log_level = o.level,
+        .log = cw_log_sink_fn,
+        .log_user = &p.log,
+    };
+    res = cw_engine_new(&opts, error, &p.engine);
+    if (res != 0) {
+        fprintf(stderr, "causeway-nbd: %s\n", error);
+        return res == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+    }
+    return serve(&p, &signals);
+}
