@@ -1,0 +1,177 @@
+/* admin/host.c - the fault-domain tree: hosts and their disks. */
+#include <string.h>
+
+#include "client/admin/args.h"
+#include "client/admin/dispatch.h"
+#include "client/admin/out.h"
+#include "client/admin/remote.h"
+#include "client/admin/shape.h"
+#include "client/admin/text.h"
+#include "common/base/bits.h"
+
+static cw_envelope *
+host_ask(struct cw_cli *cli, int *ret_status)
+{
+    Causeway__Control__HostLs body = CAUSEWAY__CONTROL__HOST_LS__INIT;
+
+    return cw_remote_ask(cli, CW_ASK(HOST_LS, host_ls, &body), CW_WANT(HOST_LS_REPLY),
+                         CW_REMOTE_LS_MS, ret_status);
+}
+
+static int
+host_print_json(struct cw_cli *cli, const Causeway__Control__HostLsReply *ls)
+{
+    json_t *hosts = json_array();
+
+    for (size_t i = 0; i < ls->n_hosts; i++)
+        json_array_append_new(hosts, cw_shape_host(ls->hosts[i]));
+    return cw_out_json(cli, json_pack("{s:o}", "hosts", hosts));
+}
+
+static int
+host_print_table(struct cw_cli *cli, const Causeway__Control__HostLsReply *ls)
+{
+    static const char *const columns[] = { "SITE",    "HOST",  "KIND",  "STATE",   ">DISKS",
+                                           ">COPIES", ">SIZE", ">USED", "ADDRESS", "SINCE" };
+    struct cw_table *t = cw_table_new(cli, columns, CW_LEN(columns));
+
+    for (size_t i = 0; i < ls->n_hosts; i++) {
+        const cw_pb_host *h = ls->hosts[i];
+        char disks[CW_TEXT_SIZE], copies[CW_TEXT_SIZE], text[CW_TEXT_SIZE], pct[CW_TEXT_SIZE];
+        uint64_t size, used;
+
+        cw_shape_host_space(h, &size, &used);
+        cw_table_row(t, (const char *[]){ h->domain != NULL ? h->domain->site : "", h->name,
+                                          cw_shape_site_kind(h->site_kind), h->state,
+                                          cw_text_u64(h->n_disks, disks),
+                                          cw_text_u64(h->copies, copies), cw_text_size(size, text),
+                                          cw_text_percent(used, size, pct), h->addr, h->since });
+    }
+    return cw_table_print(t);
+}
+
+static int
+host_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    struct cw_args a = { 0 };
+    int status = cw_args_parse(cli, cmd, &a, argc, argv);
+    cw_envelope *reply;
+
+    if (status != CW_ARGS_GO)
+        return status;
+    reply = host_ask(cli, &status);
+    if (reply == NULL)
+        return status;
+    status = cli->json ? host_print_json(cli, reply->host_ls_reply)
+                       : host_print_table(cli, reply->host_ls_reply);
+    cw_envelope_free(reply);
+    return status;
+}
+
+static const char *
+host_disk_state(const cw_pb_disk *d)
+{
+    if (d->failed)
+        return "failed";
+    if (d->stuck)
+        return "stuck";
+    return d->full ? "full" : "ok";
+}
+
+static void
+host_print_disks(struct cw_cli *cli, const cw_pb_host *h)
+{
+    static const char *const columns[] = { "DISK",       "STATE",     ">SIZE",   ">USED", ">SHARDS",
+                                           ">WRITE-P99", ">CSUM-ERR", ">IO-ERR", "WHY" };
+    struct cw_table *t = cw_table_new(cli, columns, CW_LEN(columns));
+
+    for (size_t i = 0; i < h->n_disks; i++) {
+        const cw_pb_disk *d = h->disks[i];
+        char size[CW_TEXT_SIZE], pct[CW_TEXT_SIZE], shards[CW_TEXT_SIZE], p99[CW_TEXT_SIZE];
+        char csum[CW_TEXT_SIZE], io[CW_TEXT_SIZE];
+
+        cw_table_row(t, (const char *[]){
+                            d->name, host_disk_state(d), cw_text_size(d->size_bytes, size),
+                            cw_text_percent(d->used_bytes, d->size_bytes, pct),
+                            cw_text_u64(d->shards, shards), cw_text_latency(d->write_p99_ns, p99),
+                            cw_text_u64(d->csum_errors, csum), cw_text_u64(d->io_errors, io),
+                            d->why });
+    }
+    cw_table_print(t);
+}
+
+static int
+host_print_one(struct cw_cli *cli, const cw_pb_host *h)
+{
+    if (cli->json)
+        return cw_out_json(cli, json_pack("{s:o}", "host", cw_shape_host(h)));
+    fprintf(cli->out, "host      %s, %s since %s\n", h->name, h->state, h->since);
+    if (h->domain != NULL)
+        fprintf(cli->out, "domain    site %s (%s)%s%s\n", h->domain->site,
+                cw_shape_site_kind(h->site_kind), h->domain->rack[0] != '\0' ? ", rack " : "",
+                h->domain->rack);
+    fprintf(cli->out, "address   %s\nversion   %s\ncopies    %llu\n", h->addr, h->version,
+            (unsigned long long)h->copies);
+    host_print_disks(cli, h);
+    return CW_EXIT_OK;
+}
+
+static int
+host_show(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    struct cw_args a = { .n_min = 1, .n_max = 1 };
+    int status = cw_args_parse(cli, cmd, &a, argc, argv);
+    const cw_pb_host *found = NULL;
+    cw_envelope *reply;
+
+    if (status != CW_ARGS_GO)
+        return status;
+    reply = host_ask(cli, &status);
+    if (reply == NULL)
+        return status;
+    for (size_t i = 0; i < reply->host_ls_reply->n_hosts && found == NULL; i++) {
+        if (strcmp(reply->host_ls_reply->hosts[i]->name, a.operand[0]) == 0)
+            found = reply->host_ls_reply->hosts[i];
+    }
+    if (found != NULL)
+        status = host_print_one(cli, found);
+    else
+        status = cw_cli_fail(cli,
+                             (struct cw_fail){ .code = "NOT_FOUND",
+                                               .object = a.operand[0],
+                                               .hint = "see: causeway host ls" },
+                             "host %s: no such host", a.operand[0]);
+    cw_envelope_free(reply);
+    return status;
+}
+
+static int
+host_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    Causeway__Control__HostRm body = CAUSEWAY__CONTROL__HOST_RM__INIT;
+    struct cw_args a = { .n_min = 1, .n_max = 1 };
+    int status = cw_args_parse(cli, cmd, &a, argc, argv);
+
+    if (status != CW_ARGS_GO)
+        return status;
+    body.name = a.operand[0];
+    status = cw_remote_do(cli, CW_ASK(HOST_RM, host_rm, &body));
+    if (status == CW_EXIT_OK && cli->json)
+        return cw_out_json(cli, json_pack("{s:s}", "removed", body.name));
+    if (status == CW_EXIT_OK)
+        fprintf(cli->out, "host %s is forgotten\n", body.name);
+    return status;
+}
+
+const struct cw_cmd cw_cmds_host[] = {
+    { "host ls", "", "hosts by site: state, space, copies",
+      "state is up, absent (it does not answer), failed or maintenance. A host adds itself when\n"
+      "causewayd starts on it with --join.\n",
+      host_ls },
+    { "host show", "NAME", "one host and its disks",
+      "WRITE-P99 is of the last second; CSUM-ERR counts blocks that failed their checksum.\n",
+      host_show },
+    { "host rm", "NAME", "forget a host that is gone for good",
+      "Refused while a copy lives there.\n", host_rm },
+    { 0 },
+};
