@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+"""Real processes, real faults: nothing that was acknowledged is lost."""
+import random
+import signal
+import time
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import harness
+from harness import Failed, wait_for
+
+from load import Load
+from nbd import Nbd, NbdError
+
+
+def make(t, size="64M", store="1G"):
+    c = t.cluster(store_size=store)
+    c.admin("volume", "create", "v", "--size", size)
+    return c, t.nbd(c)
+
+
+def check(load, sock):
+    wrong = load.verify(sock, "v")
+    if wrong:
+        raise Failed(f"{len(wrong)} blocks are wrong: {wrong[:5]}")
+
+
+def test_host_killed_under_load(t):
+    c, server = make(t)
+    load = Load(server.sock, "v", 8192).start()
+    wait_for("writes", lambda: load.n_acked > 2000)
+    c.local("kill", "onprem-1")
+    before = load.n_acked
+    wait_for("writes go on without the host", lambda: load.n_acked > before + 2000, 15)
+    c.local("start", "onprem-1")
+    c.wait_full("v")
+    load.stop()
+    assert not load.errors, load.errors
+    check(load, server.sock)
+    c.admin("volume", "verify", "v")
+
+
+def test_short_restart_needs_no_resync(t):
+    c, server = make(t)
+    load = Load(server.sock, "v", 8192).start()
+    wait_for("writes", lambda: load.n_acked > 1000)
+    cfg = c.volume("v")["shards"][0].get("cfg")
+    c.local("kill", "onprem-2")
+    c.local("start", "onprem-2")
+    before = load.n_acked
+    wait_for("writes go on", lambda: load.n_acked > before + 2000, 15)
+    load.stop()
+    assert not load.errors, load.errors
+    assert c.volume("v")["shards"][0].get("cfg") == cfg, "a short restart changed the configuration"
+    assert c.protection("v") == "full"
+    check(load, server.sock)
+
+
+def test_everything_killed_at_once(t):
+    c, server = make(t)
+    load = Load(server.sock, "v", 8192, depth=32).start()
+    wait_for("writes", lambda: load.n_acked > 3000)
+    c.local("kill", "all")
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    load.stop()
+    c.up()
+    server = t.nbd(c)
+    wait_for("the volume serves again", lambda: try_open(server.sock), 60, 0.5)
+    check(load, server.sock)
+    c.wait_full("v")
+    c.admin("volume", "verify", "v")
+
+
+def try_open(sock):
+    try:
+        Nbd(sock, "v", timeout=60).close()
+        return True
+    except (NbdError, OSError):
+        return False
+
+
+def test_server_killed_and_another_takes_over(t):
+    c, server = make(t)
+    load = Load(server.sock, "v", 8192).start()
+    wait_for("writes", lambda: load.n_acked > 1000)
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    load.stop()
+    server = t.nbd(c)
+    wait_for("takeover", lambda: try_open(server.sock), 20, 0.2)
+    check(load, server.sock)
+    first = load.verify(server.sock, "v")
+    assert first == load.verify(server.sock, "v") == []
+
+
+def test_paused_owner_is_fenced(t):
+    c, server = make(t)
+    load = Load(server.sock, "v", 1024).start()
+    wait_for("writes", lambda: load.n_acked > 500)
+    server.send_signal(signal.SIGSTOP)
+    other = t.nbd(c)
+    wait_for("the other server takes over", lambda: try_open(other.sock), 30, 0.5)
+    n = Nbd(other.sock, "v")
+    for block in range(1024):
+        n.write(block * 4096, b"\xee" * 4096)
+    server.send_signal(signal.SIGCONT)
+    load.stop()
+    assert load.errors, "the fenced owner went on"
+    for block in range(1024):
+        assert n.read(block * 4096, 4096) == b"\xee" * 4096, block
+    n.close()
+
+
+def test_two_hosts_away_suspends_and_resumes(t):
+    c = t.cluster()
+    c.admin("policy", "create", "strict", "copies=3", "min-insync=2", "degrade=off")
+    c.admin("volume", "create", "v", "--size", "64M", "--policy", "strict")
+    server = t.nbd(c)
+    load = Load(server.sock, "v", 4096).start()
+    wait_for("writes", lambda: load.n_acked > 500)
+    c.local("kill", "onprem-1")
+    c.local("kill", "onprem-2")
+    wait_for("suspended", lambda: c.protection("v") == "suspended", 30)
+    stalled = load.n_acked
+    time.sleep(1)  # not a wait for something: an ack in this second would be one below min-insync
+    assert load.n_acked == stalled
+    c.local("start", "onprem-1")
+    wait_for("resumed", lambda: load.n_acked > stalled + 500, 60)
+    c.local("start", "onprem-2")
+    c.wait_full("v")
+    load.stop()
+    assert not load.errors, load.errors
+    check(load, server.sock)
+
+
+def test_reformatted_store_under_load_is_a_new_copy(t):
+    c, server = make(t)
+    load = Load(server.sock, "v", 8192).start()
+    wait_for("writes", lambda: load.n_acked > 1000)
+    c.local("kill", "onprem-2")
+    store = os.path.join(c.dir, "onprem-2", "store-0")
+    wait_for("the dead process's lock is gone", lambda: t.run(
+        "causewayd", "--format", "--force", "--store", store).code == 0, 15, 0.2)
+    c.local("start", "onprem-2")
+    wait_for("the empty copy is not taken for a full one", lambda: c.protection("v") != "full", 20)
+    c.wait_full("v")
+    load.stop()
+    assert not load.errors, load.errors
+    check(load, server.sock)
+    c.admin("volume", "verify", "v")
+
+
+def test_flipped_byte_is_found_and_repaired(t):
+    c = t.cluster()
+    c.admin("volume", "create", "v", "--size", "32M")
+    server = t.nbd(c)
+    rng = random.Random(7)
+    blocks = [rng.randbytes(4096) for _ in range(512)]
+    n = Nbd(server.sock, "v")
+    for i, data in enumerate(blocks):
+        n.write(i * 4096, data)
+    n.close()
+    t.stop(server)
+    c.local("down")
+    for host in ("onprem-1", "onprem-2"):
+        flip(os.path.join(c.dir, host, "store-0"), [blocks[3][:64], blocks[400][:64]])
+    c.up()
+    server = t.nbd(c)
+    wait_for("serves", lambda: try_open(server.sock), 60, 0.5)
+    n = Nbd(server.sock, "v")
+    for i, data in enumerate(blocks):
+        assert n.read(i * 4096, 4096) == data, f"block {i} is wrong"
+    n.close()
+    t.stop(server)
+    r = c.try_admin("volume", "verify", "v")
+    again = c.try_admin("volume", "verify", "v")
+    assert again.code == 0, (str(r), str(again))
+
+
+def test_verify_alone_finds_a_flipped_byte(t):
+    c = t.cluster()
+    c.admin("volume", "create", "v", "--size", "32M")
+    server = t.nbd(c)
+    data = random.Random(8).randbytes(1 << 20)
+    n = Nbd(server.sock, "v")
+    n.write(0, data)
+    n.close()
+    t.stop(server)
+    c.local("down")
+    flip(os.path.join(c.dir, "aws-1", "store-0"), [data[4096 * 77:4096 * 77 + 64]])
+    c.up()
+    c.wait_full("v")
+    r = t.fails("causeway", "--cluster", c.addr, "volume", "verify", "v", code=1)
+    assert "1" in r.out + r.err, r
+    c.admin("volume", "verify", "v")
+    c.admin("volume", "export", "v", t.path("out"))
+    with open(t.path("out"), "rb") as f:
+        assert f.read(1 << 20) == data
+
+
+def flip(path, needles):
+    """Flips one byte in the middle of every place where a needle lies in the file."""
+    with open(path, "r+b") as f:
+        at, tail, found = 0, b"", 0
+        while True:
+            part = f.read(4 << 20)
+            if not part:
+                break
+            hay = tail + part
+            for needle in needles:
+                k = hay.find(needle)
+                while k >= 0:
+                    where = at - len(tail) + k
+                    here = f.tell()
+                    f.seek(where + 32)
+                    byte = f.read(1)
+                    f.seek(where + 32)
+                    f.write(bytes([byte[0] ^ 0x40]))
+                    f.seek(here)
+                    found += 1
+                    k = hay.find(needle, k + 1)
+            tail = hay[-63:]
+            at += len(part)
+    if found == 0:
+        raise Failed(f"nothing to flip in {path}")
+
+
+def test_a_full_store_suspends_and_a_removed_volume_resumes(t):
+    c = t.cluster(store_size="512M")
+    c.admin("volume", "create", "filler", "--size", "400M")
+    c.admin("volume", "create", "v", "--size", "400M")
+    server = t.nbd(c)
+    f = Nbd(server.sock, "filler")
+    rng = random.Random(9)
+    chunk = rng.randbytes(1 << 20)
+    for i in range(250):
+        f.write(i << 20, chunk[i:] + chunk[:i])
+    f.close()
+    n = Nbd(server.sock, "v")
+    sent = 0
+    n.s.settimeout(0.2)
+    handles = set()
+    stalled_at = None
+    end = time.monotonic() + 120
+    while time.monotonic() < end and sent < 400:
+        handles.add(n.send(1, sent << 20, 1 << 20, chunk[sent:] + chunk[:sent]))
+        sent += 1
+        try:
+            n.s.settimeout(8)
+            got, error, _ = n.recv()
+            assert error == 0, error
+            handles.discard(got)
+        except TimeoutError:
+            stalled_at = sent
+            break
+    assert stalled_at, "the stores never filled"
+    r = c.json("status")
+    assert r["health"] != "ok", r
+    c.admin("volume", "ls")
+    wait_for("filler is released", lambda: c.try_admin("volume", "rm", "filler", "--now").code == 0, 20)
+    n.s.settimeout(60)
+    while handles:
+        got, error, _ = n.recv()
+        assert error == 0, error
+        handles.discard(got)
+    for i in (0, stalled_at // 2, stalled_at - 1):
+        assert n.read(i << 20, 1 << 20) == chunk[i:] + chunk[:i], i
+    n.close()
+
+
+harness.main(globals())
