@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/bits.h"
@@ -17,6 +18,8 @@
 #include "common/reactor/internal.h"
 
 #define ALIGN 4096u
+#define IN_USE_PAUSE_NS (20 * 1000000)
+#define IN_USE_TRIES 100
 
 struct disk {
     struct cw_disk pub;
@@ -303,6 +306,21 @@ disk_open_fd(const char *path, int *ret_fd, char why[static CW_WHY_SIZE])
     return 0;
 }
 
+/* io_uring lets go of a killed process's files a moment after its end was seen, so what looks in
+ * use is tried for two seconds: a daemon that is started again at once gets its store back. */
+static int
+disk_insist(const char *path, int *ret_fd, char why[static CW_WHY_SIZE])
+{
+    const struct timespec pause = { .tv_nsec = IN_USE_PAUSE_NS };
+    int err = disk_open_fd(path, ret_fd, why);
+
+    for (int i = 0; err == -EBUSY && i < IN_USE_TRIES; i++) {
+        (void)nanosleep(&pause, NULL);
+        err = disk_open_fd(path, ret_fd, why);
+    }
+    return err;
+}
+
 int
 cw_disk_open(struct cw_reactor *r, const struct cw_disk_opts *opts, struct cw_disk **ret_d,
              char why[static CW_WHY_SIZE])
@@ -312,7 +330,7 @@ cw_disk_open(struct cw_reactor *r, const struct cw_disk_opts *opts, struct cw_di
     bool is_block;
     int fd = -1, err;
 
-    err = disk_open_fd(opts->path, &fd, why);
+    err = disk_insist(opts->path, &fd, why);
     if (err != 0)
         return err;
     err = disk_size(fd, &bytes, &is_block);

@@ -19,7 +19,8 @@ struct cw_disk_opts {
     bool discard; /* DISCARD punches holes or discards; else it does nothing and succeeds */
 };
 
-/* Negative errno: -ENOENT, -EBUSY (another process has it), -EINVAL (no O_DIRECT there).. */
+/* Negative errno: -ENOENT, -EBUSY (another process has it, for 2 s by now), -EINVAL (no O_DIRECT
+ * there).. Blocks that long; call it at start-up. */
 int cw_disk_open(struct cw_reactor *r, const struct cw_disk_opts *opts, struct cw_disk **ret_d,
                  char why[static CW_WHY_SIZE]);
 

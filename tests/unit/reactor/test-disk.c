@@ -1,4 +1,9 @@
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "common/reactor/disk.h"
 #include "tests/unit/reactor/harness.h"
@@ -238,6 +243,36 @@ open_disk_is_exclusive(void **state)
     fix_stop(&f);
 }
 
+static void *
+close_soon(void *arg)
+{
+    struct timespec pause = { .tv_nsec = 100 * 1000000 };
+    int *fd = arg;
+
+    nanosleep(&pause, NULL);
+    close(*fd);
+    return NULL;
+}
+
+/* A lock that goes away within moments, as that of a process just killed does, is waited for. */
+static void
+lock_of_the_dead_is_waited_for(void **state)
+{
+    char why[CW_WHY_SIZE] = "";
+    struct fix f;
+    pthread_t t;
+    int fd;
+
+    fix_start(&f, state, false);
+    cw_disk_close(f.d);
+    fd = open(f.path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    assert_int_equal(pthread_create(&t, NULL, close_soon, &fd), 0);
+    assert_int_equal(cw_disk_open(f.h.r, &(struct cw_disk_opts){ .path = f.path }, &f.d, why), 0);
+    pthread_join(t, NULL);
+    fix_stop(&f);
+}
+
 /* Errors name the path and the cause. */
 static void
 errors_name_the_path(void **state)
@@ -267,6 +302,7 @@ main(void)
         cmocka_unit_test(short_read_becomes_an_error),
         cmocka_unit_test(discard_is_optional),
         cmocka_unit_test(open_disk_is_exclusive),
+        cmocka_unit_test(lock_of_the_dead_is_waited_for),
         cmocka_unit_test(errors_name_the_path),
     };
 
