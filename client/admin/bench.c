@@ -68,15 +68,15 @@ bench_per_s(uint64_t n, uint64_t took_ns)
 static json_t *
 bench_side_json(const struct cw_load_side *s, uint64_t took_ns)
 {
-    const struct cw_hist *h = &s->latency;
+    const struct cw_histogram *h = &s->latency;
 
     return json_pack("{s:I,s:I,s:f,s:f,s:{s:I,s:I,s:I,s:I,s:I,s:I}}", "ops", (json_int_t)s->ops,
                      "total_bytes", (json_int_t)s->bytes, "iops", bench_per_s(s->ops, took_ns),
                      "bytes_per_second", bench_per_s(s->bytes, took_ns), "latency", "min_ns",
-                     (json_int_t)(h->n > 0 ? h->min : 0), "avg_ns", (json_int_t)cw_hist_avg(h),
-                     "p50_ns", (json_int_t)cw_hist_at(h, 500), "p99_ns",
-                     (json_int_t)cw_hist_at(h, 990), "p999_ns", (json_int_t)cw_hist_at(h, 999),
-                     "max_ns", (json_int_t)h->max);
+                     (json_int_t)(h->min_ns), "avg_ns", (json_int_t)cw_histogram_mean(h), "p50_ns",
+                     (json_int_t)cw_histogram_percentile(h, 500), "p99_ns",
+                     (json_int_t)cw_histogram_percentile(h, 990), "p999_ns",
+                     (json_int_t)cw_histogram_percentile(h, 999), "max_ns", (json_int_t)h->max_ns);
 }
 
 static uint64_t
@@ -107,7 +107,7 @@ bench_print_json(const struct bench *b, const struct cw_load_result *r)
 static void
 bench_print_side(FILE *out, const char *what, const struct cw_load_side *s, uint64_t took_ns)
 {
-    const struct cw_hist *h = &s->latency;
+    const struct cw_histogram *h = &s->latency;
     char rate[CW_TEXT_SIZE];
 
     if (s->ops == 0)
@@ -115,10 +115,12 @@ bench_print_side(FILE *out, const char *what, const struct cw_load_side *s, uint
     fprintf(out, "  %-6s IOPS %.0f, %s, %llu requests in %.2f s\n", what,
             bench_per_s(s->ops, took_ns), cw_text_rate(bench_per_s(s->bytes, took_ns), rate),
             (unsigned long long)s->ops, (double)took_ns / 1e9);
-    fprintf(
-        out, "         latency us: min %.0f, avg %.0f, p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f\n",
-        (double)h->min / 1e3, (double)cw_hist_avg(h) / 1e3, (double)cw_hist_at(h, 500) / 1e3,
-        (double)cw_hist_at(h, 990) / 1e3, (double)cw_hist_at(h, 999) / 1e3, (double)h->max / 1e3);
+    fprintf(out,
+            "         latency us: min %.0f, avg %.0f, p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f\n",
+            (double)h->min_ns / 1e3, (double)cw_histogram_mean(h) / 1e3,
+            (double)cw_histogram_percentile(h, 500) / 1e3,
+            (double)cw_histogram_percentile(h, 990) / 1e3,
+            (double)cw_histogram_percentile(h, 999) / 1e3, (double)h->max_ns / 1e3);
 }
 
 static int

@@ -172,7 +172,7 @@ load_on_done(struct cw_io *io, int res)
     if (res == 0) {
         side->ops++;
         side->bytes += io->len;
-        cw_hist_add(&side->latency, now_ns - op->begun_ns);
+        cw_histogram_add(&side->latency, now_ns - op->begun_ns);
         __atomic_fetch_add(&l->done_bytes, io->len, __ATOMIC_RELAXED);
     } else if (l->result->res == 0) {
         l->result->res = res;
@@ -329,8 +329,6 @@ cw_load_run(struct cw_volio *vio, const struct cw_load_opts *opts, struct cw_loa
     bool over;
 
     memset(ret, 0, sizeof(*ret));
-    cw_hist_init(&ret->read.latency);
-    cw_hist_init(&ret->write.latency);
     l = load_new(vio, opts, ret);
     cw_progress_init(&p, vio->cli, opts->what, cw_progress_now_ns());
     cw_engine_post(vio->engine, &l->start);

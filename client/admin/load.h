@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "client/admin/hist.h"
 #include "client/admin/volio.h"
+#include "common/base/histogram.h"
 
 enum cw_load_kind { CW_LOAD_READ, CW_LOAD_WRITE, CW_LOAD_MIXED };
 
@@ -31,7 +31,7 @@ struct cw_load_opts {
 
 struct cw_load_side {
     uint64_t ops, bytes;
-    struct cw_hist latency; /* ns */
+    struct cw_histogram latency; /* ns */
 };
 
 struct cw_load_result {

@@ -4,7 +4,7 @@
 
 #include "common/base/bits.h"
 
-#define SUB_BITS 5u /* 32 buckets per power of two */
+#define SUB_BITS 6u /* 64 buckets per power of two */
 #define NS_MAX ((UINT64_C(1) << 42) - 1)
 
 static uint32_t
@@ -78,7 +78,7 @@ cw_histogram_percentile(const struct cw_histogram *h, unsigned per_mille)
     for (uint32_t i = 0; i < CW_HISTOGRAM_BUCKETS; i++) {
         seen += h->count[i];
         if (seen >= rank)
-            return cw_min_u64(bucket_top(i), h->max_ns);
+            return i == CW_HISTOGRAM_BUCKETS - 1 ? h->max_ns : cw_min_u64(bucket_top(i), h->max_ns);
     }
     return h->max_ns;
 }

@@ -102,11 +102,11 @@ io_count(const struct cw_io *io)
     if (io->op == CW_IO_READ) {
         v->reads++;
         v->read_bytes += io->len;
-        cw_own_histo_add(&v->read_now, took);
+        cw_histogram_add(&v->read_now, took);
     } else if (io->op != CW_IO_FLUSH) {
         v->writes++;
         v->write_bytes += io->op == CW_IO_WRITE ? io->len : 0;
-        cw_own_histo_add(&v->write_now, took);
+        cw_histogram_add(&v->write_now, took);
     }
 }
 

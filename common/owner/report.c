@@ -3,45 +3,6 @@
 
 #include <stdio.h>
 
-/* Eight steps per power of two: at most 12 % off. */
-static uint32_t
-histo_bucket(uint64_t ns)
-{
-    uint32_t top;
-
-    if (ns < 8)
-        return (uint32_t)ns;
-    top = 63 - (uint32_t)__builtin_clzll(ns);
-    top = (top - 2) * 8 + (uint32_t)(ns >> (top - 3) & 7);
-    return top < HISTO_BUCKETS ? top : HISTO_BUCKETS - 1;
-}
-
-static uint64_t
-histo_value(uint32_t bucket)
-{
-    return bucket < 8 ? bucket : (uint64_t)(8 + bucket % 8) << (bucket / 8 - 1);
-}
-
-void
-cw_own_histo_add(struct histo *h, uint64_t ns)
-{
-    h->at[histo_bucket(ns)]++;
-    h->n++;
-}
-
-uint64_t
-cw_own_histo_p99(const struct histo *h)
-{
-    uint32_t left = h->n / 100 + 1; /* from above */
-
-    for (uint32_t b = HISTO_BUCKETS; b-- > 0;) {
-        if (h->at[b] >= left)
-            return histo_value(b);
-        left -= h->at[b];
-    }
-    return 0;
-}
-
 void
 cw_volume_report(const struct cw_volume *v, struct cw_volume_report *ret)
 {

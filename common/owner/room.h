@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "common/base/histogram.h"
 #include "common/base/mutation.h"
 #include "common/codec/frame.h"
 #include "common/owner/owner.h"
@@ -326,14 +327,6 @@ struct part {
     struct cw_verify *count; /* whose repairs these are */
 };
 
-/* ---- numbers ---- */
-
-#define HISTO_BUCKETS 256u
-struct histo {
-    uint32_t at[HISTO_BUCKETS];
-    uint32_t n;
-};
-
 /* ---- volumes ---- */
 
 struct resize_wait {
@@ -376,7 +369,7 @@ struct cw_volume {
     struct cw_list repairs; /* BLOCK_REPAIRs unanswered */
 
     uint64_t reads, writes, read_bytes, write_bytes, repaired_blocks, error_blocks;
-    struct histo read_now, write_now;
+    struct cw_histogram read_now, write_now;
     uint64_t rotate_ns;
     uint64_t read_p99_ns, write_p99_ns;
 };
@@ -617,7 +610,3 @@ void cw_own_verify_tick(struct cw_volume *v);
 void cw_own_verify_stop(struct cw_volume *v, const char *why);
 void cw_own_verify_forget_copy(struct shard *s, const struct copy *c);
 void cw_own_verify_repaired(struct cw_verify *j, uint32_t n, uint32_t of);
-
-/* ---- report.c ---- */
-void cw_own_histo_add(struct histo *h, uint64_t ns);
-uint64_t cw_own_histo_p99(const struct histo *h);

@@ -460,14 +460,19 @@ cw_volume_set_policy(struct cw_volume *v, uint32_t min_insync, int32_t degrade_s
 /* ---- time ---- */
 
 static void
+p99_rotate(struct cw_histogram *now, uint64_t *p99_ns)
+{
+    if (now->n == 0)
+        return;
+    *p99_ns = cw_histogram_percentile(now, 990);
+    cw_histogram_reset(now);
+}
+
+static void
 volume_rotate(struct cw_volume *v)
 {
-    if (v->read_now.n > 0)
-        v->read_p99_ns = cw_own_histo_p99(&v->read_now);
-    if (v->write_now.n > 0)
-        v->write_p99_ns = cw_own_histo_p99(&v->write_now);
-    v->read_now = (struct histo){ 0 };
-    v->write_now = (struct histo){ 0 };
+    p99_rotate(&v->read_now, &v->read_p99_ns);
+    p99_rotate(&v->write_now, &v->write_p99_ns);
 }
 
 void

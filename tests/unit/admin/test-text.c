@@ -2,12 +2,12 @@
 
 #include <string.h>
 
-#include "client/admin/hist.h"
 #include "client/admin/load.h"
 #include "client/admin/progress.h"
 #include "client/admin/text.h"
 #include "client/admin/zeroes.h"
 #include "common/base/bits.h"
+#include "common/base/histogram.h"
 
 /* Times have at most two units, the larger first. */
 static void
@@ -94,20 +94,20 @@ progress_says_what_is_left(void **state)
 static void
 percentiles_are_close(void **state)
 {
-    static struct cw_hist h;
+    static struct cw_histogram h;
 
-    cw_hist_init(&h);
-    assert_int_equal(cw_hist_at(&h, 990), 0);
+    cw_histogram_reset(&h);
+    assert_int_equal(cw_histogram_percentile(&h, 990), 0);
     for (uint64_t i = 1; i <= 100000; i++)
-        cw_hist_add(&h, i);
-    assert_in_range(cw_hist_at(&h, 500), 50000, 50800);
-    assert_in_range(cw_hist_at(&h, 990), 99000, 100000);
-    assert_in_range(cw_hist_at(&h, 999), 99900, 100000);
-    assert_int_equal(cw_hist_at(&h, 1000), 100000);
-    assert_int_equal(h.min, 1);
-    assert_int_equal(cw_hist_avg(&h), 50000);
-    cw_hist_add(&h, UINT64_MAX);
-    assert_int_equal(cw_hist_at(&h, 1000), UINT64_MAX);
+        cw_histogram_add(&h, i);
+    assert_in_range(cw_histogram_percentile(&h, 500), 50000, 50800);
+    assert_in_range(cw_histogram_percentile(&h, 990), 99000, 100000);
+    assert_in_range(cw_histogram_percentile(&h, 999), 99900, 100000);
+    assert_int_equal(cw_histogram_percentile(&h, 1000), 100000);
+    assert_int_equal(h.min_ns, 1);
+    assert_int_equal(cw_histogram_mean(&h), 50000);
+    cw_histogram_add(&h, UINT64_MAX);
+    assert_int_equal(cw_histogram_percentile(&h, 1000), UINT64_MAX);
 }
 
 /* Runs of blocks that hold something are found whole, a short last block included. */
