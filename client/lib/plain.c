@@ -43,7 +43,8 @@ plain_member(const Causeway__Control__Member *m, struct cw_member *ret)
 bool
 cw_plain_shard(const Causeway__Control__ShardRec *m, struct cw_shard_rec *ret)
 {
-    if (m->n_members > CW_MEMBERS_MAX || m->n_blocks == 0 || m->n_blocks > CW_SHARD_BLOCKS)
+    if (m->n_members > CW_MEMBERS_MAX || m->n_blocks == 0 || m->n_blocks > CW_SHARD_BLOCKS ||
+        m->compression > CW_COMPRESSION_INLINE)
         return false;
     *ret = (struct cw_shard_rec){
         .shard = m->shard,
@@ -51,6 +52,7 @@ cw_plain_shard(const Causeway__Control__ShardRec *m, struct cw_shard_rec *ret)
         .cfg = m->cfg,
         .lineage = m->lineage,
         .n_blocks = m->n_blocks,
+        .compression = (enum cw_compression)m->compression,
         .n_members = (uint32_t)m->n_members,
     };
     for (size_t i = 0; i < m->n_members; i++) {

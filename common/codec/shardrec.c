@@ -20,9 +20,11 @@ struct rec_bytes {
     uint64_t lineage;
     uint32_t n_blocks;
     uint32_t n_members;
-    uint64_t zero;
+    uint8_t compression; /* this and the rest were zeroes that nobody looked at: 0 is off */
+    uint8_t zero[7];
 };
 CW_STATIC_ASSERT(sizeof(struct rec_bytes) == 40);
+CW_STATIC_ASSERT(offsetof(struct rec_bytes, compression) == 32);
 
 const struct cw_member *
 cw_shard_rec_find(const struct cw_shard_rec *r, const struct cw_uuid *disk_uuid, uint64_t format_id)
@@ -56,6 +58,30 @@ cw_member_state_name(enum cw_member_state s)
     return "?";
 }
 
+static const char *const compression_names[] = {
+    [CW_COMPRESSION_OFF] = "off",
+    [CW_COMPRESSION_BACKGROUND] = "background",
+    [CW_COMPRESSION_INLINE] = "inline",
+};
+
+const char *
+cw_compression_name(enum cw_compression c)
+{
+    return compression_names[c];
+}
+
+bool
+cw_compression_parse(const char *name, enum cw_compression *ret)
+{
+    for (size_t i = 0; i < CW_LEN(compression_names); i++) {
+        if (strcmp(name, compression_names[i]) == 0) {
+            *ret = (enum cw_compression)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t
 cw_shard_rec_encode(const struct cw_shard_rec *r, uint8_t *to)
 {
@@ -66,6 +92,7 @@ cw_shard_rec_encode(const struct cw_shard_rec *r, uint8_t *to)
         .lineage = r->lineage,
         .n_blocks = r->n_blocks,
         .n_members = r->n_members,
+        .compression = (uint8_t)r->compression,
     };
 
     cw_assert(r->n_members <= CW_MEMBERS_MAX);
@@ -93,6 +120,7 @@ cw_shard_rec_decode(const uint8_t *from, size_t len, struct cw_shard_rec *ret)
         return false;
     memcpy(&head, from, sizeof(head));
     if (head.n_members > CW_MEMBERS_MAX || head.n_blocks == 0 || head.n_blocks > CW_SHARD_BLOCKS ||
+        head.compression > CW_COMPRESSION_INLINE ||
         len != sizeof(head) + head.n_members * sizeof(struct member_bytes))
         return false;
     *ret = (struct cw_shard_rec){
@@ -102,6 +130,7 @@ cw_shard_rec_decode(const uint8_t *from, size_t len, struct cw_shard_rec *ret)
         .lineage = head.lineage,
         .n_blocks = head.n_blocks,
         .n_members = head.n_members,
+        .compression = (enum cw_compression)head.compression,
     };
     for (uint32_t i = 0; i < head.n_members; i++) {
         struct cw_member *m = &ret->members[i];

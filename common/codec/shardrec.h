@@ -11,6 +11,14 @@
 
 #define CW_MEMBERS_MAX 8
 
+/* When a copy compresses what it holds (its volume's policy); it may differ from copy to copy while
+ * a change of the policy is on its way, since checksums are those of the plain blocks. */
+enum cw_compression {
+    CW_COMPRESSION_OFF = 0,    /* also what a record written before there was a choice says */
+    CW_COMPRESSION_BACKGROUND, /* when cold chunks are rewritten */
+    CW_COMPRESSION_INLINE,     /* before it is appended */
+};
+
 enum cw_member_state {
     CW_MEMBER_INSYNC = 1,
     CW_MEMBER_LAGGING,   /* every chunk CURRENT, behind in seq; not waited for, not read */
@@ -33,6 +41,7 @@ struct cw_shard_rec {
     uint32_t cfg;      /* raised at each change of members */
     uint64_t lineage;  /* copies of another lineage are never merged */
     uint32_t n_blocks; /* of this shard: CW_SHARD_BLOCKS but for a volume's last */
+    enum cw_compression compression;
     uint32_t n_members;
     struct cw_member members[CW_MEMBERS_MAX];
 };
@@ -47,6 +56,12 @@ const struct cw_member *cw_shard_rec_find(const struct cw_shard_rec *r,
 
 /* "INSYNC" .. */
 const char *cw_member_state_name(enum cw_member_state s);
+
+/* "off", "background", "inline" */
+const char *cw_compression_name(enum cw_compression c);
+
+/* False (and *ret unchanged) if it is none of these names. */
+bool cw_compression_parse(const char *name, enum cw_compression *ret);
 
 #define CW_SHARD_REC_BYTES_MAX (40 + 40 * CW_MEMBERS_MAX)
 

@@ -254,6 +254,7 @@ shard_encode(const struct cw_shard_rec *r, uint8_t *to)
     m.cfg = r->cfg;
     m.lineage = r->lineage;
     m.n_blocks = r->n_blocks;
+    m.compression = r->compression;
     m.n_members = r->n_members;
     m.members = list;
     return pack(&m.base, to);
@@ -273,13 +274,15 @@ member_decode(const Causeway__Metadata__MemberRecord *m, struct cw_member *r)
 static bool
 shard_decode(const Causeway__Metadata__ShardRecord *m, struct cw_shard_rec *r)
 {
-    if (m->version != VERSION || m->n_members > CW_MEMBERS_MAX)
+    if (m->version != VERSION || m->n_members > CW_MEMBERS_MAX ||
+        m->compression > CW_COMPRESSION_INLINE)
         return false;
     r->shard = m->shard;
     r->gen = m->gen;
     r->cfg = m->cfg;
     r->lineage = m->lineage;
     r->n_blocks = m->n_blocks;
+    r->compression = (enum cw_compression)m->compression;
     r->n_members = (uint32_t)m->n_members;
     for (size_t i = 0; i < m->n_members; i++)
         if (!member_decode(m->members[i], &r->members[i]))

@@ -50,13 +50,15 @@ member_in(const Causeway__Control__Member *from, struct cw_member *to)
 bool
 cw_host_shard_in(const Causeway__Control__ShardRec *from, struct cw_shard_rec *to)
 {
-    if (from->n_members > CW_MEMBERS_MAX || from->n_blocks == 0 || from->n_blocks > CW_SHARD_BLOCKS)
+    if (from->n_members > CW_MEMBERS_MAX || from->n_blocks == 0 ||
+        from->n_blocks > CW_SHARD_BLOCKS || from->compression > CW_COMPRESSION_INLINE)
         return false;
     *to = (struct cw_shard_rec){ .shard = from->shard,
                                  .gen = from->gen,
                                  .cfg = from->cfg,
                                  .lineage = from->lineage,
                                  .n_blocks = from->n_blocks,
+                                 .compression = (enum cw_compression)from->compression,
                                  .n_members = (uint32_t)from->n_members };
     for (size_t i = 0; i < from->n_members; i++) {
         if (!member_in(from->members[i], &to->members[i]))

@@ -177,6 +177,7 @@ shard_out(struct cw_mgr_arena *a, const struct cw_shard_rec *from, CW_PB(ShardRe
     to->cfg = from->cfg;
     to->lineage = from->lineage;
     to->n_blocks = from->n_blocks;
+    to->compression = (uint32_t)from->compression;
     to->n_members = from->n_members;
     to->members = members_out(a, from->members, from->n_members);
 }

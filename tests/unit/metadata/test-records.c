@@ -33,6 +33,7 @@ make_samples(struct cw_rec *r)
                                        5,
                                        6,
                                        1 << 24,
+                                       CW_COMPRESSION_INLINE,
                                        2,
                                        { { id1, 9, CW_MEMBER_INSYNC, 0 },
                                          { id2, 8, CW_MEMBER_JOURNAL, 77 } } } };
