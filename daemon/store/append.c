@@ -17,6 +17,8 @@ struct data {
     uint32_t n_out, runs; /* blocks and runs that get payload */
     bool all;             /* nothing is left out */
     uint64_t zero[4];
+    bool pack; /* the policy wants it packed now */
+    uint64_t lba;
 };
 
 static int
@@ -54,11 +56,56 @@ data_look(struct data *d)
     }
 }
 
-static void
-data_put(struct batch *b, const struct data *d)
+static bool
+data_refers(const struct data *d)
 {
-    bool refer = d->buf != NULL && d->n_out >= REF_BLOCKS_MIN && d->runs <= REF_RUNS_MAX;
+    return !d->pack && d->buf != NULL && d->n_out >= REF_BLOCKS_MIN && d->runs <= REF_RUNS_MAX;
+}
 
+/* The runs go behind the record's body. */
+static void
+data_set_runs(struct cw_store *s, const struct comp_pack *p, struct rec_out *r)
+{
+    uint32_t bytes = p->n_runs * (uint32_t)sizeof(p->runs[0]);
+
+    if (r->d.clen > 0)
+        memcpy(s->append_body, r->body, r->d.clen);
+    memcpy(s->append_body + r->d.clen, p->runs, bytes);
+    r->body = s->append_body;
+    r->d.clen += bytes;
+    r->d.comp = 1;
+}
+
+/* False: it does not get smaller. */
+static bool
+data_pack(struct cw_store *s, struct batch *b, const struct data *d, struct rec_out *r)
+{
+    struct comp_pack *p = &s->append_pack;
+    uint32_t packed;
+
+    p->to = batch_own_at(b);
+    p->n_runs = p->n_blocks = p->sectors = 0;
+    for (uint32_t i = 0, n; i < d->n; i += n + (n == 0)) {
+        for (n = 0; i + n < d->n && !cw_bit_get(d->zero, i + n);)
+            n++;
+        comp_pack_blocks(s, p, d->lba + i, d->data + (size_t)i * CW_BLOCK_SIZE, n);
+    }
+    packed = comp_pack_end(p);
+    if (packed == 0)
+        return false;
+    data_set_runs(s, p, r);
+    batch_payload_own(b, packed);
+    return true;
+}
+
+static void
+data_put(struct cw_store *s, struct batch *b, const struct data *d, struct rec_out *r)
+{
+    bool refer = data_refers(d);
+
+    r->d.payload_off = b->payload_bytes / CW_SECTOR;
+    if (d->pack && data_pack(s, b, d, r))
+        return;
     for (uint32_t i = 0; i < d->n;) {
         uint32_t n = 0;
 
@@ -74,12 +121,20 @@ data_put(struct batch *b, const struct data *d)
 static struct batch *
 append_room(struct cw_store *s, const struct rec_out *r, const struct data *d)
 {
-    bool refer = d->buf != NULL && d->n_out >= REF_BLOCKS_MIN && d->runs <= REF_RUNS_MAX;
-    struct batch *b = batch_room(s, CW_SEG_HOT, batch_rec_len(r), d->n_out, REF_RUNS_MAX + 1);
+    uint32_t runs = d->pack ? (d->n_out + 1) * (uint32_t)sizeof(struct cw_rec_run) + 8 : 0;
+    struct batch *b =
+        batch_room(s, CW_SEG_HOT, batch_rec_len(r) + runs, d->n_out, REF_RUNS_MAX + 1);
 
-    if (b == NULL || (!refer && !batch_reserve(s, b, d->n_out)))
+    if (b == NULL || (!data_refers(d) && !batch_reserve(s, b, d->n_out)))
         return NULL;
     return b;
+}
+
+static void
+append_pack(const struct cw_store_shard *sh, struct data *d, uint64_t lba)
+{
+    d->pack = d->n_out >= 2 && !d->all && sh->info.rec.compression == CW_COMPRESSION_INLINE;
+    d->lba = lba;
 }
 
 /* How many pages more may become dirty; a clear of many chunks counts as a quarter of the cache. */
@@ -123,8 +178,11 @@ append_prefetch(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk)
     uint32_t first = (uint32_t)(lba / CW_CHUNK_BLOCKS), n = record_chunk_count(lba, nblk);
 
     for (uint32_t i = 0; i < n && i < 2; i++) {
-        if (map_has_page(sh, first + i) && map_page_resident(sh, first + i) == NULL)
-            map_page_get(sh, first + i, NULL);
+        struct layer *l = sh->head;
+
+        chunk_see(&l, first + i);
+        if (map_has_page(l, first + i) && map_page_resident(l, first + i) == NULL)
+            map_page_get(l, first + i, NULL);
     }
 }
 
@@ -204,6 +262,7 @@ cw_store_append(struct cw_store_shard *sh, const struct cw_store_rec *rec)
         r.csums = rec->csums;
         r.n_csums = rec->nblk;
         r.d.flags |= d.all ? CW_RF_ALL_DATA : 0;
+        append_pack(sh, &d, rec->lba);
     }
     err = append_check(s, d.n_out, &touches);
     if (err != 0)
@@ -213,8 +272,7 @@ cw_store_append(struct cw_store_shard *sh, const struct cw_store_rec *rec)
     b = append_room(s, &r, &d);
     if (b == NULL)
         return append_again(s);
-    r.d.payload_off = b->payload_bytes / 512;
-    data_put(b, &d);
+    data_put(s, b, &d, &r);
     batch_add(b, &r);
     if (rec->type == CW_FT_TRIM || rec->type == CW_FT_ZERO)
         append_urgent(s, b);
@@ -277,8 +335,7 @@ cw_store_chunk_current(struct cw_store_shard *sh, const struct cw_store_chunk_se
     b = append_room(s, &r, &d);
     if (b == NULL)
         return append_again(s);
-    r.d.payload_off = b->payload_bytes / 512;
-    data_put(b, &d);
+    data_put(s, b, &d, &r);
     batch_add(b, &r);
     batch_ticket(s, b, t);
     append_count(s, b, touches, d.n_out);
@@ -311,8 +368,7 @@ cw_store_block_repair(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk, co
     b = append_room(s, &r, &d);
     if (b == NULL)
         return append_again(s);
-    r.d.payload_off = b->payload_bytes / 512;
-    data_put(b, &d);
+    data_put(s, b, &d, &r);
     batch_add(b, &r);
     t->batch = (uintptr_t)ret_n;
     cw_list_push_back(&b->repairs, &t->link);

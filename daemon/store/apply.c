@@ -38,22 +38,72 @@ apply_begin(struct cw_store *s, struct batch *b, const uint8_t *hdr, uint32_t us
 
 /* False: waits. Without a page it stays NULL in *ret. */
 static bool
-apply_page(struct apply *a, struct cw_store_shard *sh, uint32_t chunk, struct page **ret)
+apply_page(struct apply *a, struct layer *l, uint32_t chunk, struct page **ret)
 {
     *ret = NULL;
-    if (!map_has_page(sh, chunk))
+    if (!map_has_page(l, chunk))
         return true;
-    *ret = map_page_get(sh, chunk, &a->w);
+    *ret = map_page_get(l, chunk, &a->w);
     a->waiting = *ret == NULL;
     return !a->waiting;
 }
 
-static uint64_t
-apply_loc(const struct apply *a, const struct rec_view *v, uint32_t rank)
+/* The page that the layer showed becomes its own: entries that hold something are shared. */
+static void
+apply_copy_page(struct layer *l, uint32_t chunk, const struct page *from)
 {
-    uint64_t off512 = (a->off + a->h.hdr_bytes) / 512 + v->d.payload_off + rank * 8;
+    struct page *p = map_page_make(l, chunk);
 
-    return cw_loc_make(a->seg, (uint32_t)off512, 8, CW_MAP_RAW);
+    p->pins++;
+    map_page_dirty(l->s, p);
+    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
+        struct cw_map_entry e = from->data->e[i];
+
+        if (map_kind_is_mapped(cw_loc_kind(e.loc)))
+            e.loc |= CW_LOC_SHARED;
+        map_entry_set(p, i, e);
+    }
+    map_page_unpin(p);
+}
+
+/* Before a layer's chunk changes: it is the layer's own, its page (if it has one) in RAM. */
+static bool
+apply_own(struct apply *a, struct layer *l, uint32_t chunk, struct page **ret)
+{
+    struct layer *from = l;
+    struct cw_chunk_entry *see, *own;
+    struct page *p;
+
+    if (chunk_is_own(l, chunk))
+        return apply_page(a, l, chunk, ret);
+    see = chunk_see(&from, chunk);
+    if (!apply_page(a, from, chunk, &p))
+        return false;
+    own = chunk_change(l, chunk);
+    own->state = CW_CHUNK_OWN;
+    if (see != NULL)
+        chunk_set_ver(l, chunk, see->gen, see->seq);
+    if (p != NULL) {
+        p->pins++;
+        apply_copy_page(l, chunk, p);
+        map_page_unpin(p);
+    }
+    *ret = map_page_resident(l, chunk);
+    return true;
+}
+
+static uint64_t
+apply_payload_loc(const struct apply *a, const struct rec_view *v)
+{
+    struct rec_places p = record_places(v, a->seg, a->off + a->h.hdr_bytes);
+
+    return record_place_next(&p);
+}
+
+static struct rec_places
+apply_places(const struct apply *a, const struct rec_view *v)
+{
+    return record_places(v, a->seg, a->off + a->h.hdr_bytes);
 }
 
 static enum cw_store_apply
@@ -79,14 +129,14 @@ apply_touch(struct cw_store *s, struct cw_store_shard *sh)
 
 /* Pins the pages of the range's chunks; those without a page stay NULL. */
 static bool
-apply_pin_range(struct apply *a, struct cw_store_shard *sh, uint64_t lba, uint32_t nblk)
+apply_pin_range(struct apply *a, struct layer *l, uint64_t lba, uint32_t nblk)
 {
     uint32_t n = record_chunk_count(lba, nblk), first = (uint32_t)(lba / CW_CHUNK_BLOCKS);
 
     for (uint32_t i = 0; i < n; i++) {
         if (a->pinned[i] != NULL)
             continue;
-        if (!apply_page(a, sh, first + i, &a->pinned[i]))
+        if (!apply_own(a, l, first + i, &a->pinned[i]))
             return false;
         if (a->pinned[i] != NULL)
             a->pinned[i]->pins++;
@@ -106,10 +156,10 @@ apply_unpin(struct apply *a)
 
 /* The page to change entries of, made if there was none. */
 static struct page *
-apply_writable(struct apply *a, struct cw_store_shard *sh, uint32_t i, uint32_t chunk)
+apply_writable(struct apply *a, struct layer *l, uint32_t i, uint32_t chunk)
 {
     if (a->pinned[i] == NULL) {
-        a->pinned[i] = map_page_make(sh, chunk);
+        a->pinned[i] = map_page_make(l, chunk);
         a->pinned[i]->pins++;
     }
     map_page_dirty(a->s, a->pinned[i]);
@@ -117,40 +167,41 @@ apply_writable(struct apply *a, struct cw_store_shard *sh, uint32_t i, uint32_t 
 }
 
 static struct cw_map_entry
-apply_entry(const struct apply *a, const struct rec_view *v, uint32_t i, uint32_t *rank)
+apply_entry(const struct rec_view *v, uint32_t i, struct rec_places *at)
 {
-    if (v->csums[i] == CW_HASH_ZERO_BLOCK && !(v->d.flags & CW_RF_ALL_DATA))
+    if (record_left_out(v, i))
         return (struct cw_map_entry){
             .xxh3 = CW_HASH_ZERO_BLOCK,
             .loc = cw_loc_make(0, 0, 0, CW_MAP_ZERO),
         };
-    return (struct cw_map_entry){ .xxh3 = v->csums[i], .loc = apply_loc(a, v, (*rank)++) };
+    return (struct cw_map_entry){ .xxh3 = v->csums[i], .loc = record_place_next(at) };
 }
 
 static bool
 apply_write(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
 {
-    uint32_t rank = 0, first = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    uint32_t first = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    struct rec_places places = apply_places(a, v);
     struct page *p = NULL;
 
     if (v->n_csums == 0)
         return true;
-    if (!apply_pin_range(a, sh, v->d.lba, v->d.nblk))
+    if (!apply_pin_range(a, sh->head, v->d.lba, v->d.nblk))
         return false;
     for (uint32_t i = 0; i < v->d.nblk; i++) {
         uint64_t lba = v->d.lba + i;
         uint32_t chunk = (uint32_t)(lba / CW_CHUNK_BLOCKS);
-        struct cw_map_entry e = apply_entry(a, v, i, &rank);
+        struct cw_map_entry e = apply_entry(v, i, &places);
         enum cw_store_apply mode = apply_mode(v, chunk - first);
 
         if (mode == CW_STORE_DROP)
             continue;
         if (i == 0 || lba % CW_CHUNK_BLOCKS == 0) {
-            p = apply_writable(a, sh, chunk - first, chunk);
+            p = apply_writable(a, sh->head, chunk - first, chunk);
             if (mode == CW_STORE_APPLY)
-                chunk_set_ver(sh, chunk, v->d.gen, v->d.seq);
+                chunk_set_ver(sh->head, chunk, v->d.gen, v->d.seq);
         }
-        map_entry_set(sh, p, (uint32_t)(lba % CW_CHUNK_BLOCKS), e);
+        map_entry_set(p, (uint32_t)(lba % CW_CHUNK_BLOCKS), e);
     }
     apply_unpin(a);
     return true;
@@ -159,51 +210,71 @@ apply_write(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v
 static bool
 apply_chunk_current(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
 {
-    uint32_t rank = 0, n = 0, chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    uint32_t n = 0, chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    struct rec_places places = apply_places(a, v);
     struct cw_rec_chunk_set set;
     struct page *p;
 
     memcpy(&set, v->body, sizeof(set));
-    if (!apply_pin_range(a, sh, v->d.lba, 1))
+    if (!apply_pin_range(a, sh->head, v->d.lba, 1))
         return false;
-    p = apply_writable(a, sh, 0, chunk);
+    p = apply_writable(a, sh->head, 0, chunk);
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
         if (cw_bit_get(set.set, i)) {
             if (n < v->n_csums)
-                map_entry_set(sh, p, i, apply_entry(a, v, n, &rank));
+                map_entry_set(p, i, apply_entry(v, n, &places));
             n++;
         } else if (cw_bit_get(set.bad, i)) {
-            map_entry_set(sh, p, i,
-                          (struct cw_map_entry){ .loc = cw_loc_make(0, 0, 0, CW_MAP_BAD) });
+            map_entry_set(p, i, (struct cw_map_entry){ .loc = cw_loc_make(0, 0, 0, CW_MAP_BAD) });
         }
     }
-    chunk_set_ver(sh, chunk, v->d.gen, v->d.seq);
+    chunk_set_ver(sh->head, chunk, v->d.gen, v->d.seq);
     apply_unpin(a);
     return true;
 }
 
-/* GC_MOVE and BADBLK: only where the entry still is what the cleaner saw. */
-static bool
-apply_move(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+/* GC_MOVE and BADBLK: in one layer, only where the entry still is what the cleaner saw. */
+static void
+move_in_page(struct apply *a, struct page *p, const struct rec_view *v)
 {
-    struct page *p;
+    struct rec_places places = apply_places(a, v);
 
-    if (!apply_pin_range(a, sh, v->d.lba, v->d.nblk))
-        return false;
-    p = a->pinned[0];
-    for (uint32_t i = 0; p != NULL && i < v->d.nblk; i++) {
+    for (uint32_t i = 0; i < v->d.nblk; i++) {
         uint32_t at = (uint32_t)((v->d.lba + i) % CW_CHUNK_BLOCKS);
         struct cw_map_entry e = { .xxh3 = v->csums[i] };
-        uint64_t was;
+        uint64_t was, now = p->data->e[at].loc;
 
+        e.loc = v->d.type == CW_REC_GC_MOVE ? record_place_next(&places)
+                                            : cw_loc_make(0, 0, 0, CW_MAP_BAD);
         memcpy(&was, v->body + i * 8, 8);
-        if (p->data->e[at].loc != was)
+        if (cw_loc_place(now) != cw_loc_place(was))
             continue;
-        e.loc = v->d.type == CW_REC_GC_MOVE ? apply_loc(a, v, i) : cw_loc_make(0, 0, 0, CW_MAP_BAD);
+        e.loc |= now & CW_LOC_SHARED;
         map_page_dirty(a->s, p);
-        map_entry_set(sh, p, at, e);
+        map_entry_set(p, at, e);
     }
-    apply_unpin(a);
+}
+
+/* Every layer of the family that has the chunk; after a wait it goes on where it was. */
+static bool
+apply_move(struct apply *a, const struct rec_view *v)
+{
+    uint32_t chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    struct layer *l;
+
+    while ((l = layer_next(a->s, v->d.layer, a->layer)) != NULL) {
+        struct page *p;
+
+        if (!apply_page(a, l, chunk, &p))
+            return false;
+        if (p != NULL) {
+            p->pins++;
+            move_in_page(a, p, v);
+            map_page_unpin(p);
+        }
+        a->layer = l;
+    }
+    a->layer = NULL;
     return true;
 }
 
@@ -212,13 +283,13 @@ repair_fits(const struct cw_map_entry *e, uint64_t csum)
 {
     switch (cw_loc_kind(e->loc)) {
     case CW_MAP_RAW:
+    case CW_MAP_COMP:
         return e->xxh3 == csum;
     case CW_MAP_BAD: /* 0: its map page was lost, what it was is not known any more */
         return e->xxh3 == csum || e->xxh3 == 0;
     case CW_MAP_NONE:
-    case CW_MAP_COMP:
     case CW_MAP_ZERO:
-    case CW_MAP_INHERIT:
+    case CW_MAP_KINDS:
         return false;
     }
     return false;
@@ -227,20 +298,21 @@ repair_fits(const struct cw_map_entry *e, uint64_t csum)
 static bool
 apply_repair(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
 {
-    uint32_t rank = 0, n = 0, first = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    uint32_t n = 0, first = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    struct rec_places places = apply_places(a, v);
 
-    if (!apply_pin_range(a, sh, v->d.lba, v->d.nblk))
+    if (!apply_pin_range(a, sh->head, v->d.lba, v->d.nblk))
         return false;
     for (uint32_t i = 0; i < v->d.nblk; i++) {
         uint64_t lba = v->d.lba + i;
         struct page *p = a->pinned[lba / CW_CHUNK_BLOCKS - first];
-        struct cw_map_entry e = apply_entry(a, v, i, &rank);
+        struct cw_map_entry e = apply_entry(v, i, &places);
         uint32_t at = (uint32_t)(lba % CW_CHUNK_BLOCKS);
 
         if (p == NULL || !repair_fits(&p->data->e[at], v->csums[i]))
             continue;
         map_page_dirty(a->s, p);
-        map_entry_set(sh, p, at, e);
+        map_entry_set(p, at, e);
         n++;
     }
     apply_unpin(a);
@@ -265,7 +337,7 @@ apply_clear_chunk(struct apply *a, struct cw_store_shard *sh, uint32_t chunk, ui
     struct cw_map_entry e = { 0 };
     struct page *p;
 
-    if (!apply_page(a, sh, chunk, &p))
+    if (!apply_own(a, sh->head, chunk, &p))
         return false;
     if (p == NULL)
         return true;
@@ -274,8 +346,8 @@ apply_clear_chunk(struct apply *a, struct cw_store_shard *sh, uint32_t chunk, ui
                                    .loc = cw_loc_make(0, 0, 0, CW_MAP_ZERO) };
     map_page_dirty(a->s, p);
     for (uint32_t i = from; i < to; i++)
-        map_entry_set(sh, p, i, e);
-    map_page_settle(sh, p);
+        map_entry_set(p, i, e);
+    map_page_settle(p);
     return true;
 }
 
@@ -302,7 +374,7 @@ apply_clear(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v
             return false;
         }
         if (mode == CW_STORE_APPLY)
-            chunk_set_ver(sh, chunk, v->d.gen, v->d.seq);
+            chunk_set_ver(sh->head, chunk, v->d.gen, v->d.seq);
     }
     a->chunk = 0;
     a->mid = NULL;
@@ -358,23 +430,57 @@ apply_shardrec(struct apply *a, struct cw_store_shard *sh, const struct rec_view
             return;
         if (!sh->gone)
             shard_make_gone(sh);
-        sh->gone_applied = true;
-        shard_purge_kick(a->s);
+        shard_gone_applied(sh);
         return;
     }
     if (!cw_shard_rec_decode(v->body, v->d.clen, &rec))
         return;
     if (sh == NULL && (v->d.flags & CW_RF_CREATE)) {
         struct cw_store_shard *old = cw_store_shard_find(a->s, rec.shard);
+        struct layer *parent = v->d.lba == 0 ? NULL : layer_find(a->s, v->d.lba);
 
-        if (old != NULL) /* an older layer whose end was not seen: cannot be, but must not stay */
+        if (old != NULL) { /* one whose end was not seen: cannot be, but must not stay */
             shard_make_gone(old);
+            shard_gone_applied(old);
+        }
         sh = shard_make(a->s, &rec, v->d.layer);
+        sh->head = layer_make(sh, v->d.layer, parent, 0);
         sh->info.promised_gen = rec.gen;
-        a->s->next_layer = cw_max_u64(a->s->next_layer, v->d.layer + 1);
+        a->s->next_layer = cw_max_u64(a->s->next_layer, (v->d.layer & CW_LAYER_FAMILY) + 1);
     }
     if (sh != NULL && rec.shard == sh->id)
         sh->info.rec = rec;
+}
+
+/* The head freezes under a new one, or a snapshot ends. */
+static void
+apply_snap(struct cw_store_shard *sh, const struct rec_view *v)
+{
+    struct layer *l = layer_of_snap(sh, v->d.seq);
+
+    if (v->d.flags & CW_RF_GONE) {
+        if (l == NULL)
+            return;
+        l->gone = true;
+        sh->s->n_gone++;
+        store_kick(sh->s);
+    } else if (l == NULL && layer_find(sh->s, v->d.lba) == NULL) {
+        sh->head->snap = v->d.seq;
+        sh->head = layer_make(sh, v->d.lba, sh->head, 0);
+    }
+}
+
+/* Its chunk is the head's own before its version changes. */
+static bool
+apply_chunk_void(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
+{
+    uint32_t chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
+    struct page *p;
+
+    if (!chunk_is_own(sh->head, chunk) && !apply_own(a, sh->head, chunk, &p))
+        return false;
+    chunk_set_ver(sh->head, chunk, 0, CW_VER_VOID);
+    return true;
 }
 
 static void
@@ -404,13 +510,12 @@ apply_record(struct apply *a, struct cw_store_shard *sh, const struct rec_view *
         break;
     case CW_REC_CHUNK_CURRENT:
         return apply_chunk_current(a, sh, v);
-    case CW_REC_GC_MOVE:
-    case CW_REC_BADBLK:
-        return apply_move(a, sh, v);
     case CW_REC_REPAIR:
         return apply_repair(a, sh, v);
     case CW_REC_CHUNK_VOID:
-        chunk_set_ver(sh, (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS), 0, CW_VER_VOID);
+        return apply_chunk_void(a, sh, v);
+    case CW_REC_SNAP:
+        apply_snap(sh, v);
         return true;
     case CW_REC_PROMISE:
         sh->info.promised_gen = v->d.gen;
@@ -427,7 +532,8 @@ apply_record(struct apply *a, struct cw_store_shard *sh, const struct rec_view *
     case CW_REC_MAPPAGE:
     case CW_REC_TABPAGE:
     case CW_REC_ROOT:
-    case CW_REC_SNAP:
+    case CW_REC_GC_MOVE:
+    case CW_REC_BADBLK:
     case CW_REC_TYPES:
         return true;
     }
@@ -444,9 +550,11 @@ apply_one(struct apply *a, const struct rec_view *v)
 
     if (v->d.type == CW_REC_MAPPAGE || v->d.type == CW_REC_TABPAGE || v->d.type == CW_REC_ROOT) {
         if (a->batch != NULL)
-            ckpt_applied(s, v, apply_loc(a, v, 0));
+            ckpt_applied(s, v, apply_payload_loc(a, v));
         return true;
     }
+    if (v->d.type == CW_REC_GC_MOVE || v->d.type == CW_REC_BADBLK)
+        return apply_move(a, v);
     if (v->d.type == CW_REC_NOTE) {
         if (a->batch == NULL)
             apply_note(a, v);
@@ -457,7 +565,7 @@ apply_one(struct apply *a, const struct rec_view *v)
         apply_shardrec(a, sh, v);
         return true;
     }
-    /* a shard that is gone keeps its map only until it is given back */
+    /* a shard that is gone keeps its layers only until they are given back */
     if (sh == NULL || sh->gone_applied)
         return true;
     return apply_record(a, sh, v);

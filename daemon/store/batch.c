@@ -138,8 +138,22 @@ batch_payload(struct batch *b, const uint8_t *data, uint32_t n_blocks, struct cw
         payload_piece(b, ref->data + (data - ref->data), len, ref);
         return;
     }
-    memcpy(b->own->data + b->own_at, data, len);
-    payload_piece(b, b->own->data + b->own_at, len, b->own);
+    memcpy(batch_own_at(b), data, len);
+    batch_payload_own(b, n_blocks);
+}
+
+uint8_t *
+batch_own_at(struct batch *b)
+{
+    return b->own->data + b->own_at;
+}
+
+void
+batch_payload_own(struct batch *b, uint32_t n_blocks)
+{
+    uint32_t len = n_blocks * CW_BLOCK_SIZE;
+
+    payload_piece(b, batch_own_at(b), len, b->own);
     b->own_at += len;
 }
 

@@ -3,47 +3,87 @@
 
 #include "daemon/store/store-internal.h"
 
-/* Live blocks per segment, from the map; false: a page is not in RAM. */
-static bool
-recount_shard(const struct cw_store *s, struct cw_store_shard *sh, uint32_t *live)
+/* Live sectors per segment, from the owners of places. */
+static void
+recount_page(const struct page *p, uint32_t *live, uint64_t *mapped, uint64_t *sectors)
 {
-    uint64_t mapped = 0;
+    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
+        uint64_t loc = p->data->e[i].loc;
+
+        if ((loc & CW_LOC_SHARED) || !map_kind_is_mapped(cw_loc_kind(loc)))
+            continue;
+        (*mapped)++;
+        if (cw_loc_kind(loc) == CW_MAP_BAD)
+            continue;
+        live[cw_loc_seg(loc)] += cw_loc_sectors(loc);
+        *sectors += cw_loc_sectors(loc);
+    }
+}
+
+/* False: a page is not in RAM. */
+static bool
+recount_layer(const struct cw_store *s, struct layer *l, uint32_t *live)
+{
+    uint64_t mapped = 0, sectors = 0;
     bool all = true;
 
     for (uint32_t i = 0; i < CW_SHARD_TABS; i++) {
-        struct tab *t = sh->tabs[i];
+        struct tab *t = l->tabs[i];
 
         for (uint32_t k = 0; t != NULL && k < CW_TAB_CHUNKS; k++) {
             const struct page *p = chunk_page(&t->e[k]);
 
-            mapped += t->e[k].nmapped;
-            cw_assert(p == NULL || (p->sh == sh && p->chunk == i * CW_TAB_CHUNKS + k));
-            if (t->e[k].nmapped > 0 && (p == NULL || p->loading)) {
+            cw_assert(p == NULL || (p->l == l && p->chunk == i * CW_TAB_CHUNKS + k));
+            if (p != NULL && !p->loading)
+                recount_page(p, live, &mapped, &sectors);
+            else if (t->e[k].nmapped > 0)
                 all = false;
-                continue;
-            }
-            for (uint32_t e = 0; p != NULL && !p->loading && e < CW_CHUNK_BLOCKS; e++) {
-                if (cw_loc_kind(p->data->e[e].loc) == CW_MAP_RAW)
-                    live[cw_loc_seg(p->data->e[e].loc)]++;
-            }
         }
     }
-    cw_assert(mapped == sh->info.mapped_blocks);
+    cw_assert(mapped <= l->mapped && sectors <= l->sectors);
+    if (all && s->stats.csum_errors == 0)
+        cw_assert(mapped == l->mapped && sectors == l->sectors);
     return all;
+}
+
+/* Layers and shards know each other. */
+static void
+check_layers(const struct cw_store *s)
+{
+    uint32_t n_gone = 0;
+
+    CW_LIST_EACH (it, &s->layers) {
+        const struct layer *l = cw_list_entry(it, struct layer, link);
+        uint32_t n = 0;
+
+        for (struct layer *c = NULL; (c = layer_next(s, l->id, c)) != NULL;)
+            n += c->parent == l;
+        cw_assert(n == l->n_children && (l->snap != 0 || n == 0));
+        cw_assert((l->snap == 0) == (l->sh->head == l));
+        cw_assert(!l->sh->gone_applied || l->gone);
+        n_gone += l->gone;
+    }
+    cw_assert(n_gone == s->n_gone);
+    CW_LIST_EACH (it, &s->shards) {
+        struct cw_store_shard *sh = cw_list_entry(it, struct cw_store_shard, link);
+        uint64_t mapped = 0;
+
+        cw_assert(sh->head != NULL && !sh->head->gone);
+        for (struct layer *l = NULL; (l = layer_next(s, sh->layer, l)) != NULL;)
+            mapped += l->sh == sh ? l->mapped : 0;
+        cw_assert(mapped == sh->info.mapped_blocks);
+    }
 }
 
 static void
 check_live(const struct cw_store *s)
 {
-    const struct cw_list *lists[] = { &s->shards, &s->zombies };
     uint32_t *live = store_alloc(s->n_segs * sizeof(*live));
     uint64_t data_live = 0;
     bool all = true;
 
-    for (size_t l = 0; l < 2; l++) {
-        CW_LIST_EACH (it, lists[l])
-            all &= recount_shard(s, cw_list_entry(it, struct cw_store_shard, link), live);
-    }
+    CW_LIST_EACH (it, &s->layers)
+        all &= recount_layer(s, cw_list_entry(it, struct layer, link), live);
     for (uint32_t i = 0; i < s->n_segs; i++) {
         const struct seg *g = &s->segs[i];
 
@@ -126,6 +166,7 @@ cw_store_check(const struct cw_store *s)
     check_states(s);
     check_batches(s);
     check_pages(s);
+    check_layers(s);
     /* a record that waits for a page in its middle is not an instant between two */
     if (!s->apply.active)
         check_live(s);

@@ -107,6 +107,16 @@ freeze_shards(struct cw_store *s)
 }
 
 static void
+freeze_layers(struct cw_store *s)
+{
+    struct ckpt *c = &s->ckpt;
+
+    c->layers_len = layers_encode(s, NULL);
+    c->layers = store_alloc(c->layers_len + 1);
+    layers_encode(s, c->layers);
+}
+
+static void
 freeze_map(struct cw_store *s)
 {
     struct cw_list *node;
@@ -134,6 +144,7 @@ ckpt_freeze(struct cw_store *s)
     c->next.replay_batch = s->applied_upto + 1;
     freeze_segments(s);
     freeze_shards(s);
+    freeze_layers(s);
     freeze_map(s);
     c->root = store_alloc_aligned(CW_BATCH_PAYLOAD_MAX);
     memset(c->root, 0, CW_BATCH_PAYLOAD_MAX);
@@ -144,6 +155,7 @@ ckpt_freeze(struct cw_store *s)
     c->root->replay_seg_seq = c->next.replay_seg_seq;
     c->root->next_seg_seq = s->next_seg_seq;
     c->root->next_layer = s->next_layer;
+    c->root->version = CW_STORE_VERSION;
     memcpy(c->root->chain_csum, s->chain_csum_applied, sizeof(c->root->chain_csum));
     for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++)
         c->root->open_seg_seq[cls] =
@@ -185,13 +197,13 @@ ckpt_write_pages(struct cw_store *s)
     while (!cw_list_empty(&s->ckpt.pages)) {
         struct page *p = cw_list_first(&s->ckpt.pages, struct page, ckpt_link);
         const struct cw_map_page *from = p->frozen != NULL ? p->frozen : p->data;
-        struct cw_rec_desc d = { .type = CW_REC_MAPPAGE, .layer = p->sh->layer, .lba = p->chunk };
+        struct cw_rec_desc d = { .type = CW_REC_MAPPAGE, .layer = p->l->id, .lba = p->chunk };
 
         if (!ckpt_put(s, d, (const uint8_t *)from, 1))
             return false;
         if (!p->dropped) {
             /* held until its new place is known: it could not be loaded again before */
-            chunk_find(p->sh, p->chunk)->flags |= CHUNK_WRITING;
+            chunk_find(p->l, p->chunk)->flags |= CHUNK_WRITING;
             p->pins++;
         }
         map_page_unfreeze(s, p);
@@ -206,7 +218,7 @@ ckpt_write_tabs(struct cw_store *s)
 
     while (!cw_list_empty(&s->ckpt.tabs)) {
         struct tab *t = cw_list_first(&s->ckpt.tabs, struct tab, ckpt_link);
-        struct cw_rec_desc d = { .type = CW_REC_TABPAGE, .layer = t->sh->layer, .lba = t->index };
+        struct cw_rec_desc d = { .type = CW_REC_TABPAGE, .layer = t->l->id, .lba = t->index };
 
         tab_encode(s, t, &page);
         if (!ckpt_put(s, d, (const uint8_t *)&page, 1))
@@ -237,44 +249,50 @@ parts_add(struct ckpt *c, uint32_t kind, const uint8_t *data, size_t len)
 }
 
 static void
-parts_prepare(struct cw_store *s)
+tabdir_fill(struct cw_store *s)
 {
     struct ckpt *c = &s->ckpt;
-    struct cw_list *lists[] = { &s->shards, &s->zombies };
-    struct cw_tabdir_entry *to;
+    struct cw_tabdir_entry *to = NULL;
     size_t n = 0;
 
     for (int pass = 0; pass < 2; pass++) {
-        to = (void *)c->tabdir;
-        for (size_t l = 0; l < 2; l++) {
-            CW_LIST_EACH (it, lists[l]) {
-                struct cw_store_shard *sh = cw_list_entry(it, struct cw_store_shard, link);
+        CW_LIST_EACH (it, &s->layers) {
+            const struct layer *l = cw_list_entry(it, struct layer, link);
 
-                for (uint32_t i = 0; i < CW_SHARD_TABS; i++) {
-                    const struct tab *t = sh->tabs[i];
+            for (uint32_t i = 0; i < CW_SHARD_TABS; i++) {
+                const struct tab *t = l->tabs[i];
 
-                    if (t == NULL || t->loc == 0)
-                        continue;
-                    if (pass == 0)
-                        n++;
-                    else
-                        *to++ = (struct cw_tabdir_entry){
-                            .layer = sh->layer,
-                            .index = i,
-                            .loc = t->loc,
-                            .csum = t->csum,
-                        };
-                }
+                if (t == NULL || t->loc == 0)
+                    continue;
+                if (to == NULL)
+                    n++;
+                else
+                    *to++ = (struct cw_tabdir_entry){
+                        .layer = l->id,
+                        .index = i,
+                        .loc = t->loc,
+                        .csum = t->csum,
+                    };
             }
         }
         if (pass == 0) {
             c->tabdir_len = n * sizeof(*to);
             c->tabdir = store_alloc(c->tabdir_len + 1);
+            to = (void *)c->tabdir;
         }
     }
+}
+
+static void
+parts_prepare(struct cw_store *s)
+{
+    struct ckpt *c = &s->ckpt;
+
+    tabdir_fill(s);
     parts_add(c, CW_PART_SEGMENTS, c->segtab, c->segtab_len);
     parts_add(c, CW_PART_TABS, c->tabdir, c->tabdir_len);
     parts_add(c, CW_PART_SHARDS, c->shards, c->shards_len);
+    parts_add(c, CW_PART_LAYERS, c->layers, c->layers_len);
     c->now = store_alloc((c->n_parts + 1) * sizeof(*c->now));
     c->n_now = 0;
 }
@@ -330,9 +348,9 @@ ckpt_write_root(struct cw_store *s)
 static void
 applied_page(struct cw_store *s, const struct rec_view *v, uint64_t loc)
 {
-    struct cw_store_shard *sh = shard_by_layer(s, v->d.layer);
+    struct layer *l = layer_find(s, v->d.layer);
     uint32_t chunk = (uint32_t)v->d.lba;
-    struct tab *t = tab_of(sh, chunk);
+    struct tab *t = tab_of(l, chunk);
     struct cw_chunk_entry *e = &t->e[chunk % CW_TAB_CHUNKS];
 
     segment_live_add(s, loc, 1);
@@ -341,7 +359,8 @@ applied_page(struct cw_store *s, const struct rec_view *v, uint64_t loc)
         t->frozen[chunk % CW_TAB_CHUNKS].page_csum = v->csums[0];
     }
     if (!(e->flags & CHUNK_WRITING)) {
-        s->segs[cw_loc_seg(loc)].dead_next++; /* given back since; this checkpoint refers to it */
+        s->segs[cw_loc_seg(loc)].dead_next +=
+            CW_BLOCK_SECTORS; /* given back since; this checkpoint refers to it */
         return;
     }
     e->flags &= (uint8_t)~CHUNK_WRITING;
@@ -355,7 +374,7 @@ applied_page(struct cw_store *s, const struct rec_view *v, uint64_t loc)
 static void
 applied_tab(struct cw_store *s, const struct rec_view *v, uint64_t loc)
 {
-    struct tab *t = shard_by_layer(s, v->d.layer)->tabs[v->d.lba];
+    struct tab *t = layer_find(s, v->d.layer)->tabs[v->d.lba];
 
     segment_live_add(s, loc, 1);
     if (t->loc != 0)
@@ -398,10 +417,11 @@ ckpt_drop_memory(struct ckpt *c)
     free(c->root);
     free(c->segtab);
     free(c->shards);
+    free(c->layers);
     free(c->tabdir);
     free(c->parts);
     c->root = NULL;
-    c->segtab = c->shards = c->tabdir = NULL;
+    c->segtab = c->shards = c->layers = c->tabdir = NULL;
     c->parts = NULL;
     c->n_parts = c->next_part = 0;
 }
@@ -409,6 +429,7 @@ ckpt_drop_memory(struct ckpt *c)
 static void
 ckpt_change_sb(struct cw_store *s, struct cw_sb *sb, void *arg)
 {
+    sb->version = CW_STORE_VERSION;
     sb->ckpt[1] = sb->ckpt[0];
     sb->ckpt[0] = s->ckpt.next;
     sb->flags = s->state == STORE_CLOSING ? CW_SB_CLEAN : 0;

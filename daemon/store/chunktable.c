@@ -1,4 +1,4 @@
-/* store/chunktable.c - per shard, pages of 84 chunk entries: version and where the map page lies.
+/* store/chunktable.c - per layer, pages of 84 chunk entries: version and where the map page lies.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -6,40 +6,56 @@
 #include "daemon/store/store-internal.h"
 
 struct tab *
-tab_of(const struct cw_store_shard *sh, uint32_t chunk)
+tab_of(const struct layer *l, uint32_t chunk)
 {
     cw_assert(chunk < CW_SHARD_CHUNKS);
-    return sh->tabs[chunk / CW_TAB_CHUNKS];
+    return l->tabs[chunk / CW_TAB_CHUNKS];
 }
 
 struct cw_chunk_entry *
-chunk_find(const struct cw_store_shard *sh, uint32_t chunk)
+chunk_find(const struct layer *l, uint32_t chunk)
 {
-    struct tab *t = tab_of(sh, chunk);
+    struct tab *t = tab_of(l, chunk);
 
     return t == NULL ? NULL : &t->e[chunk % CW_TAB_CHUNKS];
 }
 
+bool
+chunk_is_own(const struct layer *l, uint32_t chunk)
+{
+    const struct cw_chunk_entry *e = chunk_find(l, chunk);
+
+    return l->parent == NULL || (e != NULL && (e->state & CW_CHUNK_OWN));
+}
+
+struct cw_chunk_entry *
+chunk_see(struct layer **l, uint32_t chunk)
+{
+    while (!chunk_is_own(*l, chunk))
+        *l = (*l)->parent;
+    return chunk_find(*l, chunk);
+}
+
 static struct tab *
-tab_make(struct cw_store_shard *sh, uint32_t index)
+tab_make(struct layer *l, uint32_t index)
 {
     struct tab *t = store_alloc(sizeof(*t));
 
-    t->sh = sh;
+    t->l = l;
     t->index = index;
     cw_list_init(&t->link);
     cw_list_init(&t->ckpt_link);
-    sh->tabs[index] = t;
+    l->tabs[index] = t;
     return t;
 }
 
 struct cw_chunk_entry *
-chunk_get(struct cw_store_shard *sh, uint32_t chunk)
+chunk_get(struct layer *l, uint32_t chunk)
 {
-    struct tab *t = tab_of(sh, chunk);
+    struct tab *t = tab_of(l, chunk);
 
     if (t == NULL)
-        t = tab_make(sh, chunk / CW_TAB_CHUNKS);
+        t = tab_make(l, chunk / CW_TAB_CHUNKS);
     return &t->e[chunk % CW_TAB_CHUNKS];
 }
 
@@ -57,19 +73,20 @@ tab_dirty(struct cw_store *s, struct tab *t)
 }
 
 struct cw_chunk_entry *
-chunk_change(struct cw_store_shard *sh, uint32_t chunk)
+chunk_change(struct layer *l, uint32_t chunk)
 {
-    struct cw_chunk_entry *e = chunk_get(sh, chunk);
+    struct cw_chunk_entry *e = chunk_get(l, chunk);
 
-    tab_dirty(sh->s, tab_of(sh, chunk));
+    tab_dirty(l->s, tab_of(l, chunk));
     return e;
 }
 
 void
-chunk_set_ver(struct cw_store_shard *sh, uint32_t chunk, uint32_t gen, uint64_t seq)
+chunk_set_ver(struct layer *l, uint32_t chunk, uint32_t gen, uint64_t seq)
 {
-    struct cw_chunk_entry *e = chunk_change(sh, chunk);
+    struct cw_chunk_entry *e = chunk_change(l, chunk);
 
+    cw_assert(chunk_is_own(l, chunk));
     e->gen = gen;
     e->seq = seq;
 }
@@ -80,7 +97,7 @@ tab_encode(const struct cw_store *s, const struct tab *t, struct cw_tab_page *to
     memset(to, 0, sizeof(*to));
     to->magic = CW_TAB_MAGIC;
     to->format_id = s->sb.format_id;
-    to->layer = t->sh->layer;
+    to->layer = t->l->id;
     to->index = t->index;
     memcpy(to->e, t->frozen != NULL ? t->frozen : t->e, sizeof(to->e));
     for (uint32_t i = 0; i < CW_TAB_CHUNKS; i++) {
@@ -89,40 +106,38 @@ tab_encode(const struct cw_store *s, const struct tab *t, struct cw_tab_page *to
         /* a page that was pinned when its last block went holds nothing */
         if (to->e[i].nmapped == 0)
             to->e[i].page_loc = to->e[i].page_csum = 0;
-        to->e[i].layer_key = to->e[i].page_loc != 0 ? t->sh->layer : 0;
+        to->e[i].layer_key = to->e[i].page_loc != 0 ? t->l->id : 0;
     }
 }
 
 static bool
 entry_ok(const struct cw_store *s, const struct cw_chunk_entry *e)
 {
-    if (e->state != 0 || e->nmapped > CW_CHUNK_BLOCKS)
+    if (e->state > CW_CHUNK_OWN || e->nmapped > CW_CHUNK_BLOCKS)
         return false;
     return e->page_loc == 0 ? e->nmapped == 0 : e->nmapped > 0 && loc_valid(s, e->page_loc, 1);
 }
 
 bool
-tab_load(struct cw_store *s, struct cw_store_shard *sh, const struct cw_tab_page *from,
+tab_load(struct cw_store *s, struct layer *l, const struct cw_tab_page *from,
          const struct cw_tabdir_entry *dir)
 {
     struct tab *t;
 
-    if (from->magic != CW_TAB_MAGIC || from->format_id != s->sb.format_id ||
-        from->layer != sh->layer || from->index != dir->index || dir->index >= CW_SHARD_TABS ||
-        sh->tabs[dir->index] != NULL)
+    if (from->magic != CW_TAB_MAGIC || from->format_id != s->sb.format_id || from->layer != l->id ||
+        from->index != dir->index || dir->index >= CW_SHARD_TABS || l->tabs[dir->index] != NULL)
         return false;
     for (uint32_t i = 0; i < CW_TAB_CHUNKS; i++) {
         if (!entry_ok(s, &from->e[i]))
             return false;
     }
-    t = tab_make(sh, dir->index);
+    t = tab_make(l, dir->index);
     memcpy(t->e, from->e, sizeof(t->e));
     t->loc = dir->loc;
     t->csum = dir->csum;
     for (uint32_t i = 0; i < CW_TAB_CHUNKS; i++) {
         t->e[i].flags = 0;
         t->e[i].ram = 0;
-        sh->info.mapped_blocks += t->e[i].nmapped;
         if (t->e[i].page_loc != 0)
             segment_live_add(s, t->e[i].page_loc, 1);
     }
@@ -131,10 +146,10 @@ tab_load(struct cw_store *s, struct cw_store_shard *sh, const struct cw_tab_page
 }
 
 void
-tab_free_all(struct cw_store_shard *sh)
+tab_free_all(struct layer *l)
 {
     for (uint32_t i = 0; i < CW_SHARD_TABS; i++) {
-        struct tab *t = sh->tabs[i];
+        struct tab *t = l->tabs[i];
 
         if (t == NULL)
             continue;
@@ -142,6 +157,6 @@ tab_free_all(struct cw_store_shard *sh)
         cw_list_remove(&t->ckpt_link);
         free(t->frozen);
         free(t);
-        sh->tabs[i] = NULL;
+        l->tabs[i] = NULL;
     }
 }

@@ -14,10 +14,12 @@
 
 #define LOAD_BLOCKS 64u /* small against a segment, whose last batch leaves a gap */
 
+#define LOAD_PIECES_MAX 255u /* blocks of packed places: a buffer of 1 MiB */
+
 enum cleaner_state { CLEAN_IDLE, CLEAN_SCAN, CLEAN_CHECK, CLEAN_READ, CLEAN_WRITE };
 
 struct survivor {
-    uint64_t layer, lba, csum, loc;
+    uint64_t layer, lba, csum, loc; /* layer: of the record; its family may refer to the place */
 };
 
 struct cleaner {
@@ -34,8 +36,12 @@ struct cleaner {
     uint32_t n_load, n_pages;
     struct store_run runs[LOAD_BLOCKS];
     uint64_t bad[LOAD_BLOCKS / 64];
+    struct extent ext[LOAD_BLOCKS];
+    uint32_t n_ext, n_pieces;
+    uint64_t packed_bad[LOAD_PIECES_MAX / 64 + 1];
     struct store_fetch fetch;
-    struct cw_buf *buf;
+    struct cw_buf *buf, *packed;
+    struct comp_pack pack;
     uint32_t written; /* of load */
     uint32_t tickets_out;
     struct cw_store_ticket ticket;
@@ -50,6 +56,14 @@ cleaner_busy(const struct cw_store *s)
 }
 
 static void
+load_drop_bufs(struct cleaner *c)
+{
+    cw_buf_unref(c->buf);
+    cw_buf_unref(c->packed);
+    c->buf = c->packed = NULL;
+}
+
+static void
 cleaner_idle(struct cleaner *c)
 {
     c->state = CLEAN_IDLE;
@@ -57,8 +71,7 @@ cleaner_idle(struct cleaner *c)
     free(c->v);
     c->v = NULL;
     c->n = c->cap = c->at = 0;
-    cw_buf_unref(c->buf);
-    c->buf = NULL;
+    load_drop_bufs(c);
 }
 
 /* ---- the victim ---- */
@@ -78,11 +91,8 @@ victim_pick(struct cw_store *s, uint32_t *ret)
 }
 
 static void
-survivor_add(struct cleaner *c, const struct scan_batch *b, const struct rec_view *v, uint32_t i,
-             uint64_t lba, uint32_t rank)
+survivor_add(struct cleaner *c, const struct rec_view *v, uint32_t i, uint64_t lba, uint64_t loc)
 {
-    uint64_t off512 = (b->off + b->h.hdr_bytes) / 512 + v->d.payload_off + rank * 8;
-
     if (c->n == c->cap) {
         c->cap = c->cap == 0 ? 1024 : c->cap * 2;
         c->v = realloc(c->v, c->cap * sizeof(*c->v));
@@ -92,15 +102,16 @@ survivor_add(struct cleaner *c, const struct scan_batch *b, const struct rec_vie
         .layer = v->d.layer,
         .lba = lba,
         .csum = v->csums[i],
-        .loc = cw_loc_make(b->seg, (uint32_t)off512, 8, CW_MAP_RAW),
+        .loc = loc,
     };
 }
 
 static void
 victim_take_record(struct cleaner *c, const struct scan_batch *b, const struct rec_view *v)
 {
+    struct rec_places places = record_places(v, b->seg, b->off + b->h.hdr_bytes);
     struct cw_rec_chunk_set set;
-    uint32_t rank = 0, bit = 0;
+    uint32_t bit = 0;
 
     if (v->n_payload == 0)
         return;
@@ -114,9 +125,8 @@ victim_take_record(struct cleaner *c, const struct scan_batch *b, const struct r
                 bit++;
             lba = v->d.lba + bit++;
         }
-        if (v->n_payload < v->n_csums && v->csums[i] == CW_HASH_ZERO_BLOCK)
-            continue;
-        survivor_add(c, b, v, i, lba, rank++);
+        if (!record_left_out(v, i))
+            survivor_add(c, v, i, lba, record_place_next(&places));
     }
 }
 
@@ -149,32 +159,29 @@ victim_on_scan(struct scan *sc)
     }
     if (c->n > 0)
         qsort(c->v, c->n, sizeof(*c->v), survivor_order);
-    c->at = c->found = c->n_load = c->n_pages = 0;
+    c->at = c->found = c->n_load = c->n_pages = c->n_ext = c->n_pieces = 0;
     c->state = CLEAN_CHECK;
     cleaner_step(c);
 }
 
 /* ---- META ---- */
 
-/* Makes what the victim holds dirty; false: waits for a page. */
+/* Makes what the victim holds of one layer dirty; false: waits for a page. */
 static bool
-meta_touch(struct cleaner *c, const struct survivor *v)
+meta_touch_layer(struct cleaner *c, struct layer *l, const struct survivor *v)
 {
     struct cw_store *s = c->s;
-    struct cw_store_shard *sh = shard_by_layer(s, v->layer);
     struct cw_chunk_entry *e;
     struct page *p;
 
-    if (sh == NULL)
-        return true;
-    if (v->lba < CW_SHARD_TABS && sh->tabs[v->lba] != NULL && sh->tabs[v->lba]->loc == v->loc) {
+    if (v->lba < CW_SHARD_TABS && l->tabs[v->lba] != NULL && l->tabs[v->lba]->loc == v->loc) {
         c->found++;
-        tab_dirty(s, sh->tabs[v->lba]);
+        tab_dirty(s, l->tabs[v->lba]);
     }
-    e = v->lba < CW_SHARD_CHUNKS ? chunk_find(sh, (uint32_t)v->lba) : NULL;
+    e = v->lba < CW_SHARD_CHUNKS ? chunk_find(l, (uint32_t)v->lba) : NULL;
     if (e == NULL || e->page_loc != v->loc)
         return true;
-    p = map_page_get(sh, (uint32_t)v->lba, &c->w);
+    p = map_page_get(l, (uint32_t)v->lba, &c->w);
     if (p == NULL) {
         c->waiting = true;
         return false;
@@ -184,33 +191,71 @@ meta_touch(struct cleaner *c, const struct survivor *v)
     return true;
 }
 
+/* A page may have become another layer's since. */
+static bool
+meta_touch(struct cleaner *c, const struct survivor *v)
+{
+    for (struct layer *l = NULL; (l = layer_next(c->s, v->layer, l)) != NULL;) {
+        if (!meta_touch_layer(c, l, v))
+            return false;
+    }
+    return true;
+}
+
 /* ---- data ---- */
 
-/* 1: alive and in the load; 0: dead; -1: waits for its page. */
+/* 1: alive and in the load; 0: dead; -1: waits for a page. */
 static int
 data_check(struct cleaner *c, const struct survivor *v)
 {
-    struct cw_store_shard *sh = shard_by_layer(c->s, v->layer);
     uint32_t chunk = (uint32_t)(v->lba / CW_CHUNK_BLOCKS);
-    const struct page *p;
 
-    if (sh == NULL || sh->gone || v->lba >= CW_SHARD_BLOCKS || !map_has_page(sh, chunk))
+    if (v->lba >= CW_SHARD_BLOCKS)
         return 0;
-    p = map_page_get(sh, chunk, &c->w);
-    if (p == NULL) {
-        c->waiting = true;
-        return -1;
+    for (struct layer *l = NULL; (l = layer_next(c->s, v->layer, l)) != NULL;) {
+        const struct page *p;
+
+        if ((l->sh->gone && l->n_children == 0) || !map_has_page(l, chunk))
+            continue;
+        p = map_page_get(l, chunk, &c->w);
+        if (p == NULL) {
+            c->waiting = true;
+            return -1;
+        }
+        if (cw_loc_place(p->data->e[v->lba % CW_CHUNK_BLOCKS].loc) == v->loc)
+            return 1;
     }
-    return p->data->e[v->lba % CW_CHUNK_BLOCKS].loc == v->loc;
+    return 0;
 }
 
 static bool
-load_is_full(const struct cleaner *c, const struct survivor *v)
+is_packed(const struct survivor *v)
+{
+    return cw_loc_kind(v->loc) == CW_MAP_COMP;
+}
+
+/* The place that the last of the load was read from, if this one lies there too. */
+static struct extent *
+load_extent(struct cleaner *c, const struct survivor *v)
+{
+    struct extent *last = c->n_ext == 0 ? NULL : &c->ext[c->n_ext - 1];
+
+    return last != NULL && last->first + last->n == c->n_load &&
+                   cw_loc_extent(c->load[last->first].loc) == cw_loc_extent(v->loc)
+               ? last
+               : NULL;
+}
+
+static bool
+load_is_full(struct cleaner *c, const struct survivor *v)
 {
     const struct survivor *last = c->n_load == 0 ? NULL : &c->load[c->n_load - 1];
     bool other = last == NULL || last->layer != v->layer ||
                  last->lba / CW_CHUNK_BLOCKS != v->lba / CW_CHUNK_BLOCKS;
 
+    if (is_packed(v) && load_extent(c, v) == NULL &&
+        c->n_pieces + EXTENT_BLOCKS_MAX > LOAD_PIECES_MAX)
+        return true;
     return c->n_load == LOAD_BLOCKS ||
            (other && c->n_pages + 1 > c->s->map_budget / sizeof(struct cw_map_page) / 8);
 }
@@ -223,28 +268,51 @@ load_add(struct cleaner *c, const struct survivor *v)
     if (last == NULL || last->layer != v->layer ||
         last->lba / CW_CHUNK_BLOCKS != v->lba / CW_CHUNK_BLOCKS)
         c->n_pages++;
+    if (is_packed(v)) {
+        struct extent *e = load_extent(c, v);
+
+        if (e != NULL) {
+            e->n++;
+        } else {
+            c->ext[c->n_ext] = extent_make(c->s, v->loc, c->n_load, c->n_pieces);
+            c->n_pieces += c->ext[c->n_ext++].n_pieces;
+        }
+    }
     c->load[c->n_load++] = *v;
     c->found++;
 }
 
 static void load_on_fetched(struct store_fetch *f);
+static void load_on_unpacked(struct store_fetch *f);
 
-static void
-load_read(struct cleaner *c)
+static bool
+load_get_bufs(struct cleaner *c)
 {
     struct cw_store *s = c->s;
-    uint32_t n = 0;
 
     c->buf = cw_buf_get(s->pool, (size_t)c->n_load * CW_BLOCK_SIZE);
-    if (c->buf == NULL) {
-        store_kick_later(s);
-        return;
-    }
+    if (c->buf != NULL && c->n_pieces > 0)
+        c->packed = cw_buf_get(s->pool, (size_t)c->n_pieces * CW_BLOCK_SIZE);
+    if (c->buf != NULL && (c->n_pieces == 0 || c->packed != NULL))
+        return true;
+    load_drop_bufs(c);
+    return false;
+}
+
+/* Runs of plain blocks. */
+static uint32_t
+load_runs(struct cleaner *c)
+{
+    uint32_t n = 0;
+
     for (uint32_t i = 0; i < c->n_load; i++) {
         struct store_run *last = n == 0 ? NULL : &c->runs[n - 1];
-        uint64_t off = loc_off(s, c->load[i].loc);
+        uint64_t off = loc_off(c->s, c->load[i].loc);
 
-        if (last != NULL && last->off + (uint64_t)last->n_blocks * CW_BLOCK_SIZE == off) {
+        if (is_packed(&c->load[i]))
+            continue;
+        if (last != NULL && last->first + last->n_blocks == i &&
+            last->off + (uint64_t)last->n_blocks * CW_BLOCK_SIZE == off) {
             last->n_blocks++;
             continue;
         }
@@ -255,21 +323,50 @@ load_read(struct cleaner *c)
             .first = i,
         };
     }
-    memset(c->bad, 0, sizeof(c->bad));
-    s->segs[c->victim].read_pins++;
-    c->state = CLEAN_READ;
-    c->fetch.runs = c->runs;
-    c->fetch.n_runs = n;
-    c->fetch.bad = c->bad;
-    c->fetch.done = load_on_fetched;
-    store_fetch_start(s, &c->fetch);
+    return n;
 }
 
 static void
-load_on_fetched(struct store_fetch *f)
+load_fetch(struct cleaner *c, uint32_t n, uint64_t *bad, void (*done)(struct store_fetch *))
 {
-    struct cleaner *c = cw_container_of(f, struct cleaner, fetch);
+    c->fetch.runs = c->runs;
+    c->fetch.n_runs = n;
+    c->fetch.bad = bad;
+    c->fetch.done = done;
+    store_fetch_start(c->s, &c->fetch);
+}
 
+static void
+load_read_packed(struct cleaner *c)
+{
+    for (uint32_t i = 0; i < c->n_ext; i++)
+        c->runs[i] = extent_run(c->s, &c->ext[i], c->load[c->ext[i].first].loc, c->packed->data);
+    memset(c->packed_bad, 0, sizeof(c->packed_bad));
+    load_fetch(c, c->n_ext, c->packed_bad, load_on_unpacked);
+}
+
+static void
+load_read(struct cleaner *c)
+{
+    uint32_t n;
+
+    if (!load_get_bufs(c)) {
+        store_kick_later(c->s);
+        return;
+    }
+    n = load_runs(c);
+    memset(c->bad, 0, sizeof(c->bad));
+    c->s->segs[c->victim].read_pins++;
+    c->state = CLEAN_READ;
+    if (n > 0)
+        load_fetch(c, n, c->bad, load_on_fetched);
+    else
+        load_read_packed(c);
+}
+
+static void
+load_verify(struct cleaner *c)
+{
     c->s->segs[c->victim].read_pins--;
     for (uint32_t i = 0; i < c->n_load; i++) {
         if (!cw_bit_get(c->bad, i) &&
@@ -281,6 +378,38 @@ load_on_fetched(struct store_fetch *f)
     c->written = 0;
     c->state = CLEAN_WRITE;
     cleaner_step(c);
+}
+
+static void
+load_on_fetched(struct store_fetch *f)
+{
+    struct cleaner *c = cw_container_of(f, struct cleaner, fetch);
+
+    if (c->n_ext > 0)
+        load_read_packed(c);
+    else
+        load_verify(c);
+}
+
+static void
+load_on_unpacked(struct store_fetch *f)
+{
+    struct cleaner *c = cw_container_of(f, struct cleaner, fetch);
+
+    for (uint32_t i = 0; i < c->n_ext; i++) {
+        const struct extent *e = &c->ext[i];
+        const uint8_t *plain =
+            extent_plain(c->s, e, c->load[e->first].loc, c->packed->data, c->packed_bad);
+
+        for (uint32_t k = e->first; k < e->first + e->n; k++) {
+            if (plain == NULL)
+                cw_bit_set(c->bad, k);
+            else
+                memcpy(c->buf->data + (size_t)k * CW_BLOCK_SIZE,
+                       plain + (size_t)cw_loc_idx(c->load[k].loc) * CW_BLOCK_SIZE, CW_BLOCK_SIZE);
+        }
+    }
+    load_verify(c);
 }
 
 /* How many of the load from i on make one record: neighbours in one chunk, all good or all bad. */
@@ -297,35 +426,59 @@ load_run(const struct cleaner *c, uint32_t i)
     return n;
 }
 
+/* The volume's policy; 0: stays plain. Blocks of payload when packed at the end of b's own buffer.
+ */
+static uint32_t
+load_pack(struct cleaner *c, struct batch *b, uint32_t i, uint32_t n)
+{
+    const struct layer *l = layer_next(c->s, c->load[i].layer, NULL);
+
+    if (n < 2 || l == NULL || l->sh->info.rec.compression == CW_COMPRESSION_OFF)
+        return 0;
+    c->pack.to = batch_own_at(b);
+    c->pack.n_runs = c->pack.n_blocks = c->pack.sectors = 0;
+    comp_pack_blocks(c->s, &c->pack, c->load[i].lba, c->buf->data + (size_t)i * CW_BLOCK_SIZE, n);
+    return comp_pack_end(&c->pack);
+}
+
 static bool
 load_put(struct cleaner *c, uint32_t i, uint32_t n)
 {
     struct cw_store *s = c->s;
     bool bad = cw_bit_get(c->bad, i);
-    uint64_t csums[LOAD_BLOCKS], locs[LOAD_BLOCKS];
+    uint64_t csums[LOAD_BLOCKS];
+    uint8_t body[LOAD_BLOCKS * (8 + sizeof(struct cw_rec_run))];
     struct rec_out r = {
         .d = { .type = bad ? CW_REC_BADBLK : CW_REC_GC_MOVE,
                .nblk = n,
                .clen = n * 8,
-               .layer = c->load[i].layer,
+               .layer = c->load[i].layer & CW_LAYER_FAMILY,
                .lba = c->load[i].lba },
         .csums = csums,
         .n_csums = n,
-        .body = locs,
+        .body = body,
     };
-    struct batch *b = batch_room(s, CW_SEG_COLD, batch_rec_len(&r), bad ? 0 : n, 2);
+    uint32_t n_out = bad ? 0 : n, packed;
+    struct batch *b = batch_room(
+        s, CW_SEG_COLD, batch_rec_len(&r) + LOAD_BLOCKS * sizeof(struct cw_rec_run), n_out, 2);
 
-    if (b == NULL || !batch_reserve(s, b, bad ? 0 : n))
+    if (b == NULL || !batch_reserve(s, b, n_out))
         return false;
     for (uint32_t k = 0; k < n; k++) {
         csums[k] = c->load[i + k].csum;
-        locs[k] = c->load[i + k].loc;
+        memcpy(body + (size_t)k * 8, &c->load[i + k].loc, 8);
     }
-    r.d.payload_off = b->payload_bytes / 512;
-    if (!bad) {
+    r.d.payload_off = b->payload_bytes / CW_SECTOR;
+    packed = bad ? 0 : load_pack(c, b, i, n);
+    if (packed > 0) {
+        r.d.comp = 1;
+        memcpy(body + r.d.clen, c->pack.runs, c->pack.n_runs * sizeof(c->pack.runs[0]));
+        r.d.clen += c->pack.n_runs * (uint32_t)sizeof(c->pack.runs[0]);
+        batch_payload_own(b, packed);
+    } else if (!bad) {
         batch_payload(b, c->buf->data + (size_t)i * CW_BLOCK_SIZE, n, NULL);
-        s->stats.bytes_cleaned += (uint64_t)n * CW_BLOCK_SIZE;
     }
+    s->stats.bytes_cleaned += (uint64_t)(packed > 0 ? packed : n_out) * CW_BLOCK_SIZE;
     batch_add(b, &r);
     c->written = i + n;
     if (c->written == c->n_load)
@@ -339,9 +492,8 @@ load_on_written(struct cw_store_ticket *t, int res)
     struct cleaner *c = cw_container_of(t, struct cleaner, ticket);
 
     c->tickets_out = 0;
-    cw_buf_unref(c->buf);
-    c->buf = NULL;
-    c->n_load = c->n_pages = 0;
+    load_drop_bufs(c);
+    c->n_load = c->n_pages = c->n_ext = c->n_pieces = 0;
     if (res != 0 || c->s->state != STORE_OPEN) {
         cleaner_idle(c);
         store_close_step(c->s);
@@ -362,9 +514,9 @@ victim_done(struct cleaner *c)
         g->unscannable = true;
         cw_log(c->s->env, CW_LOG_WARNING, "store: segment %u cannot be read as a whole, kept",
                c->victim);
-    } else if (c->found == 0 && g->cls != CW_SEG_META && cw_list_empty(&c->s->zombies)) {
+    } else if (c->found == 0 && g->cls != CW_SEG_META && c->s->n_gone == 0) {
         /* all its records were looked at and none is referred to: the count was too high */
-        segment_live_add(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);
+        segment_live_sectors(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);
     } else if (c->found == 0) {
         g->unscannable = true; /* only what dies by itself; looked at again after a restart */
     }

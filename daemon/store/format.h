@@ -23,7 +23,10 @@
 #define CW_ROOT_MAGIC UINT64_C(0x31544f4f52535743) /* "CWSROOT1" */
 #define CW_TAB_MAGIC UINT64_C(0x3142415445535743)  /* "CWSETAB1" */
 #define CW_BATCH_MAGIC UINT32_C(0x31425743)        /* "CWB1" */
-#define CW_STORE_VERSION 1u
+#define CW_STORE_VERSION 2u
+#define CW_STORE_VERSION_MIN \
+    1u /* oldest that is opened; the next checkpoint makes it the newest \
+        */
 
 #define CW_SB_SLOTS 4u
 #define CW_SEG_BASE CW_MIB
@@ -107,7 +110,7 @@ struct cw_sum_footer {
     uint32_t seg_no;
     uint32_t n_batches;
     uint32_t bytes; /* of entries */
-    uint32_t live;  /* blocks, at seal */
+    uint32_t live;  /* sectors, at seal; for people */
     uint64_t zero[2];
     uint64_t csum; /* of the entries and the footer before it */
 };
@@ -165,25 +168,36 @@ enum cw_rec_flag {
     CW_RF_DROP = 1 << 1,     /* stream: nothing changes; a WRITE has no csums and no payload */
     CW_RF_MODES = 1 << 2,    /* stream: the body has one enum cw_store_apply byte per chunk */
     CW_RF_ALL_DATA = 1 << 3, /* blocks with the zero block's checksum have payload too */
-    CW_RF_CREATE = 1 << 4,   /* SHARDREC: first of its layer */
-    CW_RF_GONE = 1 << 5,     /* SHARDREC: the shard was dropped */
-    CW_RF_RESUME = 1 << 6,   /* NOTE: batches [seq, own) do not exist */
-    CW_RF_DAMAGED = 1 << 7,  /* NOTE RESUME: durable batches were lost there (I16) */
+    CW_RF_CREATE = 1 << 4, /* SHARDREC: first of its shard; lba: the layer it inherits from, or 0 */
+    CW_RF_GONE = 1 << 5,   /* SHARDREC: the shard was dropped; SNAP: the snapshot `seq` was */
+    CW_RF_RESUME = 1 << 6, /* NOTE: batches [seq, own) do not exist */
+    CW_RF_DAMAGED = 1 << 7, /* NOTE RESUME: durable batches were lost there (I16) */
 };
 
+/* layer: what a record changes is the shard whose first layer has this id. MAPPAGE and TABPAGE name
+ * the layer itself, GC_MOVE and BADBLK the family: every layer of it that refers to the place. */
 struct cw_rec_desc {
     uint8_t type; /* enum cw_rec_type */
-    uint8_t comp; /* 0 */
+    uint8_t comp; /* 1: the body ends with struct cw_rec_run's that say how the payload lies */
     uint16_t flags;
     uint32_t nblk;
     uint64_t layer;
     uint32_t gen;
-    uint32_t clen; /* comp 0: bytes of the body, which follows the csums */
+    uint32_t clen; /* bytes of the body, which follows the csums */
     uint64_t seq;
     uint64_t lba;
     uint64_t payload_off; /* 512 B units from the start of the payload */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_rec_desc) == 48);
+
+/* Blocks that lie together: compressed into one zstd frame, or plain where len512 is n * 8. Runs
+ * follow each other, in order, and cover every block that has payload. */
+struct cw_rec_run {
+    uint8_t n;      /* blocks, 1..CW_RUN_BLOCKS_MAX */
+    uint8_t len512; /* 1..n * 8 */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_rec_run) == 2);
+#define CW_RUN_BLOCKS_MAX 16u
 
 /* body of CHUNK_CURRENT */
 struct cw_rec_chunk_set {
@@ -199,20 +213,34 @@ enum cw_map_kind {
     CW_MAP_COMP,
     CW_MAP_ZERO,
     CW_MAP_BAD,
-    CW_MAP_INHERIT,
+    CW_MAP_KINDS,
 };
 
 struct cw_map_entry {
     uint64_t xxh3;
-    uint64_t loc; /* seg:24 | off512:16 | len512:8 | idx:5 | kind:3 | heat:8, highest first */
+    uint64_t loc; /* seg:24 | off512:16 | len512:8 | idx:4 | shared:1 | kind:3 | n-1:4 | heat:4,
+                   * highest first. COMP: block idx of the n that lie in this place */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_map_entry) == 16);
+
+#define CW_LOC_SHARED (UINT64_C(1) << 11) /* another layer owns the place (docs/format.md) */
+#define CW_LOC_HEAT UINT64_C(0xf)
+#define CW_SECTOR 512u
+#define CW_BLOCK_SECTORS 8u
 
 static inline uint64_t
 cw_loc_make(uint32_t seg, uint32_t off512, uint32_t len512, enum cw_map_kind kind)
 {
     return (uint64_t)seg << 40 | (uint64_t)off512 << 24 | (uint64_t)len512 << 16 |
            (uint64_t)kind << 8;
+}
+
+/* Block idx of a run of n in one place. */
+static inline uint64_t
+cw_loc_make_run(uint32_t seg, uint32_t off512, struct cw_rec_run run, uint32_t idx)
+{
+    return cw_loc_make(seg, off512, run.len512, CW_MAP_COMP) | (uint64_t)idx << 12 |
+           (uint64_t)(run.n - 1u) << 4;
 }
 
 static inline uint32_t
@@ -224,7 +252,25 @@ cw_loc_seg(uint64_t loc)
 static inline uint32_t
 cw_loc_off(uint64_t loc) /* bytes in the segment */
 {
-    return (uint32_t)(loc >> 24 & 0xffff) * 512;
+    return (uint32_t)(loc >> 24 & 0xffff) * CW_SECTOR;
+}
+
+static inline uint32_t
+cw_loc_len512(uint64_t loc)
+{
+    return (uint32_t)(loc >> 16 & 0xff);
+}
+
+static inline uint32_t
+cw_loc_idx(uint64_t loc)
+{
+    return (uint32_t)(loc >> 12 & 0xf);
+}
+
+static inline uint32_t
+cw_loc_n(uint64_t loc)
+{
+    return (uint32_t)(loc >> 4 & 0xf) + 1;
 }
 
 static inline enum cw_map_kind
@@ -233,10 +279,37 @@ cw_loc_kind(uint64_t loc)
     return (enum cw_map_kind)(loc >> 8 & 7);
 }
 
+/* The place alone: what two layers that show the same block have in common. */
+static inline uint64_t
+cw_loc_place(uint64_t loc)
+{
+    return loc & ~(CW_LOC_SHARED | CW_LOC_HEAT);
+}
+
+/* The place of a run as a whole: the same for all its blocks. */
+static inline uint64_t
+cw_loc_extent(uint64_t loc)
+{
+    return loc >> 16;
+}
+
+/* What a block takes of its place; the shares of a run add up to all of it. */
+static inline uint32_t
+cw_loc_sectors(uint64_t loc)
+{
+    uint32_t len = cw_loc_len512(loc), n = cw_loc_n(loc), i = cw_loc_idx(loc);
+
+    return cw_loc_kind(loc) == CW_MAP_COMP ? len * (i + 1) / n - len * i / n : CW_BLOCK_SECTORS;
+}
+
 struct cw_map_page {
     struct cw_map_entry e[CW_CHUNK_BLOCKS];
 };
 CW_STATIC_ASSERT(sizeof(struct cw_map_page) == 4096);
+
+enum cw_chunk_state {
+    CW_CHUNK_OWN = 1, /* the layer does not show its parent's chunk (any more) */
+};
 
 struct cw_chunk_entry {
     uint64_t page_loc; /* 0: no page, every block reads as zeroes */
@@ -244,7 +317,7 @@ struct cw_chunk_entry {
     uint64_t seq; /* version; CW_VER_VOID; (0, 0): never written */
     uint32_t gen;
     uint16_t nmapped; /* entries of kind RAW, COMP, BAD */
-    uint8_t state;    /* 0 */
+    uint8_t state;    /* enum cw_chunk_state */
     uint8_t flags;    /* 0 on disk */
     uint64_t layer_key;
     uint64_t ram; /* 0 on disk */
@@ -271,6 +344,8 @@ enum cw_part_kind {
     CW_PART_SEGMENTS = 1, /* struct cw_segtab_entry x seg_count */
     CW_PART_TABS,         /* struct cw_tabdir_entry */
     CW_PART_SHARDS,       /* struct cw_shard_bytes and what follows each */
+    CW_PART_LAYERS,       /* struct cw_layer_bytes; version 1 has one head per shard instead */
+    CW_PART_KINDS,
 };
 
 /* A part of the root's content; at most 1 MiB each, in order within a kind. */
@@ -291,7 +366,7 @@ struct cw_root {
     uint64_t chain_csum[CW_SEG_CLASSES]; /* hdr_csum of each class' last batch before the replay */
     uint64_t open_seg_seq[CW_SEG_CLASSES];
     uint32_t n_parts;
-    uint32_t zero;
+    uint32_t version; /* 0 (version 1: live counts in blocks) or 2 */
     struct cw_root_part parts[];
 };
 CW_STATIC_ASSERT(offsetof(struct cw_root, parts) == 144);
@@ -307,7 +382,7 @@ struct cw_segtab_entry {
     uint8_t state; /* enum cw_seg_state */
     uint8_t cls;
     uint16_t flags;
-    uint32_t live;
+    uint32_t live; /* sectors */
     uint64_t seg_seq;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_segtab_entry) == 16);
@@ -333,7 +408,7 @@ struct cw_shard_bytes {
     uint32_t bytes; /* of all of it */
     uint32_t flags;
     uint64_t layer;
-    uint64_t parent_layer; /* 0 */
+    uint64_t zero64;
     uint64_t last_seq;
     uint64_t stable;
     uint64_t join_id;
@@ -356,3 +431,26 @@ struct cw_tail_bytes {
     uint8_t zero[5];
 };
 CW_STATIC_ASSERT(sizeof(struct cw_tail_bytes) == 56);
+
+enum cw_layer_flag {
+    CW_LAYER_HEAD = 1 << 0, /* what its shard shows and changes */
+    CW_LAYER_GONE = 1 << 1, /* deleted; its map is still being given back or over */
+};
+
+/* A layer id is index:24 | family:40: layers that may refer to the same places are of one family.
+ */
+#define CW_LAYER_FAMILY ((UINT64_C(1) << 40) - 1)
+#define CW_LAYER_INDEX_MAX ((1u << 24) - 1)
+
+/* Parents stand before their children. */
+struct cw_layer_bytes {
+    uint64_t id;
+    uint64_t parent; /* 0: none */
+    uint64_t shard;  /* the `layer` of its shard's records */
+    uint64_t snap;   /* name of the snapshot; 0: the head */
+    uint32_t flags;
+    uint32_t next_index; /* above every index that this one's family has seen, in one of them */
+    uint64_t mapped;     /* entries of its pages that are RAW, COMP or BAD and not SHARED */
+    uint64_t sectors;    /* live, of those */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_layer_bytes) == 56);

@@ -9,17 +9,17 @@
 #include "daemon/store/store-internal.h"
 
 bool
-map_has_page(struct cw_store_shard *sh, uint32_t chunk)
+map_has_page(struct layer *l, uint32_t chunk)
 {
-    const struct cw_chunk_entry *e = chunk_find(sh, chunk);
+    const struct cw_chunk_entry *e = chunk_find(l, chunk);
 
     return e != NULL && (e->ram != 0 || e->page_loc != 0);
 }
 
 struct page *
-map_page_resident(struct cw_store_shard *sh, uint32_t chunk)
+map_page_resident(struct layer *l, uint32_t chunk)
 {
-    struct page *p = chunk_page(chunk_find(sh, chunk));
+    struct page *p = chunk_page(chunk_find(l, chunk));
 
     return p == NULL || p->loading ? NULL : p;
 }
@@ -52,20 +52,20 @@ page_free(struct cw_store *s, struct page *p)
 }
 
 static struct page *
-page_new(struct cw_store_shard *sh, uint32_t chunk)
+page_new(struct layer *l, uint32_t chunk)
 {
-    struct cw_store *s = sh->s;
+    struct cw_store *s = l->s;
     struct page *p;
 
     map_evict(s);
     p = store_alloc(sizeof(*p));
     p->data = store_alloc_aligned(sizeof(*p->data));
-    p->sh = sh;
+    p->l = l;
     p->chunk = chunk;
     cw_list_init(&p->link);
     cw_list_init(&p->ckpt_link);
     cw_list_init(&p->waiters);
-    chunk_get(sh, chunk)->ram = (uintptr_t)p;
+    chunk_get(l, chunk)->ram = (uintptr_t)p;
     s->n_pages++;
     return p;
 }
@@ -81,20 +81,20 @@ map_evict(struct cw_store *s)
         it = it->next;
         if (p->pins > 0 || p->loading)
             continue;
-        chunk_find(p->sh, p->chunk)->ram = 0;
+        chunk_find(p->l, p->chunk)->ram = 0;
         page_free(s, p);
     }
 }
 
 struct page *
-map_page_make(struct cw_store_shard *sh, uint32_t chunk)
+map_page_make(struct layer *l, uint32_t chunk)
 {
     struct page *p;
 
-    cw_assert(!map_has_page(sh, chunk));
-    p = page_new(sh, chunk);
+    cw_assert(!map_has_page(l, chunk));
+    p = page_new(l, chunk);
     memset(p->data, 0, sizeof(*p->data));
-    page_home(sh->s, p);
+    page_home(l->s, p);
     return p;
 }
 
@@ -106,7 +106,7 @@ map_page_dirty(struct cw_store *s, struct page *p)
         memcpy(p->frozen, p->data, sizeof(*p->frozen));
         s->ckpt.frozen_copies++;
     }
-    chunk_change(p->sh, p->chunk);
+    chunk_change(p->l, p->chunk);
     if (p->dirty)
         return;
     p->dirty = true;
@@ -150,46 +150,69 @@ map_page_unpin(struct page *p)
 {
     cw_assert(p->pins > 0);
     p->pins--;
-    map_page_settle(p->sh, p);
+    map_page_settle(p);
 }
 
 /* ---- entries ---- */
 
-static bool
-kind_is_mapped(enum cw_map_kind kind)
+bool
+map_kind_is_data(enum cw_map_kind kind)
 {
-    return kind == CW_MAP_RAW || kind == CW_MAP_COMP || kind == CW_MAP_BAD;
+    return kind == CW_MAP_RAW || kind == CW_MAP_COMP;
+}
+
+bool
+map_kind_is_mapped(enum cw_map_kind kind)
+{
+    return map_kind_is_data(kind) || kind == CW_MAP_BAD;
+}
+
+/* An entry of the layer comes or goes: what it owns is counted. */
+static void
+entry_count(struct layer *l, uint64_t loc, int sign)
+{
+    enum cw_map_kind kind = cw_loc_kind(loc);
+    int32_t n = (int32_t)cw_loc_sectors(loc) * sign;
+
+    if ((loc & CW_LOC_SHARED) || !map_kind_is_mapped(kind))
+        return;
+    l->mapped += (uint64_t)(int64_t)sign;
+    l->sh->info.mapped_blocks += (uint64_t)(int64_t)sign;
+    if (kind == CW_MAP_BAD)
+        return;
+    segment_live_sectors(l->s, loc, n);
+    /* after damage it may only be too high */
+    if (n < 0 && l->sectors < (uint64_t)-n)
+        n = -(int32_t)l->sectors;
+    l->sectors += (uint64_t)(int64_t)n;
 }
 
 void
-map_entry_set(struct cw_store_shard *sh, struct page *p, uint32_t i, struct cw_map_entry e)
+map_entry_set(struct page *p, uint32_t i, struct cw_map_entry e)
 {
     struct cw_map_entry *was = &p->data->e[i];
-    struct cw_chunk_entry *c = chunk_find(sh, p->chunk);
-    enum cw_map_kind from = cw_loc_kind(was->loc), to = cw_loc_kind(e.loc);
-    int delta = (int)kind_is_mapped(to) - (int)kind_is_mapped(from);
+    struct cw_chunk_entry *c = chunk_find(p->l, p->chunk);
+    bool from = map_kind_is_mapped(cw_loc_kind(was->loc)),
+         to = map_kind_is_mapped(cw_loc_kind(e.loc));
 
-    if (from == CW_MAP_RAW)
-        segment_live_add(sh->s, was->loc, -1);
-    if (to == CW_MAP_RAW)
-        segment_live_add(sh->s, e.loc, 1);
-    c->nmapped = (uint16_t)(c->nmapped + delta);
-    sh->info.mapped_blocks += (uint64_t)(int64_t)delta;
+    entry_count(p->l, was->loc, -1);
+    entry_count(p->l, e.loc, 1);
+    c->nmapped = (uint16_t)(c->nmapped + to - from);
     *was = e;
 }
 
 void
-map_page_settle(struct cw_store_shard *sh, struct page *p)
+map_page_settle(struct page *p)
 {
-    struct cw_store *s = sh->s;
-    struct cw_chunk_entry *e = chunk_find(sh, p->chunk);
+    struct cw_store *s = p->l->s;
+    struct cw_chunk_entry *e = chunk_find(p->l, p->chunk);
 
     if (e->nmapped > 0 || p->pins > 0)
         return;
     cw_assert(cw_list_empty(&p->waiters) && !p->loading);
-    e = chunk_change(sh, p->chunk);
+    e = chunk_change(p->l, p->chunk);
     if (e->page_loc != 0)
-        s->segs[cw_loc_seg(e->page_loc)].dead_next++;
+        s->segs[cw_loc_seg(e->page_loc)].dead_next += CW_BLOCK_SECTORS;
     e->page_loc = e->page_csum = 0;
     e->flags &= (uint8_t)~CHUNK_WRITING;
     e->ram = 0;
@@ -203,6 +226,41 @@ map_page_settle(struct cw_store_shard *sh, struct page *p)
         page_free(s, p);
 }
 
+void
+map_chunk_move(struct layer *from, struct layer *to, uint32_t chunk)
+{
+    struct cw_chunk_entry *a = chunk_change(from, chunk), *b = chunk_change(to, chunk);
+    struct page *p = chunk_page(a);
+    uint64_t mapped = 0, sectors = 0;
+
+    cw_assert(p != NULL || a->page_loc == 0);
+    for (uint32_t i = 0; p != NULL && i < CW_CHUNK_BLOCKS; i++) {
+        uint64_t loc = p->data->e[i].loc;
+
+        if ((loc & CW_LOC_SHARED) || !map_kind_is_mapped(cw_loc_kind(loc)))
+            continue;
+        mapped++;
+        if (cw_loc_kind(loc) != CW_MAP_BAD)
+            sectors += cw_loc_sectors(loc);
+    }
+    *b = *a;
+    *a = (struct cw_chunk_entry){ 0 };
+    b->state = CW_CHUNK_OWN;
+    mapped = cw_min_u64(mapped, from->mapped);
+    sectors = cw_min_u64(sectors, from->sectors);
+    from->mapped -= mapped;
+    from->sectors -= sectors;
+    from->sh->info.mapped_blocks -= mapped;
+    to->mapped += mapped;
+    to->sectors += sectors;
+    to->sh->info.mapped_blocks += mapped;
+    if (p == NULL)
+        return;
+    cw_assert(!p->in_ckpt && !p->loading && p->pins == 0);
+    p->l = to;
+    map_page_dirty(to->s, p); /* on disk it says whose it is */
+}
+
 /* ---- loading ---- */
 
 static bool
@@ -213,10 +271,9 @@ page_entries_ok(const struct cw_store *s, const struct cw_map_page *page, uint32
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
         enum cw_map_kind kind = cw_loc_kind(page->e[i].loc);
 
-        if (kind == CW_MAP_COMP || kind >= CW_MAP_INHERIT ||
-            (kind == CW_MAP_RAW && !loc_valid(s, page->e[i].loc, 1)))
+        if (kind >= CW_MAP_KINDS || (map_kind_is_data(kind) && !loc_data_valid(s, page->e[i].loc)))
             return false;
-        n += kind_is_mapped(kind);
+        n += map_kind_is_mapped(kind);
     }
     return n == nmapped;
 }
@@ -226,14 +283,15 @@ page_entries_ok(const struct cw_store *s, const struct cw_map_page *page, uint32
 static void
 page_lost(struct cw_store *s, struct page *p)
 {
-    struct cw_chunk_entry *e = chunk_change(p->sh, p->chunk);
+    struct cw_chunk_entry *e = chunk_change(p->l, p->chunk);
 
     s->stats.csum_errors++;
     cw_log(s->env, CW_LOG_ERROR, "store: map page of shard %llx chunk %u is unreadable",
-           (unsigned long long)p->sh->id, p->chunk);
+           (unsigned long long)p->l->sh->id, p->chunk);
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++)
         p->data->e[i] = (struct cw_map_entry){ .loc = cw_loc_make(0, 0, 0, CW_MAP_BAD) };
-    p->sh->info.mapped_blocks += CW_CHUNK_BLOCKS - e->nmapped;
+    p->l->mapped += CW_CHUNK_BLOCKS - e->nmapped;
+    p->l->sh->info.mapped_blocks += CW_CHUNK_BLOCKS - e->nmapped;
     e->nmapped = CW_CHUNK_BLOCKS;
     p->loading = false;
     map_page_dirty(s, p);
@@ -243,8 +301,8 @@ static void
 page_on_read(struct store_io *io, int res)
 {
     struct page *p = cw_container_of(io, struct page, io);
-    struct cw_store *s = p->sh->s;
-    const struct cw_chunk_entry *e = chunk_find(p->sh, p->chunk);
+    struct cw_store *s = p->l->s;
+    const struct cw_chunk_entry *e = chunk_find(p->l, p->chunk);
     struct cw_list woken;
     struct cw_list *node;
 
@@ -265,10 +323,10 @@ page_on_read(struct store_io *io, int res)
 }
 
 struct page *
-map_page_get(struct cw_store_shard *sh, uint32_t chunk, struct page_waiter *w)
+map_page_get(struct layer *l, uint32_t chunk, struct page_waiter *w)
 {
-    struct cw_store *s = sh->s;
-    struct cw_chunk_entry *e = chunk_find(sh, chunk);
+    struct cw_store *s = l->s;
+    struct cw_chunk_entry *e = chunk_find(l, chunk);
     struct page *p = chunk_page(e);
 
     if (p != NULL && !p->loading) {
@@ -277,7 +335,7 @@ map_page_get(struct cw_store_shard *sh, uint32_t chunk, struct page_waiter *w)
         return p;
     }
     if (p == NULL) {
-        p = page_new(sh, chunk);
+        p = page_new(l, chunk);
         p->loading = true;
         page_home(s, p);
         p->io.done = page_on_read;

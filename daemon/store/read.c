@@ -6,6 +6,8 @@
 #include "common/codec/hash.h"
 #include "daemon/store/store-internal.h"
 
+#define EXTENTS_AT_ONCE 15u /* of EXTENT_BLOCKS_MAX: they fit a buffer of 1 MiB */
+
 struct read_ctx {
     struct cw_list all;  /* s->reads, or s->reads_spare */
     struct cw_list wait; /* s->reads_held, s->reads_done */
@@ -17,6 +19,11 @@ struct read_ctx {
     struct store_run runs[CW_IO_BLOCKS_MAX];
     struct store_fetch f;
     uint64_t unread[4];
+    /* blocks that lie packed: after all others, some at once */
+    struct extent ext[EXTENTS_AT_ONCE]; /* first: a block of the read */
+    uint32_t n_ext, ext_at;             /* the next block to look at */
+    struct cw_buf *ext_buf;
+    uint64_t ext_unread[4];
     /* READ_TAIL */
     struct tail_entry tail;
     uint8_t *hdr;
@@ -90,21 +97,115 @@ read_verify(struct read_ctx *c)
 }
 
 static void
-read_on_fetched(struct store_fetch *f)
+read_all_there(struct read_ctx *c, int res)
 {
-    struct read_ctx *c = cw_container_of(f, struct read_ctx, f);
     struct cw_store *s = c->s;
 
-    read_verify(c);
+    if (res == 0)
+        read_verify(c);
     read_unpin_segments(c);
-    read_finish(c, s->stats.failed ? -EIO : 0);
+    read_finish(c, s->stats.failed ? -EIO : res);
     read_deliver(s);
     store_close_step(s);
 }
 
-/* locs, csums and buf are set; blocks without loc are done. */
+/* ---- packed blocks ---- */
+
+static bool
+read_is_packed(const struct read_ctx *c, uint32_t i)
+{
+    return c->locs[i] != 0 && cw_loc_kind(c->locs[i]) == CW_MAP_COMP;
+}
+
 static void
-read_fetch(struct read_ctx *c)
+extent_unpack(struct read_ctx *c, const struct extent *e)
+{
+    const uint8_t *plain =
+        extent_plain(c->s, e, c->locs[e->first], c->ext_buf->data, c->ext_unread);
+
+    for (uint32_t i = e->first; i < e->first + e->n; i++) {
+        if (plain == NULL)
+            cw_bit_set(c->unread, i);
+        else
+            memcpy(c->r->buf->data + (size_t)i * CW_BLOCK_SIZE,
+                   plain + (size_t)cw_loc_idx(c->locs[i]) * CW_BLOCK_SIZE, CW_BLOCK_SIZE);
+    }
+}
+
+static void extents_fetch(struct read_ctx *c);
+
+static void
+extents_on_fetched(struct store_fetch *f)
+{
+    struct read_ctx *c = cw_container_of(f, struct read_ctx, f);
+
+    for (uint32_t i = 0; i < c->n_ext; i++)
+        extent_unpack(c, &c->ext[i]);
+    cw_buf_unref(c->ext_buf);
+    c->ext_buf = NULL;
+    extents_fetch(c);
+}
+
+/* The next ones, and how many blocks of buffer they take. */
+static uint32_t
+extents_collect(struct read_ctx *c)
+{
+    uint32_t pieces = 0;
+
+    c->n_ext = 0;
+    for (; c->ext_at < c->r->nblk; c->ext_at++) {
+        struct extent *last = c->n_ext == 0 ? NULL : &c->ext[c->n_ext - 1];
+        uint64_t loc = c->locs[c->ext_at];
+
+        if (!read_is_packed(c, c->ext_at))
+            continue;
+        if (last != NULL && last->first + last->n == c->ext_at &&
+            cw_loc_extent(c->locs[last->first]) == cw_loc_extent(loc)) {
+            last->n++;
+            continue;
+        }
+        if (c->n_ext == EXTENTS_AT_ONCE)
+            break;
+        c->ext[c->n_ext] = extent_make(c->s, loc, c->ext_at, pieces);
+        pieces += c->ext[c->n_ext++].n_pieces;
+    }
+    return pieces;
+}
+
+static void
+extents_fetch(struct read_ctx *c)
+{
+    uint32_t pieces = extents_collect(c);
+
+    if (pieces == 0) {
+        read_all_there(c, 0);
+        return;
+    }
+    c->ext_buf = cw_buf_get(c->s->pool, (size_t)pieces * CW_BLOCK_SIZE);
+    if (c->ext_buf == NULL) {
+        read_all_there(c, -ENOMEM);
+        return;
+    }
+    for (uint32_t i = 0; i < c->n_ext; i++)
+        c->runs[i] = extent_run(c->s, &c->ext[i], c->locs[c->ext[i].first], c->ext_buf->data);
+    memset(c->ext_unread, 0, sizeof(c->ext_unread));
+    c->f.n_runs = c->n_ext;
+    c->f.bad = c->ext_unread;
+    c->f.done = extents_on_fetched;
+    store_fetch_start(c->s, &c->f);
+}
+
+/* ---- plain blocks ---- */
+
+static void
+read_on_fetched(struct store_fetch *f)
+{
+    extents_fetch(cw_container_of(f, struct read_ctx, f));
+}
+
+/* Runs of plain blocks; every segment that is read is pinned. */
+static uint32_t
+read_collect(struct read_ctx *c, bool *ret_packed)
 {
     struct cw_store_read *r = c->r;
     uint32_t n = 0;
@@ -115,6 +216,10 @@ read_fetch(struct read_ctx *c)
         if (c->locs[i] == 0)
             continue;
         c->s->segs[cw_loc_seg(c->locs[i])].read_pins++;
+        if (read_is_packed(c, i)) {
+            *ret_packed = true;
+            continue;
+        }
         if (last != NULL && last->first + last->n_blocks == i &&
             last->off + (uint64_t)last->n_blocks * CW_BLOCK_SIZE == loc_off(c->s, c->locs[i])) {
             last->n_blocks++;
@@ -127,12 +232,40 @@ read_fetch(struct read_ctx *c)
             .first = i,
         };
     }
-    if (n == 0) {
+    return n;
+}
+
+/* Nothing is plain: the first of the packed ones; may be inside the caller's call. */
+static void
+read_start_packed(struct read_ctx *c)
+{
+    if (cw_buf_pool_used(c->s->pool) + EXTENTS_AT_ONCE * EXTENT_BLOCKS_MAX * CW_BLOCK_SIZE >
+        cw_buf_pool_limit(c->s->pool)) {
+        read_unpin_segments(c);
+        read_finish_later(c, -ENOMEM);
+        return;
+    }
+    extents_fetch(c);
+}
+
+/* locs, csums and buf are set; blocks without loc are done. */
+static void
+read_fetch(struct read_ctx *c)
+{
+    bool packed = false;
+    uint32_t n = read_collect(c, &packed);
+
+    if (n == 0 && !packed) {
         read_finish_later(c, 0);
         return;
     }
     memset(c->unread, 0, sizeof(c->unread));
+    c->ext_at = 0;
     c->f.runs = c->runs;
+    if (n == 0 && packed) {
+        read_start_packed(c);
+        return;
+    }
     c->f.n_runs = n;
     c->f.bad = c->unread;
     c->f.done = read_on_fetched;
@@ -141,10 +274,16 @@ read_fetch(struct read_ctx *c)
 
 /* ---- the map ---- */
 
+static struct layer *
+read_layer(const struct cw_store_read *r)
+{
+    return r->snap == 0 ? r->shard->head : layer_of_snap(r->shard, r->snap);
+}
+
 static bool
 read_is_held(const struct cw_store *s, const struct cw_store_read *r)
 {
-    return s->apply.mid == r->shard &&
+    return r->snap == 0 && s->apply.mid == r->shard &&
            cw_ranges_overlap(r->lba, r->nblk, s->apply.mid_lba, s->apply.mid_nblk);
 }
 
@@ -155,9 +294,12 @@ read_pin_pages(struct read_ctx *c)
     uint32_t first = (uint32_t)(r->lba / CW_CHUNK_BLOCKS);
 
     for (uint32_t i = 0; i < record_chunk_count(r->lba, r->nblk); i++) {
-        if (c->pinned[i] != NULL || !map_has_page(r->shard, first + i))
+        struct layer *l = read_layer(r);
+
+        chunk_see(&l, first + i);
+        if (c->pinned[i] != NULL || !map_has_page(l, first + i))
             continue;
-        c->pinned[i] = map_page_get(r->shard, first + i, &c->w);
+        c->pinned[i] = map_page_get(l, first + i, &c->w);
         if (c->pinned[i] == NULL)
             return false;
         c->pinned[i]->pins++;
@@ -193,14 +335,14 @@ read_take_entries(struct read_ctx *c)
             e = p->data->e[lba % CW_CHUNK_BLOCKS];
         kind = cw_loc_kind(e.loc);
         c->locs[i] = 0;
-        r->csums[i] = kind == CW_MAP_RAW || kind == CW_MAP_BAD ? e.xxh3 : CW_HASH_ZERO_BLOCK;
+        r->csums[i] = map_kind_is_mapped(kind) ? e.xxh3 : CW_HASH_ZERO_BLOCK;
         if (kind == CW_MAP_BAD)
             cw_bit_set(r->bad, i);
         else if (r->skip_csums != NULL && r->skip_csums[i] == r->csums[i])
             cw_bit_set(r->skipped, i);
-        else if (kind == CW_MAP_RAW)
+        else if (map_kind_is_data(kind))
             c->locs[i] = e.loc;
-        zeroes = zeroes && kind != CW_MAP_RAW && kind != CW_MAP_BAD;
+        zeroes = zeroes && !map_kind_is_mapped(kind);
     }
     return zeroes;
 }
@@ -225,10 +367,11 @@ read_map(struct read_ctx *c)
 {
     struct cw_store_read *r = c->r;
     const struct cw_chunk_entry *e;
+    struct layer *l = read_layer(r);
 
-    if (c->s->stats.failed) {
+    if (c->s->stats.failed || l == NULL) {
         read_unpin_pages(c);
-        read_finish_later(c, -EIO);
+        read_finish_later(c, l == NULL ? -ENOENT : -EIO);
         return;
     }
     if (!read_pin_pages(c))
@@ -238,7 +381,7 @@ read_map(struct read_ctx *c)
         cw_list_push_back(&c->s->reads_held, &c->wait);
         return;
     }
-    e = chunk_find(r->shard, (uint32_t)(r->lba / CW_CHUNK_BLOCKS));
+    e = chunk_see(&l, (uint32_t)(r->lba / CW_CHUNK_BLOCKS));
     r->at_seq = r->shard->info.durable_seq;
     r->ver_seq = e == NULL ? 0 : e->seq;
     r->ver_gen = e == NULL ? 0 : e->gen;
@@ -306,16 +449,13 @@ tail_parse(struct read_ctx *c, struct cw_batch_hdr *h, struct rec_view *v)
 static void
 tail_write_locs(struct read_ctx *c, const struct cw_batch_hdr *h, const struct rec_view *v)
 {
+    struct rec_places places = record_places(v, c->tail.seg, c->tail.off + h->hdr_bytes);
     struct cw_store_read *r = c->r;
-    uint64_t off512 = (c->tail.off + h->hdr_bytes) / 512 + v->d.payload_off;
 
     r->zeroes = v->n_payload == 0;
     for (uint32_t i = 0; i < v->d.nblk; i++) {
-        bool left_out = v->csums[i] == CW_HASH_ZERO_BLOCK && !(v->d.flags & CW_RF_ALL_DATA);
-
         r->csums[i] = v->csums[i];
-        c->locs[i] = left_out ? 0 : cw_loc_make(c->tail.seg, (uint32_t)off512, 8, CW_MAP_RAW);
-        off512 += left_out ? 0 : 8;
+        c->locs[i] = record_left_out(v, i) ? 0 : record_place_next(&places);
     }
 }
 
@@ -434,6 +574,8 @@ read_free_all(struct cw_store *s)
 
             if (i == 0)
                 cw_buf_unref(c->r->buf);
+            if (i == 0)
+                cw_buf_unref(c->ext_buf);
             free(c->hdr);
             free(c);
         }

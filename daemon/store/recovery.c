@@ -27,8 +27,8 @@ struct recovery {
     struct store_io io;
     uint8_t *mem;
     struct cw_root *root;
-    uint8_t *content[CW_PART_SHARDS + 1]; /* per part kind */
-    size_t content_len[CW_PART_SHARDS + 1];
+    uint8_t *content[CW_PART_KINDS]; /* per part kind */
+    size_t content_len[CW_PART_KINDS];
     uint32_t part;
     struct store_fetch fetch;
     struct store_run *runs;
@@ -92,13 +92,8 @@ static void
 checkpoint_reset(struct recovery *r)
 {
     struct cw_store *s = r->s;
-    struct cw_list *lists[] = { &s->shards, &s->zombies };
 
-    for (size_t i = 0; i < 2; i++) {
-        while (!cw_list_empty(lists[i]))
-            shard_free(cw_list_first(lists[i], struct cw_store_shard, link));
-    }
-    s->n_shards = 0;
+    store_free_shards(s);
     s->data_live = 0;
     memset(s->segs, 0, s->n_segs * sizeof(*s->segs));
     memset(s->n_state, 0, sizeof(s->n_state));
@@ -136,6 +131,7 @@ content_segments(struct recovery *r)
 {
     struct cw_store *s = r->s;
     const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
+    uint32_t unit = r->root->version == 0 ? CW_BLOCK_SECTORS : 1;
 
     if (r->content_len[CW_PART_SEGMENTS] != s->n_segs * sizeof(*e))
         return false;
@@ -143,7 +139,7 @@ content_segments(struct recovery *r)
         struct seg *g = &s->segs[i];
 
         if (e[i].state > CW_SEG_SEALED || e[i].cls >= CW_SEG_CLASSES ||
-            e[i].live > s->seg_bytes / CW_BLOCK_SIZE)
+            e[i].live > s->seg_bytes / CW_SECTOR / unit)
             return false;
         s->n_state[g->state]--;
         g->state = e[i].state == CW_SEG_OPEN ? CW_SEG_SEALED : e[i].state;
@@ -152,7 +148,7 @@ content_segments(struct recovery *r)
         g->flags = (uint8_t)(e[i].flags & CW_SEG_WRITTEN);
         g->seq = e[i].seg_seq;
         /* META is counted anew, from the references themselves */
-        g->live = e[i].cls == CW_SEG_META ? 0 : e[i].live;
+        g->live = e[i].cls == CW_SEG_META ? 0 : e[i].live * unit;
         if (g->cls != CW_SEG_META)
             s->data_live += g->live;
     }
@@ -172,9 +168,12 @@ content_shards(struct recovery *r)
     CW_LIST_EACH (it, &r->s->shards) {
         struct cw_store_shard *sh = cw_list_entry(it, struct cw_store_shard, link);
 
-        if (sh->layer >= r->root->next_layer)
+        if ((sh->layer & CW_LAYER_FAMILY) >= r->root->next_layer)
             return false;
     }
+    if (r->root->version != 0)
+        return layers_decode(r->s, r->content[CW_PART_LAYERS], r->content_len[CW_PART_LAYERS]);
+    layers_make_heads(r->s);
     return true;
 }
 
@@ -192,6 +191,8 @@ checkpoint_loaded(struct recovery *r)
     const struct cw_sb_ckpt *c = &s->sb.ckpt[r->which];
 
     r->next = c->replay_batch;
+    if (r->root != NULL && r->root->version == 0)
+        layers_count_tabs(s);
     if (r->root != NULL) {
         s->ckpt.old = store_alloc((r->root->n_parts + 1) * sizeof(*s->ckpt.old));
         for (uint32_t i = 0; i < r->root->n_parts; i++)
@@ -218,10 +219,10 @@ tabs_on_fetched(struct store_fetch *f)
 
     for (uint32_t i = 0; i < n && ok; i++) {
         const uint8_t *page = r->mem + (size_t)i * CW_BLOCK_SIZE;
-        struct cw_store_shard *sh = shard_by_layer(r->s, dir[i].layer);
+        struct layer *l = layer_find(r->s, dir[i].layer);
 
-        ok = !cw_bit_get(r->bad, i) && cw_hash_block(page) == dir[i].csum && sh != NULL &&
-             tab_load(r->s, sh, (const struct cw_tab_page *)(const void *)page, &dir[i]);
+        ok = !cw_bit_get(r->bad, i) && cw_hash_block(page) == dir[i].csum && l != NULL &&
+             tab_load(r->s, l, (const struct cw_tab_page *)(const void *)page, &dir[i]);
     }
     if (ok)
         checkpoint_loaded(r);
@@ -314,7 +315,7 @@ checkpoint_next_part(struct recovery *r)
         return;
     }
     n = (uint32_t)cw_div_up(p->bytes, CW_BLOCK_SIZE);
-    if (p->kind < CW_PART_SEGMENTS || p->kind > CW_PART_SHARDS || p->bytes == 0 ||
+    if (p->kind < CW_PART_SEGMENTS || p->kind >= CW_PART_KINDS || p->bytes == 0 ||
         p->bytes > CW_BATCH_PAYLOAD_MAX || !loc_valid(r->s, p->loc, n)) {
         checkpoint_bad(r, "part");
         return;
@@ -333,6 +334,7 @@ root_on_read(struct store_io *io, int res)
 
     if (res != 0 || cw_hash(r->mem, c->len) != c->csum || root->magic != CW_ROOT_MAGIC ||
         root->format_id != r->s->sb.format_id || root->number != c->number ||
+        (root->version != 0 && root->version != CW_STORE_VERSION) ||
         root->n_parts > (c->len - sizeof(*root)) / sizeof(root->parts[0])) {
         checkpoint_bad(r, "root");
         return;
@@ -567,24 +569,50 @@ recovery_resume(const struct recovery *r)
     return to;
 }
 
+/* The plain blocks that lie in one place, against their checksums. */
 static bool
-payload_matches(const struct scan_batch *b, const uint8_t *payload)
+place_matches(struct cw_store *s, const struct rec_view *v, uint64_t loc, const uint8_t *payload,
+              uint32_t *csum)
+{
+    uint32_t n = cw_loc_kind(loc) == CW_MAP_COMP ? cw_loc_n(loc) : 1;
+    const uint64_t none[1] = { 0 };
+    const uint8_t *plain = payload;
+
+    if (cw_loc_kind(loc) == CW_MAP_COMP) {
+        struct extent whole = { .n = n };
+
+        plain = extent_plain(s, &whole, loc, payload, none);
+        if (plain == NULL)
+            return false;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        while (record_left_out(v, *csum))
+            (*csum)++;
+        if (cw_hash_block(plain + (size_t)i * CW_BLOCK_SIZE) != v->csums[(*csum)++])
+            return false;
+    }
+    return true;
+}
+
+static bool
+payload_matches(struct cw_store *s, const struct scan_batch *b, const uint8_t *payload)
 {
     const uint8_t *at = b->bytes + sizeof(b->h), *end = b->bytes + b->used;
     struct rec_view v;
 
     for (uint32_t i = 0; i < b->h.nrec; i++) {
-        uint64_t off;
+        struct rec_places places;
+        uint32_t csum = 0;
 
         if (!record_parse(at, end, b->h.payload_bytes, &v))
             return false;
-        off = v.d.payload_off * 512;
-        for (uint32_t k = 0; v.n_payload > 0 && k < v.n_csums; k++) {
-            if (v.n_payload < v.n_csums && v.csums[k] == CW_HASH_ZERO_BLOCK)
-                continue;
-            if (cw_hash_block(payload + off) != v.csums[k])
+        places = record_places(&v, 0, 0);
+        for (uint32_t k = 0; k < v.n_payload; k++) {
+            uint64_t loc = record_place_next(&places);
+
+            if (cw_loc_idx(loc) == 0 &&
+                !place_matches(s, &v, loc, payload + cw_loc_off(loc), &csum))
                 return false;
-            off += CW_BLOCK_SIZE;
         }
         at = v.next;
     }
@@ -597,7 +625,7 @@ payload_on_read(struct store_io *io, int res)
     struct recovery *r = cw_container_of(io, struct recovery, io);
     const struct scan_batch *b = &r->b[r->at];
 
-    if (res == 0 && payload_matches(b, r->mem)) {
+    if (res == 0 && payload_matches(r->s, b, r->mem)) {
         r->payload_ok = true;
     } else {
         r->at++; /* a second copy of the batch may follow; else it is missing */

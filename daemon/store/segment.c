@@ -36,6 +36,17 @@ loc_valid(const struct cw_store *s, uint64_t loc, uint32_t n_blocks)
            off + (uint64_t)n_blocks * CW_BLOCK_SIZE <= s->seg_bytes;
 }
 
+bool
+loc_data_valid(const struct cw_store *s, uint64_t loc)
+{
+    uint64_t off = cw_loc_off(loc), len = (uint64_t)cw_loc_len512(loc) * CW_SECTOR;
+
+    if (cw_loc_kind(loc) != CW_MAP_COMP)
+        return loc_valid(s, loc, 1);
+    return cw_loc_seg(loc) < s->n_segs && off != 0 && len != 0 && off + len <= s->seg_bytes &&
+           cw_loc_idx(loc) < cw_loc_n(loc) && len <= (uint64_t)cw_loc_n(loc) * CW_BLOCK_SIZE;
+}
+
 static void
 segment_set_state(struct cw_store *s, struct seg *g, enum cw_seg_state state)
 {
@@ -65,14 +76,14 @@ segment_is_empty(const struct cw_store *s, const struct seg *g)
 static bool
 segment_is_victim(const struct cw_store *s, const struct seg *g)
 {
-    uint32_t blocks = s->seg_bytes / CW_BLOCK_SIZE;
+    uint32_t sectors = s->seg_bytes / CW_SECTOR;
 
     if (g->live == 0 || g->tail_pins > 0 || g->unscannable || g->last_batch > s->applied_upto)
         return false;
     /* of META what dies with the next checkpoint anyway is not moved for it */
     if (g->cls == CW_SEG_META && (g->live <= g->dead_next || ckpt_running(s)))
         return false;
-    return g->live < blocks - blocks / 64;
+    return g->live < sectors - sectors / 64;
 }
 
 const struct survey *
@@ -99,7 +110,7 @@ segment_survey(struct cw_store *s)
 }
 
 void
-segment_live_add(struct cw_store *s, uint64_t loc, int32_t n)
+segment_live_sectors(struct cw_store *s, uint64_t loc, int32_t n)
 {
     struct seg *g = &s->segs[cw_loc_seg(loc)];
 
@@ -109,6 +120,12 @@ segment_live_add(struct cw_store *s, uint64_t loc, int32_t n)
     g->live += (uint32_t)n;
     if (g->cls != CW_SEG_META)
         s->data_live += (uint64_t)(int64_t)n;
+}
+
+void
+segment_live_add(struct cw_store *s, uint64_t loc, int32_t n)
+{
+    segment_live_sectors(s, loc, n * (int32_t)CW_BLOCK_SECTORS);
 }
 
 void

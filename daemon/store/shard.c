@@ -82,7 +82,7 @@ shard_make(struct cw_store *s, const struct cw_shard_rec *rec, uint64_t layer)
     return sh;
 }
 
-/* Its map stays until purge.c has given it back. */
+/* Its layers stay until reclaim.c has given them back. */
 void
 shard_make_gone(struct cw_store_shard *sh)
 {
@@ -98,9 +98,27 @@ shard_make_gone(struct cw_store_shard *sh)
 }
 
 void
+shard_gone_applied(struct cw_store_shard *sh)
+{
+    struct cw_store *s = sh->s;
+
+    if (sh->gone_applied)
+        return;
+    sh->gone_applied = true;
+    for (struct layer *l = NULL; (l = layer_next(s, sh->layer, l)) != NULL;) {
+        if (l->sh != sh || l->gone)
+            continue;
+        l->gone = true;
+        s->n_gone++;
+    }
+    store_kick(s);
+}
+
+/* Its layers were freed before. */
+void
 shard_free(struct cw_store_shard *sh)
 {
-    tab_free_all(sh);
+    cw_assert(sh->n_layers == 0);
     cw_list_remove(&sh->touched);
     cw_list_remove(&sh->id_link);
     cw_list_remove(&sh->layer_link);
@@ -144,11 +162,11 @@ shard_hist_set(struct cw_store_shard *sh, const struct cw_wire_hist *h, uint32_t
 
 static void
 shard_put_rec(struct cw_store_shard *sh, const struct cw_shard_rec *rec, uint16_t flags,
-              struct cw_store_ticket *t)
+              uint64_t parent, struct cw_store_ticket *t)
 {
     uint8_t bytes[CW_SHARD_REC_BYTES_MAX];
     struct rec_out r = {
-        .d = { .type = CW_REC_SHARDREC, .flags = flags, .layer = sh->layer },
+        .d = { .type = CW_REC_SHARDREC, .flags = flags, .layer = sh->layer, .lba = parent },
         .body = bytes,
     };
 
@@ -157,32 +175,71 @@ shard_put_rec(struct cw_store_shard *sh, const struct cw_shard_rec *rec, uint16_
     batch_control(sh->s, &r, t);
 }
 
+static int
+shard_create_check(struct cw_store *s, const struct cw_shard_rec *rec)
+{
+    if (s->stats.failed || s->state != STORE_OPEN)
+        return -EIO;
+    if (cw_store_shard_find(s, rec->shard) != NULL)
+        return -EEXIST;
+    return space_is_full(s) ? -ENOSPC : 0;
+}
+
+/* May the family of `of` have one layer more? Its id. */
+static int
+snap_room(const struct layer *of, uint64_t *ret_id)
+{
+    uint32_t n = 0;
+
+    for (struct layer *l = NULL; (l = layer_next(of->s, of->id, l)) != NULL;)
+        n++;
+    *ret_id = layer_new_id(of);
+    return n >= CW_STORE_LAYERS_MAX || *ret_id == 0 ? -EMLINK : 0;
+}
+
 struct cw_store_shard *
 cw_store_shard_create(struct cw_store *s, const struct cw_shard_rec *rec, struct cw_store_ticket *t,
                       int *ret_err)
 {
     struct cw_store_shard *sh;
 
-    if (s->stats.failed || s->state != STORE_OPEN)
-        *ret_err = -EIO;
-    else if (cw_store_shard_find(s, rec->shard) != NULL)
-        *ret_err = -EEXIST;
-    else if (space_is_full(s))
-        *ret_err = -ENOSPC;
-    else
-        *ret_err = 0;
+    *ret_err = shard_create_check(s, rec);
     if (*ret_err != 0)
         return NULL;
     sh = shard_make(s, rec, s->next_layer++);
+    sh->head = layer_make(sh, sh->layer, NULL, 0);
     sh->info.promised_gen = rec->gen;
-    shard_put_rec(sh, rec, CW_RF_CREATE, t);
+    shard_put_rec(sh, rec, CW_RF_CREATE, 0, t);
+    return sh;
+}
+
+struct cw_store_shard *
+cw_store_shard_clone(struct cw_store *s, const struct cw_shard_rec *rec,
+                     struct cw_store_shard *from, uint64_t snap, struct cw_store_ticket *t,
+                     int *ret_err)
+{
+    struct layer *parent = layer_of_snap(from, snap);
+    struct cw_store_shard *sh;
+    uint64_t id = 0;
+
+    *ret_err = shard_create_check(s, rec);
+    if (*ret_err == 0 && (parent == NULL || snap == 0 || from->gone))
+        *ret_err = -ENOENT;
+    if (*ret_err == 0)
+        *ret_err = snap_room(parent, &id);
+    if (*ret_err != 0)
+        return NULL;
+    sh = shard_make(s, rec, id);
+    sh->head = layer_make(sh, id, parent, 0);
+    sh->info.promised_gen = rec->gen;
+    shard_put_rec(sh, rec, CW_RF_CREATE, parent->id, t);
     return sh;
 }
 
 void
 cw_store_shard_drop(struct cw_store_shard *sh, struct cw_store_ticket *t)
 {
-    shard_put_rec(sh, NULL, CW_RF_GONE, t);
+    shard_put_rec(sh, NULL, CW_RF_GONE, 0, t);
     shard_make_gone(sh);
 }
 
@@ -191,7 +248,7 @@ cw_store_set_rec(struct cw_store_shard *sh, const struct cw_shard_rec *rec,
                  struct cw_store_ticket *t)
 {
     cw_assert(rec->shard == sh->id);
-    shard_put_rec(sh, rec, 0, t);
+    shard_put_rec(sh, rec, 0, 0, t);
 }
 
 void
@@ -247,6 +304,60 @@ cw_store_set_stable(struct cw_store_shard *sh, uint64_t stable)
     tail_trim(sh, stable);
 }
 
+/* ---- snapshots ---- */
+
+int
+cw_store_snap_create(struct cw_store_shard *sh, uint64_t snap, struct cw_store_ticket *t)
+{
+    struct rec_out r = { .d = { .type = CW_REC_SNAP, .layer = sh->layer, .seq = snap } };
+    int err;
+
+    cw_assert(!sh->gone && snap != 0);
+    if (sh->s->stats.failed || sh->s->state != STORE_OPEN)
+        return -EIO;
+    if (layer_of_snap(sh, snap) != NULL)
+        return -EEXIST;
+    err = snap_room(sh->head, &r.d.lba);
+    if (err == 0)
+        batch_control(sh->s, &r, t);
+    return err;
+}
+
+int
+cw_store_snap_delete(struct cw_store_shard *sh, uint64_t snap, struct cw_store_ticket *t)
+{
+    struct rec_out r = {
+        .d = { .type = CW_REC_SNAP, .flags = CW_RF_GONE, .layer = sh->layer, .seq = snap },
+    };
+
+    cw_assert(!sh->gone);
+    if (sh->s->stats.failed || sh->s->state != STORE_OPEN)
+        return -EIO;
+    if (snap == 0 || layer_of_snap(sh, snap) == NULL)
+        return -ENOENT;
+    batch_control(sh->s, &r, t);
+    return 0;
+}
+
+uint32_t
+cw_store_snap_list(struct cw_store_shard *sh, struct cw_store_snap_info *to, uint32_t max)
+{
+    uint32_t n = 0;
+
+    for (struct layer *l = NULL; (l = layer_next(sh->s, sh->layer, l)) != NULL;) {
+        if (l->sh != sh || l->gone)
+            continue;
+        if (n < max)
+            to[n] = (struct cw_store_snap_info){
+                .snap = l->snap,
+                .own_blocks = l->mapped,
+                .own_bytes = l->sectors * CW_SECTOR,
+            };
+        n++;
+    }
+    return n;
+}
+
 /* ---- versions ---- */
 
 uint32_t
@@ -258,13 +369,15 @@ cw_store_versions(struct cw_store_shard *sh, uint32_t first, uint32_t n, struct 
     uint64_t chunk = first;
 
     while (chunk < end && got < max) {
-        const struct cw_chunk_entry *e = chunk_find(sh, (uint32_t)chunk);
+        struct layer *l = sh->head;
+        const struct cw_chunk_entry *e;
 
-        if (e == NULL) {
+        if (l->parent == NULL && tab_of(l, (uint32_t)chunk) == NULL) {
             chunk = (chunk / CW_TAB_CHUNKS + 1) * CW_TAB_CHUNKS;
             continue;
         }
-        if (e->gen != 0 || e->seq != 0)
+        e = chunk_see(&l, (uint32_t)chunk);
+        if (e != NULL && (e->gen != 0 || e->seq != 0))
             to[got++] =
                 (struct cw_wire_ver){ .chunk = (uint32_t)chunk, .gen = e->gen, .seq = e->seq };
         chunk++;

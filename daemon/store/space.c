@@ -40,7 +40,7 @@ space_capacity(const struct cw_store *s)
 uint64_t
 space_used(const struct cw_store *s)
 {
-    return s->data_live + s->pend_blocks;
+    return cw_div_up(s->data_live, CW_BLOCK_SECTORS) + s->pend_blocks;
 }
 
 /* What all copies together may be granted and not have sent yet. */

@@ -13,6 +13,7 @@
 
 #include "common/base/bits.h"
 #include "common/base/list.h"
+#include "common/codec/compress.h"
 #include "daemon/store/format.h"
 #include "daemon/store/store.h"
 
@@ -79,9 +80,9 @@ void store_fetch_start(struct cw_store *s, struct store_fetch *f);
 struct seg {
     uint64_t seq;        /* 0: never opened */
     uint64_t last_batch; /* highest batch in it that may still be replayed */
-    uint32_t live;       /* blocks the map (META: the newest checkpoint) refers to */
+    uint32_t live;       /* sectors the map (META: the newest checkpoint) refers to */
     uint32_t live_ckpt;  /* at the freeze of the running checkpoint */
-    uint32_t dead_next;  /* META: leave with the next freeze */
+    uint32_t dead_next;  /* META: sectors that leave with the next freeze */
     uint32_t tail_pins, read_pins;
     uint8_t state, cls, flags;
     bool zeroed;      /* pre-written in this life of the process */
@@ -99,7 +100,10 @@ struct open_seg {
 
 uint64_t seg_off(const struct cw_store *s, uint32_t no);
 uint64_t loc_off(const struct cw_store *s, uint64_t loc);
+/* A RAW place of n blocks. */
 bool loc_valid(const struct cw_store *s, uint64_t loc, uint32_t n_blocks);
+/* A RAW or COMP place of one block. */
+bool loc_data_valid(const struct cw_store *s, uint64_t loc);
 /* Makes room for a batch in the class' open segment; false: no free segment for it now. */
 bool segment_room(struct cw_store *s, uint8_t cls, uint32_t batch_bytes, uint32_t used,
                   uint32_t keep_free);
@@ -108,7 +112,9 @@ void segment_add_summary(struct cw_store *s, uint8_t cls, uint32_t off, const ui
 void segment_seal(struct cw_store *s, uint8_t cls, bool summary);
 void segment_fill_hdr(struct cw_store *s, uint8_t cls, struct cw_seg_hdr *h, uint64_t batch_seq);
 bool segment_hdr_valid(const struct cw_store *s, const struct cw_seg_hdr *h, uint32_t no);
+/* n blocks more, or less, that are referred to there. */
 void segment_live_add(struct cw_store *s, uint64_t loc, int32_t n);
+void segment_live_sectors(struct cw_store *s, uint64_t loc, int32_t sectors);
 void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
 void segment_soon_free(struct cw_store *s,
                        uint32_t no); /* what the loaded checkpoint does not need */
@@ -159,14 +165,30 @@ struct rec_view {
     uint32_t n_csums;
     const uint8_t *body;
     uint32_t n_payload; /* blocks it has in the payload */
+    uint32_t n_runs;    /* comp: how they lie; else 0 */
+    const uint8_t *runs;
+    uint32_t payload_sectors;
     const uint8_t *next;
 };
+
+/* Places of the blocks of a record that have payload, one after another. */
+struct rec_places {
+    const struct rec_view *v;
+    uint32_t seg, off512; /* of the run */
+    uint32_t run, idx;    /* next */
+};
+struct rec_places record_places(const struct rec_view *v, uint32_t seg, uint32_t payload_off);
+uint64_t record_place_next(struct rec_places *p);
+struct cw_rec_run record_run(const struct rec_view *v, uint32_t i);
+
 /* False: not a record of this format. end - at is what is left of the header area. */
 bool record_parse(const uint8_t *at, const uint8_t *end, uint32_t payload_bytes,
                   struct rec_view *ret);
 /* Parses all nrec; false if any is not right. ret_used: header plus records. */
 bool record_check_all(const struct cw_batch_hdr *h, const uint8_t *hdr, uint32_t avail,
                       uint32_t *ret_used);
+/* A block whose checksum says zeroes and that has no payload for it? */
+bool record_left_out(const struct rec_view *v, uint32_t i);
 uint32_t record_chunk_count(uint64_t lba, uint32_t nblk);
 
 /* ---- batches (batch.c) ---- */
@@ -213,6 +235,9 @@ uint32_t batch_rec_len(const struct rec_out *r);
 void batch_add(struct batch *b, const struct rec_out *r);
 /* After batch_reserve for at least so many in all. */
 void batch_payload(struct batch *b, const uint8_t *data, uint32_t n_blocks, struct cw_buf *ref);
+/* The same for blocks that were put at batch_own_at: after batch_reserve. */
+uint8_t *batch_own_at(struct batch *b);
+void batch_payload_own(struct batch *b, uint32_t n_blocks);
 bool batch_reserve(struct cw_store *s, struct batch *b, uint32_t n_blocks);
 /* Submits what is ready, and the open batch too. */
 void batch_submit_class(struct cw_store *s, uint8_t cls, bool open_too);
@@ -237,7 +262,7 @@ struct page_waiter {
 
 struct page {
     struct cw_map_page *data;
-    struct cw_store_shard *sh;
+    struct layer *l;
     uint32_t chunk;
     uint32_t pins;
     bool loading, dirty, in_ckpt, dropped;
@@ -248,24 +273,30 @@ struct page {
     struct store_io io;
 };
 
-/* The page if it is in RAM; else starts its load, queues w (may be NULL: prefetch) and returns
+/* All of these: of the layer's own chunk, whatever its parents have.
+ * The page if it is in RAM; else starts its load, queues w (may be NULL: prefetch) and returns
  * NULL. The chunk has a page. */
-struct page *map_page_get(struct cw_store_shard *sh, uint32_t chunk, struct page_waiter *w);
-struct page *map_page_resident(struct cw_store_shard *sh, uint32_t chunk);
-bool map_has_page(struct cw_store_shard *sh, uint32_t chunk);
+struct page *map_page_get(struct layer *l, uint32_t chunk, struct page_waiter *w);
+struct page *map_page_resident(struct layer *l, uint32_t chunk);
+bool map_has_page(struct layer *l, uint32_t chunk);
 /* A page of only NONE entries; the chunk has none. */
-struct page *map_page_make(struct cw_store_shard *sh, uint32_t chunk);
+struct page *map_page_make(struct layer *l, uint32_t chunk);
 /* Before entries change. */
 void map_page_dirty(struct cw_store *s, struct page *p);
-void map_entry_set(struct cw_store_shard *sh, struct page *p, uint32_t i, struct cw_map_entry e);
+void map_entry_set(struct page *p, uint32_t i, struct cw_map_entry e);
 /* After entries changed: a page that maps nothing any more is given back. */
-void map_page_settle(struct cw_store_shard *sh, struct page *p);
+void map_page_settle(struct page *p);
 void map_page_freeze(struct cw_store *s, struct page *p);
 void map_page_unpin(struct page *p);
 void map_page_unfreeze(struct cw_store *s, struct page *p);
+/* Between checkpoints, page neither pinned nor loading: the chunk with all it has becomes that of
+ * `to`, which has none of its own. */
+void map_chunk_move(struct layer *from, struct layer *to, uint32_t chunk);
 void map_evict(struct cw_store *s);
 uint64_t map_dirty_pages(const struct cw_store *s);
 void map_free_all(struct cw_store *s);
+bool map_kind_is_data(enum cw_map_kind kind);   /* RAW, COMP */
+bool map_kind_is_mapped(enum cw_map_kind kind); /* .. or BAD */
 
 /* ---- chunk table (chunktable.c) ---- */
 
@@ -274,31 +305,80 @@ void map_free_all(struct cw_store *s);
 struct tab {
     struct cw_chunk_entry e[CW_TAB_CHUNKS]; /* .ram: struct page * */
     struct cw_chunk_entry *frozen;
-    struct cw_store_shard *sh;
+    struct layer *l;
     uint32_t index;
     bool dirty, in_ckpt;
     uint64_t loc, csum;
     struct cw_list link, ckpt_link; /* s->tabs_dirty, checkpoint */
 };
 
-struct cw_chunk_entry *chunk_find(const struct cw_store_shard *sh, uint32_t chunk);
+/* The layer's own entry; with a parent it counts only if CW_CHUNK_OWN is set. */
+struct cw_chunk_entry *chunk_find(const struct layer *l, uint32_t chunk);
+bool chunk_is_own(const struct layer *l, uint32_t chunk);
+/* What the layer shows: its own chunk, else the nearest parent's; NULL: nobody has it. The layer
+ * that has it in *l. */
+struct cw_chunk_entry *chunk_see(struct layer **l, uint32_t chunk);
 /* Made if it was not there. */
-struct cw_chunk_entry *chunk_get(struct cw_store_shard *sh, uint32_t chunk);
+struct cw_chunk_entry *chunk_get(struct layer *l, uint32_t chunk);
 /* Before anything of the entry but ram, WRITING and page_loc changes. */
-struct cw_chunk_entry *chunk_change(struct cw_store_shard *sh, uint32_t chunk);
-void chunk_set_ver(struct cw_store_shard *sh, uint32_t chunk, uint32_t gen, uint64_t seq);
-struct tab *tab_of(const struct cw_store_shard *sh, uint32_t chunk);
+struct cw_chunk_entry *chunk_change(struct layer *l, uint32_t chunk);
+void chunk_set_ver(struct layer *l, uint32_t chunk, uint32_t gen, uint64_t seq);
+struct tab *tab_of(const struct layer *l, uint32_t chunk);
 void tab_dirty(struct cw_store *s, struct tab *t);
 void tab_encode(const struct cw_store *s, const struct tab *t, struct cw_tab_page *to);
-bool tab_load(struct cw_store *s, struct cw_store_shard *sh, const struct cw_tab_page *from,
+bool tab_load(struct cw_store *s, struct layer *l, const struct cw_tab_page *from,
               const struct cw_tabdir_entry *dir);
-void tab_free_all(struct cw_store_shard *sh);
+void tab_free_all(struct layer *l);
 
 static inline struct page *
 chunk_page(const struct cw_chunk_entry *e)
 {
     return e == NULL ? NULL : (struct page *)(uintptr_t)e->ram;
 }
+
+/* ---- layers (layer.c): what a shard shows now, and what it showed at a snapshot ----
+ *
+ *   snapshot 1 <-- snapshot 2 <-- head          <-- is the parent of
+ *              \-- clone's head
+ *
+ * A layer shows its own chunks and, where it has none, its parent's. The first change of a chunk
+ * makes it the layer's own: the page that was shown is copied, its entries marked SHARED. Each
+ * place has one owner, the entry without that mark; live counts count owners. Owners are always
+ * further up than those who share. A layer that is deleted gives its places to its only child, or
+ * back.
+ */
+
+struct layer {
+    struct cw_store *s;
+    struct cw_store_shard *sh;
+    struct layer *parent;
+    uint64_t id, snap; /* snap 0: the head */
+    uint32_t n_children, next_index;
+    bool gone;              /* deleted, and durably so */
+    uint32_t purge_at;      /* chunk */
+    uint64_t mapped;        /* entries of its own pages that hold data and are not shared */
+    uint64_t sectors;       /* live, of those */
+    struct cw_list link;    /* s->layers */
+    struct cw_list id_link; /* bucket of its family */
+    struct tab *tabs[CW_SHARD_TABS];
+};
+
+struct layer *layer_make(struct cw_store_shard *sh, uint64_t id, struct layer *parent,
+                         uint64_t snap);
+void layer_free(struct layer *l);
+struct layer *layer_find(const struct cw_store *s, uint64_t id);
+struct layer *layer_of_snap(const struct cw_store_shard *sh, uint64_t snap); /* not gone */
+/* An id that the family never had; 0: there are no more. */
+uint64_t layer_new_id(const struct layer *of);
+/* Layers of one family: NULL begins, NULL ends. */
+struct layer *layer_next(const struct cw_store *s, uint64_t family, const struct layer *after);
+size_t layers_encode(const struct cw_store *s, uint8_t *to); /* to NULL: only counts */
+bool layers_decode(struct cw_store *s, const uint8_t *from, size_t len);
+/* A version 1 checkpoint has none: one head per shard. */
+void layers_make_heads(struct cw_store *s);
+/* .. and their counts are in the tables. */
+void layers_count_tabs(struct cw_store *s);
+void layer_reclaim_kick(struct cw_store *s); /* reclaim.c */
 
 /* ---- shards (shard.c) ---- */
 
@@ -317,7 +397,9 @@ struct tail {
 struct cw_store_shard {
     struct cw_store_shard_info info;
     struct cw_store *s;
-    uint64_t id, layer;
+    uint64_t id, layer; /* layer: what its records name, the id of its first */
+    struct layer *head;
+    uint32_t n_layers;
     struct cw_list link; /* s->shards ascending, or s->zombies */
     struct cw_list id_link, layer_link;
     struct cw_list touched;
@@ -326,21 +408,20 @@ struct cw_store_shard {
     struct tail tail;
     bool gone;         /* dropped by the caller */
     bool gone_applied; /* .. and durably so */
-    uint32_t purge_at; /* chunk */
-    struct tab *tabs[CW_SHARD_TABS];
 };
 
 struct cw_store_shard *shard_by_layer(const struct cw_store *s, uint64_t layer);
 struct cw_store_shard *shard_make(struct cw_store *s, const struct cw_shard_rec *rec,
                                   uint64_t layer);
 void shard_make_gone(struct cw_store_shard *sh);
+/* Durably: its layers are to be given back. */
+void shard_gone_applied(struct cw_store_shard *sh);
 void shard_free(struct cw_store_shard *sh);
 void shard_hist_set(struct cw_store_shard *sh, const struct cw_wire_hist *h, uint32_t n);
 void shard_hist_push(struct cw_store_shard *sh, uint32_t gen, uint64_t start_seq);
 /* Encodes for the checkpoint; to NULL: only counts. */
 size_t shard_encode(const struct cw_store_shard *sh, uint8_t *to);
 bool shard_decode(struct cw_store *s, const uint8_t *from, size_t len, size_t *ret_used);
-void shard_purge_kick(struct cw_store *s); /* purge.c */
 
 /* tail.c */
 void tail_push(struct cw_store_shard *sh, struct tail_entry e);
@@ -358,7 +439,8 @@ struct apply {
     struct cw_batch_hdr h;
     uint32_t seg, off;
     uint32_t rec;
-    uint32_t chunk; /* of a ZERO or TRIM: how many are done */
+    uint32_t chunk;      /* of a ZERO or TRIM: how many are done */
+    struct layer *layer; /* of a GC_MOVE: the last that is done */
     struct page *pinned[2];
     bool active, waiting;
     /* a record that is half applied */
@@ -404,8 +486,8 @@ struct ckpt {
     uint64_t number;
     struct cw_root *root; /* CW_BATCH_PAYLOAD_MAX bytes */
     uint32_t root_len;
-    uint8_t *segtab, *shards, *tabdir;
-    size_t segtab_len, shards_len, tabdir_len;
+    uint8_t *segtab, *shards, *layers, *tabdir;
+    size_t segtab_len, shards_len, layers_len, tabdir_len;
     struct ckpt_part *parts;
     uint32_t n_parts, next_part;
     struct cw_sb_ckpt next;
@@ -451,6 +533,37 @@ struct cleaner;
 void cleaner_kick(struct cw_store *s);
 bool cleaner_busy(const struct cw_store *s);
 void cleaner_free(struct cw_store *s);
+
+/* ---- compression (comp.c) ---- */
+
+struct comp_pack {
+    uint8_t *to; /* room for all blocks plain */
+    uint32_t n_runs, n_blocks, sectors;
+    struct cw_rec_run runs[CW_IO_BLOCKS_MAX];
+};
+/* n neighbours from lba on, behind what is there already. */
+void comp_pack_blocks(struct cw_store *s, struct comp_pack *p, uint64_t lba, const uint8_t *data,
+                      uint32_t n);
+/* Blocks of payload, padded; 0: not worth it. */
+uint32_t comp_pack_end(struct comp_pack *p);
+
+/* A place that is read as a whole into a buffer of blocks, rounded outward. */
+#define EXTENT_BLOCKS_MAX 17u
+
+struct extent {
+    uint32_t first, n;        /* the reader's: which of its blocks lie in it */
+    uint32_t piece, n_pieces; /* its blocks in the buffer .. */
+    uint32_t skip;            /* .. and where in the first it begins */
+};
+struct extent extent_make(const struct cw_store *s, uint64_t loc, uint32_t first, uint32_t piece);
+struct store_run extent_run(const struct cw_store *s, const struct extent *e, uint64_t loc,
+                            uint8_t *buf);
+/* The plain blocks of the place, cw_loc_n of them, in buf or in a scratch buffer that holds until
+ * the next call. NULL: unread, or not what was packed. */
+const uint8_t *extent_plain(struct cw_store *s, const struct extent *e, uint64_t loc,
+                            const uint8_t *buf, const uint64_t *unread);
+uint64_t comp_bytes(const struct cw_store *s);
+void comp_free(struct cw_store *s);
 
 /* ---- reads (read.c) ---- */
 
@@ -535,18 +648,24 @@ struct cw_store {
     uint64_t map_budget;
     uint64_t n_pages, n_dirty;
     struct cw_list lru, dirty, held, tabs_dirty;
-    uint64_t data_live; /* blocks, of all HOT and COLD segments */
+    uint64_t data_live; /* sectors, of all HOT and COLD segments */
 
-    struct cw_list shards, zombies;
+    struct cw_list shards, zombies, layers;
+    uint32_t n_gone; /* layers whose space is still to come back */
     struct cw_list by_id[STORE_BUCKETS], by_layer[STORE_BUCKETS];
-    struct cw_store_shard *last_layer;
+    struct cw_list by_family[STORE_BUCKETS]; /* layers */
     uint32_t n_shards;
-    struct page_waiter purge_wait;
-    bool purge_waiting;
+    struct page_waiter reclaim_wait;
+    bool reclaim_waiting;
 
     struct cw_list reads; /* of struct read_ctx, all under way */
     struct cw_list reads_held, reads_done, reads_spare;
     uint32_t n_reads;
+
+    struct cw_compressor *compressor; /* made at first use */
+    uint8_t *comp_mem;
+    struct comp_pack append_pack; /* of the record that is being appended */
+    uint8_t append_body[CW_BATCH_HDR_MAX / 16];
 
     struct ckpt ckpt;
     struct cleaner *cleaner;
@@ -564,6 +683,7 @@ struct cw_store {
 };
 
 void store_fail(struct cw_store *s, const char *why, int err);
+void store_free_shards(struct cw_store *s); /* with their layers; pages were freed before */
 /* The same, but a millisecond later: for what waits for memory that others hold. */
 void store_kick_later(struct cw_store *s);
 /* Runs from the loop soon: events, answers, background work. */

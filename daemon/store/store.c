@@ -85,7 +85,7 @@ store_background(struct cw_store *s)
     for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++)
         batch_submit_class(s, cls, false);
     cleaner_kick(s);
-    shard_purge_kick(s);
+    layer_reclaim_kick(s);
     prewrite_kick(s);
     if (s->pressed[CW_SEG_HOT] || s->pressed[CW_SEG_COLD])
         store_kick_later(s); /* what holds segments back may end without a sound: stable moves */
@@ -195,6 +195,7 @@ store_init_lists(struct cw_store *s)
         &s->control,    &s->touched,    &s->lru,         &s->dirty,      &s->held,
         &s->tabs_dirty, &s->shards,     &s->zombies,     &s->reads,      &s->answered,
         &s->reads_held, &s->reads_done, &s->reads_spare, &s->ckpt.pages, &s->ckpt.tabs,
+        &s->layers,
     };
 
     for (size_t i = 0; i < CW_LEN(lists); i++)
@@ -204,6 +205,7 @@ store_init_lists(struct cw_store *s)
     for (size_t i = 0; i < STORE_BUCKETS; i++) {
         cw_list_init(&s->by_id[i]);
         cw_list_init(&s->by_layer[i]);
+        cw_list_init(&s->by_family[i]);
     }
 }
 
@@ -295,11 +297,18 @@ store_close_step(struct cw_store *s)
     ckpt_step(s);
 }
 
-static void
-store_free_shards(struct cw_list *l)
+void
+store_free_shards(struct cw_store *s)
 {
-    while (!cw_list_empty(l))
-        shard_free(cw_list_first(l, struct cw_store_shard, link));
+    struct cw_list *lists[] = { &s->shards, &s->zombies };
+
+    while (!cw_list_empty(&s->layers)) /* children first */
+        layer_free(cw_list_entry(s->layers.prev, struct layer, link));
+    for (size_t i = 0; i < CW_LEN(lists); i++) {
+        while (!cw_list_empty(lists[i]))
+            shard_free(cw_list_first(lists[i], struct cw_store_shard, link));
+    }
+    s->n_shards = 0;
 }
 
 void
@@ -315,10 +324,10 @@ cw_store_free(struct cw_store *s)
     ckpt_free(s);
     read_free_all(s);
     map_free_all(s);
-    store_free_shards(&s->shards);
-    store_free_shards(&s->zombies);
+    store_free_shards(s);
     batch_free_all(s);
     cw_buf_unref(s->zero_buf);
+    comp_free(s);
     while (!cw_list_empty(&s->owned))
         store_own_free(cw_list_first(&s->owned, struct store_own, link));
     free(s->segs);

@@ -144,7 +144,7 @@ struct cw_store_shard_info {
     bool damaged;     /* I16: opened at a prefix before the end; until SYNC_DONE */
     uint32_t n_hist;  /* oldest first, at most CW_HIST_MAX */
     const struct cw_store_hist *hist;
-    uint64_t mapped_blocks; /* blocks this copy holds */
+    uint64_t mapped_blocks; /* blocks this copy holds, with its snapshots */
     void *user;             /* the replica's */
 };
 
@@ -159,6 +159,38 @@ struct cw_store_shard_info *cw_store_shard_info(struct cw_store_shard *sh);
  * NULL: the shard exists, or no space or memory for it (-ENOSPC in *ret_err). */
 struct cw_store_shard *cw_store_shard_create(struct cw_store *s, const struct cw_shard_rec *rec,
                                              struct cw_store_ticket *t, int *ret_err);
+
+/* ---- snapshots and clones: layers of a copy ----
+ *
+ * A snapshot is what the copy holds at a place in the log order; it costs nothing until something
+ * is overwritten. A clone is a copy that starts as a snapshot of another one on this disk. Space of
+ * what is deleted comes back in the background. The map is resolved at the first write to a chunk,
+ * so reads never walk from block to block through generations. */
+
+#define CW_STORE_LAYERS_MAX 256u /* snapshots and heads that came from each other */
+
+/* All records appended before are in it, none that is appended after. 0: the ticket tells the rest.
+ * snap: the caller's name for it in this copy, not 0. -EEXIST; -EMLINK: too many; -EIO: out of
+ * service. */
+int cw_store_snap_create(struct cw_store_shard *sh, uint64_t snap, struct cw_store_ticket *t);
+
+/* No read of it may be under way. 0, -ENOENT (as long as its creation is not durable, too), -EIO.
+ */
+int cw_store_snap_delete(struct cw_store_shard *sh, uint64_t snap, struct cw_store_ticket *t);
+
+struct cw_store_snap_info {
+    uint64_t snap;       /* 0: the head */
+    uint64_t own_blocks; /* blocks that nothing older holds for it .. */
+    uint64_t own_bytes;  /* .. and what they take on the disk */
+};
+
+/* Oldest first, the head last; returns how many there are and writes at most max. */
+uint32_t cw_store_snap_list(struct cw_store_shard *sh, struct cw_store_snap_info *to, uint32_t max);
+
+/* As cw_store_shard_create; -ENOENT, -EMLINK as above. */
+struct cw_store_shard *cw_store_shard_clone(struct cw_store *s, const struct cw_shard_rec *rec,
+                                            struct cw_store_shard *from, uint64_t snap,
+                                            struct cw_store_ticket *t, int *ret_err);
 
 /* Forgets the copy and gives its space back. sh is invalid at once; no read, ticket or append of it
  * may be under way (their done must have come). */
@@ -245,6 +277,7 @@ struct cw_store_read {
     uint32_t nblk;
     uint32_t flags; /* enum cw_store_read_flag */
     uint64_t tail_seq;
+    uint64_t snap; /* 0: what the copy holds now; else that snapshot (-ENOENT: there is none) */
     const uint64_t *skip_csums; /* NULL, or nblk: blocks whose map checksum is equal are not read */
 
     /* answer */

@@ -30,7 +30,8 @@ sb_check(const struct cw_sb *sb, const struct cw_disk *d)
 {
     uint64_t end = CW_SEG_BASE + (uint64_t)sb->seg_count * sb->seg_bytes + 2 * 4096;
 
-    if (sb->version != CW_STORE_VERSION || sb->feature_incompat != 0 || sb->blk != CW_BLOCK_SIZE)
+    if (sb->version < CW_STORE_VERSION_MIN || sb->version > CW_STORE_VERSION ||
+        sb->feature_incompat != 0 || sb->blk != CW_BLOCK_SIZE)
         return CW_STORE_E_VERSION;
     if (!cw_is_pow2(sb->seg_bytes) || sb->seg_bytes < CW_SEG_BYTES_MIN ||
         sb->seg_bytes > CW_SEG_BYTES_MAX || sb->seg_count < 16 || sb->seg_count > CW_SEG_COUNT_MAX)

@@ -14,7 +14,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 LIBRARIES = {  # header prefix -> library
     "liburing": "liburing", "event2/": "libevent", "event.h": "libevent", "lmdb.h": "lmdb",
     "jansson.h": "jansson", "libsmartcols": "libsmartcols", "zstd.h": "libzstd",
-    "xxhash.h": "libxxhash", "protobuf-c/": "libprotobuf-c",
+    "xxhash.h": "libxxhash", "zstd.h": "libzstd", "protobuf-c/": "libprotobuf-c",
 }
 
 
