@@ -90,7 +90,7 @@ data_pack(struct cw_store *s, struct batch *b, const struct data *d, struct rec_
             n++;
         comp_pack_blocks(s, p, d->lba + i, d->data + (size_t)i * CW_BLOCK_SIZE, n);
     }
-    packed = comp_pack_end(p);
+    packed = comp_pack_end(s, p);
     if (packed == 0)
         return false;
     data_set_runs(s, p, r);

@@ -438,7 +438,7 @@ load_pack(struct cleaner *c, struct batch *b, uint32_t i, uint32_t n)
     c->pack.to = batch_own_at(b);
     c->pack.n_runs = c->pack.n_blocks = c->pack.sectors = 0;
     comp_pack_blocks(c->s, &c->pack, c->load[i].lba, c->buf->data + (size_t)i * CW_BLOCK_SIZE, n);
-    return comp_pack_end(&c->pack);
+    return comp_pack_end(c->s, &c->pack);
 }
 
 static bool

@@ -40,10 +40,11 @@ comp_unpack(struct cw_store *s, uint64_t loc, const uint8_t *from)
 {
     size_t plain = (size_t)cw_loc_n(loc) * CW_BLOCK_SIZE;
     size_t len = (size_t)cw_loc_len512(loc) * CW_SECTOR;
+    struct cw_compressor *c = comp_get(s); /* makes comp_mem */
 
     if (len >= plain)
         return from;
-    return cw_decompress(comp_get(s), s->comp_mem, plain, from, len) ? s->comp_mem : NULL;
+    return cw_decompress(c, s->comp_mem, plain, from, len) ? s->comp_mem : NULL;
 }
 
 struct extent
@@ -120,12 +121,14 @@ comp_pack_blocks(struct cw_store *s, struct comp_pack *p, uint64_t lba, const ui
 }
 
 uint32_t
-comp_pack_end(struct comp_pack *p)
+comp_pack_end(struct cw_store *s, struct comp_pack *p)
 {
     size_t bytes = p->sectors * (size_t)CW_SECTOR, padded = cw_align_up(bytes, CW_BLOCK_SIZE);
 
     if (padded >= p->n_blocks * (size_t)CW_BLOCK_SIZE)
         return 0;
     memset(p->to + bytes, 0, padded - bytes);
+    s->stats.packed_in += p->n_blocks * (uint64_t)CW_BLOCK_SIZE;
+    s->stats.packed_out += bytes;
     return (uint32_t)(padded / CW_BLOCK_SIZE);
 }

@@ -58,11 +58,14 @@ family_next_index(const struct layer *of)
 }
 
 uint64_t
-layer_new_id(const struct layer *of)
+layer_new_id(struct layer *of)
 {
     uint64_t index = family_next_index(of);
 
-    return index > CW_LAYER_INDEX_MAX ? 0 : index << 40 | (of->id & CW_LAYER_FAMILY);
+    if (index > CW_LAYER_INDEX_MAX)
+        return 0;
+    of->next_index = (uint32_t)index + 1;
+    return index << 40 | (of->id & CW_LAYER_FAMILY);
 }
 
 struct layer *
@@ -81,6 +84,7 @@ layer_make(struct cw_store_shard *sh, uint64_t id, struct layer *parent, uint64_
     cw_list_push_back(&l->s->layers, &l->link);
     cw_list_push_back(family_bucket(l->s, id), &l->id_link);
     sh->n_layers++;
+    l->s->n_layers++;
     return l;
 }
 
@@ -98,6 +102,7 @@ layer_free(struct layer *l)
         other->next_index = next;
     if (l->parent != NULL)
         l->parent->n_children--;
+    l->s->n_layers--;
     if (l->gone)
         l->s->n_gone--;
     sh->info.mapped_blocks -= cw_min_u64(l->mapped, sh->info.mapped_blocks);

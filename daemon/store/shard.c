@@ -187,14 +187,16 @@ shard_create_check(struct cw_store *s, const struct cw_shard_rec *rec)
 
 /* May the family of `of` have one layer more? Its id. */
 static int
-snap_room(const struct layer *of, uint64_t *ret_id)
+snap_room(struct layer *of, uint64_t *ret_id)
 {
     uint32_t n = 0;
 
     for (struct layer *l = NULL; (l = layer_next(of->s, of->id, l)) != NULL;)
         n++;
+    if (n >= CW_STORE_LAYERS_MAX)
+        return -EMLINK;
     *ret_id = layer_new_id(of);
-    return n >= CW_STORE_LAYERS_MAX || *ret_id == 0 ? -EMLINK : 0;
+    return *ret_id == 0 ? -EMLINK : 0;
 }
 
 struct cw_store_shard *

@@ -368,8 +368,8 @@ struct layer *layer_make(struct cw_store_shard *sh, uint64_t id, struct layer *p
 void layer_free(struct layer *l);
 struct layer *layer_find(const struct cw_store *s, uint64_t id);
 struct layer *layer_of_snap(const struct cw_store_shard *sh, uint64_t snap); /* not gone */
-/* An id that the family never had; 0: there are no more. */
-uint64_t layer_new_id(const struct layer *of);
+/* An id that the family never had nor will have again; 0: there are no more. */
+uint64_t layer_new_id(struct layer *of);
 /* Layers of one family: NULL begins, NULL ends. */
 struct layer *layer_next(const struct cw_store *s, uint64_t family, const struct layer *after);
 size_t layers_encode(const struct cw_store *s, uint8_t *to); /* to NULL: only counts */
@@ -545,7 +545,7 @@ struct comp_pack {
 void comp_pack_blocks(struct cw_store *s, struct comp_pack *p, uint64_t lba, const uint8_t *data,
                       uint32_t n);
 /* Blocks of payload, padded; 0: not worth it. */
-uint32_t comp_pack_end(struct comp_pack *p);
+uint32_t comp_pack_end(struct cw_store *s, struct comp_pack *p);
 
 /* A place that is read as a whole into a buffer of blocks, rounded outward. */
 #define EXTENT_BLOCKS_MAX 17u
@@ -651,6 +651,7 @@ struct cw_store {
     uint64_t data_live; /* sectors, of all HOT and COLD segments */
 
     struct cw_list shards, zombies, layers;
+    uint32_t n_layers;
     uint32_t n_gone; /* layers whose space is still to come back */
     struct cw_list by_id[STORE_BUCKETS], by_layer[STORE_BUCKETS];
     struct cw_list by_family[STORE_BUCKETS]; /* layers */

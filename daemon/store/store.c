@@ -368,6 +368,8 @@ cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret)
     ret->map_pages = s->n_pages;
     ret->map_pages_dirty = map_dirty_pages(s);
     ret->map_cache_bytes = s->n_pages * sizeof(struct cw_map_page);
+    ret->layers_gone = s->n_gone;
+    ret->layers = s->n_layers;
     if (s->n_segs == 0)
         return;
     ret->used_bytes = space_used(s) * CW_BLOCK_SIZE;

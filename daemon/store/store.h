@@ -342,9 +342,11 @@ struct cw_store_stats {
     uint64_t batches, records, blocks_written, bytes_logged, bytes_cleaned, reads, read_blocks;
     uint64_t csum_errors, io_errors, checkpoints;
     uint64_t map_pages, map_pages_dirty, map_cache_bytes;
-    bool full;   /* no credit is given */
-    bool stuck;  /* an I/O is older than 2 s */
-    bool failed; /* out of service; why says */
+    uint32_t layers, layers_gone;   /* gone: their space is still to come back */
+    uint64_t packed_in, packed_out; /* bytes of blocks that were compressed, and what they became */
+    bool full;                      /* no credit is given */
+    bool stuck;                     /* an I/O is older than 2 s */
+    bool failed;                    /* out of service; why says */
     const char *why;
 };
 void cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret);

@@ -164,28 +164,37 @@ storeworld_ticket_wait(struct storeworld *w, struct storeworld_ticket *t)
     return t->res;
 }
 
-struct cw_store_shard *
-storeworld_shard(struct storeworld *w, uint64_t id)
+struct cw_shard_rec
+storeworld_rec(const struct storeworld *w, uint64_t id)
 {
-    struct cw_store_shard *sh = cw_store_shard_find(w->store, id);
     struct cw_shard_rec rec = {
         .shard = id,
         .gen = 1,
         .cfg = 1,
         .lineage = 1,
         .n_blocks = (uint32_t)CW_SHARD_BLOCKS,
+        .compression = w->compression,
         .n_members = 1,
     };
-    struct storeworld_ticket t;
-    int err;
 
-    if (sh != NULL)
-        return sh;
     rec.members[0] = (struct cw_member){
         .disk_uuid = cw_store_identity(w->store)->disk_uuid,
         .format_id = cw_store_identity(w->store)->format_id,
         .state = CW_MEMBER_INSYNC,
     };
+    return rec;
+}
+
+struct cw_store_shard *
+storeworld_shard(struct storeworld *w, uint64_t id)
+{
+    struct cw_store_shard *sh = cw_store_shard_find(w->store, id);
+    struct cw_shard_rec rec = storeworld_rec(w, id);
+    struct storeworld_ticket t;
+    int err;
+
+    if (sh != NULL)
+        return sh;
     sh = cw_store_shard_create(w->store, &rec, storeworld_ticket(&t), &err);
     assert_non_null(sh);
     assert_int_equal(storeworld_ticket_wait(w, &t), 0);
@@ -227,8 +236,10 @@ storeworld_fill(uint8_t *block, uint64_t shard, uint64_t lba, uint64_t seq)
         memset(block, 0, CW_BLOCK_SIZE);
         return;
     }
-    for (size_t i = 0; i < CW_BLOCK_SIZE; i += 8, x += UINT64_C(0x9e3779b97f4a7c15))
+    for (size_t i = 0; i < CW_BLOCK_SIZE / 4; i += 8, x += UINT64_C(0x9e3779b97f4a7c15))
         memcpy(block + i, &x, 8);
+    for (size_t i = CW_BLOCK_SIZE / 4; i < CW_BLOCK_SIZE; i += CW_BLOCK_SIZE / 4)
+        memcpy(block + i, block, CW_BLOCK_SIZE / 4);
 }
 
 int

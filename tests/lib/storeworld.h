@@ -19,7 +19,8 @@ struct storeworld {
     struct cw_buf_pool *pool;
     struct cw_store *store;
     uint64_t seed, bytes, map_cache;
-    bool done; /* of the last open, close, ticket.. */
+    enum cw_compression compression; /* of copies that storeworld_shard makes */
+    bool done;                       /* of the last open, close, ticket.. */
     int res;
     uint64_t n_durable, n_health;
 };
@@ -54,7 +55,7 @@ struct storeworld_ticket {
 struct cw_store_ticket *storeworld_ticket(struct storeworld_ticket *t);
 int storeworld_ticket_wait(struct storeworld *w, struct storeworld_ticket *t);
 
-/* ---- content ---- */
+/* ---- content: unique per (shard, lba, seq), and about a quarter of it when packed ---- */
 
 void storeworld_fill(uint8_t *block, uint64_t shard, uint64_t lba, uint64_t seq);
 
@@ -67,6 +68,9 @@ int storeworld_append(struct storeworld *w, struct cw_store_shard *sh,
 
 /* Reads and returns res; r.buf must be unref'ed by the caller. */
 int storeworld_read(struct storeworld *w, struct cw_store_read *r);
+
+/* The shard record that storeworld_shard makes. */
+struct cw_shard_rec storeworld_rec(const struct storeworld *w, uint64_t id);
 
 /* The block's content is that of `seq` (0: zeroes). */
 bool storeworld_block_is(struct storeworld *w, struct cw_store_shard *sh, uint64_t lba,

@@ -1,0 +1,428 @@
+/* Snapshots and clones: each shows what was there at its place in the log order, whatever happens
+ * to the others; and space is counted to the sector. */
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/lib/storeworld.h"
+
+#define SHARD_ID (UINT64_C(5) << 16)
+#define CLONE_ID (UINT64_C(6) << 16)
+#define SPAN 1200u
+#define SNAPS_MAX 64u
+
+/* Per block the seq of the write that it shows; 0: zeroes. */
+struct image {
+    uint64_t seq[SPAN];
+};
+
+struct model {
+    struct image head, snap[SNAPS_MAX]; /* snapshot i has the name i + 1 */
+    bool there[SNAPS_MAX];
+};
+
+static void
+model_write(struct storeworld *w, struct cw_store_shard *sh, struct model *m, struct cw_prng *rnd)
+{
+    uint32_t nblk = 1 + (uint32_t)cw_prng_below(rnd, cw_prng_below(rnd, 10) == 0 ? 256 : 12);
+    uint32_t lba = (uint32_t)cw_prng_below(rnd, SPAN - nblk);
+    uint64_t dice = cw_prng_below(rnd, 12), seq = cw_store_shard_info(sh)->last_seq + 1;
+
+    if (dice > 1) {
+        assert_int_equal(storeworld_write(w, sh, lba, nblk), 0);
+    } else {
+        assert_int_equal(storeworld_clear(w, sh, dice == 0 ? CW_FT_ZERO : CW_FT_TRIM, lba, nblk),
+                         0);
+        seq = 0;
+    }
+    for (uint32_t i = 0; i < nblk; i++)
+        m->head.seq[lba + i] = seq;
+}
+
+static void
+check_image(struct storeworld *w, struct cw_store_shard *sh, uint64_t snap, uint64_t content_of,
+            const struct image *im)
+{
+    uint8_t want[CW_BLOCK_SIZE];
+
+    for (uint32_t lba = 0; lba < SPAN; lba += 240) {
+        struct cw_store_read r = { .shard = sh, .lba = lba, .nblk = 240, .snap = snap };
+
+        assert_int_equal(storeworld_read(w, &r), 0);
+        for (uint32_t i = 0; i < 240; i++) {
+            storeworld_fill(want, content_of, lba + i, im->seq[lba + i]);
+            assert_false(cw_bit_get(r.bad, i));
+            assert_int_equal(r.csums[i], cw_hash_block(want));
+            if (!r.zeroes)
+                assert_memory_equal(r.buf->data + (size_t)i * CW_BLOCK_SIZE, want, CW_BLOCK_SIZE);
+        }
+        cw_buf_unref(r.buf);
+    }
+}
+
+static void
+check_all(struct storeworld *w, struct cw_store_shard *sh, const struct model *m)
+{
+    check_image(w, sh, 0, SHARD_ID, &m->head);
+    for (uint32_t i = 0; i < SNAPS_MAX; i++) {
+        if (m->there[i])
+            check_image(w, sh, i + 1, SHARD_ID, &m->snap[i]);
+    }
+    cw_store_check(w->store);
+}
+
+static void
+take_snap(struct storeworld *w, struct cw_store_shard *sh, struct model *m, uint32_t i)
+{
+    struct storeworld_ticket t;
+
+    assert_int_equal(cw_store_snap_create(sh, i + 1, storeworld_ticket(&t)), 0);
+    m->snap[i] = m->head;
+    m->there[i] = true;
+    assert_int_equal(storeworld_ticket_wait(w, &t), 0);
+}
+
+static void
+drop_snap(struct storeworld *w, struct cw_store_shard *sh, struct model *m, uint32_t i)
+{
+    struct storeworld_ticket t;
+
+    assert_int_equal(cw_store_snap_delete(sh, i + 1, storeworld_ticket(&t)), 0);
+    m->there[i] = false;
+    assert_int_equal(storeworld_ticket_wait(w, &t), 0);
+}
+
+static struct cw_store_shard *
+world_start(struct storeworld *w, uint64_t seed, enum cw_compression comp)
+{
+    storeworld_init(w, seed, 512 * CW_MIB, CW_MIB);
+    w->compression = comp;
+    assert_int_equal(storeworld_format(w, false), 0);
+    assert_int_equal(storeworld_open(w), 0);
+    return storeworld_shard(w, SHARD_ID);
+}
+
+static void
+settle(struct storeworld *w, struct cw_store_shard *sh)
+{
+    storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
+    cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+}
+
+static bool
+space_is_to_come(void *arg)
+{
+    struct cw_store_stats st;
+
+    cw_store_stats(arg, &st);
+    return st.layers_gone > 0;
+}
+
+static void
+wait_reclaimed(struct storeworld *w)
+{
+    assert_true(cw_simenv_run_while(&w->sim, space_is_to_come, w->store, 60 * WORLD_S));
+}
+
+/* What is in flight when a snapshot is taken is in it, what comes after is not. */
+static void
+a_snapshot_is_a_place_in_the_log(void **state)
+{
+    static struct model m;
+    struct cw_store_snap_info list[4];
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    struct storeworld w;
+
+    memset(&m, 0, sizeof(m));
+    sh = world_start(&w, 1, CW_COMPRESSION_OFF);
+    assert_int_equal(storeworld_write(&w, sh, 0, 4), 0);
+    assert_int_equal(cw_store_snap_create(sh, 7, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_write(&w, sh, 2, 4), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    settle(&w, sh);
+    for (uint32_t i = 0; i < 6; i++) {
+        m.snap[6].seq[i] = i < 4;
+        m.head.seq[i] = i < 2 ? 1 : 2;
+    }
+    m.there[6] = true;
+    check_all(&w, sh, &m);
+    assert_int_equal(cw_store_snap_create(sh, 7, storeworld_ticket(&t)), -EEXIST);
+    assert_int_equal(cw_store_snap_delete(sh, 8, storeworld_ticket(&t)), -ENOENT);
+    assert_int_equal(cw_store_snap_list(sh, list, 4), 2);
+    assert_int_equal(list[0].snap, 7);
+    assert_int_equal(list[0].own_blocks, 4);
+    assert_int_equal(list[1].snap, 0);
+    assert_int_equal(list[1].own_blocks, 4);
+    assert_int_equal(cw_store_shard_info(sh)->mapped_blocks, 8);
+
+    /* only what the head does not share comes back */
+    assert_int_equal(cw_store_snap_delete(sh, 7, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    m.there[6] = false;
+    wait_reclaimed(&w);
+    assert_int_equal(cw_store_shard_info(sh)->mapped_blocks, 6);
+    check_all(&w, sh, &m);
+    storeworld_fini(&w);
+}
+
+/* A chunk that was trimmed, zeroed or voided in the head keeps its content in the snapshot, and
+ * does not come back in the head. */
+static void
+emptiness_is_not_inherited(void **state)
+{
+    static struct model m;
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    struct cw_store_read r;
+    struct storeworld w;
+
+    memset(&m, 0, sizeof(m));
+    sh = world_start(&w, 2, CW_COMPRESSION_OFF);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(storeworld_write(&w, sh, i * 256, 256), 0);
+        for (uint32_t k = 0; k < 256; k++)
+            m.head.seq[i * 256 + k] = i + 1;
+    }
+    take_snap(&w, sh, &m, 0);
+    assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, 0, 512), 0);
+    assert_int_equal(storeworld_clear(&w, sh, CW_FT_ZERO, 600, 10), 0);
+    memset(m.head.seq, 0, 512 * sizeof(m.head.seq[0]));
+    memset(m.head.seq + 600, 0, 10 * sizeof(m.head.seq[0]));
+    cw_store_chunk_void(sh, 3, storeworld_ticket(&t));
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    check_all(&w, sh, &m);
+    for (uint32_t life = 0; life < 2; life++) {
+        if (life == 0) {
+            assert_int_equal(storeworld_close(&w), 0);
+        } else {
+            storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 1, .keep = 0 });
+        }
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = cw_store_shard_find(w.store, SHARD_ID);
+        check_all(&w, sh, &m);
+        r = (struct cw_store_read){ .shard = sh, .lba = 3 * 256, .nblk = 1 };
+        assert_int_equal(storeworld_read(&w, &r), 0);
+        assert_int_equal(r.ver_seq, CW_VER_VOID);
+        cw_buf_unref(r.buf);
+        r = (struct cw_store_read){ .shard = sh, .lba = 3 * 256, .nblk = 1, .snap = 1 };
+        assert_int_equal(storeworld_read(&w, &r), 0);
+        assert_int_equal(r.ver_seq, 4);
+        cw_buf_unref(r.buf);
+    }
+    drop_snap(&w, sh, &m, 0);
+    wait_reclaimed(&w);
+    check_all(&w, sh, &m);
+    storeworld_fini(&w);
+}
+
+/* Fifty snapshots are taken under load and deleted in random order, with crashes in between: what
+ * each shows never changes, and counts equal a recount. (Row 50 of the acceptance catalogue.) */
+static void
+fifty_layers(uint64_t seed, enum cw_compression comp)
+{
+    static struct model m;
+    struct cw_store_shard *sh;
+    struct cw_prng rnd;
+    struct storeworld w;
+    uint32_t left = 50;
+
+    memset(&m, 0, sizeof(m));
+    cw_prng_init(&rnd, seed);
+    sh = world_start(&w, seed, comp);
+    for (uint32_t i = 0; i < 50; i++) {
+        for (uint32_t k = 0; k < 4; k++)
+            model_write(&w, sh, &m, &rnd);
+        take_snap(&w, sh, &m, i);
+        settle(&w, sh);
+    }
+    check_all(&w, sh, &m);
+    while (left > 0) {
+        uint32_t i = (uint32_t)cw_prng_below(&rnd, 50);
+
+        if (!m.there[i])
+            continue;
+        drop_snap(&w, sh, &m, i);
+        left--;
+        for (uint32_t k = 0; k < 3; k++)
+            model_write(&w, sh, &m, &rnd);
+        settle(&w, sh);
+        if (left % 5 == 0) { /* at any moment of giving back */
+            for (uint64_t k = cw_prng_below(&rnd, 60); k > 0; k--)
+                cw_simenv_step(&w.sim);
+            storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = left, .keep = 100 });
+            assert_int_equal(storeworld_open(&w), 0);
+            sh = cw_store_shard_find(w.store, SHARD_ID);
+        }
+        if (left % 7 == 0)
+            check_all(&w, sh, &m);
+    }
+    wait_reclaimed(&w);
+    check_all(&w, sh, &m);
+    assert_int_equal(cw_store_snap_list(sh, NULL, 0), 1);
+    left = 0;
+    for (uint32_t i = 0; i < SPAN; i++)
+        left += m.head.seq[i] != 0;
+    assert_int_equal(cw_store_shard_info(sh)->mapped_blocks, left);
+    assert_int_equal(storeworld_close(&w), 0);
+    storeworld_fini(&w);
+}
+
+static void
+row_50_snapshots_deleted_in_random_order(void **state)
+{
+    for (uint64_t seed = 50; seed < 53; seed++)
+        fifty_layers(seed, CW_COMPRESSION_OFF);
+    fifty_layers(53, CW_COMPRESSION_INLINE);
+}
+
+/* A clone shows its snapshot, goes its own way, and outlives the copy that it came from. */
+static void
+a_clone_outlives_its_origin(void **state)
+{
+    static struct model m;
+    static struct image clone;
+    struct cw_store_shard *sh, *c;
+    struct storeworld_ticket t;
+    struct cw_shard_rec rec;
+    struct storeworld w;
+    int err;
+
+    memset(&m, 0, sizeof(m));
+    sh = world_start(&w, 3, CW_COMPRESSION_OFF);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(storeworld_write(&w, sh, i * 300, 200), 0);
+        for (uint32_t k = 0; k < 200; k++)
+            m.head.seq[i * 300 + k] = i + 1;
+    }
+    take_snap(&w, sh, &m, 0);
+    clone = m.head;
+    rec = storeworld_rec(&w, CLONE_ID);
+    assert_null(cw_store_shard_clone(w.store, &rec, sh, 2, storeworld_ticket(&t), &err));
+    assert_int_equal(err, -ENOENT);
+    c = cw_store_shard_clone(w.store, &rec, sh, 1, storeworld_ticket(&t), &err);
+    assert_non_null(c);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    check_image(&w, c, 0, SHARD_ID, &clone);
+    assert_int_equal(storeworld_clear(&w, c, CW_FT_TRIM, 100, 50), 0);
+    memset(clone.seq + 100, 0, 50 * sizeof(clone.seq[0]));
+    assert_int_equal(storeworld_write(&w, sh, 0, 100), 0);
+    for (uint32_t k = 0; k < 100; k++)
+        m.head.seq[k] = 5;
+    settle(&w, sh);
+    settle(&w, c);
+    check_image(&w, c, 0, SHARD_ID, &clone);
+    check_all(&w, sh, &m);
+
+    /* the snapshot has two children: it waits until one is gone */
+    drop_snap(&w, sh, &m, 0);
+    storeworld_run(&w, WORLD_S);
+    check_image(&w, c, 0, SHARD_ID, &clone);
+    check_all(&w, sh, &m);
+    cw_store_shard_drop(sh, storeworld_ticket(&t));
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 9, .keep = 128 });
+    assert_int_equal(storeworld_open(&w), 0);
+    c = cw_store_shard_find(w.store, CLONE_ID);
+    assert_null(cw_store_shard_find(w.store, SHARD_ID));
+    wait_reclaimed(&w);
+    check_image(&w, c, 0, SHARD_ID, &clone);
+    cw_store_check(w.store);
+    assert_int_equal(cw_store_shard_info(c)->mapped_blocks, 750);
+    assert_int_equal(storeworld_close(&w), 0);
+    assert_int_equal(storeworld_open(&w), 0);
+    c = cw_store_shard_find(w.store, CLONE_ID);
+    check_image(&w, c, 0, SHARD_ID, &clone);
+    storeworld_fini(&w);
+}
+
+/* The cleaner moves what several layers show: all of them see the new place. (Row 45.) */
+static void
+row_45_cleaning_moves_what_layers_share(void **state)
+{
+    static struct model m;
+    struct cw_store_shard *sh, *ballast;
+    struct cw_store_stats st;
+    struct cw_prng rnd;
+    struct storeworld w;
+    uint64_t cleaned;
+
+    for (uint32_t comp = CW_COMPRESSION_OFF; comp <= CW_COMPRESSION_INLINE; comp++) {
+        memset(&m, 0, sizeof(m));
+        cw_prng_init(&rnd, 45);
+        sh = world_start(&w, 45 + comp, comp);
+        w.compression = CW_COMPRESSION_OFF;
+        ballast = storeworld_shard(&w, SHARD_ID + 1);
+        cleaned = 0;
+        for (uint32_t i = 0; i < 900; i++) {
+            uint64_t lba = cw_prng_below(&rnd, 330) * 256 + cw_prng_below(&rnd, 100);
+
+            assert_int_equal(storeworld_write(&w, ballast, lba, 150), 0);
+            model_write(&w, sh, &m, &rnd);
+            if (i % 40 == 0 && i / 40 < SNAPS_MAX)
+                take_snap(&w, sh, &m, i / 40);
+            if (i % 130 == 129)
+                drop_snap(&w, sh, &m, i / 130 * 3);
+            if (i % 20 == 0) {
+                settle(&w, sh);
+                settle(&w, ballast);
+            }
+            if (i % 200 == 199) {
+                cw_store_stats(w.store, &st);
+                cleaned += st.bytes_cleaned;
+                storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = i, .keep = 128 });
+                assert_int_equal(storeworld_open(&w), 0);
+                sh = storeworld_shard(&w, SHARD_ID);
+                ballast = storeworld_shard(&w, SHARD_ID + 1);
+                /* what had not been durable is written again */
+                m.head = (struct image){ 0 };
+                assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, 0, SPAN), 0);
+            }
+        }
+        settle(&w, sh);
+        cw_store_stats(w.store, &st);
+        assert_true(cleaned + st.bytes_cleaned > 0);
+        check_all(&w, sh, &m);
+        assert_int_equal(storeworld_close(&w), 0);
+        assert_int_equal(storeworld_open(&w), 0);
+        check_all(&w, cw_store_shard_find(w.store, SHARD_ID), &m);
+        storeworld_fini(&w);
+    }
+}
+
+/* There is an end to how many hang together, and it is said. */
+static void
+layers_are_limited(void **state)
+{
+    struct storeworld_ticket t;
+    struct cw_store_shard *sh;
+    struct storeworld w;
+
+    sh = world_start(&w, 4, CW_COMPRESSION_OFF);
+    for (uint32_t i = 1; i < CW_STORE_LAYERS_MAX; i++) {
+        assert_int_equal(cw_store_snap_create(sh, i, storeworld_ticket(&t)), 0);
+        assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    }
+    assert_int_equal(cw_store_snap_create(sh, 1000, storeworld_ticket(&t)), -EMLINK);
+    assert_int_equal(cw_store_snap_delete(sh, 100, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    wait_reclaimed(&w);
+    assert_int_equal(cw_store_snap_create(sh, 1000, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    storeworld_fini(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_snapshot_is_a_place_in_the_log),
+        cmocka_unit_test(emptiness_is_not_inherited),
+        cmocka_unit_test(row_50_snapshots_deleted_in_random_order),
+        cmocka_unit_test(a_clone_outlives_its_origin),
+        cmocka_unit_test(row_45_cleaning_moves_what_layers_share),
+        cmocka_unit_test(layers_are_limited),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
