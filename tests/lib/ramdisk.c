@@ -9,12 +9,25 @@
 #include "common/codec/hash.h"
 
 #define SECTOR 4096u
+#define PIECE 512u /* what a cut may tear a sector into */
+#define LEAF_SECTORS 256u
 #define LATENT_MAX 64u
+
+/* Content of a sector, never changed once made; NULL in its place: zeroes. */
+struct page {
+    uint32_t refs;
+    uint8_t b[SECTOR];
+};
+
+/* What is read now, and what is on stable media. */
+struct slot {
+    struct page *seen, *stable;
+};
 
 /* A sector written but not stable; in order of writing. */
 struct dirty {
     uint64_t sector, order;
-    uint8_t *data; /* NULL: zeroes */
+    struct page *page;
 };
 
 enum { IO_DUE, IO_ORDER, IO_HASH, IO_FAULT }; /* places in cw_disk_io.priv */
@@ -27,8 +40,8 @@ struct cw_ramdisk {
     struct cw_prng prng;
     struct cw_timer timer;
     struct cw_list under_way, stuck;
-    uint64_t order;           /* of submissions and of writes done */
-    uint8_t **seen, **stable; /* per sector, NULL: zeroes; seen may share stable's pointer */
+    uint64_t order;      /* of submissions and of writes done */
+    struct slot **leafs; /* NULL: zeroes, never written */
     struct dirty *dirty;
     size_t n_dirty, cap_dirty;
     uint64_t count[CW_DISK_DISCARD + 1];
@@ -53,46 +66,87 @@ ramdisk_of(struct cw_disk *disk)
 
 static const uint8_t zeroes[SECTOR] __attribute__((aligned(SECTOR)));
 
-static uint8_t *
-sector_copy(const uint8_t *from)
+static struct page *
+page_new(const uint8_t *from)
 {
-    uint8_t *data;
+    struct page *p;
 
-    if (cw_block_is_zero(from))
+    if (memcmp(from, zeroes, SECTOR) == 0)
         return NULL;
-    data = aligned_alloc(SECTOR, SECTOR);
-    cw_assert(data != NULL);
-    memcpy(data, from, SECTOR);
-    return data;
+    p = malloc(sizeof(*p));
+    cw_assert(p != NULL);
+    p->refs = 1;
+    memcpy(p->b, from, SECTOR);
+    return p;
+}
+
+static struct page *
+page_ref(struct page *p)
+{
+    if (p != NULL)
+        p->refs++;
+    return p;
 }
 
 static void
-sector_set(uint8_t **slot, uint8_t *other, uint8_t *take)
+page_unref(struct page *p)
 {
-    if (*slot != other)
-        free(*slot);
-    *slot = take;
+    if (p != NULL && --p->refs == 0)
+        free(p);
+}
+
+static const uint8_t *
+page_bytes(const struct page *p)
+{
+    return p != NULL ? p->b : zeroes;
+}
+
+static void
+page_set(struct page **at, struct page *take)
+{
+    page_unref(*at);
+    *at = take;
+}
+
+static struct slot
+ramdisk_slot(const struct cw_ramdisk *d, uint64_t sector)
+{
+    const struct slot *leaf = d->leafs[sector / LEAF_SECTORS];
+
+    return leaf != NULL ? leaf[sector % LEAF_SECTORS] : (struct slot){ NULL, NULL };
+}
+
+static struct slot *
+ramdisk_slot_make(struct cw_ramdisk *d, uint64_t sector)
+{
+    struct slot **leaf = &d->leafs[sector / LEAF_SECTORS];
+
+    if (*leaf == NULL)
+        *leaf = calloc(LEAF_SECTORS, sizeof(**leaf));
+    cw_assert(*leaf != NULL);
+    return *leaf + sector % LEAF_SECTORS;
 }
 
 /* Both images change: nothing of this sector can be lost any more. */
 static void
 ramdisk_store_stable(struct cw_ramdisk *d, uint64_t sector, const uint8_t *from)
 {
-    uint8_t *take = sector_copy(from);
-    uint8_t *old_seen = d->seen[sector], *old_stable = d->stable[sector];
+    struct slot *at = ramdisk_slot_make(d, sector);
 
-    d->seen[sector] = d->stable[sector] = take;
-    if (old_seen != old_stable)
-        free(old_seen);
-    free(old_stable);
+    page_set(&at->stable, page_new(from));
+    page_set(&at->seen, page_ref(at->stable));
 }
 
 static void
 ramdisk_store_cached(struct cw_ramdisk *d, uint64_t sector, const uint8_t *from)
 {
-    if (d->seen[sector] == NULL && d->stable[sector] == NULL && cw_block_is_zero(from))
+    struct slot was = ramdisk_slot(d, sector);
+    struct slot *at;
+
+    if (was.seen == NULL && was.stable == NULL && cw_block_is_zero(from))
         return; /* zeroes over zeroes, whatever is kept of them */
-    sector_set(&d->seen[sector], d->stable[sector], sector_copy(from));
+    at = ramdisk_slot_make(d, sector);
+    page_set(&at->seen, page_new(from));
     if (d->n_dirty == d->cap_dirty) {
         d->cap_dirty = d->cap_dirty == 0 ? 1024 : 2 * d->cap_dirty;
         d->dirty = realloc(d->dirty, d->cap_dirty * sizeof(*d->dirty));
@@ -101,7 +155,7 @@ ramdisk_store_cached(struct cw_ramdisk *d, uint64_t sector, const uint8_t *from)
     d->dirty[d->n_dirty++] = (struct dirty){
         .sector = sector,
         .order = d->order++,
-        .data = sector_copy(from),
+        .page = page_ref(at->seen),
     };
 }
 
@@ -113,7 +167,7 @@ ramdisk_forget_dirty(struct cw_ramdisk *d, uint64_t first, uint64_t n)
 
     for (size_t i = 0; i < d->n_dirty; i++) {
         if (d->dirty[i].sector - first < n)
-            free(d->dirty[i].data);
+            page_unref(d->dirty[i].page);
         else
             d->dirty[kept++] = d->dirty[i];
     }
@@ -132,9 +186,7 @@ ramdisk_flush(struct cw_ramdisk *d, uint64_t before)
             d->dirty[kept++] = *w;
             continue;
         }
-        if (d->stable[w->sector] != d->seen[w->sector])
-            free(d->stable[w->sector]);
-        d->stable[w->sector] = w->data;
+        page_set(&ramdisk_slot_make(d, w->sector)->stable, w->page);
     }
     d->n_dirty = kept;
 }
@@ -195,10 +247,7 @@ io_read_sector(void *user, uint64_t sector, uint8_t *data)
 {
     struct cw_ramdisk *d = user;
 
-    if (d->seen[sector] != NULL)
-        memcpy(data, d->seen[sector], SECTOR);
-    else
-        memset(data, 0, SECTOR);
+    memcpy(data, page_bytes(ramdisk_slot(d, sector).seen), SECTOR);
 }
 
 static void
@@ -271,7 +320,7 @@ ramdisk_apply(struct cw_ramdisk *d, struct cw_disk_io *io)
         return 0;
     case CW_DISK_DISCARD:
         for (uint64_t at = io->off; at < io->off + io->len; at += SECTOR) {
-            if (d->seen[at / SECTOR] != NULL)
+            if (ramdisk_slot(d, at / SECTOR).seen != NULL)
                 ramdisk_store_cached(d, at / SECTOR, zeroes);
         }
         return 0;
@@ -377,6 +426,12 @@ ramdisk_submit(struct cw_disk *disk, struct cw_disk_io *io)
 
 static const struct cw_disk_ops ramdisk_ops = { .submit = ramdisk_submit };
 
+static uint64_t
+ramdisk_leafs(const struct cw_ramdisk *d)
+{
+    return cw_div_up(d->disk.bytes, (uint64_t)LEAF_SECTORS * SECTOR);
+}
+
 struct cw_ramdisk *
 cw_ramdisk_new(struct cw_ramdisk_opts opts)
 {
@@ -393,9 +448,8 @@ cw_ramdisk_new(struct cw_ramdisk_opts opts)
     cw_prng_init(&d->prng, opts.seed);
     cw_list_init(&d->under_way);
     cw_list_init(&d->stuck);
-    d->seen = calloc(opts.bytes / SECTOR, sizeof(*d->seen));
-    d->stable = calloc(opts.bytes / SECTOR, sizeof(*d->stable));
-    cw_assert(d->seen != NULL && d->stable != NULL);
+    d->leafs = calloc(ramdisk_leafs(d), sizeof(*d->leafs));
+    cw_assert(d->leafs != NULL);
     return d;
 }
 
@@ -405,16 +459,17 @@ cw_ramdisk_free(struct cw_ramdisk *d)
     if (d == NULL)
         return;
     cw_timer_cancel(d->opts.env, &d->timer);
-    for (uint64_t i = 0; i < d->disk.bytes / SECTOR; i++) {
-        if (d->seen[i] != d->stable[i])
-            free(d->seen[i]);
-        free(d->stable[i]);
+    for (uint64_t i = 0; i < ramdisk_leafs(d); i++) {
+        for (uint32_t k = 0; d->leafs[i] != NULL && k < LEAF_SECTORS; k++) {
+            page_unref(d->leafs[i][k].seen);
+            page_unref(d->leafs[i][k].stable);
+        }
+        free(d->leafs[i]);
     }
     for (size_t i = 0; i < d->n_dirty; i++)
-        free(d->dirty[i].data);
+        page_unref(d->dirty[i].page);
     free(d->dirty);
-    free(d->seen);
-    free(d->stable);
+    free(d->leafs);
     free(d);
 }
 
@@ -431,12 +486,6 @@ struct crash {
     struct cw_prng prng;
     struct cw_ramdisk_crash how;
 };
-
-static const uint8_t *
-dirty_bytes(const struct dirty *w)
-{
-    return w->data != NULL ? w->data : zeroes;
-}
 
 static bool
 crash_keeps(struct crash *c)
@@ -461,13 +510,10 @@ crash_under_way(void *user, uint64_t sector, uint8_t *data)
         crash_cached(c, sector, data);
         return;
     }
-    if (c->to->stable[sector] != NULL)
-        memcpy(mixed, c->to->stable[sector], SECTOR);
-    else
-        memset(mixed, 0, SECTOR);
-    for (size_t at = 0; at < SECTOR; at += 512) {
+    memcpy(mixed, page_bytes(ramdisk_slot(c->to, sector).stable), SECTOR);
+    for (size_t at = 0; at < SECTOR; at += PIECE) {
         if (crash_keeps(c))
-            memcpy(mixed + at, data + at, 512);
+            memcpy(mixed + at, data + at, PIECE);
     }
     ramdisk_store_stable(c->to, sector, mixed);
 }
@@ -483,25 +529,44 @@ crash_list(struct crash *c, const struct cw_list *ios)
     }
 }
 
+/* Only what is stable; pages are shared. */
+static struct cw_ramdisk *
+ramdisk_clone_stable(const struct cw_ramdisk *d, struct cw_env *env, uint64_t seed)
+{
+    struct cw_ramdisk_opts opts = d->opts;
+    struct cw_ramdisk *to;
+
+    opts.env = env;
+    opts.seed = seed;
+    to = cw_ramdisk_new(opts);
+    for (uint64_t i = 0; i < ramdisk_leafs(d); i++) {
+        for (uint32_t k = 0; d->leafs[i] != NULL && k < LEAF_SECTORS; k++) {
+            struct slot *at;
+
+            if (d->leafs[i][k].stable == NULL)
+                continue;
+            at = ramdisk_slot_make(to, i * LEAF_SECTORS + k);
+            at->stable = page_ref(d->leafs[i][k].stable);
+            at->seen = page_ref(at->stable);
+        }
+    }
+    memcpy(to->latent, d->latent, sizeof(d->latent));
+    to->n_latent = d->n_latent;
+    return to;
+}
+
 struct cw_ramdisk *
 cw_ramdisk_clone_crashed(const struct cw_ramdisk *d, struct cw_env *env,
                          struct cw_ramdisk_crash how)
 {
-    struct cw_ramdisk_opts opts = d->opts;
     struct crash c = { .how = how };
 
-    opts.env = env;
-    opts.seed = how.seed;
     cw_prng_init(&c.prng, how.seed);
-    c.to = cw_ramdisk_new(opts);
-    for (uint64_t i = 0; i < d->disk.bytes / SECTOR; i++)
-        c.to->seen[i] = c.to->stable[i] = d->stable[i] == NULL ? NULL : sector_copy(d->stable[i]);
+    c.to = ramdisk_clone_stable(d, env, how.seed);
     for (size_t i = 0; i < d->n_dirty; i++)
-        crash_cached(&c, d->dirty[i].sector, dirty_bytes(&d->dirty[i]));
+        crash_cached(&c, d->dirty[i].sector, page_bytes(d->dirty[i].page));
     crash_list(&c, &d->under_way);
     crash_list(&c, &d->stuck);
-    memcpy(c.to->latent, d->latent, sizeof(d->latent));
-    c.to->n_latent = d->n_latent;
     return c.to;
 }
 
@@ -512,14 +577,13 @@ cw_ramdisk_crash(struct cw_ramdisk *d, struct cw_ramdisk_crash how)
 
     cw_prng_init(&c.prng, how.seed);
     cw_timer_cancel(d->opts.env, &d->timer);
-    for (uint64_t i = 0; i < d->disk.bytes / SECTOR; i++) {
-        if (d->seen[i] != d->stable[i])
-            free(d->seen[i]);
-        d->seen[i] = d->stable[i];
+    for (uint64_t i = 0; i < ramdisk_leafs(d); i++) {
+        for (uint32_t k = 0; d->leafs[i] != NULL && k < LEAF_SECTORS; k++)
+            page_set(&d->leafs[i][k].seen, page_ref(d->leafs[i][k].stable));
     }
     for (size_t i = 0; i < d->n_dirty; i++) {
-        crash_cached(&c, d->dirty[i].sector, dirty_bytes(&d->dirty[i]));
-        free(d->dirty[i].data);
+        crash_cached(&c, d->dirty[i].sector, page_bytes(d->dirty[i].page));
+        page_unref(d->dirty[i].page);
     }
     d->n_dirty = 0;
     crash_list(&c, &d->under_way);
@@ -600,12 +664,8 @@ cw_ramdisk_peek(const struct cw_ramdisk *d, uint64_t off, void *to, uint64_t len
     cw_assert(off <= d->disk.bytes && len <= d->disk.bytes - off);
     for (uint64_t at = 0; at < len;) {
         uint64_t in = (off + at) % SECTOR, n = cw_min_u64(SECTOR - in, len - at);
-        const uint8_t *page = d->seen[(off + at) / SECTOR];
 
-        if (page != NULL)
-            memcpy((uint8_t *)to + at, page + in, n);
-        else
-            memset((uint8_t *)to + at, 0, n);
+        memcpy((uint8_t *)to + at, page_bytes(ramdisk_slot(d, (off + at) / SECTOR).seen) + in, n);
         at += n;
     }
 }
