@@ -75,6 +75,7 @@ freeze_segments(struct cw_store *s)
         g->live -= (uint32_t)cw_min_u64(g->dead_next, g->live);
         g->dead_next = 0;
         g->live_ckpt = g->live;
+        g->tail_ckpt = g->tail_pins;
         to[i] = (struct cw_segtab_entry){
             .state = frozen_state(g),
             .cls = g->cls,

@@ -141,7 +141,7 @@ segment_free_unneeded(struct cw_store *s, uint64_t replay_batch)
     for (uint32_t i = 0; i < s->n_segs; i++) {
         struct seg *g = &s->segs[i];
 
-        if (segment_is_pinned(g) || g->live > 0)
+        if (segment_is_pinned(g) || g->live > 0 || g->tail_ckpt > 0)
             continue;
         if (g->state == CW_SEG_SOON_FREE)
             segment_set_state(s, g, CW_SEG_FREE);
@@ -267,7 +267,7 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     segment_set_state(s, g, CW_SEG_OPEN);
     g->seq = s->next_seg_seq++;
     g->cls = cls;
-    g->live = g->live_ckpt = g->dead_next = 0;
+    g->live = g->live_ckpt = g->dead_next = g->tail_ckpt = 0;
     g->flags |= CW_SEG_WRITTEN;
     g->unscannable = false;
     s->seg_cursor = (no + 1) % s->n_segs;

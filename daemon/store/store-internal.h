@@ -84,6 +84,7 @@ struct seg {
     uint32_t live_ckpt;  /* at the freeze of the running checkpoint */
     uint32_t dead_next;  /* META: sectors that leave with the next freeze */
     uint32_t tail_pins, read_pins;
+    uint32_t tail_ckpt; /* tail_pins at the last freeze: the checkpoint lists those records */
     uint8_t state, cls, flags;
     bool zeroed;      /* pre-written in this life of the process */
     bool unscannable; /* its records could not be read: never a victim again */
