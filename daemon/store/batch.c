@@ -517,6 +517,7 @@ batch_release(struct cw_store *s)
     for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++)
         batch_submit_class(s, cls, false);
     space_update(s);
+    ckpt_consider(s);
     ckpt_step(s);
     store_close_step(s);
     if (!cw_timer_armed(&s->note_timer) && s->noted_upto < s->durable_upto)

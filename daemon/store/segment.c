@@ -275,6 +275,7 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     o->off = 4096;
     o->open = o->fresh = true;
     o->sum_len = o->n_batches = 0;
+    store_kick(s); /* others are to be written ahead */
 }
 
 bool

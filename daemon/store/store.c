@@ -54,6 +54,21 @@ store_on_watch(struct cw_timer *t)
         cw_timer_set(s->env, t, cw_now_ns(s->env) + STORE_WATCH_NS);
 }
 
+static void
+store_kick_at(struct cw_store *s, uint64_t at_ns)
+{
+    if (!cw_timer_armed(&s->kick_timer) || s->kick_timer.at_ns > at_ns)
+        cw_timer_set(s->env, &s->kick_timer, at_ns);
+}
+
+/* A checkpoint becomes due also on a store where nothing happens any more. */
+static void
+store_kick_idle(struct cw_store *s)
+{
+    if (s->state == STORE_OPEN && !s->stats.failed && map_dirty_pages(s) > 0 && !ckpt_running(s))
+        store_kick_at(s, s->ckpt.last_ns + STORE_CKPT_NS);
+}
+
 /* Idle: the last batches are declared durable by a batch behind them. */
 static void
 store_on_note(struct cw_timer *t)
@@ -68,6 +83,7 @@ store_on_note(struct cw_timer *t)
         cw_timer_set(s->env, t, due_ns);
         return;
     }
+    store_kick_idle(s);
     batch_control(s, &r, NULL);
     batch_submit_class(s, CW_SEG_HOT, true);
     /* the note itself needs none */
@@ -107,6 +123,7 @@ store_on_kick(struct cw_timer *t)
     if (health && s->ev != NULL && s->state != STORE_OPENING)
         s->ev->on_health(s->user);
     store_close_step(s);
+    store_kick_idle(s);
     if (s->done_due) { /* last: the caller may free the store */
         cw_store_done_fn *done = s->done;
 
@@ -114,13 +131,6 @@ store_on_kick(struct cw_timer *t)
         s->done = NULL;
         done(s->done_user, s->done_res);
     }
-}
-
-static void
-store_kick_at(struct cw_store *s, uint64_t at_ns)
-{
-    if (!cw_timer_armed(&s->kick_timer) || s->kick_timer.at_ns > at_ns)
-        cw_timer_set(s->env, &s->kick_timer, at_ns);
 }
 
 void

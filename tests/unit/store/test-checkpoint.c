@@ -1,0 +1,104 @@
+#include "common/base/bits.h"
+#include "tests/lib/storeworld.h"
+
+#define SHARD_ID (UINT64_C(6) << 16)
+
+static struct cw_store_shard *
+world(struct storeworld *w, uint64_t seed)
+{
+    storeworld_init(w, seed, 512 * CW_MIB, 64 * CW_MIB);
+    assert_int_equal(storeworld_format(w, false), 0);
+    assert_int_equal(storeworld_open(w), 0);
+    return storeworld_shard(w, SHARD_ID);
+}
+
+static uint64_t
+checkpoints(struct storeworld *w)
+{
+    struct cw_store_stats st;
+
+    cw_store_stats(w->store, &st);
+    return st.checkpoints;
+}
+
+/* The same few blocks again and again, without haste: little is dirty, nothing waits for space or
+ * memory, but the log grows. */
+static void
+overwrite(struct storeworld *w, struct cw_store_shard *sh, uint64_t bytes)
+{
+    for (uint64_t at = 0; at < bytes; at += 64 * CW_BLOCK_SIZE) {
+        assert_int_equal(storeworld_write(w, sh, at / CW_BLOCK_SIZE % 1024, 64), 0);
+        storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    }
+}
+
+/* An eighth of the store in the log is enough for one, however little of the map is dirty: what a
+ * restart has to replay is bounded. */
+static void
+a_long_log_makes_a_checkpoint(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = world(&w, 61);
+
+    assert_int_equal(checkpoints(&w), 1);
+    overwrite(&w, sh, 80 * CW_MIB);
+    storeworld_run(&w, WORLD_S);
+    assert_int_equal(checkpoints(&w), 2);
+    overwrite(&w, sh, 80 * CW_MIB);
+    storeworld_run(&w, WORLD_S);
+    assert_int_equal(checkpoints(&w), 3);
+    storeworld_fini(&w);
+}
+
+/* So are ten minutes, also on a store that is idle since; and one is enough until something
+ * happens. */
+static void
+ten_minutes_make_a_checkpoint(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = world(&w, 62);
+
+    overwrite(&w, sh, CW_MIB);
+    storeworld_run(&w, 590 * WORLD_S);
+    assert_int_equal(checkpoints(&w), 1);
+    storeworld_run(&w, 20 * WORLD_S);
+    assert_int_equal(checkpoints(&w), 2);
+    storeworld_run(&w, 7200 * WORLD_S);
+    assert_int_equal(checkpoints(&w), 2);
+    overwrite(&w, sh, CW_MIB);
+    storeworld_run(&w, 610 * WORLD_S);
+    assert_true(checkpoints(&w) > 2);
+    storeworld_fini(&w);
+}
+
+/* Segments are written with zeroes ahead of the log for as long as it meets new ones. */
+static void
+new_segments_are_prewritten(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = world(&w, 63);
+    struct cw_store_stats st;
+
+    overwrite(&w, sh, 100 * CW_MIB);
+    storeworld_run(&w, WORLD_S);
+    cw_store_stats(w.store, &st);
+    /* every one that was taken, but for those of the very first moments, and two ahead; in writes
+     * of 1 MiB */
+    assert_in_range(cw_ramdisk_count(w.disk, CW_RAMDISK_OP(CW_DISK_WRITE)),
+                    4 * (st.segments - st.segments_free - 2),
+                    4 * (st.segments - st.segments_free + 2));
+    storeworld_fini(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_long_log_makes_a_checkpoint),
+        cmocka_unit_test(ten_minutes_make_a_checkpoint),
+        cmocka_unit_test(new_segments_are_prewritten),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
