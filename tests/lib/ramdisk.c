@@ -592,6 +592,82 @@ cw_ramdisk_crash(struct cw_ramdisk *d, struct cw_ramdisk_crash how)
     cw_list_init(&d->stuck);
 }
 
+/* ---- exact crashes ---- */
+
+struct pieces {
+    const struct cw_ramdisk *from;
+    struct cw_ramdisk *to; /* NULL: only counted */
+    uint32_t piece, n;
+    const uint64_t *kept;
+};
+
+static void
+pieces_of_sector(void *user, uint64_t sector, uint8_t *data)
+{
+    struct pieces *c = user;
+    struct slot was = ramdisk_slot(c->from, sector);
+    uint8_t mixed[SECTOR];
+
+    if (c->to != NULL)
+        memcpy(mixed, page_bytes(ramdisk_slot(c->to, sector).stable), SECTOR);
+    for (size_t at = 0; at < SECTOR; at += c->piece) {
+        if (was.seen == was.stable && memcmp(page_bytes(was.stable) + at, data + at, c->piece) == 0)
+            continue;
+        if (c->to != NULL && cw_bit_get(c->kept, c->n))
+            memcpy(mixed + at, data + at, c->piece);
+        c->n++;
+    }
+    if (c->to != NULL)
+        ramdisk_store_stable(c->to, sector, mixed);
+}
+
+static void
+pieces_of_list(struct pieces *c, const struct cw_list *ios)
+{
+    CW_LIST_EACH (it, ios) {
+        struct cw_disk_io *io = cw_list_entry(it, struct cw_disk_io, link);
+
+        if (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC)
+            io_each_sector(io, io->off, pieces_of_sector, c);
+    }
+}
+
+static void
+pieces_all(struct pieces *c)
+{
+    const struct cw_ramdisk *d = c->from;
+
+    cw_assert(c->piece == SECTOR || c->piece == PIECE);
+    for (size_t i = 0; i < d->n_dirty; i++) {
+        uint8_t data[SECTOR];
+
+        memcpy(data, page_bytes(d->dirty[i].page), SECTOR);
+        pieces_of_sector(c, d->dirty[i].sector, data);
+    }
+    pieces_of_list(c, &d->under_way);
+    pieces_of_list(c, &d->stuck);
+}
+
+uint32_t
+cw_ramdisk_pieces(const struct cw_ramdisk *d, uint32_t piece)
+{
+    struct pieces c = { .from = d, .piece = piece };
+
+    pieces_all(&c);
+    return c.n;
+}
+
+struct cw_ramdisk *
+cw_ramdisk_clone_pieces(const struct cw_ramdisk *d, struct cw_env *env, uint32_t piece,
+                        const uint64_t *kept)
+{
+    struct pieces c = { .from = d, .piece = piece, .kept = kept };
+
+    c.to = ramdisk_clone_stable(d, env, d->opts.seed);
+    pieces_all(&c);
+    return c.to;
+}
+
 /* ---- faults ---- */
 
 void

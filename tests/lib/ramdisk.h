@@ -48,6 +48,13 @@ struct cw_ramdisk *cw_ramdisk_clone_crashed(const struct cw_ramdisk *d, struct c
 /* The same in place: I/Os under way are forgotten, counters and injected faults stay. */
 void cw_ramdisk_crash(struct cw_ramdisk *d, struct cw_ramdisk_crash how);
 
+/* The same with nothing left to chance. What a power cut now may keep or lose comes in pieces of
+ * `piece` bytes (4096, or 512: torn sectors), in order: what is cached, then what is under way;
+ * pieces that would change nothing do not count. `kept` has a bit for each piece. */
+uint32_t cw_ramdisk_pieces(const struct cw_ramdisk *d, uint32_t piece);
+struct cw_ramdisk *cw_ramdisk_clone_pieces(const struct cw_ramdisk *d, struct cw_env *env,
+                                           uint32_t piece, const uint64_t *kept);
+
 /* ---- faults ---- */
 
 #define CW_RAMDISK_OP(op) (1u << (op)) /* of an enum cw_disk_op */

@@ -93,8 +93,8 @@ storeworld_format(struct storeworld *w, bool force)
     return w->res;
 }
 
-int
-storeworld_open(struct storeworld *w)
+void
+storeworld_open_begin(struct storeworld *w)
 {
     assert_null(w->store);
     w->store = cw_store_new((struct cw_store_opts){
@@ -108,6 +108,12 @@ storeworld_open(struct storeworld *w)
     assert_non_null(w->store);
     w->done = false;
     cw_store_open(w->store, world_on_done, w);
+}
+
+int
+storeworld_open(struct storeworld *w)
+{
+    storeworld_open_begin(w);
     storeworld_wait(w, &w->done);
     if (w->res != 0) {
         cw_store_free(w->store);
@@ -116,11 +122,17 @@ storeworld_open(struct storeworld *w)
     return w->res;
 }
 
-int
-storeworld_close(struct storeworld *w)
+void
+storeworld_close_begin(struct storeworld *w)
 {
     w->done = false;
     cw_store_close(w->store, world_on_done, w);
+}
+
+int
+storeworld_close(struct storeworld *w)
+{
+    storeworld_close_begin(w);
     storeworld_wait(w, &w->done);
     cw_store_free(w->store);
     w->store = NULL;

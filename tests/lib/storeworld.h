@@ -36,6 +36,10 @@ int storeworld_format(struct storeworld *w, bool force);
 int storeworld_open(struct storeworld *w);
 int storeworld_close(struct storeworld *w); /* and frees it */
 
+/* The same without the wait: w->done and w->res tell; then the store is the caller's to free. */
+void storeworld_open_begin(struct storeworld *w);
+void storeworld_close_begin(struct storeworld *w);
+
 /* The store vanishes, the disk keeps what `how` says. */
 void storeworld_crash(struct storeworld *w, struct cw_ramdisk_crash how);
 
