@@ -749,7 +749,8 @@ recovery_cut(struct recovery *r, bool damaged)
     if (r->n > 0)
         last = cw_max_u64(last, r->b[r->n - 1].h.batch_seq);
     s->next_batch = last + 1;
-    s->applied_upto = s->durable_upto = s->noted_upto = last;
+    s->applied_upto = s->noted_upto = last;
+    s->durable_upto = r->next - 1; /* whoever misses our first batch must not look for the others */
     if (damaged)
         note.d.flags |= CW_RF_DAMAGED;
     memcpy(s->chain_csum, s->chain_csum_applied, sizeof(s->chain_csum));
