@@ -39,7 +39,7 @@ static const struct policy_key keys[] = {
     { "ack", POLICY_CHOICE, AT(ack), "durable", "replicated" },
     { "async", POLICY_CHOICE, AT(async), "none", "*" },
     { "checksum", POLICY_CHECKSUM, 0, NULL, NULL },
-    { "compression", POLICY_CHOICE, AT(compression), "off", "background inline" },
+    { "compression", POLICY_CHOICE, AT(compression), "off background inline", NULL },
     { "iops-limit", POLICY_LIMIT, 0, NULL, NULL },
     { "bandwidth-limit", POLICY_LIMIT, 0, NULL, NULL },
     { "repair-delay", POLICY_SECONDS, AT(repair_delay_s), NULL, NULL },

@@ -287,7 +287,10 @@ policy_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     "  repair-delay  how long an absent host is waited for; 60m\n" \
     "  quorum-loss   wait or error; what a guest sees when the volume cannot serve\n" \
     "  space-full    wait or error; what a guest sees when no space is left\n" \
-    "  ack           durable;  journal  auto or off;  compression  off\n" \
+    "  compression   off, background or inline; background: zstd when cold data is rewritten;\n" \
+    "                inline: before it is written, which costs latency. A change reaches the\n" \
+    "                volumes at once and concerns what is written or rewritten from then on\n" \
+    "  ack           durable;  journal  auto or off\n" \
     "Checksums are always on. A policy that the present hosts cannot meet is noted with a " \
     "warning.\n\n"
 
@@ -298,7 +301,7 @@ const struct cw_cmd cw_cmds_policy[] = {
     { "policy ls", "", "policies and how many volumes use them", NULL, policy_ls },
     { "policy show", "NAME", "one policy, every key", NULL, policy_show },
     { "policy set", "NAME KEY=VALUE..", "change some keys; its volumes follow while in use",
-      KEYS_HELP "  causeway policy set default repair-delay=10m\n", policy_set },
+      KEYS_HELP "  causeway policy set default repair-delay=10m compression=inline\n", policy_set },
     { "policy rm", "NAME", "remove a policy that no volume uses", NULL, policy_rm },
     { 0 },
 };

@@ -88,6 +88,7 @@ shape_shard(const cw_pb_shard *s)
     shape_set_number(o, "cfg", s->cfg);
     shape_set_bool(o, "suspended", s->suspended);
     shape_set_text(o, "why", s->why);
+    shape_set_text(o, "compression", s->compression);
     for (size_t i = 0; i < s->n_members; i++)
         json_array_append_new(members, shape_member(s->members[i]));
     json_object_set_new(o, "members", members);

@@ -258,6 +258,7 @@ fill_shards(const struct cw_manager *m, const struct mgr_volume *v, struct cw_mg
             .cfg = s->o.rec.shard.cfg,
             .suspended = s->suspended && cw_mgr_report_fresh(m, v),
             .why = cw_mgr_arena_text(a, s->why),
+            .compression = cw_compression_name(s->o.rec.shard.compression),
         };
         fill_members(m, s, a, &to[ret->n_shards++]);
     }

@@ -168,6 +168,7 @@ struct cw_manager {
     struct cw_list jobs;     /* struct mgr_job, oldest first */
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
+    uint32_t n_following; /* ops of compression.c that are queued */
     bool stopping;
 
     struct cw_timer kick, tick, retry;
@@ -319,6 +320,11 @@ void cw_mgr_repair_tick(struct cw_manager *m);
 bool cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
                           const struct cw_shard_rec *rec, uint32_t member, struct cw_member *ret,
                           char why[static CW_MGR_WHY_SIZE]);
+
+/* ---- compression.c ---- */
+
+enum cw_compression cw_mgr_policy_compression(const struct cw_policy_rec *p);
+void cw_mgr_compression_tick(struct cw_manager *m);
 
 void cw_mgr_trash_tick(struct cw_manager *m);
 void cw_mgr_drops_tick(struct cw_manager *m);

@@ -275,6 +275,7 @@ struct cw_mgr_shard_info {
     uint32_t cfg;
     bool suspended;
     const char *why;
+    const char *compression; /* of its record: off, background, inline */
     const struct cw_mgr_member_info *members;
     size_t n_members;
 };

@@ -17,7 +17,7 @@ cw_mgr_policy_default(struct cw_policy_rec *ret)
         .journal = "auto",
         .ack = "durable",
         .async = "none",
-        .compression = "off",
+        .compression = "background",
         .repair_delay_s = 3600,
         .quorum_loss = "wait",
         .space_full = "wait",
@@ -143,11 +143,6 @@ policy_later(const struct cw_policy_rec *p, struct cw_mgr_error *err)
         return bad(err, p->name, "ack is durable or replicated");
     if (strcmp(p->async, "none") != 0)
         return bad(err, p->name, "async is not available in this version; use async=none");
-    if (one_of(p->compression, "background", "inline"))
-        return bad(err, p->name,
-                   "compression is not available in this version; use compression=off");
-    if (strcmp(p->compression, "off") != 0)
-        return bad(err, p->name, "compression is off, background or inline");
     if (p->iops_limit != 0)
         return bad(err, p->name, "iops-limit is not available in this version; use 0");
     if (p->bandwidth_limit != 0)
@@ -159,6 +154,7 @@ static bool
 policy_valid(const struct cw_policy_rec *p, struct cw_mgr_error *err)
 {
     struct cw_place_rule rule;
+    enum cw_compression compression;
 
     if (!cw_mgr_name_ok(p->name))
         return bad(err, p->name, "a name is 1 to 63 of [A-Za-z0-9._-], a letter or digit first");
@@ -170,6 +166,8 @@ policy_valid(const struct cw_policy_rec *p, struct cw_mgr_error *err)
         return bad(err, p->name, "degrade is off, or seconds above 0");
     if (!one_of(p->journal, "auto", "off"))
         return bad(err, p->name, "journal is auto or off");
+    if (!cw_compression_parse(p->compression, &compression))
+        return bad(err, p->name, "compression is off, background or inline");
     if (!one_of(p->quorum_loss, "wait", "error"))
         return bad(err, p->name, "quorum-loss is wait or error");
     if (!one_of(p->space_full, "wait", "error"))
@@ -250,6 +248,14 @@ users_comply(const struct cw_manager *m, const struct cw_policy_rec *p, struct c
     return true;
 }
 
+/* Only the keys that say where copies lie can make a volume lie wrong. */
+static bool
+same_places(const struct cw_policy_rec *a, const struct cw_policy_rec *b)
+{
+    return a->copies == b->copies && strcmp(a->spread, b->spread) == 0 &&
+           strcmp(a->sites, b->sites) == 0;
+}
+
 static enum mgr_build
 policy_put_build(struct mgr_call_op *c, struct mgr_txn *t)
 {
@@ -270,7 +276,9 @@ policy_put_build(struct mgr_call_op *c, struct mgr_txn *t)
             return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, "", "a policy name is at most 63 bytes");
     }
     if (!policy_merge(&rec.policy, &q->policy, &c->call->error) ||
-        !policy_valid(&rec.policy, &c->call->error) ||
+        !policy_valid(&rec.policy, &c->call->error))
+        return cw_mgr_refused(c);
+    if (!(old != NULL && same_places(&old->o.rec.policy, &rec.policy)) &&
         !users_comply(t->m, &rec.policy, &c->call->error))
         return cw_mgr_refused(c);
     cw_mgr_txn_put(t, &rec);

@@ -52,7 +52,7 @@ struct cw_policy_rec {
     char journal[8];           /* auto, off */
     char ack[12];              /* durable */
     char async[CW_NAME_SIZE];  /* none */
-    char compression[12];      /* off */
+    char compression[12];      /* off, background, inline */
     uint64_t iops_limit;
     uint64_t bandwidth_limit; /* bytes per second */
     uint32_t repair_delay_s;

@@ -99,6 +99,7 @@ struct mgr_volume {
     struct mgr_care care;
     uint64_t word_since_s;
     bool purging;     /* an op is queued */
+    bool following;   /* an op of compression.c is queued */
     const char *word; /* the protection word at the last look; static text */
 };
 

@@ -125,6 +125,8 @@ placer_shard(struct placer *p, struct cw_shard_rec *rec, const char *volume,
 static struct cw_rec
 shard_new(struct cw_manager *m, const struct cw_volume_rec *v, uint32_t index)
 {
+    const struct cw_policy_rec *policy = cw_mgr_volume_policy(m, v);
+
     return (struct cw_rec){
         .kind = CW_REC_SHARD,
         .shard = {
@@ -132,6 +134,7 @@ shard_new(struct cw_manager *m, const struct cw_volume_rec *v, uint32_t index)
             .cfg = 1,
             .lineage = cw_random(m->env) | 1,
             .n_blocks = cw_mgr_shard_blocks(v->size_bytes, index),
+            .compression = cw_mgr_policy_compression(policy),
         },
     };
 }

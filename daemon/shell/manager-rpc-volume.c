@@ -27,6 +27,7 @@ shard_out(struct cw_mgr_arena *a, const struct cw_mgr_shard_info *from, CW_PB(Sh
     to->cfg = from->cfg;
     to->suspended = from->suspended;
     to->why = cw_pb_text(from->why);
+    to->compression = cw_pb_text(from->compression);
     to->n_members = from->n_members;
     to->members = members_out(a, from->members, from->n_members);
 }

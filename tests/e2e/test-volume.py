@@ -69,6 +69,35 @@ def test_policies(t):
     assert "5" in r.err, r
 
 
+def test_compression_follows_the_policy_while_in_use(t):
+    c = t.cluster()
+    import nbd as client
+    c.admin("volume", "create", "v", "--size", "16M")
+    shard = lambda: c.volume("v")["shards"][0]
+    assert c.json("policy", "show", "default")["policy"]["compression"] == "background"
+    assert shard()["compression"] == "background", shard()
+    server = t.nbd(c)
+    n = client.Nbd(server.sock, "v")
+    n.write(0, b"a" * 65536)
+    cfg = shard()["cfg"]
+    c.admin("policy", "set", "default", "compression=inline")
+    wait_for("the record follows the policy", lambda: shard()["compression"] == "inline")
+    n.write(65536, b"b" * 65536)
+    assert shard()["cfg"] == cfg + 1, shard()
+    assert n.read(0, 131072) == b"a" * 65536 + b"b" * 65536
+    c.local("kill", "aws-1")
+    c.admin("policy", "set", "default", "compression=off")
+    wait_for("the record follows again", lambda: shard()["compression"] == "off")
+    n.write(131072, b"c" * 65536)
+    c.local("start", "aws-1")
+    c.wait_full("v")
+    assert n.read(65536, 131072) == b"b" * 65536 + b"c" * 65536
+    c.admin("volume", "verify", "v")
+    n.close()
+    t.fails("causeway", "--cluster", c.addr, "policy", "set", "default", "compression=lz4", code=2,
+            says="background")
+
+
 def test_attached_volume_is_in_use(t):
     c = t.cluster()
     import nbd as client

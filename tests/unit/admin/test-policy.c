@@ -42,10 +42,14 @@ static void
 defaults_may_be_given(void **state)
 {
     static const char *const fine[] = {
-        "ack=durable",      "async=none",        "compression=off", "journal=auto",
-        "iops-limit=0",     "bandwidth-limit=0", "checksum=on",     "sites=any",
-        "sites=only:dc1",   "sites=prefer:dc1",  "sites=each:2 a",  "copies=1",
-        "sites=each:1 a,b",
+        "ack=durable",        "async=none",
+        "compression=off",    "journal=auto",
+        "iops-limit=0",       "bandwidth-limit=0",
+        "checksum=on",        "sites=any",
+        "sites=only:dc1",     "sites=prefer:dc1",
+        "sites=each:2 a",     "copies=1",
+        "sites=each:1 a,b",   "compression=background",
+        "compression=inline",
     };
     char why[CW_POLICY_WHY_SIZE];
     cw_pb_policy p;
@@ -78,8 +82,8 @@ nonsense_and_later_things_are_refused(void **state)
         { "checksum=off", "always on" },
         { "ack=replicated", "this version" },
         { "async=aws", "this version" },
-        { "compression=inline", "this version" },
-        { "compression=background", "this version" },
+        { "compression=lz4", "off background inline" },
+        { "compression=", "off background inline" },
         { "sites=each:2", "each:N" },
         { "sites=each:1,a,b", "each:N" },
         { "repair-delay=0", "from 1 s on" },

@@ -146,6 +146,7 @@ on_seal(struct disk *d, const struct cw_frame *f)
     uint32_t len, n_tail = 0;
 
     d->n_seals++;
+    assert_true(cw_shard_rec_decode(f->data, f->data_len, &d->shown));
     if (f->hdr->gen < d->promised) {
         reply_nack(d, f->hdr, CW_NACK_STALE_GEN, 0);
         return;
@@ -374,6 +375,9 @@ on_frame(struct disk *d, struct cw_msg *m)
     switch (f.hdr->type) {
     case CW_FT_SEAL:
         on_seal(d, &f);
+        break;
+    case CW_FT_CFG:
+        assert_true(cw_shard_rec_decode(f.data, f.data_len, &d->shown));
         break;
     case CW_FT_OPEN:
         on_open(d, &f);

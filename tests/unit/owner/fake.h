@@ -67,6 +67,7 @@ struct disk {
         n_closes;
     uint64_t last_stable_seen; /* in STABLE */
     uint64_t gen_start_stable; /* in GEN_START */
+    struct cw_shard_rec shown; /* in the last SEAL or CFG */
 };
 
 enum manager_mode { MGR_OK, MGR_LOSE_REPLY, MGR_DOWN, MGR_HOLD };

@@ -68,6 +68,33 @@ added_copy_is_found_and_joined(void **state)
     closed(w);
 }
 
+/* What compresses a copy comes with the record: SEAL shows it, and a change by the manager while
+ * the volume is in use is read again and shown to every copy, writes going on. */
+static void
+compression_is_shown_to_every_copy(void **state)
+{
+    struct world *w = malloc(sizeof(*w));
+    struct req r;
+
+    world_init(w);
+    w->rec.compression = CW_COMPRESSION_BACKGROUND;
+    world_open(w);
+    assert_true(world_wait(w, &w->ready, 1000));
+    for (uint32_t i = 0; i < w->rec.n_members; i++)
+        assert_int_equal(w->disks[i].shown.compression, CW_COMPRESSION_BACKGROUND);
+    w->rec.compression = CW_COMPRESSION_INLINE;
+    w->rec.cfg++;
+    cw_volume_reread(w->v);
+    req_write(w, &r, 0, 4096, 1);
+    world_run(w, 300);
+    assert_true(r.done && r.res == 0);
+    for (uint32_t i = 0; i < w->rec.n_members; i++) {
+        assert_int_equal(w->disks[i].shown.cfg, w->rec.cfg);
+        assert_int_equal(w->disks[i].shown.compression, CW_COMPRESSION_INLINE);
+    }
+    closed(w);
+}
+
 /* After SYNC_DONE new writes wait for the copy too, but it becomes INSYNC only when everything
  * before p is durable on it and on every in-sync copy. */
 static void
@@ -189,9 +216,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(copy_is_joined),         cmocka_unit_test(added_copy_is_found_and_joined),
-        cmocka_unit_test(promotion_waits_for_p),  cmocka_unit_test(promoted_copy_serves),
-        cmocka_unit_test(disconnect_joins_again), cmocka_unit_test(flapping_backs_off),
+        cmocka_unit_test(copy_is_joined),
+        cmocka_unit_test(added_copy_is_found_and_joined),
+        cmocka_unit_test(compression_is_shown_to_every_copy),
+        cmocka_unit_test(promotion_waits_for_p),
+        cmocka_unit_test(promoted_copy_serves),
+        cmocka_unit_test(disconnect_joins_again),
+        cmocka_unit_test(flapping_backs_off),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -162,6 +162,37 @@ promise_and_acks_survive(void **state)
     rig_fini(&r);
 }
 
+/* What a shard record says of compression reaches the store with SEAL and CFG and survives a power
+ * cut; an older record that comes late changes nothing. */
+static void
+record_reaches_the_store(void **state)
+{
+    struct rig r;
+    struct rig_link *a;
+    struct cw_shard_rec rec;
+    const struct cw_store_shard_info *info;
+    struct cw_wire_hdr h = { .type = CW_FT_CFG, .shard = RIG_SHARD, .gen = 5, .cfg = 9 };
+    uint8_t bytes[CW_SHARD_REC_BYTES_MAX];
+
+    rig_init(&r);
+    a = rig_owner(&r.disk[0], 5);
+    rec = rig_rec(&r, 5, 9);
+    for (uint32_t cfg = 9; cfg >= 8; cfg--) {
+        rec.cfg = cfg;
+        rec.compression = cfg == 9 ? CW_COMPRESSION_INLINE : CW_COMPRESSION_BACKGROUND;
+        rig_send(a, h, NULL, bytes, (uint32_t)cw_shard_rec_encode(&rec, bytes));
+        rig_run(&r, 200);
+        info = cw_store_shard_info(
+            cw_store_shard_find(cw_replica_store(r.disk[0].replica), RIG_SHARD));
+        assert_int_equal(info->rec.cfg, 9);
+        assert_int_equal(info->rec.compression, CW_COMPRESSION_INLINE);
+    }
+    rig_crash(&r.disk[0], 0);
+    info = cw_store_shard_info(cw_store_shard_find(cw_replica_store(r.disk[0].replica), RIG_SHARD));
+    assert_int_equal(info->rec.compression, CW_COMPRESSION_INLINE);
+    rig_fini(&r);
+}
+
 /* An owner that comes back on a new link takes its session along, and the old link ends. */
 static void
 reopen_ends_the_old_link(void **state)
@@ -364,6 +395,7 @@ main(void)
         cmocka_unit_test(stream_verifies_blocks),
         cmocka_unit_test(seal_drains_and_ends_sessions),
         cmocka_unit_test(promise_and_acks_survive),
+        cmocka_unit_test(record_reaches_the_store),
         cmocka_unit_test(reopen_ends_the_old_link),
         cmocka_unit_test(stream_holds_and_asks_again),
         cmocka_unit_test(nonsense_ends_the_link),
