@@ -14,7 +14,8 @@ enum cw_disk_op {
     CW_DISK_WRITE,      /* in the disk's cache when done */
     CW_DISK_WRITE_SYNC, /* on stable media when done (O_DSYNC) */
     CW_DISK_FLUSH,      /* all writes that were done before it was submitted are on stable media */
-    CW_DISK_DISCARD,    /* the range's content is undefined afterwards; may do nothing */
+    CW_DISK_DISCARD,    /* the range's content is undefined afterwards, also when it failed;
+                         * -EOPNOTSUPP: this disk never does */
 };
 
 /* Embedded in the request that owns it; its address holds until `done`. Offset, every length and

@@ -25,11 +25,9 @@ struct disk {
     struct cw_disk pub;
     struct cw_reactor *r;
     int fd;
-    bool discard;
+    bool is_device;
     uint32_t n_busy;
-    struct cw_list busy;   /* struct cw_disk_io, oldest first */
-    struct cw_list no_ops; /* to be completed without I/O */
-    struct cw_defer no_op_work;
+    struct cw_list busy; /* struct cw_disk_io, oldest first */
     struct cw_histogram writes;
 };
 
@@ -146,8 +144,8 @@ disk_on_done(struct cw_op *op, int res, uint32_t flags)
         io_start(io, true);
         return;
     }
-    if (io->op == CW_DISK_DISCARD && (res == -EOPNOTSUPP || res == -EINVAL))
-        res = 0; /* this disk cannot; nothing was promised */
+    if (io->op == CW_DISK_DISCARD && res == -EINVAL)
+        res = -EOPNOTSUPP;
     if (res < 0 || !io_is_transfer(io)) {
         io_finish(io, res);
         return;
@@ -159,18 +157,6 @@ disk_on_done(struct cw_op *op, int res, uint32_t flags)
         io_finish(io, -EIO);
     else
         io_start(io, false);
-}
-
-static void
-disk_on_no_ops(struct cw_defer *w)
-{
-    struct disk *d = cw_container_of(w, struct disk, no_op_work);
-    struct cw_list now, *node;
-
-    cw_list_init(&now);
-    cw_list_splice_back(&now, &d->no_ops);
-    while ((node = cw_list_pop_front(&now)) != NULL)
-        io_finish(cw_list_entry(node, struct cw_disk_io, link), 0);
 }
 
 static void
@@ -203,16 +189,17 @@ disk_submit(struct cw_disk *pub, struct cw_disk_io *io)
                                          .d = d,
                                          .since_ns = cw_now_ns(cw_reactor_env(d->r)) };
     d->n_busy++;
-    if (io->op == CW_DISK_DISCARD && !d->discard) {
-        cw_list_push_back(&d->no_ops, &io->link);
-        cw_reactor_defer(d->r, &d->no_op_work);
-        return;
-    }
     cw_list_push_back(&d->busy, &io->link);
     io_start(io, false);
 }
 
 static const struct cw_disk_ops disk_ops = { .submit = disk_submit };
+
+bool
+cw_disk_is_device(const struct cw_disk *d)
+{
+    return disk_of(d)->is_device;
+}
 
 uint32_t
 cw_disk_busy(const struct cw_disk *d)
@@ -343,10 +330,8 @@ cw_disk_open(struct cw_reactor *r, const struct cw_disk_opts *opts, struct cw_di
     d->pub = (struct cw_disk){ .ops = &disk_ops, .bytes = bytes };
     d->r = r;
     d->fd = fd;
-    d->discard = opts->discard;
-    d->no_op_work.fn = disk_on_no_ops;
+    d->is_device = is_block;
     cw_list_init(&d->busy);
-    cw_list_init(&d->no_ops);
     *ret_d = &d->pub;
     return 0;
 }
@@ -360,7 +345,6 @@ cw_disk_close(struct cw_disk *pub)
         return;
     d = disk_of(pub);
     cw_assert(d->n_busy == 0);
-    cw_reactor_defer_cancel(d->r, &d->no_op_work);
     close(d->fd);
     free(d);
 }

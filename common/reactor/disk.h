@@ -16,7 +16,6 @@
 
 struct cw_disk_opts {
     const char *path;
-    bool discard; /* DISCARD punches holes or discards; else it does nothing and succeeds */
 };
 
 /* Negative errno: -ENOENT, -EBUSY (another process has it, for 2 s by now), -EINVAL (no O_DIRECT
@@ -26,6 +25,9 @@ int cw_disk_open(struct cw_reactor *r, const struct cw_disk_opts *opts, struct c
 
 /* No I/O may be under way. NULL is fine. */
 void cw_disk_close(struct cw_disk *d);
+
+/* A block device, not a file? */
+bool cw_disk_is_device(const struct cw_disk *d);
 
 /* I/Os under way. */
 uint32_t cw_disk_busy(const struct cw_disk *d);

@@ -338,6 +338,8 @@ cw_replica_new(struct cw_replica_opts opts)
         .disk = opts.disk,
         .pool = opts.pool,
         .map_cache_bytes = opts.map_cache_bytes,
+        .is_device = opts.is_device,
+        .discard = opts.discard,
         .ev = &store_events,
         .user = r,
     });

@@ -44,10 +44,11 @@ struct cw_replica_opts {
         *pool; /* frames, batches, reads, chunks in flight: all memory a peer can use */
     const struct cw_replica_world_ops *world_ops;
     void *world;
-    uint64_t map_cache_bytes; /* of the store */
-    uint64_t sync_bytes;      /* of the pool: chunks under way in both resync roles; >= 4 MiB */
-    uint64_t hold_bytes;      /* frames kept while the store has no batch buffer; >= 4 MiB */
-    uint32_t links_max;       /* 0: 1024 */
+    uint64_t map_cache_bytes; /* of the store, as the next two */
+    bool is_device, discard;
+    uint64_t sync_bytes; /* of the pool: chunks under way in both resync roles; >= 4 MiB */
+    uint64_t hold_bytes; /* frames kept while the store has no batch buffer; >= 4 MiB */
+    uint32_t links_max;  /* 0: 1024 */
 };
 
 /* Memory only; all in opts is borrowed until cw_replica_free. NULL if out of memory. */

@@ -29,6 +29,9 @@ const char cw_options_usage[] =
     "  --advertise ADDR:PORT   what others connect to (default: the listen address)\n"
     "  --store PATH[:SIZE]     a file or block device; up to 32 times. SIZE makes the file "
     "(--format)\n"
+    "  --store-discard[=yes|no]  give freed segments back to the disk: default for devices, not "
+    "for\n"
+    "                          files, where a hole costs its next writer\n"
     "  --join ADDR:PORT[,..]   where the manager is\n"
     "  --unix PATH             also serve data on this unix socket, for clients on this machine\n"
     "  --memory SIZE           budget for buffers and caches (default 1G)\n"
@@ -62,6 +65,7 @@ static const struct option_key keys[] = {
     { "memory", offsetof(struct cw_options, memory_text) },
     { "log-level", offsetof(struct cw_options, log_level_text) },
     { "cluster-name", offsetof(struct cw_options, cluster_name) },
+    { "store-discard", offsetof(struct cw_options, store_discard_text) },
 };
 
 __attribute__((format(printf, 2, 3))) static bool
@@ -123,6 +127,7 @@ key_slot(struct cw_options *o, const struct option_key *k)
 
 /* ---- the command line ---- */
 
+/* Of "--name" and "--name=value" the first form, where that is complete. */
 static bool
 flag_set(struct cw_options *o, const char *name)
 {
@@ -136,6 +141,8 @@ flag_set(struct cw_options *o, const char *name)
         o->force = true;
     else if (strcmp(name, "bootstrap") == 0)
         o->bootstrap = true;
+    else if (strcmp(name, "store-discard") == 0 && o->store_discard_text == NULL)
+        o->store_discard_text = copy("yes");
     else
         return false;
     return true;
@@ -370,6 +377,19 @@ manager_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 }
 
 static bool
+discard_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
+{
+    const char *text = o->store_discard_text;
+
+    if (text == NULL)
+        return true;
+    if (strcmp(text, "yes") != 0 && strcmp(text, "no") != 0)
+        return refuse(why, "--store-discard=%s: yes or no", text);
+    o->store_discard = text[0] == 'y' ? CW_STORE_DISCARD_YES : CW_STORE_DISCARD_NO;
+    return true;
+}
+
+static bool
 common_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 {
     o->log_level = CW_LOG_INFO;
@@ -388,7 +408,7 @@ common_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
         return refuse(why, "--role %s: host or manager", o->role_text);
     if (o->force && o->action != CW_ACT_FORMAT)
         return refuse(why, "--force: only with --format");
-    return true;
+    return discard_sane(o, why);
 }
 
 static bool

@@ -14,6 +14,9 @@
 enum cw_role { CW_ROLE_HOST, CW_ROLE_MANAGER };
 enum cw_action { CW_ACT_RUN, CW_ACT_FORMAT, CW_ACT_HELP, CW_ACT_VERSION };
 
+/* Which stores tell their disk of segments that became free. */
+enum cw_store_discard { CW_STORE_DISCARD_DEVICES, CW_STORE_DISCARD_YES, CW_STORE_DISCARD_NO };
+
 struct cw_store_opt {
     char *path;
     uint64_t bytes; /* 0: not given */
@@ -25,10 +28,11 @@ struct cw_options {
     enum cw_action action;
     bool force, bootstrap, is_cloud;
     char *host, *domain, *site_kind, *listen, *advertise, *join, *unix_path, *http, *metadata;
-    char *role_text, *memory_text, *log_level_text, *cluster_name;
+    char *role_text, *memory_text, *log_level_text, *cluster_name, *store_discard_text;
     char site[64], rack[64], region[64]; /* from domain */
     uint64_t memory_bytes;               /* 0: the default */
     enum cw_log_level log_level;
+    enum cw_store_discard store_discard;
     struct cw_store_opt stores[CW_STORES_MAX];
     uint32_t n_stores;
 };

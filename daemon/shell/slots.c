@@ -167,6 +167,7 @@ static bool
 slot_prepare(struct cw_slot *s)
 {
     struct cw_data *d = s->d;
+    enum cw_store_discard discard = d->opts.options->store_discard;
     struct cw_disk_opts disk = { .path = s->path };
     uint64_t share = data_memory(d) / d->n_slots;
     char why[CW_WHY_SIZE];
@@ -194,6 +195,9 @@ slot_prepare(struct cw_slot *s)
         .world_ops = &replica_world,
         .world = s,
         .map_cache_bytes = share / 4,
+        .is_device = cw_disk_is_device(s->disk),
+        .discard = discard == CW_STORE_DISCARD_YES ||
+                   (discard == CW_STORE_DISCARD_DEVICES && cw_disk_is_device(s->disk)),
         .sync_bytes = cw_max_u64(share / 16, 4 * CW_MIB),
         .hold_bytes = cw_max_u64(share / 16, 4 * CW_MIB),
     });

@@ -27,7 +27,9 @@ store_io_start_iov(struct cw_store *s, struct store_io *io, enum cw_disk_op op, 
     io->io.off = off;
     io->io.done = io_on_done;
     io->submitted_ns = cw_now_ns(s->env);
-    cw_list_push_back(&s->ios, &io->link);
+    cw_list_init(&io->link);
+    if (!io->unwatched)
+        cw_list_push_back(&s->ios, &io->link);
     if (s->n_ios++ == 0 && !cw_timer_armed(&s->watch_timer))
         cw_timer_set(s->env, &s->watch_timer, io->submitted_ns + STORE_WATCH_NS);
     cw_disk_submit(s->disk, &io->io);

@@ -1,6 +1,8 @@
-/* store/prewrite.c - zeroes into the next two segments, once in the life of the file.
+/* store/prewrite.c - zeroes into the next two segments, once in the life of the file, and again
+ * after a discard.
  *
- * A write into blocks that a file system only allocated costs it a journal commit (store.md 2.4).
+ * A write into blocks that a file system only allocated, or none at all, costs it a journal commit
+ * (store.md 2.4); a device has no such thing.
  * Nobody waits for this: one write of 1 MiB at a time, and a segment taken before it is done is
  * merely slower.
  */
@@ -22,7 +24,7 @@ prewrite_pick(struct cw_store *s, uint32_t *ret_no)
         if (g->state != CW_SEG_FREE)
             continue;
         ahead++;
-        if (!(g->flags & CW_SEG_WRITTEN) && !g->zeroed) {
+        if (!(g->flags & CW_SEG_WRITTEN) && !g->zeroed && !discard_holds(s, no)) {
             *ret_no = no;
             return true;
         }
@@ -75,7 +77,7 @@ prewrite_kick(struct cw_store *s)
 {
     uint32_t no;
 
-    if (s->zero_busy || s->state != STORE_OPEN || !prewrite_pick(s, &no))
+    if (s->is_device || s->zero_busy || s->state != STORE_OPEN || !prewrite_pick(s, &no))
         return;
     s->zero_buf = cw_buf_get(s->pool, STORE_ZERO_BYTES);
     if (s->zero_buf == NULL)

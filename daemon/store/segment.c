@@ -53,6 +53,7 @@ segment_set_state(struct cw_store *s, struct seg *g, enum cw_seg_state state)
     s->n_state[g->state]--;
     g->state = (uint8_t)state;
     s->n_state[g->state]++;
+    discard_note(s, g);
 }
 
 uint32_t
@@ -250,7 +251,8 @@ segment_find(struct cw_store *s, enum cw_seg_state state, uint32_t *ret_no)
         uint32_t no = (s->seg_cursor + i) % s->n_segs;
         const struct seg *g = &s->segs[no];
 
-        if (g->state == state && !segment_is_pinned(g) && !(s->zero_busy && s->zero_seg == no)) {
+        if (g->state == state && !segment_is_pinned(g) && !(s->zero_busy && s->zero_seg == no) &&
+            !discard_holds(s, no)) {
             *ret_no = no;
             return true;
         }

@@ -37,6 +37,7 @@ struct store_io {
     struct cw_list link; /* s->ios, oldest first */
     uint64_t submitted_ns;
     struct iovec iov1; /* for single pieces */
+    bool unwatched;    /* however long it takes, the disk is not stuck */
     void (*done)(struct store_io *, int res);
 };
 
@@ -88,6 +89,7 @@ struct seg {
     uint8_t state, cls, flags;
     bool zeroed;      /* pre-written in this life of the process */
     bool unscannable; /* its records could not be read: never a victim again */
+    bool undiscarded; /* FREE: the disk has not been told */
 };
 
 struct open_seg {
@@ -131,6 +133,11 @@ struct survey {
 };
 const struct survey *segment_survey(struct cw_store *s);
 void prewrite_kick(struct cw_store *s); /* prewrite.c */
+
+/* discard.c */
+void discard_note(struct cw_store *s, struct seg *g); /* its state changed */
+bool discard_holds(const struct cw_store *s, uint32_t no);
+void discard_kick(struct cw_store *s);
 
 /* ---- segment scan (scan.c) ---- */
 
@@ -631,6 +638,11 @@ struct cw_store {
     struct cw_buf *zero_buf;
     uint32_t zero_seg, zero_at;
     bool zero_busy;
+    bool is_device;             /* no file system below */
+    bool discard, discard_look; /* wanted and possible; there may be something to do */
+    bool discard_busy;
+    uint32_t discard_seg;
+    struct store_io discard_io;
 
     struct batch *batch_open[CW_SEG_CLASSES];
     struct cw_list ready[CW_SEG_CLASSES];

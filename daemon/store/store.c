@@ -102,6 +102,7 @@ store_background(struct cw_store *s)
         batch_submit_class(s, cls, false);
     cleaner_kick(s);
     layer_reclaim_kick(s);
+    discard_kick(s);
     prewrite_kick(s);
     if (s->pressed[CW_SEG_HOT] || s->pressed[CW_SEG_COLD])
         store_kick_later(s); /* what holds segments back may end without a sound: stable moves */
@@ -237,6 +238,8 @@ cw_store_new(struct cw_store_opts opts)
     s->pool = opts.pool;
     s->ev = opts.ev;
     s->user = opts.user;
+    s->is_device = opts.is_device;
+    s->discard = opts.discard;
     s->map_budget = cw_max_u64(opts.map_cache_bytes, MAP_BUDGET_MIN);
     s->watch_timer.fn = store_on_watch;
     s->note_timer.fn = store_on_note;

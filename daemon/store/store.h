@@ -82,6 +82,8 @@ struct cw_store_opts {
     struct cw_disk *disk;
     struct cw_buf_pool *pool; /* batches, reads, cleaning */
     uint64_t map_cache_bytes; /* budget of resident map pages */
+    bool is_device;           /* no file: segments need no zeroes before their first use */
+    bool discard;             /* tell the disk of segments that became free */
     const struct cw_store_events *ev;
     void *user;
 };
@@ -342,6 +344,7 @@ struct cw_store_stats {
     uint64_t batches, records, blocks_written, bytes_logged, bytes_cleaned, reads, read_blocks;
     uint64_t csum_errors, io_errors, checkpoints;
     uint64_t map_pages, map_pages_dirty, map_cache_bytes;
+    uint64_t bytes_discarded;
     uint32_t layers, layers_gone;   /* gone: their space is still to come back */
     uint64_t packed_in, packed_out; /* bytes of blocks that were compressed, and what they became */
     bool full;                      /* no credit is given */

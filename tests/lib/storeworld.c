@@ -102,6 +102,8 @@ storeworld_open_begin(struct storeworld *w)
         .disk = cw_ramdisk_disk(w->disk),
         .pool = w->pool,
         .map_cache_bytes = w->map_cache,
+        .is_device = w->is_device,
+        .discard = w->discard,
         .ev = &world_events,
         .user = w,
     });

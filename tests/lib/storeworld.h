@@ -20,6 +20,7 @@ struct storeworld {
     struct cw_store *store;
     uint64_t seed, bytes, map_cache;
     enum cw_compression compression; /* of copies that storeworld_shard makes */
+    bool is_device, discard;         /* of the next open */
     bool done;                       /* of the last open, close, ticket.. */
     int res;
     uint64_t n_durable, n_health;

@@ -106,6 +106,7 @@ sim_daemon_start(struct sim_daemon *d)
         .world_ops = &world_ops,
         .world = d,
         .map_cache_bytes = 4 * CW_MIB,
+        .discard = true,
         .sync_bytes = 8 * CW_MIB,
         .hold_bytes = 4 * CW_MIB,
     });

@@ -58,7 +58,33 @@ host_is_understood(void **state)
     assert_string_equal(r.o.unix_path, "/s");
     assert_string_equal(r.o.advertise, "10.0.0.1:70");
     assert_int_equal(r.o.log_level, CW_LOG_DEBUG);
+    assert_int_equal(r.o.store_discard, CW_STORE_DISCARD_DEVICES);
     cw_options_fini(&r.o);
+}
+
+/* --store-discard alone means yes; devices can be left alone too. */
+static void
+discard_has_three_ways(void **state)
+{
+    static const struct {
+        const char *line;
+        enum cw_store_discard want;
+    } cases[] = {
+        { HOST, CW_STORE_DISCARD_DEVICES },
+        { HOST " --store-discard", CW_STORE_DISCARD_YES },
+        { "--store-discard " HOST, CW_STORE_DISCARD_YES },
+        { HOST " --store-discard=yes", CW_STORE_DISCARD_YES },
+        { HOST " --store-discard=no", CW_STORE_DISCARD_NO },
+    };
+
+    for (size_t i = 0; i < CW_LEN(cases); i++) {
+        struct read r;
+
+        read_line(&r, cases[i].line);
+        assert_true(r.ok);
+        assert_int_equal(r.o.store_discard, cases[i].want);
+        cw_options_fini(&r.o);
+    }
 }
 
 /* What makes no sense is refused with a line that names it. */
@@ -77,6 +103,9 @@ nonsense_is_named(void **state)
         { HOST " --site-kind moon", "moon" },
         { HOST " --memory 12x", "12x" },
         { HOST " --memory 1M", "64M" },
+        { HOST " --store-discard=often", "often" },
+        { HOST " --store-discard --store-discard=no", "given twice" },
+        { HOST " --store-discard --store-discard", "--store-discard" },
         { HOST " --http 127.0.0.1:1", "not available" },
         { HOST " --metadata etcd:http://x", "etcd" },
         { HOST " --log-level loud", "loud" },
@@ -166,9 +195,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(host_is_understood),
-        cmocka_unit_test(nonsense_is_named),
-        cmocka_unit_test(other_actions_need_less),
+        cmocka_unit_test(host_is_understood),  cmocka_unit_test(discard_has_three_ways),
+        cmocka_unit_test(nonsense_is_named),   cmocka_unit_test(other_actions_need_less),
         cmocka_unit_test(file_fills_the_gaps),
     };
 

@@ -1,0 +1,76 @@
+"""tests/lib/daemons.py - a cluster of causewayd processes started one by one, for what `causeway local`
+does not offer: several stores per host, options of their own, stores on odd devices.
+"""
+import os
+import signal
+import socket
+
+from harness import Cluster, Failed, wait_for
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Daemons(Cluster):
+    def __init__(self, test):
+        self.test, self.port, self.hosts = test, free_port(), {}
+        self.addr = f"127.0.0.1:{self.port}"
+        self.manager = test.spawn("causewayd", "--role", "manager", "--metadata",
+                                  f"lmdb:{test.path('records')}", "--listen", self.addr, "--bootstrap",
+                                  log=test.path("manager.log"))
+        wait_for("the manager", lambda: self.try_admin("status").code in (0, 1))
+
+    def format(self, name, size="512M"):
+        path = self.test.path(name)
+        self.test.ok("causewayd", "--format", "--store", f"{path}:{size}")
+        return path
+
+    def start(self, host, stores=None, *args, site="dc1"):
+        """Starts (or starts again, as before) a host and waits until it is up."""
+        if stores is not None:
+            self.hosts[host] = [free_port(), stores, args, site, None]
+        port, stores, args, site, _ = self.hosts[host]
+        more = [x for path in stores for x in ("--store", path)]
+        p = self.test.spawn("causewayd", "--host", host, "--domain", f"site={site}", "--listen",
+                            f"127.0.0.1:{port}", "--join", self.addr, *more, *args,
+                            log=self.test.path(f"{host}.log"))
+        self.hosts[host][4] = p
+        wait_for(f"host {host}", lambda: p.poll() is not None or self.is_up(host), 60)
+        if p.poll() is not None:
+            raise Failed(f"causewayd of {host} ended: {open(p.log).read()[-2000:]}")
+        return p
+
+    def is_up(self, host):
+        return any(h["name"] == host and h["state"] == "up" for h in self.json("host", "ls")["hosts"])
+
+    def process(self, host):
+        return self.hosts[host][4]
+
+    def kill(self, host):
+        p = self.process(host)
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+
+    def log(self, host):
+        with open(self.process(host).log, errors="replace") as f:
+            return f.read()
+
+    def disk(self, host, name="store-0"):
+        """The disk as `disk ls --json` shows it."""
+        for d in self.json("disk", "ls")["disks"]:
+            if d["host"] == host and d["name"] == name:
+                return d
+        return None
+
+    def findings(self, code=None):
+        return [f for f in self.json("status")["findings"] if code is None or f["code"] == code]
+
+    def down_hard(self):
+        pass  # the test kills what it spawned
+
+
+def allocated(path):
+    return os.stat(path).st_blocks * 512
