@@ -65,7 +65,8 @@ cw_plain_shard(const Causeway__Control__ShardRec *m, struct cw_shard_rec *ret)
 static bool
 plain_disk(const Causeway__Control__DiskLocation *m, struct cw_disk_location *ret)
 {
-    *ret = (struct cw_disk_location){ .format_id = m->format_id, .up = m->up };
+    *ret =
+        (struct cw_disk_location){ .format_id = m->format_id, .up = m->up, .crowded = m->crowded };
     cw_plain_domain(m->domain, &ret->at);
     plain_text(ret->at.host, sizeof(ret->at.host), m->host);
     plain_text(ret->addr, sizeof(ret->addr), m->addr);

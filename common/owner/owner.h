@@ -49,6 +49,7 @@ struct cw_disk_location {
     char addr[80];         /* "host:port" */
     char unix_path[104];   /* "" if there is none */
     bool up;               /* the manager's view, a hint */
+    bool crowded;          /* too full: no resync towards it begins */
 };
 
 /* ---- what the manager said about a volume: AttachReply in plain C ---- */

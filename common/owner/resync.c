@@ -218,7 +218,7 @@ static bool
 eligible(const struct copy *c, enum cw_member_state state)
 {
     return c->state == state && c->maybe == CW_BIT(state) && c->peer->state == PEER_UP &&
-           c->peer->stuck_since_ns == CW_NEVER && !c->faulty &&
+           c->peer->stuck_since_ns == CW_NEVER && !c->faulty && !c->peer->loc.crowded &&
            cw_own_now(c->s->v->o) >= c->add_after_ns;
 }
 

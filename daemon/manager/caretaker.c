@@ -54,7 +54,7 @@ shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const s
         if (mb->state == CW_MEMBER_DEAD)
             continue;
         if (mb->state != CW_MEMBER_INSYNC) {
-            if (member_serves(m, mb))
+            if (member_serves(m, mb) && !cw_mgr_disk_crowded(cw_mgr_find_copy_disk(&m->t, mb)))
                 return true;
             continue;
         }

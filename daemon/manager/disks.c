@@ -18,6 +18,20 @@ cw_mgr_disk_serves(const struct cw_manager *m, const struct mgr_disk *d)
            cw_mgr_host_serves(m, cw_mgr_disk_host(m, d));
 }
 
+uint32_t
+cw_mgr_disk_percent(const struct mgr_disk *d)
+{
+    uint64_t used = d->now.used_bytes / 4096, all = used + d->now.free_bytes / 4096;
+
+    return all == 0 ? 0 : (uint32_t)(used * 100 / all);
+}
+
+bool
+cw_mgr_disk_crowded(const struct mgr_disk *d)
+{
+    return d->now.full || cw_mgr_disk_percent(d) >= MGR_CROWDED_PERCENT;
+}
+
 void
 cw_mgr_disk_path(const struct cw_manager *m, const struct mgr_disk *d,
                  char path[static CW_OBJECT_SIZE])
@@ -52,6 +66,7 @@ cw_mgr_location_fill(const struct cw_manager *m, const struct cw_uuid *uuid, uin
     ret->unix_path = h->o.rec.host.unix_path;
     ret->boot_id = h->o.rec.host.boot_id;
     ret->up = d->o.rec.disk.format_id == format_id && cw_mgr_disk_serves(m, d);
+    ret->crowded = cw_mgr_disk_crowded(d);
 }
 
 /* ---- what hosts say of their disks ---- */
@@ -126,12 +141,19 @@ void
 cw_mgr_disks_seen(struct cw_manager *m, struct mgr_host *h, const struct cw_mgr_disk_state *disks,
                   size_t n)
 {
+    bool changed = false;
+
     for (size_t i = 0; i < n; i++) {
         struct mgr_disk *d = disk_of_host(m, h, &disks[i]);
+        bool crowded = d != NULL && cw_mgr_disk_crowded(d);
 
-        if (d != NULL)
-            disk_see(m, d, &disks[i]);
+        if (d == NULL)
+            continue;
+        disk_see(m, d, &disks[i]);
+        changed |= crowded != cw_mgr_disk_crowded(d);
     }
+    if (changed) /* owners may or must not rebuild there */
+        cw_mgr_hint_host(m, h, true);
 }
 
 static bool

@@ -95,6 +95,33 @@ look_at_host(struct cw_manager *m, const struct mgr_host *h)
 
 /* ---- disks ---- */
 
+/* It ends a little below where it began, so that a disk at the mark does not fill the events. */
+static void
+look_at_space(struct cw_manager *m, const struct mgr_disk *d, const char *object)
+{
+    uint32_t percent = cw_mgr_disk_percent(d);
+    uint32_t from =
+        MGR_NEARFULL_PERCENT - (finding_find(m, "DISK_NEARFULL", object) != NULL ? 2 : 0);
+    char cause[CW_MGR_WHY_SIZE];
+    struct mgr_finding *f;
+
+    snprintf(cause, sizeof(cause), "%u %% of the space for data is used", percent);
+    if (d->now.full) {
+        f = found(m, "DISK_FULL", true, object, 0, d->why[0] != '\0' ? d->why : cause);
+        snprintf(f->effect, sizeof(f->effect), "writes to volumes with a copy there wait");
+        snprintf(f->next, sizeof(f->next), "they go on when space is freed");
+    } else if (percent >= from) {
+        f = found(m, "DISK_NEARFULL", false, object, 0, cause);
+        snprintf(f->effect, sizeof(f->effect), "it takes no new copies%s",
+                 cw_mgr_disk_crowded(d) ? ", and none is rebuilt there" : "");
+        snprintf(f->next, sizeof(f->next), "%sat 95 %% writes to volumes with a copy there wait",
+                 cw_mgr_disk_crowded(d) ? "" : "at 90 % no copy is rebuilt there, ");
+    } else {
+        return;
+    }
+    snprintf(f->command, sizeof(f->command), "causeway volume ls");
+}
+
 static void
 look_at_disk(struct cw_manager *m, const struct mgr_disk *d)
 {
@@ -120,12 +147,8 @@ look_at_disk(struct cw_manager *m, const struct mgr_disk *d)
                   d->why[0] != '\0' ? d->why : "it does not answer");
         snprintf(f->effect, sizeof(f->effect), "its copies leave the in-sync set");
         snprintf(f->next, sizeof(f->next), "they resync when it answers again");
-    } else if (d->reported && d->now.full) {
-        f = found(m, "DISK_FULL", true, object, 0,
-                  d->why[0] != '\0' ? d->why : "no free space is left");
-        snprintf(f->effect, sizeof(f->effect), "writes to volumes with a copy there wait");
-        snprintf(f->next, sizeof(f->next), "they go on when space is freed");
-        snprintf(f->command, sizeof(f->command), "causeway volume ls");
+    } else if (d->reported) {
+        look_at_space(m, d, object);
     }
 }
 

@@ -102,13 +102,32 @@ look_waiting(struct look *l, const struct cw_member *mb)
     worse(l, MGR_REDUCED_WAITING, why, next);
 }
 
+/* Nothing is brought back to it (store.md 2.7): whoever has credit there would soon have none. */
+static void
+look_crowded(struct look *l, const struct mgr_disk *d)
+{
+    char why[CW_MGR_WHY_SIZE], next[CW_MGR_WHY_SIZE];
+
+    snprintf(why, sizeof(why), "the copy on %s/%s waits: that disk is %u %% full",
+             d->o.rec.disk.host, d->o.rec.disk.name, cw_mgr_disk_percent(d));
+    snprintf(next, sizeof(next), "it is synchronised once the disk is less than %u %% full",
+             MGR_CROWDED_PERCENT);
+    worse(l, MGR_REDUCED_STUCK, why, next);
+}
+
 static void
 look_resync(struct look *l, const struct mgr_shard *s, const struct cw_member *mb)
 {
     const struct mgr_member_now *now = &s->now[mb - s->o.rec.shard.members];
+    const struct mgr_disk *d = cw_mgr_find_copy_disk(&l->m->t, mb);
+    bool begun = mb->state == CW_MEMBER_IN_RESYNC && now->chunks_total > 0;
     char why[CW_MGR_WHY_SIZE];
 
-    if (mb->state == CW_MEMBER_IN_RESYNC && now->chunks_total > 0)
+    if (!begun && d != NULL && mb->state != CW_MEMBER_INSYNC && cw_mgr_disk_crowded(d)) {
+        look_crowded(l, d);
+        return;
+    }
+    if (begun)
         snprintf(why, sizeof(why), "%s is synchronised, %llu of %llu MiB left",
                  member_host(l->m, mb), (unsigned long long)now->chunks_left,
                  (unsigned long long)now->chunks_total);

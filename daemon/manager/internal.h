@@ -241,6 +241,15 @@ void cw_mgr_copies_used(struct cw_manager *m, const struct mgr_host *h,
 bool cw_mgr_shard_ahead(const struct cw_manager *m, const struct mgr_shard *s);
 void cw_mgr_location_fill(const struct cw_manager *m, const struct cw_uuid *uuid,
                           uint64_t format_id, struct cw_mgr_location *ret);
+
+/* The thresholds of a disk, in percent of what it may hold (store.md 2.7). The store has the last
+ * two: from 95 on it gives no credit, from 97 on it refuses. */
+#define MGR_NO_NEW_PERCENT 75u   /* no copies of new shards */
+#define MGR_NEARFULL_PERCENT 80u /* a warning */
+#define MGR_CROWDED_PERCENT 90u  /* no copy is rebuilt there */
+uint32_t cw_mgr_disk_percent(const struct mgr_disk *d);
+bool cw_mgr_disk_crowded(const struct mgr_disk *d);
+
 /* "site/host/disk". */
 void cw_mgr_disk_path(const struct cw_manager *m, const struct mgr_disk *d,
                       char path[static CW_OBJECT_SIZE]);
@@ -273,10 +282,14 @@ const struct cw_policy_rec *cw_mgr_volume_policy(const struct cw_manager *m,
                                                  const struct cw_volume_rec *v);
 uint32_t cw_mgr_min_insync(const struct cw_policy_rec *p);
 
-/* The disks as placement sees them; *ret_n of them, in the arena. `all`: also those that may not
- * take a copy now. */
+/* The disks as placement sees them for copies of new shards, or for one in the place of a lost
+ * copy; *ret_n of them, in the arena. Those that may take none are there too, not usable. */
+enum mgr_place { MGR_PLACE_NEW, MGR_PLACE_LOST };
 struct cw_place_disk *cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a,
-                                         bool all, size_t *ret_n);
+                                         enum mgr_place what, size_t *ret_n);
+/* Adds to the hint of a placement that failed that disks are too full, if some are. */
+void cw_mgr_place_hint(const struct cw_manager *m, enum mgr_place what,
+                       struct cw_place_answer *got);
 /* Does the shard's membership meet the policy? */
 bool cw_mgr_volume_compliant(const struct cw_manager *m, const struct mgr_volume *v,
                              const struct cw_place_rule *rule, char why[static CW_MGR_WHY_SIZE]);

@@ -104,7 +104,7 @@ struct cw_mgr_location {
     struct cw_mgr_domain domain;
     const char *addr, *unix_path;
     struct cw_uuid boot_id;
-    bool up;
+    bool up, crowded;
 };
 
 struct cw_mgr_spec {

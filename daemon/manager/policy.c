@@ -319,10 +319,11 @@ policy_warning(const struct cw_manager *m, const struct cw_policy_rec *p, struct
     struct cw_place_answer got;
     struct cw_mgr_error err;
     size_t n;
-    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, false, &n);
+    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, MGR_PLACE_NEW, &n);
 
     if (!cw_mgr_policy_rule(p, &rule, &err) || cw_place(&rule, disks, n, NULL, 0, 0, &got))
         return "";
+    cw_mgr_place_hint(m, MGR_PLACE_NEW, &got);
     return cw_mgr_arena_printf(a, "no new volume can have this policy now: %s%s%s", got.why,
                                got.hint[0] != '\0' ? "; " : "", got.hint);
 }

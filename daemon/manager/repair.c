@@ -47,7 +47,7 @@ cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
     struct cw_mgr_error err;
     uint32_t have[CW_MEMBERS_MAX], n_have;
     size_t n;
-    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, true, &n);
+    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, MGR_PLACE_LOST, &n);
     bool ok = cw_mgr_policy_rule(cw_mgr_volume_policy(m, &v->o.rec.volume), &rule, &err);
 
     for (size_t i = 0; i < n; i++)
@@ -63,6 +63,7 @@ cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
                                    .format_id = d->o.rec.disk.format_id,
                                    .state = CW_MEMBER_OUT };
     } else {
+        cw_mgr_place_hint(m, MGR_PLACE_LOST, &got);
         cw_mgr_text_clip(why, CW_MGR_WHY_SIZE, got.hint);
     }
     cw_mgr_arena_free(a);

@@ -22,8 +22,22 @@ cw_mgr_shard_of(const struct cw_manager *m, const struct mgr_volume *v, uint32_t
 
 /* ---- placement's view ---- */
 
+static bool
+disk_works(const struct cw_manager *m, const struct mgr_disk *d)
+{
+    return cw_mgr_disk_serves(m, d) && !d->o.rec.disk.failed;
+}
+
+static bool
+disk_too_full(const struct mgr_disk *d, enum mgr_place what)
+{
+    return cw_mgr_disk_crowded(d) ||
+           (what == MGR_PLACE_NEW && cw_mgr_disk_percent(d) >= MGR_NO_NEW_PERCENT);
+}
+
 struct cw_place_disk *
-cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a, bool all, size_t *ret_n)
+cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a, enum mgr_place what,
+                   size_t *ret_n)
 {
     struct cw_place_disk *to = cw_mgr_arena_get(a, m->t.of[CW_REC_DISK].n + 1, sizeof(*to));
     size_t n = 0;
@@ -31,9 +45,8 @@ cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a, bool all,
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {
         const struct mgr_host *h = cw_mgr_disk_host(m, d);
-        bool usable = cw_mgr_disk_serves(m, d) && !d->now.full && !d->o.rec.disk.failed;
 
-        if (h == NULL || (!usable && !all))
+        if (h == NULL)
             continue;
         to[n++] = (struct cw_place_disk){
             .uuid = d->o.rec.disk.uuid,
@@ -43,11 +56,27 @@ cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a, bool all,
             .host = h->o.rec.host.name,
             .size_bytes = d->o.rec.disk.size_bytes,
             .load_bytes = d->now.used_bytes,
-            .usable = usable,
+            .usable = disk_works(m, d) && !disk_too_full(d, what),
         };
     }
     *ret_n = n;
     return to;
+}
+
+void
+cw_mgr_place_hint(const struct cw_manager *m, enum mgr_place what, struct cw_place_answer *got)
+{
+    size_t len = strlen(got->hint);
+    uint32_t n = 0;
+
+    MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
+    n += disk_works(m, d) && disk_too_full(d, what);
+    if (n > 0)
+        snprintf(got->hint + len, sizeof(got->hint) - len,
+                 "%sfree space on %u store%s: above %u %% full none takes %s",
+                 len > 0 ? ", or " : "", n, n == 1 ? "" : "s",
+                 what == MGR_PLACE_NEW ? MGR_NO_NEW_PERCENT : MGR_CROWDED_PERCENT,
+                 what == MGR_PLACE_NEW ? "new copies" : "copies");
 }
 
 static struct cw_place_disk *
@@ -90,7 +119,7 @@ placer_init(struct placer *p, const struct cw_manager *m, const struct cw_policy
     *p = (struct placer){ .m = m };
     if (!cw_mgr_policy_rule(policy, &p->rule, err))
         return false;
-    p->disks = cw_mgr_place_disks(m, a, false, &p->n_disks);
+    p->disks = cw_mgr_place_disks(m, a, MGR_PLACE_NEW, &p->n_disks);
     place_add_promises(m, p->disks, p->n_disks);
     return true;
 }
@@ -104,6 +133,7 @@ placer_shard(struct placer *p, struct cw_shard_rec *rec, const char *volume,
     bool ok = cw_place(&p->rule, p->disks, p->n_disks, NULL, 0, rec->shard, &got);
 
     if (!ok && (!p->force || got.n == 0)) {
+        cw_mgr_place_hint(p->m, MGR_PLACE_NEW, &got);
         cw_mgr_error_set(err, CW_MGR_POLICY_UNSATISFIABLE, volume, "%s: %.250s", volume, got.why);
         cw_mgr_error_hint(err, "%s", got.hint);
         return false;
@@ -303,7 +333,7 @@ cw_mgr_volume_compliant(const struct cw_manager *m, const struct mgr_volume *v,
 {
     struct cw_mgr_arena *a = cw_mgr_arena_new();
     size_t n_disks;
-    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, true, &n_disks);
+    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, MGR_PLACE_LOST, &n_disks);
     bool ok = true;
 
     why[0] = '\0';

@@ -96,7 +96,9 @@ disk_in(const Causeway__Control__DiskLocation *from, struct cw_disk_location *to
 {
     const Causeway__Control__Domain *at = from->domain;
 
-    *to = (struct cw_disk_location){ .format_id = from->format_id, .up = from->up };
+    *to = (struct cw_disk_location){ .format_id = from->format_id,
+                                     .up = from->up,
+                                     .crowded = from->crowded };
     text_in(to->at.site, sizeof(to->at.site), at != NULL ? at->site : "");
     text_in(to->at.rack, sizeof(to->at.rack), at != NULL ? at->rack : "");
     text_in(to->at.host, sizeof(to->at.host), from->host);

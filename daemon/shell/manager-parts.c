@@ -148,6 +148,7 @@ location_out(struct cw_mgr_arena *a, const struct cw_mgr_location *from, CW_PB(D
     to->unix_path = cw_pb_text(from->unix_path);
     to->boot_id = cw_pb_uuid(&from->boot_id);
     to->up = from->up;
+    to->crowded = from->crowded;
 }
 
 CW_PB_LIST(locations_out, DiskLocation, disk_location, struct cw_mgr_location, location_out)

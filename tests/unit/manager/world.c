@@ -30,6 +30,9 @@ world_hint(void *world, void *user, const struct cw_mgr_hint *h)
     c->n_hints_up += h->host[0] != '\0' && h->up;
     c->n_hints_down += h->host[0] != '\0' && !h->up;
     c->n_rereads += h->volume_id != 0;
+    c->n_crowded = 0;
+    for (size_t i = 0; i < h->n_disks; i++)
+        c->n_crowded += h->disks[i].crowded;
 }
 
 static void
@@ -285,6 +288,12 @@ world_run(struct world *w, uint64_t ms)
 
 /* ---- daemons ---- */
 
+static uint64_t
+daemon_used(const struct wdaemon *d)
+{
+    return cw_align_up(cw_div_up(4 * CW_GIB * d->percent, 100), 4096);
+}
+
 static struct cw_mgr_disk_state
 daemon_disk(const struct wdaemon *d)
 {
@@ -293,7 +302,8 @@ daemon_disk(const struct wdaemon *d)
         .format_id = d->format_id,
         .name = "store-0",
         .size_bytes = 4 * CW_GIB,
-        .free_bytes = d->full ? 0 : 4 * CW_GIB,
+        .used_bytes = daemon_used(d),
+        .free_bytes = d->full ? 0 : 4 * CW_GIB - daemon_used(d),
         .full = d->full,
         .failed = d->failed,
         .why = "",

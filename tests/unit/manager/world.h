@@ -28,6 +28,7 @@ struct wdaemon {
     struct cw_mgr_copy_state copies[16];
     size_t n_copies;
     bool full, failed;
+    uint32_t percent; /* used of 4 GiB */
 
     /* OWNER_SEEN */
     bool seen;
@@ -49,6 +50,7 @@ struct wclient {
     struct cw_uuid id;
     uint32_t n_hints_up, n_hints_down, n_rereads, n_resized, n_verify;
     uint64_t verify_job;
+    uint32_t n_crowded; /* disks that the last hint of a host called crowded */
 };
 
 struct world {

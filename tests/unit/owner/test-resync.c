@@ -68,6 +68,29 @@ added_copy_is_found_and_joined(void **state)
     closed(w);
 }
 
+/* A disk that the manager calls crowded is not asked to join; once it is not any more, it is. */
+static void
+crowded_disk_is_not_joined(void **state)
+{
+    struct world *w = malloc(sizeof(*w));
+
+    world_init(w);
+    w->rec.members[2].state = CW_MEMBER_OUT;
+    w->disks[2].loc.crowded = true;
+    world_open(w);
+    assert_true(world_wait(w, &w->ready, 1000));
+    world_run(w, 5000);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_OUT);
+    assert_int_equal(w->disks[2].n_joins, 0);
+    assert_int_equal(w->n_changes, 0);
+    w->disks[2].loc.crowded = false;
+    cw_owner_hint_locations(w->owner, &w->disks[2].loc, 1);
+    world_run(w, 300);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
+    assert_int_equal(w->disks[2].n_joins, 1);
+    closed(w);
+}
+
 /* What compresses a copy comes with the record: SEAL shows it, and a change by the manager while
  * the volume is in use is read again and shown to every copy, writes going on. */
 static void
@@ -218,6 +241,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copy_is_joined),
         cmocka_unit_test(added_copy_is_found_and_joined),
+        cmocka_unit_test(crowded_disk_is_not_joined),
         cmocka_unit_test(compression_is_shown_to_every_copy),
         cmocka_unit_test(promotion_waits_for_p),
         cmocka_unit_test(promoted_copy_serves),
