@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -125,6 +126,12 @@ reactor_fill_opts(struct cw_reactor_opts *o)
 }
 
 static void
+pages_give_back(void *mem, size_t len)
+{
+    (void)madvise(mem, len, MADV_DONTNEED);
+}
+
+static void
 starved_timer_fn(struct cw_timer *t)
 {
     /* The turn that it makes tries again. */
@@ -163,6 +170,7 @@ reactor_init(struct cw_reactor *r, const struct cw_reactor_opts *opts)
         cw_ring_fini(&r->ring);
         return -ENOMEM;
     }
+    cw_buf_pool_set_give_back(r->pool, pages_give_back);
     wake_arm(r);
     return 0;
 }
