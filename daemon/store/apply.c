@@ -324,6 +324,7 @@ apply_repair(struct apply *a, struct cw_store_shard *sh, const struct rec_view *
         if (t->batch != 0)
             *(uint32_t *)(uintptr_t)t->batch = n;
         store_answer(a->s, t, 0);
+        scrub_repaired(a->s, n);
     }
     return true;
 }

@@ -147,6 +147,7 @@ ckpt_freeze(struct cw_store *s)
     freeze_shards(s);
     freeze_layers(s);
     freeze_map(s);
+    scrub_encode(s, &c->scrub);
     c->root = store_alloc_aligned(CW_BATCH_PAYLOAD_MAX);
     memset(c->root, 0, CW_BATCH_PAYLOAD_MAX);
     c->root->magic = CW_ROOT_MAGIC;
@@ -294,6 +295,7 @@ parts_prepare(struct cw_store *s)
     parts_add(c, CW_PART_TABS, c->tabdir, c->tabdir_len);
     parts_add(c, CW_PART_SHARDS, c->shards, c->shards_len);
     parts_add(c, CW_PART_LAYERS, c->layers, c->layers_len);
+    parts_add(c, CW_PART_SCRUB, (const uint8_t *)&c->scrub, sizeof(c->scrub));
     c->now = store_alloc((c->n_parts + 1) * sizeof(*c->now));
     c->n_now = 0;
 }

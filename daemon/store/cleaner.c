@@ -327,6 +327,16 @@ load_runs(struct cleaner *c)
 }
 
 static void
+load_tell_bad(struct cleaner *c, const struct survivor *v)
+{
+    struct cw_store_shard *sh = shard_by_layer(c->s, v->layer);
+    const uint64_t one[4] = { 1 };
+
+    if (sh != NULL && !sh->gone)
+        bad_found(sh, 0, v->lba, 1, one, &v->loc);
+}
+
+static void
 load_fetch(struct cleaner *c, uint32_t n, uint64_t *bad, void (*done)(struct store_fetch *))
 {
     c->fetch.runs = c->runs;
@@ -374,6 +384,7 @@ load_verify(struct cleaner *c)
             continue;
         cw_bit_set(c->bad, i);
         c->s->stats.csum_errors++;
+        load_tell_bad(c, &c->load[i]);
     }
     c->written = 0;
     c->state = CLEAN_WRITE;

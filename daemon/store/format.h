@@ -345,6 +345,7 @@ enum cw_part_kind {
     CW_PART_TABS,         /* struct cw_tabdir_entry */
     CW_PART_SHARDS,       /* struct cw_shard_bytes and what follows each */
     CW_PART_LAYERS,       /* struct cw_layer_bytes; version 1 has one head per shard instead */
+    CW_PART_SCRUB,        /* struct cw_scrub_bytes; older images have none */
     CW_PART_KINDS,
 };
 
@@ -454,3 +455,25 @@ struct cw_layer_bytes {
     uint64_t sectors;    /* live, of those */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_layer_bytes) == 56);
+enum cw_scrub_phase { CW_SCRUB_SB, CW_SCRUB_CKPT, CW_SCRUB_PAGES, CW_SCRUB_BLOCKS, CW_SCRUB_REST };
+enum cw_scrub_flag { CW_SCRUB_HURRY = 1 << 0 };
+#define CW_SCRUB_RECENT 11u
+
+/* Where the scrub is and what it found. Ages instead of times: the clock does not survive a boot.
+ */
+struct cw_scrub_bytes {
+    uint64_t pass; /* 0: none began yet */
+    uint64_t shard, snap;
+    uint32_t chunk; /* the next to be read */
+    uint8_t phase;  /* enum cw_scrub_phase */
+    uint8_t flags;  /* enum cw_scrub_flag */
+    uint16_t n_recent;
+    uint64_t elapsed_ns, done_bytes, found, repaired; /* of the pass */
+    uint64_t last_pass;                               /* that went to its end */
+    uint64_t last_took_ns, last_ago_ns, last_bytes, last_found, last_repaired;
+    uint64_t storms;
+    uint64_t recent_ago_ns[CW_SCRUB_RECENT]; /* of places found bad, oldest first */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_scrub_bytes) == 208);
+CW_STATIC_ASSERT(offsetof(struct cw_scrub_bytes, elapsed_ns) == 32);
+CW_STATIC_ASSERT(offsetof(struct cw_scrub_bytes, recent_ago_ns) == 120);

@@ -86,6 +86,17 @@ map_evict(struct cw_store *s)
     }
 }
 
+void
+map_page_cool(struct layer *l, uint32_t chunk)
+{
+    struct page *p = map_page_resident(l, chunk);
+
+    if (p == NULL || p->dirty || p->in_ckpt)
+        return;
+    cw_list_remove(&p->link);
+    cw_list_push_front(&l->s->lru, &p->link);
+}
+
 struct page *
 map_page_make(struct layer *l, uint32_t chunk)
 {
@@ -295,6 +306,7 @@ page_lost(struct cw_store *s, struct page *p)
     e->nmapped = CW_CHUNK_BLOCKS;
     p->loading = false;
     map_page_dirty(s, p);
+    bad_page(p->l, p->chunk);
 }
 
 static void

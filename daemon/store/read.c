@@ -33,10 +33,28 @@ struct read_ctx {
 
 static void read_map(struct read_ctx *c);
 
+/* What is bad in it is told beside the answer; what was read and is fine may be forgotten. */
+static void
+read_tell(struct read_ctx *c)
+{
+    const struct cw_store_read *r = c->r;
+    bool map_only = r->flags & CW_STORE_READ_CSUMS;
+    uint64_t unknown[4];
+
+    if ((r->bad[0] | r->bad[1] | r->bad[2] | r->bad[3]) != 0)
+        bad_found(r->shard, r->snap, r->lba, r->nblk, r->bad, map_only ? NULL : c->locs);
+    for (uint32_t i = 0; i < 4; i++)
+        unknown[i] = r->bad[i] | r->skipped[i];
+    if (!map_only)
+        bad_forget(r->shard, r->snap, r->lba, r->nblk, unknown);
+}
+
 static void
 read_finish(struct read_ctx *c, int res)
 {
     c->r->res = res;
+    if (res == 0 && !(c->r->flags & CW_STORE_READ_TAIL))
+        read_tell(c);
     if (res != 0) {
         cw_buf_unref(c->r->buf);
         c->r->buf = NULL;

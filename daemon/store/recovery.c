@@ -193,6 +193,7 @@ checkpoint_loaded(struct recovery *r)
     r->next = c->replay_batch;
     if (r->root != NULL && r->root->version == 0)
         layers_count_tabs(s);
+    scrub_decode(s, r->content[CW_PART_SCRUB], r->content_len[CW_PART_SCRUB]);
     if (r->root != NULL) {
         s->ckpt.old = store_alloc((r->root->n_parts + 1) * sizeof(*s->ckpt.old));
         for (uint32_t i = 0; i < r->root->n_parts; i++)

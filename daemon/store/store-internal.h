@@ -301,6 +301,8 @@ void map_page_unfreeze(struct cw_store *s, struct page *p);
  * `to`, which has none of its own. */
 void map_chunk_move(struct layer *from, struct layer *to, uint32_t chunk);
 void map_evict(struct cw_store *s);
+/* It was needed once only: the next to go. */
+void map_page_cool(struct layer *l, uint32_t chunk);
 uint64_t map_dirty_pages(const struct cw_store *s);
 void map_free_all(struct cw_store *s);
 bool map_kind_is_data(enum cw_map_kind kind);   /* RAW, COMP */
@@ -496,6 +498,7 @@ struct ckpt {
     uint32_t root_len;
     uint8_t *segtab, *shards, *layers, *tabdir;
     size_t segtab_len, shards_len, layers_len, tabdir_len;
+    struct cw_scrub_bytes scrub;
     struct ckpt_part *parts;
     uint32_t n_parts, next_part;
     struct cw_sb_ckpt next;
@@ -579,6 +582,41 @@ void read_retry_waiting(struct cw_store *s);
 void read_deliver(struct cw_store *s);
 void read_fail_held(struct cw_store *s);
 void read_free_all(struct cw_store *s);
+
+/* ---- bad blocks (bad.c) ---- */
+
+struct bads;
+struct bads *bads_new(void);
+/* Blocks that did not verify. locs: per block where it was read from just now, 0 where it was known
+ * before; NULL: none was read. A place of the media counts once, however many blocks lay in it. */
+void bad_found(struct cw_store_shard *sh, uint64_t snap, uint64_t lba, uint32_t nblk,
+               const uint64_t bad[4], const uint64_t *locs);
+/* The map page of a chunk is lost. */
+void bad_page(struct layer *l, uint32_t chunk);
+/* One of the store's own records, which is written anew. */
+void bad_meta(struct cw_store *s, const char *what);
+/* These blocks are fine, as far as `not` does not name them. */
+void bad_forget(struct cw_store_shard *sh, uint64_t snap, uint64_t lba, uint32_t nblk,
+                const uint64_t not [4]);
+void bads_deliver(struct cw_store *s);
+void bads_stats(const struct cw_store *s, struct cw_store_scrub_stats *ret);
+void bads_encode(const struct cw_store *s, struct cw_scrub_bytes *to);
+void bads_decode(struct cw_store *s, const struct cw_scrub_bytes *from);
+
+/* ---- scrub (scrub.c) ---- */
+
+struct scrub;
+struct scrub *scrub_new(struct cw_store *s, uint64_t interval_ns);
+void scrub_free(struct cw_store *s);
+void scrub_kick(struct cw_store *s);
+/* A block was rewritten by a repair, a record of the store's own by itself. */
+void scrub_repaired(struct cw_store *s, uint64_t n);
+/* It reads this very copy: its memory must stay. */
+bool scrub_holds(const struct cw_store *s, const struct cw_store_shard *sh);
+void scrub_encode(const struct cw_store *s, struct cw_scrub_bytes *to);
+/* bytes NULL, or not of this format: it begins anew. */
+void scrub_decode(struct cw_store *s, const uint8_t *bytes, size_t len);
+void scrub_stats(const struct cw_store *s, struct cw_store_scrub_stats *ret);
 
 /* ---- recovery (recovery.c) ---- */
 
@@ -683,6 +721,8 @@ struct cw_store {
 
     struct ckpt ckpt;
     struct cleaner *cleaner;
+    struct bads *bads;
+    struct scrub *scrub;
     struct recovery *recovery;
     struct cw_store_recovery recovered;
     uint64_t cut_from; /* not 0: the first batch must carry the RESUME note */

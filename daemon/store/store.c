@@ -104,6 +104,7 @@ store_background(struct cw_store *s)
     layer_reclaim_kick(s);
     discard_kick(s);
     prewrite_kick(s);
+    scrub_kick(s);
     if (s->pressed[CW_SEG_HOT] || s->pressed[CW_SEG_COLD])
         store_kick_later(s); /* what holds segments back may end without a sound: stable moves */
 }
@@ -123,6 +124,8 @@ store_on_kick(struct cw_timer *t)
     s->health_due = s->starved = false;
     if (health && s->ev != NULL && s->state != STORE_OPENING)
         s->ev->on_health(s->user);
+    if (s->state == STORE_OPEN && !s->done_due)
+        bads_deliver(s);
     store_close_step(s);
     store_kick_idle(s);
     if (s->done_due) { /* last: the caller may free the store */
@@ -130,6 +133,8 @@ store_on_kick(struct cw_timer *t)
 
         s->done_due = false;
         s->done = NULL;
+        if (s->state == STORE_OPEN)
+            store_kick(s); /* what recovery found, and the work that waited for it */
         done(s->done_user, s->done_res);
     }
 }
@@ -246,6 +251,8 @@ cw_store_new(struct cw_store_opts opts)
     s->kick_timer.fn = store_on_kick;
     s->next_batch = s->next_seg_seq = s->next_layer = 1;
     s->sb_io.s = s;
+    s->bads = bads_new();
+    s->scrub = scrub_new(s, opts.scrub_ns);
     return s;
 }
 
@@ -336,6 +343,8 @@ cw_store_free(struct cw_store *s)
     cleaner_free(s);
     ckpt_free(s);
     read_free_all(s);
+    scrub_free(s);
+    free(s->bads);
     map_free_all(s);
     store_free_shards(s);
     batch_free_all(s);
@@ -383,6 +392,7 @@ cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret)
     ret->map_cache_bytes = s->n_pages * sizeof(struct cw_map_page);
     ret->layers_gone = s->n_gone;
     ret->layers = s->n_layers;
+    scrub_stats(s, &ret->scrub);
     if (s->n_segs == 0)
         return;
     ret->used_bytes = space_used(s) * CW_BLOCK_SIZE;

@@ -69,12 +69,26 @@ typedef void cw_store_done_fn(void *user, int res);
 void cw_store_format(struct cw_env *env, struct cw_disk *disk, struct cw_buf_pool *pool,
                      struct cw_store_format_opts opts, cw_store_done_fn *done, void *user);
 
+/* Borrowed for the call. */
+struct cw_store_bad {
+    struct cw_store_shard *shard;
+    uint64_t snap; /* 0: the head, as the owner sees it */
+    uint64_t lba;
+    uint32_t nblk;   /* 1..256 */
+    uint64_t bad[4]; /* bit per block */
+};
+
 struct cw_store_events {
     /* The copy's durable seq (also its applied seq: reads see it) moved. Once per shard and batch,
      * in log order. */
     void (*on_durable)(void *user, struct cw_store_shard *);
-    /* Credit or health of the disk changed: full, freed, stuck, damaged copy, failed. */
+    /* Credit or health of the disk changed: full, freed, stuck, damaged copy, failed, too many bad
+     * blocks. */
     void (*on_health)(void *user);
+    /* Blocks that a read, the cleaner, the loss of a map page or a scrub found unreadable. Told
+     * again whenever they are met again; not every one is told at once (the next scrub meets it).
+     * May be NULL. */
+    void (*on_bad)(void *user, const struct cw_store_bad *);
 };
 
 struct cw_store_opts {
@@ -84,6 +98,7 @@ struct cw_store_opts {
     uint64_t map_cache_bytes; /* budget of resident map pages */
     bool is_device;           /* no file: segments need no zeroes before their first use */
     bool discard;             /* tell the disk of segments that became free */
+    uint64_t scrub_ns;        /* a pass over all that is live takes so long; 0: a week */
     const struct cw_store_events *ev;
     void *user;
 };
@@ -336,6 +351,32 @@ int cw_store_block_repair(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk
                           const uint64_t *csums, const uint8_t *data, uint32_t *ret_n,
                           struct cw_store_ticket *t);
 
+/* ---- scrub ---- */
+
+/* All that is live is read again, from the media: superblocks, checkpoints, tables and map pages
+ * first, then every block. Paced over opts.scrub_ns, and only while the disk has little else to do.
+ * What the store has in memory it writes anew by itself; bad blocks are told by on_bad. Where the
+ * pass is lies in the checkpoints, so a restart goes on from there.
+ *
+ * This begins a pass now, at full speed; it steps aside for the users of the disk all the same. */
+void cw_store_scrub_start(struct cw_store *s);
+
+struct cw_store_scrub_stats {
+    uint64_t pass; /* number of the newest one, from 1; 0: none began yet */
+    bool running;  /* else it ended, and the next one begins scrub_ns after it began */
+    bool hurried;  /* asked for: at full speed */
+    uint64_t done_bytes, total_bytes; /* of data; total is what is live now */
+    uint64_t elapsed_ns;              /* since it began; time out of service does not count */
+    uint64_t found;    /* bad blocks that the pass met, those of the store's own records included */
+    uint64_t repaired; /* rewritten since it began */
+
+    uint64_t last_pass; /* that went to its end; 0: none did */
+    uint64_t last_took_ns, last_ago_ns, last_bytes, last_found, last_repaired;
+
+    uint32_t recent; /* places of the media found bad within 24 h */
+    uint64_t storms; /* how often they were more than ten; each begins the count anew */
+};
+
 /* ---- health and numbers ---- */
 
 struct cw_store_stats {
@@ -351,6 +392,7 @@ struct cw_store_stats {
     bool stuck;                     /* an I/O is older than 2 s */
     bool failed;                    /* out of service; why says */
     const char *why;
+    struct cw_store_scrub_stats scrub;
 };
 void cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret);
 

@@ -26,9 +26,18 @@ world_on_health(void *user)
     ((struct storeworld *)user)->n_health++;
 }
 
+static void
+world_on_bad(void *user, const struct cw_store_bad *bad)
+{
+    struct storeworld *w = user;
+
+    w->bad[w->n_bad++ % CW_LEN(w->bad)] = *bad;
+}
+
 static const struct cw_store_events world_events = {
     .on_durable = world_on_durable,
     .on_health = world_on_health,
+    .on_bad = world_on_bad,
 };
 
 static void
@@ -104,6 +113,7 @@ storeworld_open_begin(struct storeworld *w)
         .map_cache_bytes = w->map_cache,
         .is_device = w->is_device,
         .discard = w->discard,
+        .scrub_ns = w->scrub_ns,
         .ev = &world_events,
         .user = w,
     });

@@ -24,6 +24,9 @@ struct storeworld {
     bool done;                       /* of the last open, close, ticket.. */
     int res;
     uint64_t n_durable, n_health;
+    uint64_t scrub_ns;           /* of the next open; 0: a week */
+    struct cw_store_bad bad[32]; /* told last, a ring */
+    uint64_t n_bad;
 };
 
 void storeworld_init(struct storeworld *w, uint64_t seed, uint64_t bytes, uint64_t map_cache);
