@@ -238,14 +238,35 @@ repair_send(struct copy *to, uint64_t lba, uint32_t nblk, const uint64_t *csums,
     return true;
 }
 
+/* What an unacknowledged write may be in already is left alone: should the write come to nothing,
+ * the copy must not hold it, and if not, it brings the block itself. */
+static bool
+repair_wants(const struct copy *to, uint64_t lba, const uint64_t *bad, uint32_t i,
+             struct cw_verify *count)
+{
+    if (!cw_bit_get(bad, i))
+        return false;
+    if (cw_own_spans_max(to->s, lba + i, 1) <= to->s->acked)
+        return true;
+    if (count != NULL)
+        cw_own_verify_repaired(count, 0, 1);
+    return false;
+}
+
 void
 cw_own_repair_blocks(struct copy *to, uint64_t lba, const uint64_t *bad, uint32_t nblk,
                      const uint64_t *csums, const uint8_t *data, struct cw_verify *count)
 {
+    uint64_t want[4] = { 0 };
+
+    for (uint32_t i = 0; i < nblk; i++) {
+        if (repair_wants(to, lba, bad, i, count))
+            cw_bit_set(want, i);
+    }
     for (uint32_t i = 0, n; i < nblk; i += n) {
-        for (n = 1; i + n < nblk && cw_bit_get(bad, i + n) == cw_bit_get(bad, i); n++)
+        for (n = 1; i + n < nblk && cw_bit_get(want, i + n) == cw_bit_get(want, i); n++)
             ;
-        if (!cw_bit_get(bad, i))
+        if (!cw_bit_get(want, i))
             continue;
         if (to->session != SESSION_OPEN ||
             !repair_send(to, lba + i, n, csums + i, data + (size_t)i * CW_BLOCK_SIZE, count)) {
