@@ -91,6 +91,8 @@ enum cw_frame_type {
     CW_FT_BLOCK_REPAIR = 72,    /* O>R shard gen lba nblk tag CSUMS|DATA: rewrite blocks whose map
                                  * checksum is still the one carried */
     CW_FT_BLOCK_REPAIR_OK = 73, /* R>O tag nblk=blocks rewritten (others had changed), durable */
+    CW_FT_BAD_NOTE = 74, /* R>O shard gen; payload: array of struct cw_wire_bad: blocks of this copy
+                          * that do not verify. Said again until they do; CW_FEATURE_BAD_NOTE */
 };
 
 struct cw_wire_hdr {
@@ -124,6 +126,12 @@ enum cw_hello_status {
     CW_HELLO_E_FORMAT = 4,  /* the disk was formatted since */
     CW_HELLO_E_BUSY = 5,    /* connection limit */
 };
+
+/* Bits of cw_wire_hello.features. A frame that came with one is sent only where it is in force. */
+enum cw_hello_feature {
+    CW_FEATURE_BAD_NOTE = 1 << 0, /* the sender, as an owner, takes BAD_NOTE */
+};
+#define CW_WIRE_FEATURES ((uint64_t)CW_FEATURE_BAD_NOTE) /* all that this version knows */
 
 struct cw_wire_hello {
     uint32_t kind;   /* enum cw_hello_kind */
@@ -198,6 +206,13 @@ struct cw_wire_read_err {
     uint64_t bad[4]; /* bit per block of the request: unreadable or checksum mismatch */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_wire_read_err) == 40);
+
+struct cw_wire_bad {
+    uint64_t lba_nblk; /* as in the header; 1..256 blocks */
+    uint64_t bad[4];   /* bit per block */
+};
+CW_STATIC_ASSERT(sizeof(struct cw_wire_bad) == 40);
+#define CW_BAD_NOTES_MAX 64u /* entries of a BAD_NOTE */
 
 /* SEAL_OK payload: this, then n_hist x cw_wire_hist (oldest first), then n_tail x cw_wire_tail
  * (every record above stable, ascending seq, without gaps up to last_seq). */

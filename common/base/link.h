@@ -36,6 +36,7 @@ struct cw_link {
     void *user;                      /* that one's */
     struct cw_uuid peer_id;          /* from HELLO: client instance, or disk of the far replica */
     uint64_t peer_incarnation;       /* from HELLO: of the far daemon, 0 for clients */
+    uint64_t features;               /* from HELLO: enum cw_hello_feature that both sides know */
     uint32_t tx_queued_bytes;        /* waiting in this end, the world keeps it current */
     bool local;                      /* same machine (unix socket) */
 };

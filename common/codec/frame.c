@@ -54,6 +54,7 @@ static const struct frame_rule rules[] = {
     [CW_FT_SYNC_DONE] = { "SYNC_DONE", 0, 0, false },
     [CW_FT_BLOCK_REPAIR] = { "BLOCK_REPAIR", CW_F_CSUMS | CW_F_DATA, 0, true },
     [CW_FT_BLOCK_REPAIR_OK] = { "BLOCK_REPAIR_OK", 0, 0, true },
+    [CW_FT_BAD_NOTE] = { "BAD_NOTE", 0, CW_BAD_NOTES_MAX * sizeof(struct cw_wire_bad), false },
 };
 
 static const struct frame_rule *

@@ -25,6 +25,7 @@ hello_send(struct link *l, struct cw_wire_hello hello)
     struct cw_msg *m;
 
     hello.version_min = hello.version_max = CW_WIRE_VERSION;
+    hello.features = CW_WIRE_FEATURES;
     m = cw_frame_opaque(l->r->pool, h, NULL, &hello, sizeof(hello));
     if (m != NULL)
         cw_rlink_queue(l, m, true);
@@ -38,6 +39,7 @@ link_set_up(struct link *l, const struct cw_wire_hello *peer)
     l->peer_hello = *peer;
     memcpy(l->pub.peer_id.b, peer->sender_id, sizeof(l->pub.peer_id.b));
     l->pub.peer_incarnation = peer->incarnation;
+    l->pub.features = peer->features & CW_WIRE_FEATURES;
 }
 
 /* The consumer got the link and may have closed it at once. */

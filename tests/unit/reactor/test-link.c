@@ -53,6 +53,8 @@ hello_introduces(void **state)
     assert_int_equal(p.seen.kind, CW_HELLO_DATA);
     assert_int_equal(client.l->peer_id.b[0], 9);
     assert_int_equal(client.l->peer_incarnation, 77);
+    assert_true(client.l->features == CW_WIRE_FEATURES);
+    assert_true(p.at_server.l->features == CW_WIRE_FEATURES);
     assert_int_equal(cw_link_peer_hello(client.l)->credit_ops, 5);
     assert_true(client.l->local);
     assert_true(p.at_server.l->local);
