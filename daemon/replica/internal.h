@@ -41,6 +41,23 @@ struct cw_session {
     uint64_t told_seq; /* expected seq of the last NACK: the frames behind it need no other */
 };
 
+/* Blocks of one chunk that do not verify, until they do. */
+struct cw_note {
+    struct cw_list in_copy;
+    uint32_t chunk;
+    uint32_t n_told; /* times since it changed or a session began */
+    uint64_t bits[4];
+    uint64_t due_ns; /* to be told then, after another look at them */
+};
+
+/* Another look at the blocks of a note; one at a time. */
+struct cw_note_look {
+    bool busy;
+    struct cw_copy *copy;
+    uint32_t chunk;
+    struct cw_store_read read;
+};
+
 struct cw_copy {
     struct cw_replica *r;
     struct cw_list forgotten; /* in cw_replica_free only */
@@ -59,6 +76,7 @@ struct cw_copy {
     bool starved;              /* a record was refused for want of room: ask for it again */
     struct cw_list gets;       /* cw_get.in_queue, waiting for min_seq */
     struct cw_sync *sync;      /* a live JOIN; NULL: none */
+    struct cw_list notes;      /* ascending chunk */
     uint64_t done_join; /* SYNC_DONE durable for this join, the owner may not know; 0: none */
     struct cw_replica_drop *drop; /* not NULL: going away, serves nothing */
 };
@@ -98,6 +116,9 @@ struct cw_replica {
     bool starving;         /* some copy is starved */
     bool again;            /* an ACK could not be built: try at the next turn */
     struct cw_timer timer; /* of `again`, of drops to be answered, of close */
+    uint32_t n_notes;      /* of all copies */
+    struct cw_note_look look;
+    struct cw_timer note_timer;
     cw_store_done_fn *close_done;
     void *close_user;
     cw_store_done_fn *open_done;
@@ -196,6 +217,18 @@ void cw_read_on_read(struct cw_peer *p, const struct cw_frame *f);
 void cw_read_on_tail_query(struct cw_peer *p, const struct cw_frame *f);
 void cw_read_on_block_repair(struct cw_peer *p, const struct cw_frame *f);
 void cw_read_forget_all(struct cw_replica *r);
+
+/* ---- note.c ---- */
+
+void cw_note_init(struct cw_replica *r);
+void cw_note_on_bad(void *user, const struct cw_store_bad *bad);
+/* A session is open: it is told all that is known. */
+void cw_note_on_open(struct cw_copy *c);
+/* These blocks are fine again. */
+void cw_note_repaired(struct cw_copy *c, uint64_t lba, uint32_t nblk);
+void cw_note_drop_all(struct cw_copy *c);
+uint64_t cw_note_blocks(const struct cw_copy *c);
+void cw_note_check(const struct cw_replica *r);
 
 /* ---- sync_source.c ---- */
 

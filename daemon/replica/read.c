@@ -258,7 +258,8 @@ struct repair {
     struct cw_op op;
     struct cw_peer *peer; /* a reference */
     struct cw_buf *buf;   /* keeps the data, if it was kept */
-    uint32_t tag, n;
+    uint64_t lba;
+    uint32_t tag, nblk, n;
 };
 
 static void
@@ -290,6 +291,8 @@ repair_done(struct cw_op *op, int res)
         cw_peer_nack_copy(m->peer, c, m->tag, CW_NACK_IO, 0);
     } else {
         c->r->stats.repaired_blocks += m->n;
+        if (m->n == m->nblk)
+            cw_note_repaired(c, m->lba, m->nblk);
         cw_peer_send(m->peer, cw_frame_plain(c->r->pool, h));
     }
     repair_free(m);
@@ -335,6 +338,8 @@ cw_read_on_block_repair(struct cw_peer *p, const struct cw_frame *f)
     m->peer = cw_peer_ref(p);
     m->buf = f->buf != NULL ? cw_buf_ref(f->buf) : NULL;
     m->tag = f->hdr->tag;
+    m->lba = cw_hdr_lba(f->hdr);
+    m->nblk = nblk;
     res = repair_start(m, s->copy, f);
     if (res == 0)
         return;

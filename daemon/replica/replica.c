@@ -13,6 +13,7 @@ static void on_health(void *user);
 static const struct cw_store_events store_events = {
     .on_durable = on_durable,
     .on_health = on_health,
+    .on_bad = cw_note_on_bad,
 };
 
 /* ---- copies ---- */
@@ -37,6 +38,7 @@ cw_copy_new(struct cw_replica *r)
     cw_list_init(&c->held);
     cw_list_init(&c->in_holding);
     cw_list_init(&c->gets);
+    cw_list_init(&c->notes);
     return c;
 }
 
@@ -59,6 +61,7 @@ cw_copy_free(struct cw_copy *c)
 {
     cw_assert(c->session == NULL && c->sync == NULL && c->busy == 0);
     cw_assert(cw_list_empty(&c->held) && cw_list_empty(&c->seals) && cw_list_empty(&c->gets));
+    cw_note_drop_all(c);
     free(c);
 }
 
@@ -268,7 +271,8 @@ static void
 close_step(struct cw_replica *r)
 {
     if (!r->closing || r->serves || !cw_list_empty(&r->peers) || !cw_list_empty(&r->ops) ||
-        !cw_list_empty(&r->reads) || !cw_list_empty(&r->doomed) || !cw_list_empty(&r->drained))
+        !cw_list_empty(&r->reads) || !cw_list_empty(&r->doomed) || !cw_list_empty(&r->drained) ||
+        r->look.busy)
         return;
     r->closing = false;
     cw_store_close(r->store, close_finished, r);
@@ -333,6 +337,7 @@ cw_replica_new(struct cw_replica_opts opts)
     r->n_slots_max = (uint32_t)cw_max_u64(opts.sync_bytes / 2 / CW_SLOT_BYTES, 1);
     r->n_serving_max = r->n_slots_max;
     r->timer.fn = on_timer;
+    cw_note_init(r);
     r->store = cw_store_new((struct cw_store_opts){
         .env = opts.env,
         .disk = opts.disk,
@@ -473,6 +478,7 @@ cw_replica_free(struct cw_replica *r)
     cw_read_forget_all(r);
     cw_peer_free_all(r);
     cw_timer_cancel(r->env, &r->timer);
+    cw_timer_cancel(r->env, &r->note_timer);
     free(r);
 }
 

@@ -96,6 +96,7 @@ struct cw_replica_copy {
     uint32_t last_gen; /* durable */
     uint64_t last_seq;
     uint64_t mapped_blocks;
+    uint64_t bad_blocks; /* noted and not yet mended */
     bool damaged, syncing, session;
 };
 
@@ -130,7 +131,8 @@ struct cw_replica_stats {
     uint64_t chunks_copied, chunks_served, bytes_pulled, bytes_served;
     uint64_t copy_hits, rechecks, source_changes; /* of resyncs onto this disk */
     uint64_t repaired_blocks, protocol_errors;
-    uint64_t hold_bytes, sync_bytes; /* in use now */
+    uint64_t notes_sent, notes_dropped; /* dropped: no room; the next scrub finds it again */
+    uint64_t hold_bytes, sync_bytes;    /* in use now */
 };
 void cw_replica_stats(const struct cw_replica *r, struct cw_replica_stats *ret);
 

@@ -58,6 +58,7 @@ cw_replica_copy_next(struct cw_replica *r, uint64_t from, struct cw_replica_copy
             .last_gen = c->info->durable_gen,
             .last_seq = c->info->durable_seq,
             .mapped_blocks = c->info->mapped_blocks,
+            .bad_blocks = cw_note_blocks(c),
             .damaged = c->info->damaged,
             .syncing = c->info->syncing,
             .session = c->session != NULL,
@@ -159,6 +160,7 @@ cw_replica_check(const struct cw_replica *r)
         peer_check(cw_list_entry(it, struct cw_peer, in_replica));
     CW_LIST_EACH (it, &r->syncs)
         n_slots += cw_list_entry(it, struct cw_sync, in_replica)->n_slots;
+    cw_note_check(r);
     cw_assert(n_slots <= r->n_slots && r->n_slots <= r->n_slots_max);
     cw_assert(r->n_serving <= r->n_serving_max);
     cw_store_check(r->store);

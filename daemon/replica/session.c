@@ -87,6 +87,7 @@ cw_session_on_open(struct cw_peer *p, const struct cw_frame *f)
     reply.seq = ack.durable_seq;
     cw_peer_send(p, cw_frame_opaque(p->r->pool, reply, NULL, &ack, sizeof(ack)));
     cw_sync_on_open(c);
+    cw_note_on_open(c);
 }
 
 void

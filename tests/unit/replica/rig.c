@@ -208,6 +208,7 @@ rig_new_link(struct rig *r)
     assert_true(r->n_links < CW_LEN(r->links));
     l->link.ops = &rig_link_ops;
     l->link.peer_id = cw_uuid_from_random(9, r->n_links);
+    l->link.features = r->old_peers ? 0 : CW_WIRE_FEATURES;
     l->rig = r;
     r->links[r->n_links++] = l;
     return l;

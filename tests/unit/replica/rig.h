@@ -51,6 +51,7 @@ struct rig {
     struct rig_link *links[64];
     uint32_t n_links;
     bool hold_pipe; /* frames between replicas wait until it is false */
+    bool old_peers; /* new links are of peers that know no features */
     struct cw_timer pump;
 };
 
