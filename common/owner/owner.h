@@ -351,7 +351,9 @@ struct cw_volume_report {
     uint32_t n_shards;
     uint64_t reads, writes, read_bytes, write_bytes; /* since open */
     uint64_t read_p99_ns, write_p99_ns;              /* of the last whole second with requests */
-    uint64_t repaired_blocks, error_blocks;
+    uint64_t repaired_blocks;
+    uint64_t error_blocks; /* failed reads: no copy could give some block */
+    uint64_t lost_blocks;  /* now: copies say that theirs is bad, and no other has it */
 };
 
 void cw_volume_report(const struct cw_volume *v, struct cw_volume_report *ret);

@@ -565,6 +565,7 @@ static void
 peer_on_frame(struct cw_link *l, const struct cw_frame *f)
 {
     struct peer *p = l->user;
+    struct copy *c;
 
     if (p == NULL)
         return;
@@ -584,6 +585,11 @@ peer_on_frame(struct cw_link *l, const struct cw_frame *f)
     case CW_FT_SYNC_STATE:
     case CW_FT_SYNC_DONE:
         peer_on_sync(p, f);
+        break;
+    case CW_FT_BAD_NOTE:
+        c = peer_copy(p, f->hdr->shard, f->hdr->gen);
+        if (c != NULL)
+            cw_own_note_on_frame(c, f);
         break;
     case CW_FT_SEAL_OK:
     case CW_FT_OPEN_OK:

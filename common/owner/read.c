@@ -390,6 +390,7 @@ cw_own_read_forget_copy(struct shard *s, struct copy *c)
     struct cw_list *node, mine;
 
     cw_own_verify_forget_copy(s, c);
+    cw_own_notes_forget_copy(s, c);
     CW_LIST_EACH (it, &c->peer->calls) {
         struct call *call = cw_list_entry(it, struct call, node);
         struct rcall *rc = cw_container_of(call, struct rcall, call);

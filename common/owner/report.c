@@ -19,6 +19,7 @@ cw_volume_report(const struct cw_volume *v, struct cw_volume_report *ret)
         .write_p99_ns = v->write_p99_ns,
         .repaired_blocks = v->repaired_blocks,
         .error_blocks = v->error_blocks,
+        .lost_blocks = v->n_lost,
     };
 }
 

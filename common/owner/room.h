@@ -250,6 +250,7 @@ struct shard {
     struct cw_list locks;   /* parts that hold their range: RMW and verify */
     struct cw_list readers; /* parts: wait for acks, a copy, or the lease */
     struct cw_list reading; /* parts: asked */
+    struct cw_list notes;   /* what copies said is bad on them */
 
     uint64_t below_since_ns; /* below min_insync; CW_NEVER */
     uint64_t starved_since_ns;
@@ -325,6 +326,31 @@ struct part {
     struct salvage *salvage;
     uint32_t n_bad_copies;   /* that a verify found this block bad on */
     struct cw_verify *count; /* whose repairs these are */
+    bool noted;              /* for a copy's BAD_NOTE: nobody waits for the data */
+    bool lost;               /* .. and no copy has it */
+};
+
+/* ---- notes of copies: blocks of theirs that do not verify ---- */
+
+#define NOTES_MAX 256u    /* of a volume; a copy says again what found no room */
+#define NOTE_FIXES_MAX 4u /* salvaging reads of a volume at once */
+#define LOST_MAX 256u
+
+struct note {
+    struct cw_list node; /* s->notes */
+    struct shard *s;
+    struct copy *copy; /* NULL: it left while the read was out */
+    uint64_t lba;
+    uint32_t nblk;
+    uint64_t bad[4]; /* still to be seen to */
+    bool busy;       /* a read is out */
+    bool single;     /* block by block: some of them cannot be had */
+};
+
+/* A block that no copy could give, as far as copies went on to say that theirs is bad. */
+struct lost_block {
+    uint64_t shard, lba;
+    uint64_t seen_ns;
 };
 
 /* ---- volumes ---- */
@@ -367,6 +393,9 @@ struct cw_volume {
 
     struct cw_verify *verify;
     struct cw_list repairs; /* BLOCK_REPAIRs unanswered */
+    uint32_t n_notes, n_note_fixes;
+    struct lost_block lost[LOST_MAX];
+    uint32_t n_lost;
 
     uint64_t reads, writes, read_bytes, write_bytes, repaired_blocks, error_blocks;
     struct cw_histogram read_now, write_now;
@@ -597,6 +626,13 @@ void cw_own_salvage_free(struct part *p);
 bool cw_own_read_ask(struct part *p, struct copy *c, uint64_t lba, uint32_t nblk);
 void cw_own_read_wait(struct part *p);
 void cw_own_read_hold(struct part *p, struct cw_buf *take_buf, const uint8_t *data);
+
+/* ---- note.c ---- */
+void cw_own_note_on_frame(struct copy *c, const struct cw_frame *f);
+void cw_own_notes_run(struct shard *s);
+void cw_own_notes_tick(struct cw_volume *v);
+void cw_own_notes_forget_copy(struct shard *s, const struct copy *c);
+void cw_own_notes_free(struct shard *s);
 
 /* ---- resync.c ---- */
 void cw_own_resync_run(struct shard *s);

@@ -73,6 +73,12 @@ salvage_source(struct part *p, uint32_t block, bool *ret_may_come)
 static void
 salvage_failed(struct part *p)
 {
+    if (p->noted) {
+        p->lost = true;
+        cw_own_salvage_free(p);
+        cw_own_part_done(p, -EIO);
+        return;
+    }
     p->v->error_blocks++;
     cw_log(p->o->env, CW_LOG_ERROR,
            "shard %llx: a block in [%llu, +%u) cannot be read from any copy",

@@ -46,6 +46,7 @@ cw_own_shard_new(struct cw_volume *v, const struct cw_shard_rec *rec)
     cw_list_init(&s->locks);
     cw_list_init(&s->readers);
     cw_list_init(&s->reading);
+    cw_list_init(&s->notes);
     cw_own_spans_init(s);
     s->ring.first = s->ring.next = 1;
     for (uint32_t i = 0; i < rec->n_members; i++) {
@@ -66,6 +67,7 @@ cw_own_shard_free(struct shard *s)
     cw_list_remove(&s->dirty_node);
     cw_list_remove(&s->hash_node);
     cw_own_equalise_end(s);
+    cw_own_notes_free(s);
     for (uint64_t seq = s->ring.first; seq < s->ring.next; seq++) {
         struct rec *r = cw_own_ring_at(&s->ring, seq);
 
@@ -439,6 +441,8 @@ cw_own_shard_run(struct shard *s)
         cw_own_write_kick(s);
     if (!cw_list_empty(&s->readers))
         cw_own_read_kick(s);
+    if (!cw_list_empty(&s->notes))
+        cw_own_notes_run(s);
     if (s->rec.n_members > 1)
         cw_own_resync_run(s);
     if (s->v->state == CW_VOLUME_RELEASING)
@@ -486,7 +490,7 @@ cw_own_shard_tick(struct shard *s)
     cw_own_read_tick(s);
     s->why = shard_suspended_why(s);
     if (s->state != SHARD_ACTIVE || !cw_list_empty(&s->queue) || !cw_list_empty(&s->readers) ||
-        s->syncing != NULL || shard_n_insync(s) < s->rec.n_members)
+        s->syncing != NULL || shard_n_insync(s) < s->rec.n_members || !cw_list_empty(&s->notes))
         cw_own_mark_dirty(s);
 }
 

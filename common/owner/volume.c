@@ -494,6 +494,7 @@ cw_own_volume_tick(struct cw_volume *v)
         cw_own_volume_fail(v, -EHOSTUNREACH, why != NULL ? why : "no in-sync copy can be reached");
     }
     cw_own_verify_tick(v);
+    cw_own_notes_tick(v);
     if (v->state == CW_VOLUME_RELEASING)
         release_try(v);
 }

@@ -352,11 +352,25 @@ disk_sync_done(struct disk *d)
           NULL, 0);
 }
 
+void
+disk_note(struct disk *d, uint64_t lba, uint32_t nblk, const uint64_t bad[4])
+{
+    struct cw_wire_bad b = { .lba_nblk = cw_lba_nblk(lba, nblk) };
+
+    memcpy(b.bad, bad, sizeof(b.bad));
+    reply(d,
+          (struct cw_wire_hdr){
+              .type = CW_FT_BAD_NOTE, .shard = CW_SHARD_ID(VOLUME_ID, 0), .gen = d->promised },
+          &b, sizeof(b));
+}
+
 static void
 on_repair(struct disk *d, const struct cw_frame *f)
 {
     d->n_repairs++;
     d->bad_reads = false;
+    for (uint32_t i = 0; i < cw_hdr_nblk(f->hdr); i++)
+        d->mended[cw_hdr_lba(f->hdr) + i]++;
     reply(d,
           (struct cw_wire_hdr){ .type = CW_FT_BLOCK_REPAIR_OK,
                                 .tag = f->hdr->tag,

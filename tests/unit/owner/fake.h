@@ -42,6 +42,7 @@ struct disk {
     bool bad_reads; /* READ_ERR for block bad_block */
     bool tail_unreadable;
     uint64_t bad_block;
+    uint32_t mended[N_BLOCKS]; /* times that a BLOCK_REPAIR named the block */
     uint64_t credit;
     struct fake_queue in, out; /* to the replica, to the owner */
     struct cw_disk_location loc;
@@ -105,6 +106,7 @@ void disk_release(struct disk *d); /* acks and reads that were held */
 void disk_append(struct disk *d, uint32_t gen, uint64_t seq, uint64_t lba, uint8_t fill);
 void disk_gen_start(struct disk *d, uint32_t gen, uint64_t seq);
 void disk_sync_done(struct disk *d);
+void disk_note(struct disk *d, uint64_t lba, uint32_t nblk, const uint64_t bad[4]);
 enum cw_member_state world_state(const struct world *w, uint32_t disk);
 
 struct req {
