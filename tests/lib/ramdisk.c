@@ -746,6 +746,18 @@ cw_ramdisk_peek(const struct cw_ramdisk *d, uint64_t off, void *to, uint64_t len
     }
 }
 
+bool
+cw_ramdisk_find(const struct cw_ramdisk *d, uint64_t from, const void *sector, uint64_t *ret_off)
+{
+    for (uint64_t i = from / SECTOR; i < d->disk.bytes / SECTOR; i++) {
+        if (memcmp(d->seen[i] != NULL ? d->seen[i] : zeroes, sector, SECTOR) != 0)
+            continue;
+        *ret_off = i * SECTOR;
+        return true;
+    }
+    return false;
+}
+
 void
 cw_ramdisk_poke(struct cw_ramdisk *d, uint64_t off, const void *from, uint64_t len)
 {

@@ -90,6 +90,9 @@ void cw_ramdisk_flip(struct cw_ramdisk *d, uint64_t byte, uint8_t mask);
 /* ---- looking ---- */
 
 void cw_ramdisk_peek(const struct cw_ramdisk *d, uint64_t off, void *to, uint64_t len);
+/* The first 4 KiB sector from `from` on that holds just this; false: none does. */
+bool cw_ramdisk_find(const struct cw_ramdisk *d, uint64_t from, const void *sector,
+                     uint64_t *ret_off);
 void cw_ramdisk_poke(struct cw_ramdisk *d, uint64_t off, const void *from, uint64_t len);
 uint64_t cw_ramdisk_count(const struct cw_ramdisk *d, uint32_t ops); /* submitted so far */
 uint32_t cw_ramdisk_under_way(const struct cw_ramdisk *d);

@@ -336,6 +336,7 @@ dial_connect(struct sim_dial *d)
     c->end[0].link.peer_id = d->to->disk_uuid;
     c->end[0].link.peer_incarnation = d->to->incarnation;
     c->end[1].link.peer_id = d->peer_id;
+    c->end[0].link.features = c->end[1].link.features = CW_WIRE_FEATURES;
     c->end[0].open = c->end[1].open = true;
     cw_replica_on_link(d->to->replica, &c->end[1].link);
     sim_proc_touch(&d->to->proc);

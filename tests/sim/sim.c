@@ -170,6 +170,21 @@ last_audited(struct sim_audit *a)
     *(bool *)a->arg = true;
 }
 
+/* Blocks that rotted on one copy are found by its scrub and mended from another, without anybody
+ * reading them. */
+static void
+sim_settle_rot(struct sim *sim)
+{
+    if (sim->result.failed || !sim_chance(&sim->rnd_fault, 50))
+        return;
+    sim_rot(sim);
+    sim_rot_scrub(sim);
+    sim_must(sim, sim_rot_is_mended, "the repair of what rotted");
+    sim_rot_scrub(sim);
+    sim_must(sim, sim_rot_is_mended, "the end of a scrub");
+    sim_rot_must_be_gone(sim);
+}
+
 /* Everybody well; one owner; everything in sync; then the copies are read and the history judged.
  */
 static void
@@ -188,6 +203,7 @@ sim_settle(struct sim *sim)
     sim_must(sim, all_in_sync, "every copy in sync");
     sim->load = false;
     sim_must(sim, nothing_pending, "the end of every request");
+    sim_settle_rot(sim);
     for (uint32_t i = 0; i < 100 && !sim->result.failed && !audited; i++) {
         if (i == 0)
             sim_audit_start(sim, sim->epoch, last_audited, &audited);

@@ -68,6 +68,7 @@ enum sim_mark {
     SIM_MARK_UNKNOWN,  /* a write whose outcome its client never learned */
     SIM_MARK_RELEASED, /* clean */
     SIM_MARK_FLIP,     /* a block was damaged on the way */
+    SIM_MARK_ROT,      /* a block rotted on its disk */
     SIM_N_MARKS,
 };
 extern const char *const sim_mark_names[SIM_N_MARKS];
@@ -284,6 +285,17 @@ void sim_faults_heal(struct sim *sim);
 /* A member was just promoted: the moment to lose the others. */
 void sim_faults_provoke(struct sim *sim, uint32_t member);
 
+/* ---- rot ---- */
+
+/* All is calm and in sync: blocks rot on disks that nobody reads, each on one copy only. */
+void sim_rot(struct sim *sim);
+/* Begins a scrub on every disk. */
+void sim_rot_scrub(struct sim *sim);
+/* Every scrub is over, and what it found is mended. */
+bool sim_rot_is_mended(struct sim *sim);
+/* The last one found nothing; else the run fails. */
+void sim_rot_must_be_gone(struct sim *sim);
+
 /* ---- the whole ---- */
 
 struct sim_opts {
@@ -329,8 +341,9 @@ struct sim {
     uint32_t provoke_percent;       /* faults right after a change of the register */
     uint32_t depth;                 /* requests in flight */
     uint64_t think_ns;
-    bool calm; /* healed: no more faults */
-    bool load; /* the workload goes on */
+    bool calm;                            /* healed: no more faults */
+    bool load;                            /* the workload goes on */
+    uint64_t scrub_pass[SIM_DAEMONS_MAX]; /* that are waited for */
     char *lines[SIM_LINES];
     uint64_t n_lines;
 };

@@ -12,7 +12,7 @@
 const char *const sim_mark_names[SIM_N_MARKS] = {
     "active",   "eject", "promote",  "equalise", "lost-reply", "late-change",
     "fenced",   "chunk", "copy-hit", "recheck",  "source",     "repair",
-    "read-err", "gap",   "unknown",  "released", "flip",
+    "read-err", "gap",   "unknown",  "released", "flip",       "rot",
 };
 
 uint64_t

@@ -1,0 +1,122 @@
+/* sim/rot.c - blocks that rot on a disk where nobody reads them, and the scrub that finds them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/sim/sim.h"
+
+struct rot_read {
+    struct sim_task task;
+    struct cw_store_read read;
+    struct sim_daemon *daemon;
+};
+
+/* Wherever it lies, and lay: what is not live any more does not matter. */
+static void
+rot_block(struct sim_daemon *d, const uint8_t *block)
+{
+    uint8_t content[CW_BLOCK_SIZE];
+    uint64_t off = 0;
+
+    memcpy(content, block, sizeof(content));
+    while (cw_ramdisk_find(d->disk, off, content, &off))
+        cw_ramdisk_flip(d->disk, off + 77, 4);
+}
+
+static void
+rot_on_read(struct cw_store_read *read)
+{
+    struct rot_read *r = cw_container_of(read, struct rot_read, read);
+    struct sim *sim = r->daemon->proc.sim;
+
+    if (read->res == 0 && !read->zeroes && read->bad[0] == 0) {
+        rot_block(r->daemon, read->buf->data);
+        sim_mark(sim, SIM_MARK_ROT);
+        sim_log(sim, "fault: lba %llu rots on %s", (unsigned long long)read->lba,
+                r->daemon->proc.name);
+    }
+    cw_buf_unref(read->buf);
+    free(r);
+}
+
+static void
+rot_begin(struct sim *sim, struct sim_daemon *d, uint32_t block)
+{
+    struct cw_store_shard *sh =
+        cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
+    struct rot_read *r = calloc(1, sizeof(*r));
+
+    cw_assert(r != NULL && sh != NULL);
+    r->daemon = d;
+    r->read = (struct cw_store_read){
+        .shard = sh, .lba = sim_block_lba(block), .nblk = 1, .done = rot_on_read
+    };
+    cw_store_read(&r->read);
+    sim_proc_touch(&d->proc);
+}
+
+static bool
+rot_never(struct sim *sim)
+{
+    return false;
+}
+
+void
+sim_rot(struct sim *sim)
+{
+    for (uint32_t b = 0; b < SIM_BLOCKS; b++) {
+        uint32_t d = (uint32_t)cw_prng_below(&sim->rnd_fault, sim->n_daemons);
+
+        if (sim_chance(&sim->rnd_fault, 15))
+            rot_begin(sim, &sim->daemons[d], b);
+    }
+    sim_run_until(sim, rot_never, 200 * CW_NS_PER_MS); /* the reads */
+}
+
+static struct cw_store_scrub_stats
+scrub_of(const struct sim_daemon *d)
+{
+    struct cw_store_stats st;
+
+    cw_store_stats(cw_replica_store(d->replica), &st);
+    return st.scrub;
+}
+
+void
+sim_rot_scrub(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_daemons && !sim->result.failed; i++) {
+        struct sim_daemon *d = &sim->daemons[i];
+
+        sim->scrub_pass[i] = scrub_of(d).pass + 1;
+        cw_store_scrub_start(cw_replica_store(d->replica));
+        sim_proc_touch(&d->proc);
+    }
+}
+
+bool
+sim_rot_is_mended(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        struct sim_daemon *d = &sim->daemons[i];
+        struct cw_replica_copy c;
+
+        if (scrub_of(d).last_pass < sim->scrub_pass[i])
+            return false;
+        if (cw_replica_copy_next(d->replica, 0, &c) && c.bad_blocks > 0)
+            return false;
+    }
+    return true;
+}
+
+void
+sim_rot_must_be_gone(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_daemons && !sim->result.failed; i++) {
+        struct sim_daemon *d = &sim->daemons[i];
+
+        if (scrub_of(d).last_found > 0)
+            sim_fail(sim, "%s: %llu bad blocks are left after a repair (I14)", d->proc.name,
+                     (unsigned long long)scrub_of(d).last_found);
+    }
+}
