@@ -750,7 +750,7 @@ bool
 cw_ramdisk_find(const struct cw_ramdisk *d, uint64_t from, const void *sector, uint64_t *ret_off)
 {
     for (uint64_t i = from / SECTOR; i < d->disk.bytes / SECTOR; i++) {
-        if (memcmp(d->seen[i] != NULL ? d->seen[i] : zeroes, sector, SECTOR) != 0)
+        if (memcmp(page_bytes(ramdisk_slot(d, i).seen), sector, SECTOR) != 0)
             continue;
         *ret_off = i * SECTOR;
         return true;

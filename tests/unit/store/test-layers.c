@@ -222,6 +222,7 @@ static void
 fifty_layers(uint64_t seed, enum cw_compression comp)
 {
     static struct model m;
+    struct cw_store_snap_info info;
     struct cw_store_shard *sh;
     struct cw_prng rnd;
     struct storeworld w;
@@ -259,7 +260,10 @@ fifty_layers(uint64_t seed, enum cw_compression comp)
     }
     wait_reclaimed(&w);
     check_all(&w, sh, &m);
-    assert_int_equal(cw_store_snap_list(sh, NULL, 0), 1);
+    assert_int_equal(cw_store_snap_list(sh, &info, 1), 1);
+    assert_true(info.own_bytes <= info.own_blocks * CW_BLOCK_SIZE);
+    assert_int_equal(info.own_bytes == info.own_blocks * CW_BLOCK_SIZE,
+                     comp == CW_COMPRESSION_OFF);
     left = 0;
     for (uint32_t i = 0; i < SPAN; i++)
         left += m.head.seq[i] != 0;
