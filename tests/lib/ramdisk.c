@@ -16,7 +16,9 @@
 /* Content of a sector, never changed once made; NULL in its place: zeroes. */
 struct page {
     uint32_t refs;
-    uint8_t b[SECTOR];
+    bool series;          /* no bytes: see page_is_series */
+    uint64_t first, step; /* of a series */
+    uint8_t b[];
 };
 
 /* What is read now, and what is on stable media. */
@@ -40,8 +42,9 @@ struct cw_ramdisk {
     struct cw_prng prng;
     struct cw_timer timer;
     struct cw_list under_way, stuck;
-    uint64_t order;      /* of submissions and of writes done */
-    struct slot **leafs; /* NULL: zeroes, never written */
+    uint64_t busy_until_ns; /* until then the device moves bytes of what it has */
+    uint64_t order;         /* of submissions and of writes done */
+    struct slot **leafs;    /* NULL: zeroes, never written */
     struct dirty *dirty;
     size_t n_dirty, cap_dirty;
     uint64_t count[CW_DISK_DISCARD + 1];
@@ -66,17 +69,40 @@ ramdisk_of(struct cw_disk *disk)
 
 static const uint8_t zeroes[SECTOR] __attribute__((aligned(SECTOR)));
 
+#define SERIES_WORDS (SECTOR / 8 / 4)
+
+/* Test data is four times the same quarter, whose words are an arithmetic progression. */
+static bool
+page_is_series(const uint8_t *from, uint64_t *ret_first, uint64_t *ret_step)
+{
+    uint64_t x, next;
+
+    memcpy(ret_first, from, 8);
+    memcpy(&x, from + 8, 8);
+    *ret_step = x - *ret_first;
+    for (size_t i = 2; i < SERIES_WORDS; i++, x = next) {
+        memcpy(&next, from + i * 8, 8);
+        if (next - x != *ret_step)
+            return false;
+    }
+    return memcmp(from, from + SECTOR / 4, SECTOR / 4 * 3) == 0;
+}
+
 static struct page *
 page_new(const uint8_t *from)
 {
+    uint64_t first, step;
+    bool series;
     struct page *p;
 
     if (memcmp(from, zeroes, SECTOR) == 0)
         return NULL;
-    p = malloc(sizeof(*p));
+    series = page_is_series(from, &first, &step);
+    p = malloc(sizeof(*p) + (series ? 0 : SECTOR));
     cw_assert(p != NULL);
-    p->refs = 1;
-    memcpy(p->b, from, SECTOR);
+    *p = (struct page){ .refs = 1, .series = series, .first = first, .step = step };
+    if (!series)
+        memcpy(p->b, from, SECTOR);
     return p;
 }
 
@@ -95,10 +121,20 @@ page_unref(struct page *p)
         free(p);
 }
 
+/* In the page itself, or in the scratch. */
 static const uint8_t *
-page_bytes(const struct page *p)
+page_bytes(const struct page *p, uint8_t scratch[static SECTOR])
 {
-    return p != NULL ? p->b : zeroes;
+    uint64_t x;
+
+    if (p == NULL || !p->series)
+        return p == NULL ? zeroes : p->b;
+    x = p->first;
+    for (size_t i = 0; i < SECTOR / 4; i += 8, x += p->step)
+        memcpy(scratch + i, &x, 8);
+    for (size_t i = SECTOR / 4; i < SECTOR; i += SECTOR / 4)
+        memcpy(scratch + i, scratch, SECTOR / 4);
+    return scratch;
 }
 
 static void
@@ -245,9 +281,10 @@ io_each_sector(const struct cw_disk_io *io, uint64_t off, sector_fn *fn, void *u
 static void
 io_read_sector(void *user, uint64_t sector, uint8_t *data)
 {
+    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
     struct cw_ramdisk *d = user;
 
-    memcpy(data, page_bytes(ramdisk_slot(d, sector).seen), SECTOR);
+    memcpy(data, page_bytes(ramdisk_slot(d, sector).seen, scratch), SECTOR);
 }
 
 static void
@@ -369,6 +406,18 @@ ramdisk_latency(struct cw_ramdisk *d)
     return min + cw_prng_below(&d->prng, max - min + 1);
 }
 
+/* The device moves the bytes of one after another, and then it takes its latency. */
+static uint64_t
+ramdisk_due(struct cw_ramdisk *d, const struct cw_disk_io *io)
+{
+    uint64_t now_ns = cw_now_ns(d->opts.env), move_ns = 0;
+
+    if (d->opts.bytes_per_s > 0 && io->op != CW_DISK_FLUSH && io->op != CW_DISK_DISCARD)
+        move_ns = io->len * CW_NS_PER_S / d->opts.bytes_per_s;
+    d->busy_until_ns = cw_max_u64(d->busy_until_ns, now_ns) + move_ns;
+    return d->busy_until_ns + ramdisk_latency(d);
+}
+
 static uint64_t
 ramdisk_pick_fault(struct cw_ramdisk *d, const struct cw_disk_io *io)
 {
@@ -411,7 +460,7 @@ ramdisk_submit(struct cw_disk *disk, struct cw_disk_io *io)
 
     io_check(d, io);
     d->count[io->op]++;
-    io->priv[IO_DUE] = cw_now_ns(d->opts.env) + ramdisk_latency(d);
+    io->priv[IO_DUE] = ramdisk_due(d, io);
     io->priv[IO_ORDER] = d->order++;
     io->priv[IO_FAULT] = ramdisk_pick_fault(d, io);
     if (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC)
@@ -503,6 +552,7 @@ crash_cached(struct crash *c, uint64_t sector, const uint8_t *data)
 static void
 crash_under_way(void *user, uint64_t sector, uint8_t *data)
 {
+    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
     struct crash *c = user;
     uint8_t mixed[SECTOR];
 
@@ -510,7 +560,7 @@ crash_under_way(void *user, uint64_t sector, uint8_t *data)
         crash_cached(c, sector, data);
         return;
     }
-    memcpy(mixed, page_bytes(ramdisk_slot(c->to, sector).stable), SECTOR);
+    memcpy(mixed, page_bytes(ramdisk_slot(c->to, sector).stable, scratch), SECTOR);
     for (size_t at = 0; at < SECTOR; at += PIECE) {
         if (crash_keeps(c))
             memcpy(mixed + at, data + at, PIECE);
@@ -559,12 +609,13 @@ struct cw_ramdisk *
 cw_ramdisk_clone_crashed(const struct cw_ramdisk *d, struct cw_env *env,
                          struct cw_ramdisk_crash how)
 {
+    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
     struct crash c = { .how = how };
 
     cw_prng_init(&c.prng, how.seed);
     c.to = ramdisk_clone_stable(d, env, how.seed);
     for (size_t i = 0; i < d->n_dirty; i++)
-        crash_cached(&c, d->dirty[i].sector, page_bytes(d->dirty[i].page));
+        crash_cached(&c, d->dirty[i].sector, page_bytes(d->dirty[i].page, scratch));
     crash_list(&c, &d->under_way);
     crash_list(&c, &d->stuck);
     return c.to;
@@ -573,6 +624,7 @@ cw_ramdisk_clone_crashed(const struct cw_ramdisk *d, struct cw_env *env,
 void
 cw_ramdisk_crash(struct cw_ramdisk *d, struct cw_ramdisk_crash how)
 {
+    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
     struct crash c = { .to = d, .how = how };
 
     cw_prng_init(&c.prng, how.seed);
@@ -582,7 +634,7 @@ cw_ramdisk_crash(struct cw_ramdisk *d, struct cw_ramdisk_crash how)
             page_set(&d->leafs[i][k].seen, page_ref(d->leafs[i][k].stable));
     }
     for (size_t i = 0; i < d->n_dirty; i++) {
-        crash_cached(&c, d->dirty[i].sector, page_bytes(d->dirty[i].page));
+        crash_cached(&c, d->dirty[i].sector, page_bytes(d->dirty[i].page, scratch));
         page_unref(d->dirty[i].page);
     }
     d->n_dirty = 0;
@@ -604,14 +656,16 @@ struct pieces {
 static void
 pieces_of_sector(void *user, uint64_t sector, uint8_t *data)
 {
+    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
     struct pieces *c = user;
     struct slot was = ramdisk_slot(c->from, sector);
     uint8_t mixed[SECTOR];
 
     if (c->to != NULL)
-        memcpy(mixed, page_bytes(ramdisk_slot(c->to, sector).stable), SECTOR);
+        memcpy(mixed, page_bytes(ramdisk_slot(c->to, sector).stable, scratch), SECTOR);
     for (size_t at = 0; at < SECTOR; at += c->piece) {
-        if (was.seen == was.stable && memcmp(page_bytes(was.stable) + at, data + at, c->piece) == 0)
+        if (was.seen == was.stable &&
+            memcmp(page_bytes(was.stable, scratch) + at, data + at, c->piece) == 0)
             continue;
         if (c->to != NULL && cw_bit_get(c->kept, c->n))
             memcpy(mixed + at, data + at, c->piece);
@@ -635,13 +689,14 @@ pieces_of_list(struct pieces *c, const struct cw_list *ios)
 static void
 pieces_all(struct pieces *c)
 {
+    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
     const struct cw_ramdisk *d = c->from;
 
     cw_assert(c->piece == SECTOR || c->piece == PIECE);
     for (size_t i = 0; i < d->n_dirty; i++) {
         uint8_t data[SECTOR];
 
-        memcpy(data, page_bytes(d->dirty[i].page), SECTOR);
+        memcpy(data, page_bytes(d->dirty[i].page, scratch), SECTOR);
         pieces_of_sector(c, d->dirty[i].sector, data);
     }
     pieces_of_list(c, &d->under_way);
@@ -737,11 +792,13 @@ cw_ramdisk_flip(struct cw_ramdisk *d, uint64_t byte, uint8_t mask)
 void
 cw_ramdisk_peek(const struct cw_ramdisk *d, uint64_t off, void *to, uint64_t len)
 {
+    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
     cw_assert(off <= d->disk.bytes && len <= d->disk.bytes - off);
     for (uint64_t at = 0; at < len;) {
         uint64_t in = (off + at) % SECTOR, n = cw_min_u64(SECTOR - in, len - at);
 
-        memcpy((uint8_t *)to + at, page_bytes(ramdisk_slot(d, (off + at) / SECTOR).seen) + in, n);
+        memcpy((uint8_t *)to + at,
+               page_bytes(ramdisk_slot(d, (off + at) / SECTOR).seen, scratch) + in, n);
         at += n;
     }
 }
@@ -749,8 +806,9 @@ cw_ramdisk_peek(const struct cw_ramdisk *d, uint64_t off, void *to, uint64_t len
 bool
 cw_ramdisk_find(const struct cw_ramdisk *d, uint64_t from, const void *sector, uint64_t *ret_off)
 {
+    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
     for (uint64_t i = from / SECTOR; i < d->disk.bytes / SECTOR; i++) {
-        if (memcmp(page_bytes(ramdisk_slot(d, i).seen), sector, SECTOR) != 0)
+        if (memcmp(page_bytes(ramdisk_slot(d, i).seen, scratch), sector, SECTOR) != 0)
             continue;
         *ret_off = i * SECTOR;
         return true;

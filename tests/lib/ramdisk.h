@@ -4,9 +4,10 @@
  *                              WRITE_SYNC -> visible and stable
  *                              FLUSH      -> what was done before its submission is stable
  *
- * Everything random comes from the seed. Pages that hold only zeroes take no memory, so a large
- * disk is cheap. A write's bytes are hashed at submit and must be the same when it is applied: a
- * buffer changed under way is the caller's bug and asserts.
+ * Everything random comes from the seed. Pages of zeroes take no memory and pages whose words are
+ * an arithmetic progression, such as storeworld's, take 16 bytes, so a large disk is cheap. A
+ * write's bytes are hashed at submit and must be the same when it is applied: a buffer changed
+ * under way is the caller's bug and asserts.
  */
 #pragma once
 
@@ -23,6 +24,7 @@ struct cw_ramdisk_opts {
     uint64_t bytes; /* multiple of 4096 */
     uint64_t seed;
     uint64_t latency_min_ns, latency_max_ns; /* per I/O, uniform; both 0: 20 us to 200 us */
+    uint64_t bytes_per_s; /* all I/Os share it, first come, first served; 0: no limit */
 };
 
 struct cw_ramdisk *cw_ramdisk_new(struct cw_ramdisk_opts opts);
