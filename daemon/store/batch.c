@@ -309,6 +309,8 @@ batch_write(struct cw_store *s, struct batch *b)
     b->state = BATCH_IN_FLIGHT;
     s->in_flight[b->cls]++;
     s->stats.bytes_logged += b->io.io.len;
+    s->logged[b->cls] += b->io.io.len;
+    s->batches_of[b->cls]++;
     store_io_start_iov(s, &b->io, CW_DISK_WRITE_SYNC, off);
 }
 

@@ -692,6 +692,7 @@ struct cw_store {
     bool starved;                 /* an append got -EAGAIN */
     bool releasing;
     uint64_t pend_touches, pend_blocks;
+    uint64_t logged[CW_SEG_CLASSES], batches_of[CW_SEG_CLASSES]; /* bytes, batches written */
     struct apply apply;
     struct cw_list touched;
     struct cw_list answered; /* tickets whose batch is applied or lost */
