@@ -42,7 +42,7 @@ ckpt_consider(struct cw_store *s)
         return;
     if (bytes >= max || pages * sizeof(struct cw_map_page) > s->map_budget / 2 ||
         cw_now_ns(s->env) - c->last_ns >= STORE_CKPT_NS ||
-        (space_is_low(s) && (soon || segment_survey(s)->n_empty > 0)))
+        (space_is_low(s) && (soon || segindex_empty(s) > 0)))
         c->wanted = true;
 }
 
@@ -362,8 +362,7 @@ applied_page(struct cw_store *s, const struct rec_view *v, uint64_t loc)
         t->frozen[chunk % CW_TAB_CHUNKS].page_csum = v->csums[0];
     }
     if (!(e->flags & CHUNK_WRITING)) {
-        s->segs[cw_loc_seg(loc)].dead_next +=
-            CW_BLOCK_SECTORS; /* given back since; this checkpoint refers to it */
+        segment_dies_next(s, loc); /* given back since; this checkpoint refers to it */
         return;
     }
     e->flags &= (uint8_t)~CHUNK_WRITING;

@@ -76,20 +76,6 @@ cleaner_idle(struct cleaner *c)
 
 /* ---- the victim ---- */
 
-static bool
-victim_pick(struct cw_store *s, uint32_t *ret)
-{
-    const struct survey *v = segment_survey(s);
-    const struct seg *g = &s->segs[v->victim];
-
-    /* it may have changed since that look */
-    if (!v->has_victim || g->state != CW_SEG_SEALED || g->live == 0 || g->tail_pins > 0 ||
-        g->unscannable)
-        return false;
-    *ret = v->victim;
-    return true;
-}
-
 static void
 survivor_add(struct cleaner *c, const struct rec_view *v, uint32_t i, uint64_t lba, uint64_t loc)
 {
@@ -532,7 +518,6 @@ victim_done(struct cleaner *c)
         g->unscannable = true; /* only what dies by itself; looked at again after a restart */
     }
     cleaner_idle(c);
-    c->s->survey.valid = false;
     if (c->s->segs[c->victim].cls == CW_SEG_META)
         ckpt_want(c->s);
     store_kick(c->s);
@@ -632,7 +617,7 @@ cleaner_is_wanted(struct cw_store *s)
 {
     if (!space_is_low(s))
         return false;
-    return segment_count(s, CW_SEG_SOON_FREE) + segment_survey(s)->n_empty < space_reserve_clean(s);
+    return segment_count(s, CW_SEG_SOON_FREE) + segindex_empty(s) < space_reserve_clean(s);
 }
 
 void
@@ -653,7 +638,7 @@ cleaner_kick(struct cw_store *s)
         return;
     }
     if (s->state != STORE_OPEN || s->stats.failed || !cleaner_is_wanted(s) ||
-        !victim_pick(s, &c->victim))
+        !segindex_victim(s, true, &c->victim))
         return;
     c->state = CLEAN_SCAN;
     memset(&c->scan, 0, sizeof(c->scan));

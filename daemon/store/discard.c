@@ -11,22 +11,19 @@
 
 #include "daemon/store/store-internal.h"
 
+#define LOOKS 4096u
 #define KEEP_AHEAD 2u /* as many as prewrite.c has ready */
 
-/* The free one that will be opened last; false: none is to be discarded now. */
+/* The free one that will be opened last; false: none is to be discarded now. Those that are passed
+ * over on the way were discarded themselves; what lies behind very many of them is left alone. */
 static bool
 discard_pick(const struct cw_store *s, uint32_t *ret_no)
 {
-    uint32_t left = segment_count(s, CW_SEG_FREE);
+    const struct seg_list *l = &s->index.free;
+    uint32_t no = l->last;
 
-    for (uint32_t i = s->n_segs; i-- > 0 && left > KEEP_AHEAD;) {
-        uint32_t no = (s->seg_cursor + i) % s->n_segs;
-        const struct seg *g = &s->segs[no];
-
-        if (g->state != CW_SEG_FREE)
-            continue;
-        left--;
-        if (g->undiscarded) {
+    for (uint32_t n = 0; n < LOOKS && n + KEEP_AHEAD < l->n; n++, no = s->segs[no].prev) {
+        if (s->segs[no].undiscarded) {
             *ret_no = no;
             return true;
         }

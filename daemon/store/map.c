@@ -223,7 +223,7 @@ map_page_settle(struct page *p)
     cw_assert(cw_list_empty(&p->waiters) && !p->loading);
     e = chunk_change(p->l, p->chunk);
     if (e->page_loc != 0)
-        s->segs[cw_loc_seg(e->page_loc)].dead_next += CW_BLOCK_SECTORS;
+        segment_dies_next(s, e->page_loc);
     e->page_loc = e->page_csum = 0;
     e->flags &= (uint8_t)~CHUNK_WRITING;
     e->ram = 0;

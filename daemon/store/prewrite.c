@@ -15,19 +15,16 @@ static void prewrite_on_done(struct store_io *io, int res);
 static bool
 prewrite_pick(struct cw_store *s, uint32_t *ret_no)
 {
-    uint32_t ahead = 0;
+    uint32_t no = s->index.free.first;
 
-    for (uint32_t i = 0; i < s->n_segs && ahead < 2; i++) {
-        uint32_t no = (s->seg_cursor + i) % s->n_segs;
+    for (uint32_t n = s->index.free.n < 2 ? s->index.free.n : 2; n > 0; n--) {
         const struct seg *g = &s->segs[no];
 
-        if (g->state != CW_SEG_FREE)
-            continue;
-        ahead++;
         if (!(g->flags & CW_SEG_WRITTEN) && !g->zeroed && !discard_holds(s, no)) {
             *ret_no = no;
             return true;
         }
+        no = g->next;
     }
     return false;
 }

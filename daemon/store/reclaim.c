@@ -148,7 +148,7 @@ layer_end(struct layer *l, struct layer *child)
     }
     for (uint32_t i = 0; i < CW_SHARD_TABS; i++) {
         if (l->tabs[i] != NULL && l->tabs[i]->loc != 0)
-            s->segs[cw_loc_seg(l->tabs[i]->loc)].dead_next += CW_BLOCK_SECTORS;
+            segment_dies_next(s, l->tabs[i]->loc);
     }
     if (child != NULL) {
         child->parent = l->parent;

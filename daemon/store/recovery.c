@@ -791,6 +791,7 @@ recovery_end(struct recovery *r)
     }
     s->recovered.clean = s->sb.flags & CW_SB_CLEAN;
     s->recovered.bad_blocks = s->stats.csum_errors;
+    segindex_build(s);
     recovery_cut(r, damaged);
     s->ckpt.wanted = true;
     s->ckpt.done = recovery_on_checkpoint;

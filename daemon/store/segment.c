@@ -12,8 +12,6 @@
 #include "common/codec/hash.h"
 #include "daemon/store/store-internal.h"
 
-#define SURVEY_NS (5 * CW_NS_PER_MS)
-
 uint64_t
 seg_off(const struct cw_store *s, uint32_t no)
 {
@@ -54,6 +52,7 @@ segment_set_state(struct cw_store *s, struct seg *g, enum cw_seg_state state)
     g->state = (uint8_t)state;
     s->n_state[g->state]++;
     discard_note(s, g);
+    segindex_update(s, (uint32_t)(g - s->segs));
 }
 
 uint32_t
@@ -68,46 +67,10 @@ segment_is_pinned(const struct seg *g)
     return g->tail_pins > 0 || g->read_pins > 0;
 }
 
-static bool
-segment_is_empty(const struct cw_store *s, const struct seg *g)
+uint32_t
+segment_live_max(const struct cw_store *s)
 {
-    return g->live <= g->dead_next && !segment_is_pinned(g) && g->last_batch <= s->applied_upto;
-}
-
-static bool
-segment_is_victim(const struct cw_store *s, const struct seg *g)
-{
-    uint32_t sectors = s->seg_bytes / CW_SECTOR;
-
-    if (g->live == 0 || g->tail_pins > 0 || g->unscannable || g->last_batch > s->applied_upto)
-        return false;
-    /* of META what dies with the next checkpoint anyway is not moved for it */
-    if (g->cls == CW_SEG_META && (g->live <= g->dead_next || ckpt_running(s)))
-        return false;
-    return g->live < sectors - sectors / 64;
-}
-
-const struct survey *
-segment_survey(struct cw_store *s)
-{
-    struct survey *v = &s->survey;
-    uint64_t now_ns = cw_now_ns(s->env);
-
-    if (v->valid && now_ns - v->at_ns < SURVEY_NS)
-        return v;
-    *v = (struct survey){ .at_ns = now_ns, .valid = true };
-    for (uint32_t i = 0; i < s->n_segs; i++) {
-        const struct seg *g = &s->segs[i];
-
-        if (g->state != CW_SEG_SEALED)
-            continue;
-        v->n_empty += segment_is_empty(s, g);
-        if (!segment_is_victim(s, g) || (v->has_victim && g->live >= s->segs[v->victim].live))
-            continue;
-        v->has_victim = true;
-        v->victim = i;
-    }
-    return v;
+    return s->seg_bytes / CW_SECTOR;
 }
 
 void
@@ -121,6 +84,14 @@ segment_live_sectors(struct cw_store *s, uint64_t loc, int32_t n)
     g->live += (uint32_t)n;
     if (g->cls != CW_SEG_META)
         s->data_live += (uint64_t)(int64_t)n;
+    segindex_update(s, cw_loc_seg(loc));
+}
+
+void
+segment_dies_next(struct cw_store *s, uint64_t loc)
+{
+    s->segs[cw_loc_seg(loc)].dead_next += CW_BLOCK_SECTORS;
+    segindex_update(s, cw_loc_seg(loc));
 }
 
 void
@@ -135,21 +106,35 @@ segment_soon_free(struct cw_store *s, uint32_t no)
     segment_set_state(s, &s->segs[no], CW_SEG_SOON_FREE);
 }
 
+static bool
+segment_may_go(const struct seg *g, uint64_t replay_batch)
+{
+    if (segment_is_pinned(g) || g->live > 0 || g->tail_ckpt > 0)
+        return false;
+    return g->state == CW_SEG_SOON_FREE ||
+           (g->last_batch < replay_batch && (g->cls == CW_SEG_META || g->live_ckpt == 0));
+}
+
+static void
+free_those(struct cw_store *s, const struct seg_list *l, uint64_t replay_batch,
+           enum cw_seg_state to)
+{
+    uint32_t no = l->first;
+
+    for (uint32_t n = l->n; n > 0; n--) {
+        uint32_t next = s->segs[no].next;
+
+        if (segment_may_go(&s->segs[no], replay_batch))
+            segment_set_state(s, &s->segs[no], to);
+        no = next;
+    }
+}
+
 void
 segment_free_unneeded(struct cw_store *s, uint64_t replay_batch)
 {
-    s->survey.valid = false;
-    for (uint32_t i = 0; i < s->n_segs; i++) {
-        struct seg *g = &s->segs[i];
-
-        if (segment_is_pinned(g) || g->live > 0 || g->tail_ckpt > 0)
-            continue;
-        if (g->state == CW_SEG_SOON_FREE)
-            segment_set_state(s, g, CW_SEG_FREE);
-        else if (g->state == CW_SEG_SEALED && g->last_batch < replay_batch &&
-                 (g->cls == CW_SEG_META || g->live_ckpt == 0))
-            segment_set_state(s, g, CW_SEG_SOON_FREE);
-    }
+    free_those(s, &s->index.soon_free, replay_batch, CW_SEG_FREE);
+    free_those(s, &s->index.empty, replay_batch, CW_SEG_SOON_FREE);
 }
 
 /* ---- sealing ---- */
@@ -245,13 +230,12 @@ open_fits(const struct cw_store *s, const struct open_seg *o, uint32_t batch_byt
 }
 
 static bool
-segment_find(struct cw_store *s, enum cw_seg_state state, uint32_t *ret_no)
+segment_find(struct cw_store *s, const struct seg_list *l, uint32_t *ret_no)
 {
-    for (uint32_t i = 0; i < s->n_segs; i++) {
-        uint32_t no = (s->seg_cursor + i) % s->n_segs;
-        const struct seg *g = &s->segs[no];
+    uint32_t no = l->first;
 
-        if (g->state == state && !segment_is_pinned(g) && !(s->zero_busy && s->zero_seg == no) &&
+    for (uint32_t n = l->n; n > 0; n--, no = s->segs[no].next) {
+        if (!segment_is_pinned(&s->segs[no]) && !(s->zero_busy && s->zero_seg == no) &&
             !discard_holds(s, no)) {
             *ret_no = no;
             return true;
@@ -272,7 +256,6 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     g->live = g->live_ckpt = g->dead_next = g->tail_ckpt = 0;
     g->flags |= CW_SEG_WRITTEN;
     g->unscannable = false;
-    s->seg_cursor = (no + 1) % s->n_segs;
     o->no = no;
     o->off = 4096;
     o->open = o->fresh = true;
@@ -285,15 +268,15 @@ segment_room(struct cw_store *s, uint8_t cls, uint32_t batch_bytes, uint32_t use
              uint32_t keep_free)
 {
     struct open_seg *o = &s->open[cls];
-    enum cw_seg_state from = CW_SEG_FREE;
+    const struct seg_list *from = &s->index.free;
     uint32_t no;
 
     if (o->open && open_fits(s, o, batch_bytes, used))
         return true;
     /* a recovery without a free one does without the older checkpoint */
     if (s->state == STORE_OPENING && s->n_state[CW_SEG_FREE] == 0)
-        from = CW_SEG_SOON_FREE;
-    if (s->n_state[from] <= keep_free || !segment_find(s, from, &no))
+        from = &s->index.soon_free;
+    if (from->n <= keep_free || !segment_find(s, from, &no))
         return false;
     segment_seal(s, cls, true);
     segment_open(s, cls, no);

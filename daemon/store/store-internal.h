@@ -85,7 +85,9 @@ struct seg {
     uint32_t live_ckpt;  /* at the freeze of the running checkpoint */
     uint32_t dead_next;  /* META: sectors that leave with the next freeze */
     uint32_t tail_pins, read_pins;
-    uint32_t tail_ckpt; /* tail_pins at the last freeze: the checkpoint lists those records */
+    uint32_t tail_ckpt;  /* tail_pins at the last freeze: the checkpoint lists those records */
+    uint32_t next, prev; /* in the list of the index that it is in */
+    uint16_t list;
     uint8_t state, cls, flags;
     bool zeroed;      /* pre-written in this life of the process */
     bool unscannable; /* its records could not be read: never a victim again */
@@ -118,26 +120,52 @@ bool segment_hdr_valid(const struct cw_store *s, const struct cw_seg_hdr *h, uin
 /* n blocks more, or less, that are referred to there. */
 void segment_live_add(struct cw_store *s, uint64_t loc, int32_t n);
 void segment_live_sectors(struct cw_store *s, uint64_t loc, int32_t sectors);
+/* The live count of a segment that holds nothing else. */
+uint32_t segment_live_max(const struct cw_store *s);
+/* META: one block leaves with the next freeze. */
+void segment_dies_next(struct cw_store *s, uint64_t loc);
 void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
 void segment_soon_free(struct cw_store *s,
                        uint32_t no); /* what the loaded checkpoint does not need */
 bool segment_is_pinned(const struct seg *g);
 uint32_t segment_count(const struct cw_store *s, uint8_t state);
 
-/* What a look at all segments found; looked at again when it is 5 ms old or was made void. */
-struct survey {
-    uint64_t at_ns;
-    bool valid, has_victim;
-    uint32_t n_empty; /* sealed ones that the next checkpoint will not need */
-    uint32_t victim;  /* the emptiest that the cleaner may take */
-};
-const struct survey *segment_survey(struct cw_store *s);
 void prewrite_kick(struct cw_store *s); /* prewrite.c */
 
 /* discard.c */
 void discard_note(struct cw_store *s, struct seg *g); /* its state changed */
 bool discard_holds(const struct cw_store *s, uint32_t no);
 void discard_kick(struct cw_store *s);
+/* ---- which segment next (segindex.c) ---- */
+
+#define SEG_NONE UINT32_MAX
+#define SEG_BUCKETS 64u
+
+enum seg_in { SEG_IN_NONE, SEG_IN_FREE, SEG_IN_SOON_FREE, SEG_IN_EMPTY, SEG_IN_LIVE };
+
+struct seg_list {
+    uint32_t first, last; /* undefined with n 0 */
+    uint32_t n;
+};
+
+struct segindex {
+    bool built; /* from the end of a replay on */
+    struct seg_list free, soon_free;
+    struct seg_list empty; /* sealed, and the next checkpoint leaves nothing alive in them .. */
+    uint32_t n_held;       /* .. but these are held by a tail */
+    struct seg_list by_live[CW_SEG_CLASSES][SEG_BUCKETS]; /* the other sealed ones */
+};
+
+void segindex_build(struct cw_store *s);
+/* After its state, class or count of live data changed. */
+void segindex_update(struct cw_store *s, uint32_t no);
+uint16_t segindex_place(const struct cw_store *s, const struct seg *g); /* an enum seg_in */
+/* How many sealed segments a checkpoint would free. */
+uint32_t segindex_empty(const struct cw_store *s);
+/* The segment to clean; greedy: whatever gives most at once. False: none is worth it. */
+bool segindex_victim(struct cw_store *s, bool greedy, uint32_t *ret);
+void segment_tail_pin(struct cw_store *s, uint32_t no);
+void segment_tail_unpin(struct cw_store *s, uint32_t no);
 
 /* ---- segment scan (scan.c) ---- */
 
@@ -662,8 +690,7 @@ struct cw_store {
     uint32_t n_segs, seg_bytes;
     uint32_t n_state[CW_SEG_SOON_FREE + 1];
     struct open_seg open[CW_SEG_CLASSES];
-    uint32_t seg_cursor; /* where the search for a free one begins */
-    struct survey survey;
+    struct segindex index;
     uint64_t next_seg_seq, next_layer, next_batch;
     uint64_t chain_csum[CW_SEG_CLASSES];         /* submitted */
     uint64_t chain_csum_applied[CW_SEG_CLASSES]; /* applied */

@@ -31,10 +31,8 @@ static void
 tail_pop(struct cw_store_shard *sh)
 {
     struct tail *t = &sh->tail;
-    struct seg *g = &sh->s->segs[tail_at(t, 0)->seg];
 
-    cw_assert(g->tail_pins > 0);
-    g->tail_pins--;
+    segment_tail_unpin(sh->s, tail_at(t, 0)->seg);
     t->head = (t->head + 1) & (t->cap - 1);
     t->n--;
 }
@@ -52,7 +50,7 @@ tail_push(struct cw_store_shard *sh, struct tail_entry e)
     if (t->n == t->cap)
         tail_grow(t);
     *tail_at(t, t->n++) = e;
-    sh->s->segs[e.seg].tail_pins++;
+    segment_tail_pin(sh->s, e.seg);
 }
 
 void
