@@ -311,6 +311,7 @@ batch_write(struct cw_store *s, struct batch *b)
     s->stats.bytes_logged += b->io.io.len;
     s->logged[b->cls] += b->io.io.len;
     s->batches_of[b->cls]++;
+    s->logged_hdr += b->used;
     store_io_start_iov(s, &b->io, CW_DISK_WRITE_SYNC, off);
 }
 
@@ -319,6 +320,8 @@ batch_start(struct cw_store *s, struct batch *b)
 {
     uint32_t keep = space_keep_free(s, b->cls, s->n_urgent > 0);
 
+    if (b->cls == CW_SEG_HOT && s->n_urgent == 0 && pace_holds(s))
+        return false;
     b->hdr_bytes = (uint32_t)cw_align_up(b->used, 4096);
     if (!segment_room(s, b->cls, b->hdr_bytes + b->payload_bytes, b->used, keep))
         return false;
@@ -366,14 +369,14 @@ batch_submit_class(struct cw_store *s, uint8_t cls, bool open_too)
 void
 batch_submit_all(struct cw_store *s)
 {
-    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++)
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         batch_submit_class(s, cls, true);
 }
 
 bool
 batch_idle(const struct cw_store *s)
 {
-    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++) {
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++) {
         if (s->n_batches[cls] > 0)
             return false;
     }
@@ -516,7 +519,7 @@ batch_release(struct cw_store *s)
     if (s->stats.failed)
         return;
     batch_control_flush(s);
-    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++)
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         batch_submit_class(s, cls, false);
     space_update(s);
     ckpt_consider(s);
@@ -543,7 +546,7 @@ batch_fail_all(struct cw_store *s)
 {
     CW_LIST_EACH (it, &s->batches)
         batch_fail(s, cw_list_entry(it, struct batch, link));
-    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++) {
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++) {
         CW_LIST_EACH (it, &s->ready[cls])
             batch_fail(s, cw_list_entry(it, struct batch, link));
         if (s->batch_open[cls] != NULL)
@@ -580,7 +583,7 @@ batch_free_all(struct cw_store *s)
 {
     batch_destroy_list(&s->batches);
     batch_destroy_list(&s->spare);
-    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++) {
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++) {
         batch_destroy_list(&s->ready[cls]);
         if (s->batch_open[cls] != NULL)
             batch_destroy(s->batch_open[cls]);

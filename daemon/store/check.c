@@ -119,7 +119,7 @@ static void
 check_index(const struct cw_store *s)
 {
     const struct segindex *x = &s->index;
-    uint32_t held = 0, in_lists = x->free.n + x->soon_free.n + x->empty.n;
+    uint32_t held = 0, in_lists = x->free.n + x->soon_free.n + x->empty.n + x->moving.n;
 
     for (uint32_t i = 0; i < s->n_segs; i++) {
         const struct seg *g = &s->segs[i];
@@ -152,7 +152,7 @@ check_batches(const struct cw_store *s)
         blocks += b->blocks;
     }
     cw_assert(seq + 1 == s->next_batch || s->stats.failed);
-    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++) {
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++) {
         CW_LIST_EACH (it, &s->ready[cls]) {
             touches += cw_list_entry(it, struct batch, link)->touches;
             blocks += cw_list_entry(it, struct batch, link)->blocks;

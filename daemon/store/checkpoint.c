@@ -30,19 +30,30 @@ ckpt_want(struct cw_store *s)
     store_kick(s);
 }
 
+uint64_t
+ckpt_log_bytes(const struct cw_store *s)
+{
+    uint64_t n = 0;
+
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
+        n += cls == CW_SEG_META ? 0 : s->logged[cls];
+    return n;
+}
+
+/* What a recovery would have to read and hold at once is bounded, by bytes of log, by the records
+ * in it (of which small writes make many), and by pages. */
 void
 ckpt_consider(struct cw_store *s)
 {
     struct ckpt *c = &s->ckpt;
-    uint64_t bytes = s->stats.bytes_logged - c->last_bytes, pages = map_dirty_pages(s);
+    uint64_t bytes = ckpt_log_bytes(s) - c->last_bytes, hdr = s->logged_hdr - c->last_hdr;
     uint64_t max = cw_min_u64(STORE_CKPT_BYTES, (uint64_t)s->n_segs * s->seg_bytes / 8);
-    bool soon = segment_count(s, CW_SEG_SOON_FREE) > 0;
 
     if (ckpt_running(s) || c->wanted)
         return;
-    if (bytes >= max || pages * sizeof(struct cw_map_page) > s->map_budget / 2 ||
-        cw_now_ns(s->env) - c->last_ns >= STORE_CKPT_NS ||
-        (space_is_low(s) && (soon || segindex_empty(s) > 0)))
+    if (bytes >= max || hdr >= cw_max_u64(STORE_CKPT_HDR_BYTES_MIN, s->map_budget / 4) ||
+        map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2 ||
+        (bytes > 0 && cw_now_ns(s->env) - c->last_ns >= STORE_CKPT_NS) || pace_wants_checkpoint(s))
         c->wanted = true;
 }
 
@@ -159,11 +170,12 @@ ckpt_freeze(struct cw_store *s)
     c->root->next_layer = s->next_layer;
     c->root->version = CW_STORE_VERSION;
     memcpy(c->root->chain_csum, s->chain_csum_applied, sizeof(c->root->chain_csum));
-    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++)
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         c->root->open_seg_seq[cls] =
             s->open[cls].open ? s->segs[s->open[cls].no].seq : s->open[cls].prev_seq;
     c->last_ns = cw_now_ns(s->env);
-    c->last_bytes = s->stats.bytes_logged;
+    c->last_bytes = ckpt_log_bytes(s);
+    c->last_hdr = s->logged_hdr;
     c->state = CKPT_PAGES;
 }
 

@@ -26,6 +26,7 @@ struct cleaner {
     struct cw_store *s;
     enum cleaner_state state;
     uint32_t victim;
+    uint32_t live; /* of the victim at first */
     struct scan scan;
     struct survivor *v; /* candidates of the victim, then checked one by one */
     uint32_t n, cap, at;
@@ -48,11 +49,39 @@ struct cleaner {
 };
 
 static void cleaner_step(struct cleaner *c);
+static void victim_on_scan(struct scan *sc);
 
 bool
 cleaner_busy(const struct cw_store *s)
 {
     return s->cleaner != NULL && s->cleaner->state != CLEAN_IDLE;
+}
+
+uint64_t
+cleaner_gain(const struct cw_store *s)
+{
+    const struct cleaner *c = s->cleaner;
+    const struct seg *g;
+
+    if (c == NULL || c->state == CLEAN_IDLE)
+        return 0;
+    g = &s->segs[c->victim];
+    if (g->cls == CW_SEG_META || g->live == 0 || g->live >= c->live)
+        return 0;
+    return (uint64_t)(c->live - g->live) * (s->seg_bytes / CW_BLOCK_SIZE) / c->live;
+}
+
+/* Held while it is looked at: neither freed nor reused, so that what was read of it stays true. */
+static void
+cleaner_take(struct cleaner *c, uint32_t victim)
+{
+    c->victim = victim;
+    c->live = c->s->segs[victim].live;
+    c->s->segs[victim].read_pins++;
+    c->state = CLEAN_SCAN;
+    memset(&c->scan, 0, sizeof(c->scan));
+    c->scan.done = victim_on_scan;
+    scan_start(c->s, &c->scan, victim);
 }
 
 static void
@@ -66,6 +95,8 @@ load_drop_bufs(struct cleaner *c)
 static void
 cleaner_idle(struct cleaner *c)
 {
+    if (c->state != CLEAN_IDLE)
+        c->s->segs[c->victim].read_pins--;
     c->state = CLEAN_IDLE;
     scan_fini(&c->scan);
     free(c->v);
@@ -516,10 +547,10 @@ victim_done(struct cleaner *c)
         segment_live_sectors(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);
     } else if (c->found == 0) {
         g->unscannable = true; /* only what dies by itself; looked at again after a restart */
+    } else if (g->cls == CW_SEG_META) {
+        segment_set_moving(c->s, c->victim, true);
     }
     cleaner_idle(c);
-    if (c->s->segs[c->victim].cls == CW_SEG_META)
-        ckpt_want(c->s);
     store_kick(c->s);
 }
 
@@ -592,6 +623,9 @@ cleaner_step(struct cleaner *c)
         /* pages that it makes dirty must leave room for those of others */
         if (c->waiting)
             return;
+        /* between two loads: only if it is wanted yet; the victim waits */
+        if (c->n_load == 0 && c->s->segs[c->victim].live > 0 && !pace_wants_cleaning(s))
+            return;
         if (map_dirty_pages(s) * sizeof(struct cw_map_page) <= s->map_budget / 2)
             cleaner_check(c);
         else
@@ -612,38 +646,26 @@ cleaner_on_page(struct page_waiter *w)
     cleaner_step(c);
 }
 
-static bool
-cleaner_is_wanted(struct cw_store *s)
-{
-    if (!space_is_low(s))
-        return false;
-    return segment_count(s, CW_SEG_SOON_FREE) + segindex_empty(s) < space_reserve_clean(s);
-}
-
 void
 cleaner_kick(struct cw_store *s)
 {
     struct cleaner *c = s->cleaner;
+    uint32_t victim;
 
+    if (c != NULL && c->state != CLEAN_IDLE) {
+        cleaner_step(c);
+        return;
+    }
+    if (s->state != STORE_OPEN || s->stats.failed || !pace_wants_cleaning(s) ||
+        !segindex_victim(s, pace_is_low(s), &victim))
+        return;
     if (c == NULL) {
-        if (s->state != STORE_OPEN || !cleaner_is_wanted(s))
-            return;
         c = s->cleaner = store_alloc(sizeof(*c));
         c->s = s;
         c->w.fn = cleaner_on_page;
         c->ticket.done = load_on_written;
     }
-    if (c->state != CLEAN_IDLE) {
-        cleaner_step(c);
-        return;
-    }
-    if (s->state != STORE_OPEN || s->stats.failed || !cleaner_is_wanted(s) ||
-        !segindex_victim(s, true, &c->victim))
-        return;
-    c->state = CLEAN_SCAN;
-    memset(&c->scan, 0, sizeof(c->scan));
-    c->scan.done = victim_on_scan;
-    scan_start(s, &c->scan, c->victim);
+    cleaner_take(c, victim);
 }
 
 void

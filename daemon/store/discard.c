@@ -69,7 +69,7 @@ discard_kick(struct cw_store *s)
     uint32_t no;
 
     if (!s->discard_look || !s->discard || s->discard_busy || s->state != STORE_OPEN ||
-        space_is_low(s))
+        pace_is_low(s))
         return;
     s->discard_look = discard_pick(s, &no);
     if (!s->discard_look)

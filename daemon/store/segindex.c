@@ -1,7 +1,7 @@
 /* store/segindex.c - which segment next: to open, to free, to clean; found without a look at all.
  *
- *   FREE, SOON_FREE: a queue each        SEALED: `empty`, or by class and how full, oldest entry
- * first
+ *   FREE, SOON_FREE: a queue each        SEALED: `empty`, `moving`, or by class and how full,
+ * oldest entry first
  *
  * A store of 32 TiB has a million segments, so nothing here may walk them: a segment moves from
  * list to list as its count of live data changes, and a choice looks at the first few of each list.
@@ -30,6 +30,8 @@ index_list(struct cw_store *s, uint16_t list)
         return &x->soon_free;
     case SEG_IN_EMPTY:
         return &x->empty;
+    case SEG_IN_MOVING:
+        return &x->moving;
     default:
         return &x->by_live[(list - SEG_IN_LIVE) / SEG_BUCKETS][(list - SEG_IN_LIVE) % SEG_BUCKETS];
     }
@@ -86,6 +88,8 @@ segindex_place(const struct cw_store *s, const struct seg *g)
     case CW_SEG_SEALED:
         if (live == 0)
             return SEG_IN_EMPTY;
+        if (g->moving)
+            return SEG_IN_MOVING;
         live = live < max ? live : max - 1;
         return (uint16_t)(SEG_IN_LIVE + g->cls * SEG_BUCKETS + (uint64_t)live * SEG_BUCKETS / max);
     case CW_SEG_OPEN:
@@ -121,7 +125,9 @@ segindex_build(struct cw_store *s)
 {
     memset(&s->index, 0, sizeof(s->index));
     s->index.built = true;
+    s->meta_live = 0;
     for (uint32_t i = 0; i < s->n_segs; i++) {
+        s->meta_live += s->segs[i].cls == CW_SEG_META ? s->segs[i].live : 0;
         s->segs[i].list = SEG_IN_NONE;
         segindex_update(s, i);
     }
@@ -145,7 +151,7 @@ segment_tail_unpin(struct cw_store *s, uint32_t no)
 uint32_t
 segindex_empty(const struct cw_store *s)
 {
-    return s->index.empty.n - s->index.n_held;
+    return s->index.empty.n - s->index.n_held + s->index.moving.n;
 }
 
 /* ---- the victim ---- */

@@ -82,8 +82,7 @@ segment_live_sectors(struct cw_store *s, uint64_t loc, int32_t n)
     if (n < 0 && g->live < (uint32_t)-n)
         n = -(int32_t)g->live;
     g->live += (uint32_t)n;
-    if (g->cls != CW_SEG_META)
-        s->data_live += (uint64_t)(int64_t)n;
+    *(g->cls == CW_SEG_META ? &s->meta_live : &s->data_live) += (uint64_t)(int64_t)n;
     segindex_update(s, cw_loc_seg(loc));
 }
 
@@ -104,6 +103,13 @@ void
 segment_soon_free(struct cw_store *s, uint32_t no)
 {
     segment_set_state(s, &s->segs[no], CW_SEG_SOON_FREE);
+}
+
+void
+segment_set_moving(struct cw_store *s, uint32_t no, bool moving)
+{
+    s->segs[no].moving = moving;
+    segindex_update(s, no);
 }
 
 static bool
@@ -135,6 +141,9 @@ segment_free_unneeded(struct cw_store *s, uint64_t replay_batch)
 {
     free_those(s, &s->index.soon_free, replay_batch, CW_SEG_FREE);
     free_those(s, &s->index.empty, replay_batch, CW_SEG_SOON_FREE);
+    /* whatever stayed in them was not dirty after all */
+    while (s->index.moving.n > 0)
+        segment_set_moving(s, s->index.moving.first, false);
 }
 
 /* ---- sealing ---- */
@@ -194,6 +203,7 @@ segment_seal(struct cw_store *s, uint8_t cls, bool summary)
         return;
     o->open = false;
     o->prev_seq = s->segs[o->no].seq;
+    s->unfilled += cls == CW_SEG_META ? 0 : s->seg_bytes - o->off;
     segment_set_state(s, &s->segs[o->no], CW_SEG_SEALED);
     if (summary && o->n_batches > 0)
         summary_write(s, o);
@@ -255,7 +265,7 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     g->cls = cls;
     g->live = g->live_ckpt = g->dead_next = g->tail_ckpt = 0;
     g->flags |= CW_SEG_WRITTEN;
-    g->unscannable = false;
+    g->unscannable = g->moving = false;
     o->no = no;
     o->off = 4096;
     o->open = o->fresh = true;

@@ -8,6 +8,8 @@
  */
 #include "daemon/store/store-internal.h"
 
+#define URGENT_SEGS 2u /* for TRIM, ZERO and control records, and what is ordered before them */
+
 uint32_t
 space_reserve_meta(const struct cw_store *s)
 {
@@ -92,24 +94,29 @@ cw_store_credit(const struct cw_store_shard *sh)
                                 limit - used);
 }
 
-/* Free segments that a batch of this class must leave to others. */
+/* What the next checkpoints may write: dirty pages with their tables, segments, shards. */
+static uint32_t
+keep_meta(const struct cw_store *s)
+{
+    uint64_t pages = map_dirty_pages(s) + s->pend_touches;
+
+    return 4 + (uint32_t)((pages + pages / 4 + s->n_segs / 64) / (s->seg_bytes / CW_BLOCK_SIZE));
+}
+
+/* Nobody takes another's: META can always write a checkpoint, the cleaner can always move what
+ * empties more segments than it fills, and what gives space back need not wait for that. */
 uint32_t
 space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent)
 {
+    uint32_t clean = (uint32_t)cw_max_u64(s->n_segs / 256, 4);
+
     if (cls == CW_SEG_META)
         return 0;
-    if (cls == CW_SEG_COLD)
-        return space_reserve_meta(s);
-    return space_reserve_meta(s) + (urgent ? 1 : space_reserve_clean(s));
-}
-
-/* Counting what is already on its way to be free. */
-bool
-space_is_low(const struct cw_store *s)
-{
-    uint64_t low = space_reserve_meta(s) + space_reserve_clean(s) + cw_max_u64(s->n_segs / 32, 4);
-
-    return segment_count(s, CW_SEG_FREE) <= low;
+    /* lives that end at once leave each their half full segments behind: where the cleaner has none
+     * at all to begin with it borrows, or nothing would ever come back */
+    if (cls != CW_SEG_HOT)
+        return s->open[cls].open ? keep_meta(s) : keep_meta(s) / 2;
+    return keep_meta(s) + clean + (urgent ? 0 : URGENT_SEGS);
 }
 
 void
@@ -123,7 +130,7 @@ space_update(struct cw_store *s)
         s->health_due = true;
         cw_log(s->env, CW_LOG_NOTICE, "store: %s", full ? "full, no credit" : "has space again");
         store_kick(s);
-    } else if (space_is_low(s) || s->starved ||
+    } else if (s->starved || pace_wants_cleaning(s) || pace_wants_checkpoint(s) ||
                map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2) {
         store_kick(s);
     }

@@ -26,6 +26,7 @@
 #define STORE_NOTE_NS (100 * CW_NS_PER_MS)
 #define STORE_CKPT_NS (600 * CW_NS_PER_S)
 #define STORE_CKPT_BYTES (64 * CW_GIB)
+#define STORE_CKPT_HDR_BYTES_MIN (64 * CW_MIB)
 #define STORE_BUCKETS 1024u
 #define STORE_ZERO_BYTES (64u * 1024u)
 
@@ -92,6 +93,7 @@ struct seg {
     bool zeroed;      /* pre-written in this life of the process */
     bool unscannable; /* its records could not be read: never a victim again */
     bool undiscarded; /* FREE: the disk has not been told */
+    bool moving;      /* META: all that lives in it is dirty, the next checkpoint moves it */
 };
 
 struct open_seg {
@@ -127,6 +129,7 @@ void segment_dies_next(struct cw_store *s, uint64_t loc);
 void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
 void segment_soon_free(struct cw_store *s,
                        uint32_t no); /* what the loaded checkpoint does not need */
+void segment_set_moving(struct cw_store *s, uint32_t no, bool moving);
 bool segment_is_pinned(const struct seg *g);
 uint32_t segment_count(const struct cw_store *s, uint8_t state);
 
@@ -141,7 +144,14 @@ void discard_kick(struct cw_store *s);
 #define SEG_NONE UINT32_MAX
 #define SEG_BUCKETS 64u
 
-enum seg_in { SEG_IN_NONE, SEG_IN_FREE, SEG_IN_SOON_FREE, SEG_IN_EMPTY, SEG_IN_LIVE };
+enum seg_in {
+    SEG_IN_NONE,
+    SEG_IN_FREE,
+    SEG_IN_SOON_FREE,
+    SEG_IN_EMPTY,
+    SEG_IN_MOVING,
+    SEG_IN_LIVE
+};
 
 struct seg_list {
     uint32_t first, last; /* undefined with n 0 */
@@ -153,6 +163,7 @@ struct segindex {
     struct seg_list free, soon_free;
     struct seg_list empty; /* sealed, and the next checkpoint leaves nothing alive in them .. */
     uint32_t n_held;       /* .. but these are held by a tail */
+    struct seg_list moving;
     struct seg_list by_live[CW_SEG_CLASSES][SEG_BUCKETS]; /* the other sealed ones */
 };
 
@@ -160,7 +171,7 @@ void segindex_build(struct cw_store *s);
 /* After its state, class or count of live data changed. */
 void segindex_update(struct cw_store *s, uint32_t no);
 uint16_t segindex_place(const struct cw_store *s, const struct seg *g); /* an enum seg_in */
-/* How many sealed segments a checkpoint would free. */
+/* How many sealed segments checkpoints would free. */
 uint32_t segindex_empty(const struct cw_store *s);
 /* The segment to clean; greedy: whatever gives most at once. False: none is worth it. */
 bool segindex_victim(struct cw_store *s, bool greedy, uint32_t *ret);
@@ -533,11 +544,12 @@ struct ckpt {
     struct sb_wait sb;
     struct ckpt_ext *old, *now; /* dead when this one is durable; this one's */
     uint32_t n_old, n_now;
-    uint64_t last_ns, last_bytes;
+    uint64_t last_ns, last_bytes, last_hdr; /* time, log but META, batch headers at the freeze */
     uint64_t n_frozen, frozen_copies;
     void (*done)(struct cw_store *, int res); /* for open and close */
 };
 void ckpt_want(struct cw_store *s);
+uint64_t ckpt_log_bytes(const struct cw_store *s); /* written so far, but for META */
 /* Is there a reason of its own to take one now? */
 void ckpt_consider(struct cw_store *s);
 void ckpt_step(struct cw_store *s);
@@ -562,15 +574,33 @@ uint64_t space_capacity(const struct cw_store *s); /* blocks that may hold data 
 uint64_t space_used(const struct cw_store *s);     /* live and on their way */
 bool space_may_write(const struct cw_store *s, uint32_t n_blocks);
 bool space_is_full(const struct cw_store *s);
+/* Free segments that a batch of this class must leave to others. */
 uint32_t space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent);
-bool space_is_low(const struct cw_store *s);
 void space_update(struct cw_store *s); /* health events and background work */
+
+/* ---- pace (pace.c) ---- */
+
+struct levels {
+    uint64_t goal, gate, low; /* of the supply, blocks */
+    uint32_t soon, hurry;     /* of free segments: time for a checkpoint; high time */
+    uint32_t round;           /* segments */
+};
+struct levels pace_levels(const struct cw_store *s);
+uint64_t pace_supply(const struct cw_store *s); /* blocks */
+bool pace_wants_cleaning(const struct cw_store *s);
+bool pace_is_low(const struct cw_store *s);
+/* Must the foreground wait for the cleaner? */
+bool pace_holds(const struct cw_store *s);
+/* Are free segments running out while others would be freed? */
+bool pace_wants_checkpoint(const struct cw_store *s);
 
 /* ---- cleaner (cleaner.c) ---- */
 
 struct cleaner;
 void cleaner_kick(struct cw_store *s);
 bool cleaner_busy(const struct cw_store *s);
+/* Of the victim's blocks: what moving so many of its live ones is worth. */
+uint64_t cleaner_gain(const struct cw_store *s);
 void cleaner_free(struct cw_store *s);
 
 /* ---- compression (comp.c) ---- */
@@ -720,6 +750,8 @@ struct cw_store {
     bool releasing;
     uint64_t pend_touches, pend_blocks;
     uint64_t logged[CW_SEG_CLASSES], batches_of[CW_SEG_CLASSES]; /* bytes, batches written */
+    uint64_t unfilled;   /* bytes left at the end of sealed data segments: summaries and gaps */
+    uint64_t logged_hdr; /* bytes of batch headers: what a replay has to hold */
     struct apply apply;
     struct cw_list touched;
     struct cw_list answered; /* tickets whose batch is applied or lost */
@@ -727,7 +759,8 @@ struct cw_store {
     uint64_t map_budget;
     uint64_t n_pages, n_dirty;
     struct cw_list lru, dirty, held, tabs_dirty;
-    uint64_t data_live; /* sectors, of all HOT and COLD segments */
+    uint64_t data_live; /* sectors, of all HOT and COLD segments .. */
+    uint64_t meta_live; /* .. and of META; known from the end of a replay on */
 
     struct cw_list shards, zombies, layers;
     uint32_t n_layers;

@@ -98,7 +98,7 @@ store_background(struct cw_store *s)
     batch_control_flush(s);
     ckpt_consider(s);
     ckpt_step(s);
-    for (uint8_t cls = CW_SEG_HOT; cls <= CW_SEG_META; cls++)
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         batch_submit_class(s, cls, false);
     cleaner_kick(s);
     layer_reclaim_kick(s);

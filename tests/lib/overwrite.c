@@ -53,18 +53,25 @@ durable_of(const struct overwrite *o)
     return cw_store_shard_info(o->sh)->durable_seq;
 }
 
-static uint32_t
-data_segments(const struct cw_store *s)
+static void
+count_segments(struct overwrite *o)
 {
-    uint32_t n = 0;
+    const struct cw_store *s = o->w.store;
 
     for (uint32_t i = 0; i < s->n_segs; i++) {
         const struct seg *g = &s->segs[i];
+        bool used = g->state == CW_SEG_OPEN || (g->state == CW_SEG_SEALED && g->live > 0);
 
-        n += g->cls != CW_SEG_META &&
-             (g->state == CW_SEG_OPEN || (g->state == CW_SEG_SEALED && g->live > 0));
+        if (used)
+            *(g->cls == CW_SEG_META ? &o->meta_segs : &o->data_segs) += 1;
     }
-    return n;
+}
+
+/* Map pages written per checkpoint: of C chunks those that D blocks of log met. */
+static double
+formula_pages(double chunks, double between)
+{
+    return chunks * (1 - exp(-between / chunks));
 }
 
 static void
@@ -72,7 +79,7 @@ window_end(struct overwrite *o, uint64_t now_ns, uint64_t durable)
 {
     if (o->n_windows < OVERWRITE_WINDOWS_MAX) {
         o->windows[o->n_windows++] = (uint32_t)(durable - o->window_durable);
-        o->data_segs += data_segments(o->w.store);
+        count_segments(o);
     }
     o->window_from_ns += o->opts.window_ns;
     o->window_durable = durable;
@@ -84,7 +91,12 @@ static void
 look(struct overwrite *o)
 {
     uint64_t now_ns = o->w.sim.now_ns, durable = durable_of(o);
+    uint64_t log = o->w.store->ckpt.last_bytes;
 
+    if (log != o->ckpt_log) {
+        o->map_pages += formula_pages(o->n / 256.0, (double)(log - o->ckpt_log) / CW_BLOCK_SIZE);
+        o->ckpt_log = log;
+    }
     if (now_ns >= o->window_from_ns + o->opts.window_ns)
         window_end(o, now_ns, o->last_durable);
     if (durable == o->last_durable)
@@ -98,6 +110,7 @@ look(struct overwrite *o)
 static void
 step(struct overwrite *o)
 {
+    cw_store_turn_end(o->w.store);
     assert_true(cw_simenv_step(&o->w.sim));
     look(o);
     assert_true(o->w.sim.now_ns - o->last_ack_ns < 60 * WORLD_S);
@@ -135,7 +148,6 @@ put(struct overwrite *o, uint32_t lba, uint32_t nblk)
 static void
 drain(struct overwrite *o)
 {
-    cw_store_turn_end(o->w.store);
     while (durable_of(o) < cw_store_shard_info(o->sh)->last_seq)
         step(o);
 }
@@ -173,12 +185,14 @@ overwrite_begin(struct overwrite *o)
     o->last_durable = o->window_durable = durable_of(o);
     o->blocks = s->stats.blocks_written;
     o->moved = s->stats.bytes_cleaned;
+    o->unfilled = s->unfilled;
     o->checkpoints = s->stats.checkpoints;
     memcpy(o->logged, s->logged, sizeof(o->logged));
     memcpy(o->batches, s->batches_of, sizeof(o->batches));
     o->gap_ns = 0;
     o->n_windows = 0;
-    o->data_segs = 0;
+    o->data_segs = o->meta_segs = o->map_pages = 0;
+    o->ckpt_log = s->ckpt.last_bytes;
 }
 
 void
@@ -233,14 +247,6 @@ overwrite_formula_skewed(double live_share, double hot, double hot_writes)
     return best;
 }
 
-/* Map pages written per block: C chunks, D blocks of log between two checkpoints that found many.
- */
-static double
-formula_map(double chunks, double between)
-{
-    return chunks * (1 - exp(-between / chunks)) / between;
-}
-
 /* ---- the report ---- */
 
 static void
@@ -284,18 +290,18 @@ overwrite_report(const struct overwrite *o)
     r.wa_map = meta / bytes;
     r.wa = all / bytes;
     r.checkpoints = (double)(s->stats.checkpoints - o->checkpoints);
-    /* what headers take is not data: a segment holds that much less */
-    efficiency = (bytes + (double)(s->stats.bytes_cleaned - o->moved)) / (hot + gc);
+    /* what headers, summaries and gaps take is not data: a segment holds that much less */
+    efficiency = (bytes + (double)(s->stats.bytes_cleaned - o->moved)) /
+                 (hot + gc + (double)(s->unfilled - o->unfilled));
     r.u_all = o->n / (s->n_segs * seg_blocks);
     r.u_data = o->n / (o->data_segs / o->n_windows * seg_blocks * efficiency);
     r.f_clean = o->opts.hot_percent == 0
                     ? overwrite_formula(r.u_data)
                     : overwrite_formula_skewed(r.u_data, o->opts.hot_percent / 100.0,
                                                o->opts.hot_writes_percent / 100.0);
-    r.f_map = r.checkpoints == 0
-                  ? 0
-                  : formula_map(o->n / 256.0, (hot + gc) / CW_BLOCK_SIZE / r.checkpoints) *
-                        (hot + gc) / bytes;
+    r.f_map = o->map_pages * CW_BLOCK_SIZE / bytes;
+    r.data_share = o->data_segs / o->n_windows / s->n_segs;
+    r.meta_share = o->meta_segs / o->n_windows / s->n_segs;
     r.f = r.wa_log * r.f_clean + r.f_map;
     return r;
 }

@@ -34,11 +34,14 @@ struct overwrite {
     uint32_t n; /* blocks of data */
     uint32_t *seq_of;
     /* measured since overwrite_begin */
-    uint64_t began_ns, blocks, batches[CW_SEG_CLASSES], logged[CW_SEG_CLASSES], checkpoints, moved;
+    uint64_t began_ns, blocks, batches[CW_SEG_CLASSES], logged[CW_SEG_CLASSES], checkpoints, moved,
+        unfilled;
     uint64_t last_durable, last_ack_ns, gap_ns; /* longest time without any ack */
     uint64_t window_from_ns, window_durable;
     uint32_t windows[OVERWRITE_WINDOWS_MAX], n_windows; /* blocks acknowledged in each */
-    double data_segs;                                   /* sum over windows */
+    double data_segs, meta_segs;                        /* sums over windows */
+    uint64_t ckpt_log;                                  /* at the last freeze */
+    double map_pages;                                   /* by the formula, of each interval */
 };
 
 struct overwrite_report {
@@ -51,6 +54,7 @@ struct overwrite_report {
     double wa_log, wa_clean, wa_map, wa; /* measured: bytes per byte written, by cause; all */
     double f_clean, f_map, f;            /* the formulas, of u_data and the intervals there were */
     double checkpoints;
+    double data_share, meta_share; /* of all segments */
 };
 
 void overwrite_init(struct overwrite *o, struct overwrite_opts opts);

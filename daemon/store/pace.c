@@ -1,0 +1,99 @@
+/* store/pace.c - how fast to clean, and when the foreground waits for it.
+ *
+ *   supply = blocks free, or free after two checkpoints, and what the victim has given so far
+ *
+ *       goal ------ above: nothing is cleaned
+ *             |     below: a load at a time, until the supply is back. So u / (1 - u) blocks are
+ *             |     moved for each one that is written, whatever u is, and an idle store is idle
+ *       gate ------ below: what is written next waits until as much was won. The foreground slows
+ *             |     down to the cleaner's speed in steps of single loads, not of segments
+ *       low  ------ below: the victim is whatever gives most at once
+ *       keep        the reserves (space.c)
+ *
+ * Emptied segments are free only after two checkpoints. These come in pairs, when the free ones
+ * have sunk to `soon`: the second is cheap, for little changed since the first. `round` is how much
+ * a pair frees: more of it makes fewer map pages, but is space that dead blocks could have had.
+ */
+#include "daemon/store/store-internal.h"
+
+#define ROUND_BYTES_MAX STORE_CKPT_BYTES
+
+static uint64_t
+pace_seg_blocks(const struct cw_store *s)
+{
+    return s->seg_bytes / CW_BLOCK_SIZE;
+}
+
+/* Segments that neither live data, packed well, nor reserves need: for dead blocks and rounds. */
+static uint32_t
+pace_spare(const struct cw_store *s, uint32_t keep)
+{
+    uint64_t used = space_used(s) + space_used(s) / 32 + cw_div_up(s->meta_live, CW_BLOCK_SECTORS);
+    uint64_t segs = used / pace_seg_blocks(s) + 1 + keep;
+
+    return segs < s->n_segs ? s->n_segs - (uint32_t)segs : 0;
+}
+
+struct levels
+pace_levels(const struct cw_store *s)
+{
+    uint64_t blocks = pace_seg_blocks(s);
+    uint32_t keep = space_keep_free(s, CW_SEG_HOT, false), spare = pace_spare(s, keep);
+    uint32_t round = (uint32_t)cw_min_u64(s->n_segs / 40, ROUND_BYTES_MAX / s->seg_bytes);
+    uint32_t margin = s->n_segs / 256 + 2;
+    struct levels v;
+
+    round = (uint32_t)cw_max_u64(cw_min_u64(round, spare / 5), 1);
+    margin = (uint32_t)cw_max_u64(cw_min_u64(margin, spare / 8), 1);
+    v.round = round;
+    v.soon = keep + margin;
+    v.hurry = keep + margin / 2;
+    v.gate = (v.soon + round + 2) * blocks; /* open segments are half full */
+    v.goal = v.gate + cw_max_u64(round / 4, 1) * blocks;
+    v.low = v.gate - round * blocks * 3 / 4;
+    return v;
+}
+
+uint64_t
+pace_supply(const struct cw_store *s)
+{
+    uint64_t blocks = pace_seg_blocks(s), n;
+
+    n = (s->index.free.n + s->index.soon_free.n + segindex_empty(s)) * blocks;
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
+        n += s->open[cls].open ? (s->seg_bytes - s->open[cls].off) / CW_BLOCK_SIZE : 0;
+    return n + cleaner_gain(s);
+}
+
+bool
+pace_wants_cleaning(const struct cw_store *s)
+{
+    return pace_supply(s) < pace_levels(s).goal;
+}
+
+bool
+pace_is_low(const struct cw_store *s)
+{
+    return pace_supply(s) < pace_levels(s).low;
+}
+
+/* Only while the cleaner wins something: who waits for nothing waits for ever. */
+bool
+pace_holds(const struct cw_store *s)
+{
+    return s->state == STORE_OPEN && cleaner_busy(s) && pace_supply(s) < pace_levels(s).gate;
+}
+
+bool
+pace_wants_checkpoint(const struct cw_store *s)
+{
+    struct levels v = pace_levels(s);
+    uint32_t empty = segindex_empty(s);
+    bool pressed = s->index.free.n <= v.hurry;
+
+    if (s->index.free.n > v.soon)
+        return false;
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
+        pressed |= s->pressed[cls];
+    return s->index.soon_free.n > 0 || empty + 1 > v.round || (pressed && empty > 0);
+}
