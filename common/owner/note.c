@@ -113,11 +113,21 @@ note_get(struct copy *c, uint64_t lba, uint32_t nblk)
     return n;
 }
 
+/* Copies tell what they know when their session opens, before the takeover is over. */
+static bool
+copy_is_heard(const struct copy *c)
+{
+    const struct cw_volume *v = c->s->v;
+
+    return c->s->state != SHARD_CLOSED &&
+           (v->state == CW_VOLUME_READY || v->state == CW_VOLUME_OPENING) &&
+           c->state == CW_MEMBER_INSYNC;
+}
+
 static bool
 copy_can_be_mended(const struct copy *c)
 {
-    return c->s->state == SHARD_ACTIVE && c->s->v->state == CW_VOLUME_READY && cw_own_in_read(c) &&
-           c->session == SESSION_OPEN && !c->faulty;
+    return copy_is_heard(c) && cw_own_in_read(c) && c->session == SESSION_OPEN && !c->faulty;
 }
 
 static void
@@ -144,7 +154,7 @@ cw_own_note_on_frame(struct copy *c, const struct cw_frame *f)
 {
     struct cw_wire_bad b;
 
-    for (uint32_t at = 0; copy_can_be_mended(c) && at + sizeof(b) <= f->data_len; at += sizeof(b)) {
+    for (uint32_t at = 0; copy_is_heard(c) && at + sizeof(b) <= f->data_len; at += sizeof(b)) {
         memcpy(&b, f->data + at, sizeof(b));
         note_take(c, &b);
     }
@@ -235,6 +245,8 @@ note_run(struct note *n)
 void
 cw_own_notes_run(struct shard *s)
 {
+    if (s->v->state == CW_VOLUME_OPENING)
+        return; /* other shards are still taken over */
     CW_LIST_EACH_SAFE (it, &s->notes) {
         struct note *n = cw_list_entry(it, struct note, node);
 

@@ -275,6 +275,11 @@ int cw_volume_resize(struct cw_volume *v, uint64_t size_bytes, const struct cw_s
 void cw_volume_set_policy(struct cw_volume *v, uint32_t min_insync, int32_t degrade_s,
                           bool quorum_loss_error, bool space_full_error);
 
+/* The copy of that shard on that disk is to leave for good: it becomes DEAD by a change of ours if
+ * min_insync others are in sync within ten seconds; else nothing comes of it, and the manager asks
+ * again. -ENOENT: it is no member; -ESHUTDOWN. */
+int cw_volume_evict(struct cw_volume *v, uint64_t shard, const struct cw_uuid *disk_uuid);
+
 /* The manager changed a record of a volume that we own by our leave (an added OUT member, a removed
  * OUT or DEAD one): look at the records again. */
 void cw_volume_reread(struct cw_volume *v);

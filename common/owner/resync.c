@@ -219,7 +219,7 @@ eligible(const struct copy *c, enum cw_member_state state)
 {
     return c->state == state && c->maybe == CW_BIT(state) && c->peer->state == PEER_UP &&
            c->peer->stuck_since_ns == CW_NEVER && !c->faulty && !c->peer->loc.crowded &&
-           cw_own_now(c->s->v->o) >= c->add_after_ns;
+           cw_own_now(c->s->v->o) >= cw_max_u64(c->add_after_ns, c->evict_until_ns);
 }
 
 static struct copy *

@@ -136,7 +136,8 @@ struct copy {
     uint32_t n_bad_csum, n_gaps, n_refused;
     uint32_t health;
 
-    bool faulty; /* to be ejected at once; why */
+    uint64_t evict_until_ns; /* to leave for good, if others are enough before that */
+    bool faulty;             /* to be ejected at once; why */
     const char *why;
 
     /* resync */

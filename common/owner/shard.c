@@ -396,8 +396,8 @@ cw_own_shard_judge(struct shard *s)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
-        n_good +=
-            c->state == CW_MEMBER_INSYNC && c->session == SESSION_OPEN && copy_bad(c, now) == NULL;
+        n_good += c->state == CW_MEMBER_INSYNC && c->session == SESSION_OPEN &&
+                  now >= c->evict_until_ns && copy_bad(c, now) == NULL;
     }
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
@@ -411,6 +411,12 @@ cw_own_shard_judge(struct shard *s)
         if ((in || extra) && copy_bad(c, now) != NULL) {
             why = copy_bad(c, now);
             c->want = CW_MEMBER_OUT;
+            n_out++;
+        }
+        if (now < c->evict_until_ns && c->state != CW_MEMBER_DEAD &&
+            n_good >= cw_max_u64(s->v->min_insync, 1)) {
+            why = "it is to leave";
+            c->want = CW_MEMBER_DEAD;
             n_out++;
         }
     }

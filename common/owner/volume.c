@@ -1,6 +1,8 @@
 /* A volume: its shards' takeovers, its end, and what the manager is told and asked about it. */
 #include "common/owner/room.h"
 
+#define EVICT_NS (10 * CW_NS_PER_S)
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -443,6 +445,23 @@ cw_volume_resize(struct cw_volume *v, uint64_t size_bytes, const struct cw_shard
     v->resize = (struct resize_wait){ .pending = true, .size_bytes = size_bytes };
     cw_own_volume_run(v);
     return 0;
+}
+
+int
+cw_volume_evict(struct cw_volume *v, uint64_t shard, const struct cw_uuid *disk_uuid)
+{
+    struct shard *s = cw_own_find_shard(v->o, shard, v->gen);
+
+    if (v->state != CW_VOLUME_OPENING && v->state != CW_VOLUME_READY)
+        return -ESHUTDOWN;
+    for (uint32_t i = 0; s != NULL && s->v == v && i < s->n_copies; i++) {
+        if (!cw_uuid_equal(&s->copies[i]->disk_uuid, disk_uuid))
+            continue;
+        s->copies[i]->evict_until_ns = cw_own_now(v->o) + EVICT_NS;
+        cw_own_mark_dirty(s);
+        return 0;
+    }
+    return -ENOENT;
 }
 
 void

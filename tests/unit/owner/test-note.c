@@ -133,6 +133,28 @@ only_copies_in_sync_are_mended(void **state)
     closed(w);
 }
 
+/* What a copy says when its session opens, while the takeover is still under way, is not lost. */
+static void
+told_during_the_takeover(void **state)
+{
+    struct world *w = malloc(sizeof(*w));
+    const uint64_t bad[4] = { 2 };
+
+    world_init(w);
+    w->disks[2].hold_acks = true; /* of GEN_START */
+    world_open(w);
+    world_run(w, 100);
+    assert_true(w->disks[1].session && !w->ready);
+    disk_note(&w->disks[1], 0, 256, bad);
+    world_run(w, 100);
+    assert_int_equal(w->disks[1].n_repairs, 0);
+    disk_release(&w->disks[2]);
+    assert_true(world_wait(w, &w->ready, 1000));
+    world_run(w, 200);
+    assert_int_equal(w->disks[1].n_repairs, 1);
+    closed(w);
+}
+
 /* A copy may leave, and the volume may be released, while its blocks are being read. */
 static void
 it_may_end_at_any_time(void **state)
@@ -194,9 +216,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(named_blocks_are_mended), cmocka_unit_test(many_are_mended_in_turn),
-        cmocka_unit_test(what_nobody_has_is_lost), cmocka_unit_test(only_copies_in_sync_are_mended),
-        cmocka_unit_test(it_may_end_at_any_time),  cmocka_unit_test(nonsense_is_ignored),
+        cmocka_unit_test(named_blocks_are_mended),
+        cmocka_unit_test(many_are_mended_in_turn),
+        cmocka_unit_test(what_nobody_has_is_lost),
+        cmocka_unit_test(only_copies_in_sync_are_mended),
+        cmocka_unit_test(told_during_the_takeover),
+        cmocka_unit_test(it_may_end_at_any_time),
+        cmocka_unit_test(nonsense_is_ignored),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

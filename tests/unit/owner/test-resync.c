@@ -1,5 +1,6 @@
 /* Resync from the owner's side: the order of its steps, above all of the promotion (1.10 step 5).
  */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "tests/unit/owner/fake.h"
@@ -235,6 +236,40 @@ flapping_backs_off(void **state)
     closed(w);
 }
 
+/* A copy that is to leave for good goes DEAD as soon as enough others are in sync, and is not
+ * brought back; when they are not, the wish lapses. */
+static void
+evicted_copy_leaves(void **state)
+{
+    struct world *w = malloc(sizeof(*w));
+    struct cw_uuid nobody = { { 99 } };
+    struct req r;
+
+    world_init(w);
+    w->min_insync = 3;
+    world_open(w);
+    assert_true(world_wait(w, &w->ready, 1000));
+    assert_int_equal(cw_volume_evict(w->v, CW_SHARD_ID(VOLUME_ID, 0), &nobody), -ENOENT);
+    assert_int_equal(cw_volume_evict(w->v, CW_SHARD_ID(VOLUME_ID, 0), &w->disks[1].loc.disk_uuid),
+                     0);
+    world_run(w, 5000);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC); /* writes would have to wait */
+    world_run(w, 6000);
+    cw_volume_set_policy(w->v, 2, -1, false, false);
+    world_run(w, 1000);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC); /* that was too long ago */
+    assert_int_equal(cw_volume_evict(w->v, CW_SHARD_ID(VOLUME_ID, 0), &w->disks[1].loc.disk_uuid),
+                     0);
+    world_run(w, 200);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_DEAD);
+    req_write(w, &r, 0, 4096, 7);
+    world_run(w, 30000);
+    assert_true(r.done && r.res == 0);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_DEAD);
+    assert_int_equal(w->disks[1].n_joins, 0);
+    closed(w);
+}
+
 int
 main(void)
 {
@@ -247,6 +282,7 @@ main(void)
         cmocka_unit_test(promoted_copy_serves),
         cmocka_unit_test(disconnect_joins_again),
         cmocka_unit_test(flapping_backs_off),
+        cmocka_unit_test(evicted_copy_leaves),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
