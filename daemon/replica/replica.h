@@ -103,6 +103,9 @@ struct cw_replica_copy {
 /* Copies in ascending order of shard: the first one with shard >= from. False: none. */
 bool cw_replica_copy_next(struct cw_replica *r, uint64_t from, struct cw_replica_copy *ret);
 
+/* The same of copies with bad_blocks only; quick when there is none. */
+bool cw_replica_bad_next(struct cw_replica *r, uint64_t from, struct cw_replica_copy *ret);
+
 /* Ends the copy's sessions, waits for what is under way, drops it. Embedded in what waits for it;
  * its address holds until done, which comes once. res: 0 durably gone, -ENOENT no such copy, -EBUSY
  * it is being dropped already, else the store's. */

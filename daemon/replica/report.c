@@ -69,6 +69,17 @@ cw_replica_copy_next(struct cw_replica *r, uint64_t from, struct cw_replica_copy
 }
 
 bool
+cw_replica_bad_next(struct cw_replica *r, uint64_t from, struct cw_replica_copy *ret)
+{
+    while (r->n_notes > 0 && cw_replica_copy_next(r, from, ret)) {
+        if (ret->bad_blocks > 0)
+            return true;
+        from = ret->shard + 1;
+    }
+    return false;
+}
+
+bool
 cw_replica_sync_next(struct cw_replica *r, uint64_t from, struct cw_replica_sync *ret)
 {
     const struct cw_sync *best = NULL;
