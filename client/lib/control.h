@@ -61,7 +61,7 @@ void cw_control_verify_progress(struct cw_control *c, uint64_t volume, const str
 
 /* ---- told and asked by the manager ---- */
 
-enum cw_ctl_event_kind { CW_CTL_ON_HINT, CW_CTL_ON_VERIFY, CW_CTL_ON_RESIZED };
+enum cw_ctl_event_kind { CW_CTL_ON_HINT, CW_CTL_ON_VERIFY, CW_CTL_ON_RESIZED, CW_CTL_ON_EVICT };
 
 struct cw_ctl_event {
     struct cw_engine_task task;
@@ -73,6 +73,8 @@ struct cw_ctl_event {
     uint64_t job;
     bool cancel;
     uint64_t size_bytes;
+    uint64_t shard;           /* EVICT */
+    struct cw_uuid disk_uuid; /* EVICT */
     struct cw_shard_rec *shards;
     uint32_t n_shards;
     struct cw_disk_location *disks;

@@ -61,6 +61,7 @@ report_send(struct cw_control *c, struct cw_ctl_report *r)
     m.write_p99_ns = r->volume.write_p99_ns;
     m.repaired_blocks = r->volume.repaired_blocks;
     m.error_blocks = r->volume.error_blocks;
+    m.lost_blocks = r->volume.lost_blocks;
     if (text != NULL && shards != NULL) {
         m.n_shards = n;
         m.shards = shards;
@@ -239,6 +240,11 @@ event_fill(struct cw_ctl_event *ev, const cw_envelope *m)
         return true;
     case CAUSEWAY__CONTROL__ENVELOPE__BODY_RESIZED:
         return event_resized(ev, m->resized);
+    case CAUSEWAY__CONTROL__ENVELOPE__BODY_EVICT:
+        ev->kind = CW_CTL_ON_EVICT;
+        ev->volume = m->evict->volume_id;
+        ev->shard = m->evict->shard;
+        return cw_plain_uuid(&m->evict->disk_uuid, &ev->disk_uuid);
     default:
         return false;
     }

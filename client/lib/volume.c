@@ -469,6 +469,10 @@ engine_on_event(struct cw_engine *e, struct cw_ctl_event *take_ev)
         if (v != NULL && volume_resize(v, take_ev, &res))
             return;
         break;
+    case CW_CTL_ON_EVICT:
+        if (v != NULL)
+            res = cw_volume_evict(v->vol, take_ev->shard, &take_ev->disk_uuid);
+        break;
     }
     cw_control_answer(e->control, take_ev, res);
 }

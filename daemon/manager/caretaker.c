@@ -18,6 +18,8 @@
 #define BACKOFF_NS (2 * CW_NS_PER_S)
 #define BACKOFF_MAX_NS (60 * CW_NS_PER_S)
 #define HELD_PER_DAEMON_MAX 16u
+#define MEND_NS (60 * CW_NS_PER_S)
+#define MEND_AGAIN_NS (3600 * CW_NS_PER_S)
 
 /* ---- what a volume needs ---- */
 
@@ -64,7 +66,48 @@ shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const s
         if ((s->bad & CW_BIT(i)) && member_serves(m, mb))
             return true;
     }
-    return false;
+    return cw_mgr_evict_due(m, v, s) < CW_MEMBERS_MAX;
+}
+
+/* ---- bad blocks ---- */
+
+/* Of in-sync copies, with another in-sync copy to mend them from. */
+static uint64_t
+mendable_blocks(const struct cw_manager *m, const struct mgr_shard *s)
+{
+    const struct cw_shard_rec *r = &s->o.rec.shard;
+    uint64_t blocks = 0;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < r->n_members; i++) {
+        if (r->members[i].state != CW_MEMBER_INSYNC || (s->bad & CW_BIT(i)) ||
+            !member_serves(m, &r->members[i]))
+            continue;
+        n++;
+        blocks += s->bad_blocks[i];
+    }
+    return n > 1 ? blocks : 0;
+}
+
+/* An owner that is there mends what it can at once. What stays for a minute nobody can mend now: no
+ * caretaker holds the volume for that, but one tries again later. */
+static void
+mend_look(const struct cw_manager *m, struct mgr_volume *v)
+{
+    uint64_t now = cw_now_ns(m->env), blocks = 0;
+
+    for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
+        const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+
+        blocks += s != NULL ? mendable_blocks(m, s) : 0;
+    }
+    if (blocks > v->mend.blocks)
+        v->mend.not_before_ns = 0; /* these are others */
+    if (blocks != v->mend.blocks || v->o.rec.volume.hold != CW_HOLD_OWNED || !v->report.have)
+        v->mend.since_ns = now;
+    v->mend.blocks = blocks;
+    if (blocks > 0 && now - v->mend.since_ns >= MEND_NS)
+        v->mend.not_before_ns = now + MEND_AGAIN_NS;
 }
 
 static bool
@@ -112,7 +155,10 @@ cw_mgr_care_need(const struct cw_manager *m, const struct mgr_volume *v)
         return MGR_NEED_TAKEOVER;
     if (cw_mgr_jobs_want(m, v->o.rec.volume.id))
         return MGR_NEED_VERIFY;
-    return v->o.rec.volume.gen > 0 ? need_of_shards(m, v) : MGR_NEED_NOTHING;
+    if (v->o.rec.volume.gen > 0 && need_of_shards(m, v) != MGR_NEED_NOTHING)
+        return MGR_NEED_RESYNC;
+    return v->mend.blocks > 0 && cw_now_ns(m->env) >= v->mend.not_before_ns ? MGR_NEED_MEND
+                                                                            : MGR_NEED_NOTHING;
 }
 
 /* ---- asking ---- */
@@ -316,6 +362,7 @@ cw_mgr_care_tick(struct cw_manager *m)
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
     {
         orphan_look(m, v);
+        mend_look(m, v);
         switch (v->care.state) {
         case MGR_CARE_NONE:
             care_look_none(m, v);

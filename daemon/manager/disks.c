@@ -120,6 +120,12 @@ disk_see(struct cw_manager *m, struct mgr_disk *d, const struct cw_mgr_disk_stat
     d->reported = true;
     d->missing = d->replaced = false;
     d->now = *ds;
+    if (ds->scrub.bad_blocks == 0)
+        d->bad_at_ns = 0;
+    else if (d->bad_at_ns == 0)
+        d->bad_at_ns = cw_max_u64(cw_now_ns(m->env), 1);
+    if (ds->scrub.storms != d->o.rec.disk.storms)
+        cw_mgr_quarantine_note(m, d);
     d->now.name = d->now.why = NULL; /* theirs, not ours to keep */
     cw_mgr_text_clip(d->why, sizeof(d->why), ds->why);
     if (ds->failed && !d->o.rec.disk.failed)
@@ -255,6 +261,56 @@ cw_mgr_copies_used(struct cw_manager *m, const struct mgr_host *h,
     }
 }
 
+/* Its beats name all that there are: what is not named any more is mended. */
+static void
+copies_bad_reset(struct cw_manager *m, const struct mgr_host *h)
+{
+    MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)
+    {
+        for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++) {
+            const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, &s->o.rec.shard.members[i]);
+
+            if (d != NULL && cw_mgr_disk_host(m, d) == h)
+                s->bad_blocks[i] = 0;
+        }
+    }
+}
+
+void
+cw_mgr_copies_bad(struct cw_manager *m, struct mgr_host *h, const struct cw_mgr_copy_bad *bads,
+                  size_t n)
+{
+    if (h->bads)
+        copies_bad_reset(m, h);
+    h->bads = n > 0;
+    for (size_t i = 0; i < n; i++) {
+        struct mgr_shard *s = cw_mgr_find_shard(&m->t, bads[i].shard);
+        const struct cw_shard_rec *r = s != NULL ? &s->o.rec.shard : NULL;
+        const struct cw_member *mb =
+            r != NULL ? cw_shard_rec_find(r, &bads[i].disk_uuid, bads[i].format_id) : NULL;
+        const struct mgr_disk *d = mb != NULL ? cw_mgr_find_copy_disk(&m->t, mb) : NULL;
+
+        if (d != NULL && cw_mgr_disk_host(m, d) == h)
+            s->bad_blocks[mb - r->members] = bads[i].blocks;
+    }
+}
+
+struct mgr_disk *
+cw_mgr_disk_named(const struct cw_manager *m, const char *name)
+{
+    MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
+    {
+        char path[CW_OBJECT_SIZE];
+        const char *slash;
+
+        cw_mgr_disk_path(m, d, path);
+        slash = strchr(path, '/');
+        if (strcmp(path, name) == 0 || (slash != NULL && strcmp(slash + 1, name) == 0))
+            return d;
+    }
+    return NULL;
+}
+
 bool
 cw_mgr_shard_ahead(const struct cw_manager *m, const struct mgr_shard *s)
 {
@@ -273,6 +329,8 @@ cw_mgr_copy_state(const struct cw_manager *m, const struct cw_member *mb, uint32
     if (mb->state == CW_MEMBER_DEAD || h == NULL || d->o.rec.disk.failed || d->now.failed ||
         d->replaced)
         return MGR_COPY_GONE;
+    if (d->o.rec.disk.quarantined && mb->state == CW_MEMBER_OUT)
+        return MGR_COPY_GONE; /* it is not brought back there if there is another place */
     if (h->absent)
         since = h->ok_ns;
     else if (d->missing && h->session != NULL)

@@ -11,6 +11,7 @@
 
 #define LOOK_NS (500 * CW_NS_PER_MS)
 #define CSUM_SHOWN_NS (600 * CW_NS_PER_S) /* after the last error */
+#define BAD_SHOWN_NS (60 * CW_NS_PER_S)   /* most are mended before */
 
 static struct mgr_finding *
 finding_find(struct cw_manager *m, const char *code, const char *object)
@@ -152,6 +153,60 @@ look_at_disk(struct cw_manager *m, const struct mgr_disk *d)
     }
 }
 
+static uint32_t
+copies_on(const struct cw_manager *m, const struct mgr_disk *d)
+{
+    uint32_t n = 0;
+
+    MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)
+    {
+        for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++)
+            n += cw_mgr_find_copy_disk(&m->t, &s->o.rec.shard.members[i]) == d;
+    }
+    return n;
+}
+
+static void
+look_at_quarantine(struct cw_manager *m, const struct mgr_disk *d)
+{
+    const struct cw_disk_rec *r = &d->o.rec.disk;
+    char object[CW_OBJECT_SIZE];
+    struct mgr_finding *f;
+    uint32_t n;
+
+    if (!r->quarantined)
+        return;
+    cw_mgr_disk_path(m, d, object);
+    f = found(m, "DISK_QUARANTINED", false, object, r->quarantined_s,
+              "more than 10 bad blocks were found on it within 24 h");
+    n = copies_on(m, d);
+    snprintf(f->effect, sizeof(f->effect), "no new copy is placed there; %u cop%s left on it", n,
+             n == 1 ? "y is" : "ies are");
+    snprintf(f->next, sizeof(f->next),
+             n > 0 ? "each is built again on another disk, if there is a place, and then leaves it"
+                   : "none: the disk can be replaced");
+    snprintf(f->command, sizeof(f->command), "causeway disk return %s/%s", r->host, r->name);
+}
+
+static void
+look_at_bad_blocks(struct cw_manager *m, const struct mgr_disk *d)
+{
+    char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE];
+    struct mgr_finding *f;
+
+    if (d->bad_at_ns == 0 || cw_now_ns(m->env) - d->bad_at_ns < BAD_SHOWN_NS)
+        return;
+    cw_mgr_disk_path(m, d, object);
+    snprintf(cause, sizeof(cause), "%llu blocks of copies there are bad and not repaired yet",
+             (unsigned long long)d->now.scrub.bad_blocks);
+    f = found(m, "BLOCKS_BAD", false, object, 0, cause);
+    snprintf(f->effect, sizeof(f->effect),
+             "they are read from other copies, as far as there are any");
+    snprintf(f->next, sizeof(f->next),
+             "repaired once another copy in sync has them, or when they are overwritten");
+    snprintf(f->command, sizeof(f->command), "causeway scrub ls");
+}
+
 static void
 look_at_checksums(struct cw_manager *m, const struct mgr_disk *d)
 {
@@ -161,12 +216,12 @@ look_at_checksums(struct cw_manager *m, const struct mgr_disk *d)
     if (d->csum_at_ns == 0 || cw_now_ns(m->env) - d->csum_at_ns >= CSUM_SHOWN_NS)
         return;
     cw_mgr_disk_path(m, d, object);
-    snprintf(cause, sizeof(cause), "%llu blocks did not match their checksums",
+    snprintf(cause, sizeof(cause), "checksums did not match %llu times",
              (unsigned long long)d->now.csum_errors);
     f = found(m, "CHECKSUM_ERRORS", false, object, 0, cause);
     snprintf(f->effect, sizeof(f->effect), "such blocks are read from another copy");
     snprintf(f->next, sizeof(f->next), "they are repaired from another copy as they are found");
-    snprintf(f->command, sizeof(f->command), "causeway volume verify NAME");
+    snprintf(f->command, sizeof(f->command), "causeway scrub ls");
 }
 
 /* ---- volumes ---- */
@@ -227,10 +282,11 @@ look_at_volume(struct cw_manager *m, struct mgr_volume *v)
         cw_mgr_text_clip(f->next, sizeof(f->next), health.next);
         snprintf(f->command, sizeof(f->command), "causeway volume show %s", name);
     }
-    if (v->report.have && v->report.error_blocks > 0) {
+    if (v->lost_blocks > 0 || (v->report.have && v->report.error_blocks > 0)) {
         f = found(m, "BLOCKS_LOST", true, name, 0, "no copy of some block verifies");
-        snprintf(f->effect, sizeof(f->effect), "%llu reads of such blocks failed",
-                 (unsigned long long)v->report.error_blocks);
+        snprintf(f->effect, sizeof(f->effect), "%llu blocks cannot be read; %llu reads failed",
+                 (unsigned long long)v->lost_blocks,
+                 (unsigned long long)(v->report.have ? v->report.error_blocks : 0));
         snprintf(f->next, sizeof(f->next), "a block is good again when it is overwritten");
     }
 }
@@ -282,6 +338,8 @@ cw_mgr_findings_look(struct cw_manager *m)
     {
         look_at_disk(m, d);
         look_at_checksums(m, d);
+        look_at_quarantine(m, d);
+        look_at_bad_blocks(m, d);
     }
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
     {

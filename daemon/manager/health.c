@@ -154,6 +154,29 @@ look_replace(struct look *l, const struct mgr_shard *s, const struct cw_member *
     worse(l, MGR_REDUCED_STUCK, why, hint);
 }
 
+/* Sound or not, it is to leave its disk. */
+static void
+look_quarantined(struct look *l, const struct mgr_shard *s, uint32_t i)
+{
+    const struct cw_shard_rec *r = &s->o.rec.shard;
+    struct cw_member fresh;
+    char hint[CW_MGR_WHY_SIZE], why[CW_MGR_WHY_SIZE];
+
+    if (cw_mgr_member_surplus(l->m, l->v, r, i))
+        return; /* another is in its place, or being filled, which is told there */
+    if (cw_mgr_repair_target(l->m, l->v, r, i, &fresh, hint)) {
+        snprintf(why, sizeof(why), "the copy on %s leaves a quarantined disk for %s",
+                 member_host(l->m, &r->members[i]), member_host(l->m, &fresh));
+        worse(l, MGR_REDUCED_REBUILDING, why, "full when that is done");
+        return;
+    }
+    snprintf(why, sizeof(why),
+             "the copy on %s lies on a quarantined disk, no place is left for "
+             "another",
+             member_host(l->m, &r->members[i]));
+    worse(l, MGR_REDUCED_STUCK, why, hint);
+}
+
 static void
 look_member(struct look *l, const struct mgr_shard *s, const struct cw_member *mb)
 {
@@ -203,9 +226,11 @@ look_shard(struct look *l, const struct mgr_shard *s)
 
         insync += in;
         gone += in && copy == MGR_COPY_GONE;
+        if (cw_mgr_member_quarantined(l->m, &r->members[i]))
+            look_quarantined(l, s, i);
         if (in && copy == MGR_COPY_OK && !(s->bad & CW_BIT(i)))
             ok++;
-        else
+        else if (!cw_mgr_member_surplus(l->m, l->v, r, i))
             look_member(l, s, &r->members[i]);
     }
     if (ok == 0)

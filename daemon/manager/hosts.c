@@ -161,6 +161,11 @@ register_put_disk(struct mgr_txn *t, const struct cw_mgr_register *r,
     to->format_id = ds->format_id;
     to->size_bytes = ds->size_bytes;
     to->failed = ds->failed;
+    if (old != NULL && old->format_id == ds->format_id) {
+        to->quarantined = old->quarantined;
+        to->storms = old->storms;
+        to->quarantined_s = old->quarantined_s;
+    }
     cw_mgr_text_set(to->host, sizeof(to->host), r->name);
     cw_mgr_text_set(to->name, sizeof(to->name), ds->name);
     if (old != NULL && memcmp(old, to, sizeof(*to)) == 0)
@@ -290,6 +295,7 @@ cw_mgr_call_beat(struct cw_manager *m, struct cw_mgr_call *call)
     } else {
         cw_mgr_disks_seen(m, call->session->host, b->disks, b->n_disks);
         cw_mgr_copies_used(m, call->session->host, b->uses, b->n_uses);
+        cw_mgr_copies_bad(m, call->session->host, b->bads, b->n_bads);
     }
     cw_mgr_done(call);
 }
@@ -353,7 +359,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
     const struct cw_host_rec *r = &h->o.rec.host;
     struct cw_mgr_disk_state *disks =
         cw_mgr_arena_get(a, m->t.of[CW_REC_DISK].n + 1, sizeof(*disks));
-    char since[CW_MGR_TIME_SIZE];
+    char since[CW_MGR_TIME_SIZE], qs[CW_MGR_TIME_SIZE];
 
     *ret = (struct cw_mgr_host_info){
         .name = r->name,
@@ -379,6 +385,9 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         to->name = d->o.rec.disk.name;
         to->failed = d->o.rec.disk.failed || d->now.failed;
         to->why = d->why;
+        to->quarantined = d->o.rec.disk.quarantined;
+        to->quarantined_since =
+            cw_mgr_arena_text(a, cw_mgr_time_format(d->o.rec.disk.quarantined_s, qs));
         ret->n_disks++;
     }
     MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)

@@ -165,6 +165,7 @@ struct cw_manager {
 
     struct cw_list attaches; /* struct mgr_attach */
     struct cw_list waiting;  /* EVENT_LS calls that wait */
+    struct cw_list scrubs;   /* SCRUB_START calls whose daemons are asked */
     struct cw_list jobs;     /* struct mgr_job, oldest first */
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
@@ -218,6 +219,7 @@ mgr_call_fn cw_mgr_call_volume_rm, cw_mgr_call_volume_restore;
 mgr_call_fn cw_mgr_call_volume_verify, cw_mgr_call_job_ls, cw_mgr_call_job_cancel;
 mgr_call_fn cw_mgr_call_policy_put, cw_mgr_call_policy_ls, cw_mgr_call_policy_rm;
 mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
+mgr_call_fn cw_mgr_call_scrub_start, cw_mgr_call_disk_return;
 
 /* ---- hosts.c, disks.c ---- */
 
@@ -237,6 +239,10 @@ void cw_mgr_copies_registered(struct cw_manager *m, const struct mgr_host *h,
                               const struct cw_mgr_copy_state *copies, size_t n);
 void cw_mgr_copies_used(struct cw_manager *m, const struct mgr_host *h,
                         const struct cw_mgr_copy_use *uses, size_t n);
+void cw_mgr_copies_bad(struct cw_manager *m, struct mgr_host *h, const struct cw_mgr_copy_bad *bads,
+                       size_t n);
+/* "HOST/DISK" or "SITE/HOST/DISK"; NULL: there is none. */
+struct mgr_disk *cw_mgr_disk_named(const struct cw_manager *m, const char *name);
 /* Some copy knows a newer record than the store has: the metadata went back. */
 bool cw_mgr_shard_ahead(const struct cw_manager *m, const struct mgr_shard *s);
 void cw_mgr_location_fill(const struct cw_manager *m, const struct cw_uuid *uuid,
@@ -320,7 +326,13 @@ void cw_mgr_claim_end(struct mgr_call_op *c); /* frees what the claim holds; bef
 /* The session that owns it now; NULL if none is connected. */
 struct cw_mgr_session *cw_mgr_owner_session(const struct cw_manager *m, const struct mgr_volume *v);
 
-enum mgr_need { MGR_NEED_NOTHING, MGR_NEED_TAKEOVER, MGR_NEED_RESYNC, MGR_NEED_VERIFY };
+enum mgr_need {
+    MGR_NEED_NOTHING,
+    MGR_NEED_TAKEOVER,
+    MGR_NEED_RESYNC,
+    MGR_NEED_VERIFY,
+    MGR_NEED_MEND, /* copies say that blocks of theirs are bad */
+};
 enum mgr_need cw_mgr_care_need(const struct cw_manager *m, const struct mgr_volume *v);
 void cw_mgr_care_tick(struct cw_manager *m);
 /* A client wants it: a daemon that was asked but has not attached is refused. */
@@ -338,6 +350,20 @@ bool cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v
 
 enum cw_compression cw_mgr_policy_compression(const struct cw_policy_rec *p);
 void cw_mgr_compression_tick(struct cw_manager *m);
+
+/* ---- quarantine.c: disks with too many bad blocks are emptied ---- */
+
+/* This member lies on one. */
+bool cw_mgr_member_quarantined(const struct cw_manager *m, const struct cw_member *mb);
+/* The store counts its storms, this manager answers each once. */
+void cw_mgr_quarantine_note(struct cw_manager *m, struct mgr_disk *d);
+/* Enough other members stay: this one is not to be replaced. */
+bool cw_mgr_member_surplus(const struct cw_manager *m, const struct mgr_volume *v,
+                           const struct cw_shard_rec *r, uint32_t member);
+/* The member that its owner should be asked to let go now; CW_MEMBERS_MAX: none. */
+uint32_t cw_mgr_evict_due(const struct cw_manager *m, const struct mgr_volume *v,
+                          const struct mgr_shard *s);
+void cw_mgr_quarantine_tick(struct cw_manager *m);
 
 void cw_mgr_trash_tick(struct cw_manager *m);
 void cw_mgr_drops_tick(struct cw_manager *m);

@@ -111,6 +111,10 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_job_cancel;
     case CW_MGR_EVENT_LS:
         return cw_mgr_call_event_ls;
+    case CW_MGR_SCRUB_START:
+        return cw_mgr_call_scrub_start;
+    case CW_MGR_DISK_RETURN:
+        return cw_mgr_call_disk_return;
     }
     cw_unreachable();
 }
@@ -197,6 +201,7 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_jobs_tick(m);
     cw_mgr_care_tick(m);
     cw_mgr_repair_tick(m);
+    cw_mgr_quarantine_tick(m);
     cw_mgr_compression_tick(m);
     cw_mgr_trash_tick(m);
     cw_mgr_drops_tick(m);
@@ -233,6 +238,27 @@ volume_applied(struct cw_manager *m, struct mgr_volume *v, const struct cw_volum
     }
 }
 
+/* What is known of a member goes with its identity, not with its place. */
+static void
+shard_applied(struct mgr_shard *s, const struct cw_shard_rec *old)
+{
+    const struct cw_shard_rec *now = &s->o.rec.shard;
+    struct mgr_shard was = *s;
+
+    s->bad = 0;
+    for (uint32_t i = 0; i < CW_MEMBERS_MAX; i++) {
+        const struct cw_member *mb = i < now->n_members ? &now->members[i] : NULL;
+        const struct cw_member *at =
+            mb != NULL ? cw_shard_rec_find(old, &mb->disk_uuid, mb->format_id) : NULL;
+        size_t k = at != NULL ? (size_t)(at - old->members) : 0;
+
+        s->bad |= at != NULL && (was.bad & CW_BIT(k)) ? (uint32_t)CW_BIT(i) : 0;
+        s->mapped_blocks[i] = at != NULL ? was.mapped_blocks[k] : 0;
+        s->bad_blocks[i] = at != NULL ? was.bad_blocks[k] : 0;
+        s->now[i] = at != NULL ? was.now[k] : (struct mgr_member_now){ 0 };
+    }
+}
+
 void
 cw_mgr_apply_put(struct cw_manager *m, const char *key, uint64_t version, const struct cw_rec *rec)
 {
@@ -245,6 +271,8 @@ cw_mgr_apply_put(struct cw_manager *m, const char *key, uint64_t version, const 
         host_applied(m, (struct mgr_host *)o, fresh);
     if (rec->kind == CW_REC_VOLUME)
         volume_applied(m, (struct mgr_volume *)o, fresh ? NULL : &old.volume);
+    if (rec->kind == CW_REC_SHARD && !fresh)
+        shard_applied((struct mgr_shard *)o, &old.shard);
 }
 
 void
@@ -278,6 +306,7 @@ cw_manager_new(const struct cw_manager_opts *opts)
     cw_list_init(&m->ops);
     cw_list_init(&m->attaches);
     cw_list_init(&m->waiting);
+    cw_list_init(&m->scrubs);
     cw_list_init(&m->jobs);
     cw_list_init(&m->findings);
     m->loaded_end = &m->loaded;

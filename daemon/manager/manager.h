@@ -66,6 +66,16 @@ struct cw_mgr_domain { /* parts are never NULL; "" is unknown */
     const char *region, *site, *rack, *host;
 };
 
+/* ScrubState */
+struct cw_mgr_scrub_state {
+    uint64_t pass;
+    bool running, hurried;
+    uint64_t done_bytes, total_bytes, elapsed_s, found, repaired;
+    uint64_t last_pass, last_took_s, last_ago_s, last_bytes, last_found, last_repaired;
+    uint32_t recent;
+    uint64_t storms, bad_blocks;
+};
+
 struct cw_mgr_disk_state {
     struct cw_uuid uuid;
     uint64_t format_id;
@@ -78,6 +88,9 @@ struct cw_mgr_disk_state {
     struct cw_uuid host_key; /* of the host that claimed it; nil: none */
     uint64_t shards;
     uint64_t write_p99_ns;
+    struct cw_mgr_scrub_state scrub;
+    bool quarantined;              /* replies only, as the next */
+    const char *quarantined_since; /* "" */
 };
 
 struct cw_mgr_copy_state {
@@ -95,6 +108,13 @@ struct cw_mgr_copy_use {
     struct cw_uuid disk_uuid;
     uint64_t format_id;
     uint64_t mapped_blocks;
+};
+
+struct cw_mgr_copy_bad {
+    uint64_t shard;
+    struct cw_uuid disk_uuid;
+    uint64_t format_id;
+    uint64_t blocks; /* known to be bad and not yet mended */
 };
 
 struct cw_mgr_location {
@@ -137,6 +157,8 @@ struct cw_mgr_beat {
     size_t n_disks;
     const struct cw_mgr_copy_use *uses; /* now and then; what was said last stands */
     size_t n_uses;
+    const struct cw_mgr_copy_bad *bads; /* all that there are */
+    size_t n_bads;
 };
 
 struct cw_mgr_client_hello {
@@ -377,6 +399,16 @@ struct cw_mgr_job_list {
     size_t n_jobs;
 };
 
+/* ScrubStarted */
+struct cw_mgr_scrub_started {
+    const char *disk, *failed; /* "": begun */
+};
+
+struct cw_mgr_scrub_start_reply {
+    const struct cw_mgr_scrub_started *disks;
+    size_t n_disks;
+};
+
 struct cw_mgr_event_info {
     uint64_t number;
     const char *at, *code, *object, *text;
@@ -415,6 +447,8 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_JOB_LS,         /* id                 jobs */
                         CW_MGR_JOB_CANCEL,     /* id                 - */
                         CW_MGR_EVENT_LS,       /* event_ls           events */
+                        CW_MGR_SCRUB_START,    /* name (a target)    scrub_start */
+                        CW_MGR_DISK_RETURN,    /* name (HOST/DISK)   - */
 };
 
 union cw_mgr_request {
@@ -450,6 +484,7 @@ union cw_mgr_reply {
     struct cw_mgr_job_info job;
     struct cw_mgr_job_list jobs;
     struct cw_mgr_event_list events;
+    struct cw_mgr_scrub_start_reply scrub_start;
 };
 
 struct cw_mgr_arena; /* the manager's memory of one reply */
@@ -497,7 +532,7 @@ struct cw_mgr_volume_report {
     const struct cw_mgr_shard_report *shards;
     size_t n_shards;
     uint64_t reads, writes, read_bytes, write_bytes, read_p99_ns, write_p99_ns;
-    uint64_t repaired_blocks, error_blocks;
+    uint64_t repaired_blocks, error_blocks, lost_blocks;
 };
 
 /* ---- pushes: what the manager wants of a session ---- */
@@ -509,6 +544,8 @@ enum cw_mgr_ask_kind {
     CW_MGR_ASK_DROP_SHARDS, /* shards, n_shards, disk_uuid; OK: durable (also of unknown ones) */
     CW_MGR_ASK_VERIFY_RUN,  /* volume_id, job, cancel; OK: begun (or ended) */
     CW_MGR_ASK_RESIZED,     /* volume_id, size_bytes, records, disks; OK: in force */
+    CW_MGR_ASK_SCRUB_RUN,   /* disk_uuid; OK: begun */
+    CW_MGR_ASK_EVICT, /* volume_id, gen, shards (one), disk_uuid; OK: it will ask for the change */
 };
 
 struct cw_mgr_ask {

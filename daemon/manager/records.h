@@ -77,7 +77,10 @@ struct cw_disk_rec {
     char host[CW_NAME_SIZE]; /* where it was seen last */
     char name[CW_NAME_SIZE]; /* "store-0" */
     uint64_t size_bytes;
-    bool failed; /* by its own report or an operator's word */
+    bool failed;            /* by its own report or an operator's word */
+    bool quarantined;       /* too many bad blocks in a day; until an operator returns it */
+    uint64_t storms;        /* of bad blocks, as its store counts them: answered already */
+    uint64_t quarantined_s; /* since; 0: it is not */
 };
 
 struct cw_volume_rec {

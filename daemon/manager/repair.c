@@ -107,6 +107,7 @@ repair_build(struct mgr_op *op, struct mgr_txn *t)
     rec = s->o.rec;
     old = cw_shard_rec_find(&rec.shard, &r->old_disk, r->old_format);
     if (old == NULL || !member_replaceable(t->m, v, old) ||
+        cw_mgr_member_surplus(t->m, v, &rec.shard, (uint32_t)(old - rec.shard.members)) ||
         !cw_mgr_repair_target(t->m, v, &rec.shard, (uint32_t)(old - rec.shard.members), &fresh,
                               why))
         return MGR_BUILD_NONE;
@@ -157,7 +158,7 @@ repair_look(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *
     char why[CW_MGR_WHY_SIZE];
 
     for (uint32_t i = 0; !s->repairing && i < r->n_members; i++) {
-        if (member_replaceable(m, v, &r->members[i]) &&
+        if (member_replaceable(m, v, &r->members[i]) && !cw_mgr_member_surplus(m, v, r, i) &&
             cw_mgr_repair_target(m, v, r, i, &fresh, why))
             repair_queue(m, s, &r->members[i]);
     }

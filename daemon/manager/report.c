@@ -4,6 +4,7 @@
 #include "daemon/manager/internal.h"
 
 #define FRESH_NS (5 * CW_NS_PER_S)
+#define LOST_SETTLE_NS (60 * CW_NS_PER_S)
 
 static uint64_t
 rate(uint64_t now, uint64_t before, uint64_t span_ns)
@@ -72,7 +73,8 @@ cw_manager_report(struct cw_manager *m, struct cw_mgr_session *s,
                               .read_p99_ns = r->read_p99_ns,
                               .write_p99_ns = r->write_p99_ns,
                               .error_blocks = r->error_blocks,
-                              .repaired_blocks = r->repaired_blocks };
+                              .repaired_blocks = r->repaired_blocks,
+                              .lost_blocks = r->lost_blocks };
     for (size_t i = 0; i < r->n_shards; i++) {
         struct mgr_shard *sh = cw_mgr_find_shard(&m->t, r->shards[i].shard);
 
@@ -81,6 +83,9 @@ cw_manager_report(struct cw_manager *m, struct cw_mgr_session *s,
     }
     report_rates(&to, &v->report);
     v->report = to;
+    /* a new owner has to be told first: until then the last word of the one before stands */
+    if (r->lost_blocks > 0 || to.at_ns - v->granted_ns >= LOST_SETTLE_NS)
+        v->lost_blocks = r->lost_blocks;
 }
 
 bool

@@ -38,6 +38,7 @@ struct mgr_host {
     bool absent;      /* silent or disconnected for CW_MGR_ABSENT_MS */
     bool seen;        /* registered since the last cold start began */
     char version[CW_NAME_SIZE];
+    bool bads; /* it named bad blocks in its last beat */
 };
 
 struct mgr_disk {
@@ -49,6 +50,8 @@ struct mgr_disk {
     struct cw_mgr_disk_state now; /* name and why are not used: rec.name, why below */
     char why[MGR_WHY_SIZE];
     uint64_t csum_at_ns; /* when csum_errors rose last; 0: never */
+    uint64_t bad_at_ns;  /* since when some block there is bad and not mended; 0: none is */
+    bool noting;         /* an op about its storms is queued */
 };
 
 struct mgr_member_now {
@@ -62,6 +65,8 @@ struct mgr_shard {
     bool repairing;                         /* an op is queued */
     uint32_t bad;                           /* bit per member: registered damaged, or not at all */
     uint64_t mapped_blocks[CW_MEMBERS_MAX]; /* as the members' daemons said last */
+    uint64_t bad_blocks[CW_MEMBERS_MAX];    /* the same: bad and not yet mended */
+    uint64_t evict_ns;                      /* no new EVICT before */
     bool suspended;
     char why[MGR_WHY_SIZE];
     struct mgr_member_now now[CW_MEMBERS_MAX];
@@ -71,7 +76,7 @@ struct mgr_shard {
 struct mgr_report {
     bool have;
     uint64_t at_ns;
-    uint64_t reads, writes, read_p99_ns, write_p99_ns, error_blocks, repaired_blocks;
+    uint64_t reads, writes, read_p99_ns, write_p99_ns, error_blocks, repaired_blocks, lost_blocks;
     uint64_t reads_per_s, writes_per_s;
     uint64_t chunks_left, bytes_moved, repair_bytes_per_s;
 };
@@ -91,12 +96,21 @@ struct mgr_care {
     uint32_t failures;
 };
 
+/* Bad blocks of in-sync copies: is somebody mending them, and does it help? */
+struct mgr_mend {
+    uint64_t blocks;        /* at the last look */
+    uint64_t since_ns;      /* when they were last seen to become fewer, or others */
+    uint64_t not_before_ns; /* nobody is asked to attach for them before */
+};
+
 struct mgr_volume {
     struct mgr_obj o;
     uint64_t granted_ns; /* of rec.gen; 0: before this manager started */
     uint64_t orphan_ns;  /* the owner's session is missing since; 0: it is there, or no owner */
     struct mgr_report report;
     struct mgr_care care;
+    struct mgr_mend mend;
+    uint64_t lost_blocks; /* as an owner said last, also when it has gone */
     uint64_t word_since_s;
     bool purging;     /* an op is queued */
     bool following;   /* an op of compression.c is queued */

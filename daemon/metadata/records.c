@@ -176,6 +176,9 @@ disk_encode(const struct cw_disk_rec *r, uint8_t *to)
     m.name = text_out(r->name);
     m.size_bytes = r->size_bytes;
     m.failed = r->failed;
+    m.quarantined = r->quarantined;
+    m.storms = r->storms;
+    m.quarantined_s = r->quarantined_s;
     return pack(&m.base, to);
 }
 
@@ -185,6 +188,9 @@ disk_decode(const Causeway__Metadata__DiskRecord *m, struct cw_disk_rec *r)
     r->format_id = m->format_id;
     r->size_bytes = m->size_bytes;
     r->failed = m->failed;
+    r->quarantined = m->quarantined;
+    r->storms = m->storms;
+    r->quarantined_s = m->quarantined_s;
     return m->version == VERSION && uuid_in(&r->uuid, m->uuid) && TEXT_IN(r->host, m->host) &&
            TEXT_IN(r->name, m->name);
 }

@@ -356,6 +356,12 @@ care_resize(struct cw_care *c, struct cw_data_ask *a)
 }
 
 static void
+care_evict(struct cw_care *c, struct cw_data_ask *a)
+{
+    cw_data_ask_done(a, cw_volume_evict(c->v, a->shards[0], &a->disk_uuid));
+}
+
+static void
 cares_hint(struct cw_data *d, struct cw_data_ask *a)
 {
     struct cw_care *c = a->volume != 0 ? care_find(d, a->volume) : NULL;
@@ -383,8 +389,12 @@ care_ask(struct cw_care *c, struct cw_data_ask *a)
     case CW_DATA_RESIZED:
         care_resize(c, a);
         break;
+    case CW_DATA_EVICT:
+        care_evict(c, a);
+        break;
     case CW_DATA_OWNER_SEEN:
     case CW_DATA_DROP:
+    case CW_DATA_SCRUB:
     case CW_DATA_HINT:
     case CW_DATA_CARETAKE:
         cw_unreachable();

@@ -70,6 +70,7 @@ void cw_slots_claim(struct cw_data *d);
 void cw_slots_look(struct cw_data *d, struct cw_data_look *l);
 void cw_slots_owner_seen(struct cw_data *d, struct cw_data_ask *a);
 void cw_slots_drop(struct cw_data *d, struct cw_data_ask *a);
+void cw_slots_scrub(struct cw_data *d, struct cw_data_ask *a);
 struct cw_slot *cw_slot_find(struct cw_data *d, const struct cw_uuid *disk_uuid);
 
 /* data.c: what slots tell */

@@ -181,10 +181,12 @@ look_done(struct cw_hop *h)
     l->done(l);
     free(l->disks);
     free(l->copies);
+    free(l->bads);
     l->disks = NULL;
     l->copies = NULL;
+    l->bads = NULL;
     l->n_disks = 0;
-    l->n_copies = 0;
+    l->n_copies = l->n_bads = 0;
 }
 
 static void
@@ -202,8 +204,9 @@ cw_data_look(struct cw_data *d, struct cw_data_look *l)
     l->d = d;
     l->disks = NULL;
     l->copies = NULL;
+    l->bads = NULL;
     l->n_disks = 0;
-    l->n_copies = 0;
+    l->n_copies = l->n_bads = 0;
     cw_hop_to_data(&d->bridge, &l->hop, data_on_look);
 }
 
@@ -239,11 +242,15 @@ data_on_ask(struct cw_hop *h)
     case CW_DATA_DROP:
         cw_slots_drop(d, a);
         break;
+    case CW_DATA_SCRUB:
+        cw_slots_scrub(d, a);
+        break;
     case CW_DATA_HINT:
     case CW_DATA_CARETAKE:
     case CW_DATA_LET_GO:
     case CW_DATA_VERIFY:
     case CW_DATA_RESIZED:
+    case CW_DATA_EVICT:
         cw_cares_ask(d, a);
         break;
     }

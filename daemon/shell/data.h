@@ -71,13 +71,20 @@ void cw_data_join_cluster(struct cw_data *d, struct cw_uuid cluster_id);
 
 /* ---- looking ---- */
 
+/* A copy with blocks that are known to be bad and not yet mended. */
+struct cw_data_bad {
+    uint32_t disk; /* index */
+    uint64_t shard, blocks;
+};
+#define CW_DATA_BADS_MAX 1024u
+
 struct cw_data_disk {
     struct cw_store_identity id;
     struct cw_store_stats stats;
     const char *path; /* lives as long as the data thread */
     char name[24];    /* "store-0" */
     char why[128];
-    uint64_t n_shards, write_p99_ns;
+    uint64_t n_shards, write_p99_ns, bad_blocks;
     bool stuck;
 };
 
@@ -86,7 +93,7 @@ struct cw_data_copy {
     struct cw_replica_copy c;
 };
 
-/* The caller's until done; disks and copies are freed after done. */
+/* The caller's until done; the arrays are freed after done. */
 struct cw_data_look {
     bool want_copies;
     void (*done)(struct cw_data_look *);
@@ -96,6 +103,8 @@ struct cw_data_look {
     uint32_t n_disks;
     struct cw_data_copy *copies;
     size_t n_copies;
+    struct cw_data_bad *bads;
+    size_t n_bads;
 
     struct cw_hop hop;
     struct cw_data *d;
@@ -112,6 +121,8 @@ enum cw_data_ask_kind {
     CW_DATA_LET_GO,     /* volume */
     CW_DATA_VERIFY,     /* volume, job, cancel */
     CW_DATA_RESIZED,    /* volume, size_bytes, shards in recs, disks */
+    CW_DATA_SCRUB,      /* disk_uuid */
+    CW_DATA_EVICT,      /* volume, shard in shards, disk_uuid */
 };
 
 /* Zeroed and malloc'ed by the caller, who frees it in done. Arrays are the caller's and live as

@@ -183,6 +183,34 @@ ask_resized(struct cw_host *h, const Causeway__Control__Resized *m, struct cw_rp
         cw_data_ask(h->data, &k->a);
 }
 
+static void
+ask_scrub(struct cw_host *h, const Causeway__Control__ScrubRun *m, struct cw_rpc_req *req)
+{
+    struct ask *k = ask_new(h, CW_DATA_SCRUB, req);
+
+    if (cw_host_uuid_in(&m->disk_uuid, &k->a.disk_uuid))
+        cw_data_ask(h->data, &k->a);
+    else
+        ask_bad(k);
+}
+
+static void
+ask_evict(struct cw_host *h, const Causeway__Control__Evict *m, struct cw_rpc_req *req)
+{
+    struct ask *k = ask_new(h, CW_DATA_EVICT, req);
+
+    k->a.volume = m->volume_id;
+    k->a.gen = m->gen;
+    k->a.shards = calloc(1, sizeof(uint64_t));
+    cw_assert(k->a.shards != NULL);
+    k->a.shards[0] = m->shard;
+    k->a.n_shards = 1;
+    if (cw_host_uuid_in(&m->disk_uuid, &k->a.disk_uuid))
+        cw_data_ask(h->data, &k->a);
+    else
+        ask_bad(k);
+}
+
 /* ---- caretaking: the attach is ours to ask for ---- */
 
 struct caretake {
@@ -249,6 +277,10 @@ cw_host_asked(struct cw_host *h, const cw_envelope *m, struct cw_rpc_req *req)
         ask_verify(h, m->verify_run, req);
     else if (m->body_case == CAUSEWAY__CONTROL__ENVELOPE__BODY_RESIZED)
         ask_resized(h, m->resized, req);
+    else if (m->body_case == CAUSEWAY__CONTROL__ENVELOPE__BODY_SCRUB_RUN)
+        ask_scrub(h, m->scrub_run, req);
+    else if (m->body_case == CAUSEWAY__CONTROL__ENVELOPE__BODY_EVICT)
+        ask_evict(h, m->evict, req);
     else if (req != NULL)
         cw_rpc_req_error(req, CAUSEWAY__CONTROL__ERROR_CODE__BAD_REQUEST, h->o->host, NULL,
                          "host %s does not know this request (version " CW_VERSION ")", h->o->host);

@@ -223,6 +223,7 @@ report_fill(const struct cw_volume_report *v, Causeway__Control__VolumeReport *t
     to->write_p99_ns = v->write_p99_ns;
     to->repaired_blocks = v->repaired_blocks;
     to->error_blocks = v->error_blocks;
+    to->lost_blocks = v->lost_blocks;
 }
 
 void

@@ -174,11 +174,40 @@ cw_host_volume_in(const Causeway__Control__AttachReply *from)
 
 /* ---- states ---- */
 
+static void
+scrub_out(const struct cw_data_disk *disk, Causeway__Control__ScrubState *to)
+{
+    const struct cw_store_scrub_stats *from = &disk->stats.scrub;
+
+    causeway__control__scrub_state__init(to);
+    to->pass = from->pass;
+    to->running = from->running;
+    to->hurried = from->hurried;
+    to->done_bytes = from->done_bytes;
+    to->total_bytes = from->total_bytes;
+    to->elapsed_s = from->elapsed_ns / CW_NS_PER_S;
+    to->found = from->found;
+    to->repaired = from->repaired;
+    to->last_pass = from->last_pass;
+    to->last_took_s = from->last_took_ns / CW_NS_PER_S;
+    to->last_ago_s = from->last_ago_ns / CW_NS_PER_S;
+    to->last_bytes = from->last_bytes;
+    to->last_found = from->last_found;
+    to->last_repaired = from->last_repaired;
+    to->recent = from->recent;
+    to->storms = from->storms;
+    to->bad_blocks = disk->bad_blocks;
+}
+
 void
 cw_host_disk_state(const struct cw_data_disk *from, const struct cw_uuid *host_key,
-                   Causeway__Control__DiskState *to)
+                   struct cw_host_disk_out *out)
 {
+    Causeway__Control__DiskState *to = &out->disk;
+
     causeway__control__disk_state__init(to);
+    scrub_out(from, &out->scrub);
+    to->scrub = &out->scrub;
     to->uuid = cw_host_uuid(&from->id.disk_uuid);
     to->format_id = from->id.format_id;
     to->cluster_id = cw_host_uuid(&from->id.cluster_id);

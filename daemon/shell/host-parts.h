@@ -24,8 +24,14 @@ struct cw_disk_location *cw_host_disks_in(Causeway__Control__DiskLocation *const
 /* One allocation, arrays included. */
 struct cw_volume_desc *cw_host_volume_in(const Causeway__Control__AttachReply *from);
 
+/* A disk's messages, so that one array holds them all. */
+struct cw_host_disk_out {
+    Causeway__Control__DiskState disk;
+    Causeway__Control__ScrubState scrub;
+};
+
 /* Both borrow from the look and the key. */
 void cw_host_disk_state(const struct cw_data_disk *from, const struct cw_uuid *host_key,
-                        Causeway__Control__DiskState *to);
+                        struct cw_host_disk_out *to);
 void cw_host_copy_state(const struct cw_data_look *look, const struct cw_data_copy *from,
                         Causeway__Control__CopyState *to);

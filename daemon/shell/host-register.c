@@ -125,7 +125,7 @@ on_beat_reply(struct cw_rpc_call *call, const cw_envelope *reply)
 /* ---- messages ---- */
 
 static Causeway__Control__DiskState **
-disks_out(const struct cw_host *h, Causeway__Control__DiskState *at)
+disks_out(const struct cw_host *h, struct cw_host_disk_out *at)
 {
     size_t n = h->look.n_disks;
     Causeway__Control__DiskState **list = calloc(n + 1, sizeof(*list));
@@ -133,7 +133,7 @@ disks_out(const struct cw_host *h, Causeway__Control__DiskState *at)
     cw_assert(list != NULL);
     for (size_t i = 0; i < n; i++) {
         cw_host_disk_state(&h->look.disks[i], &h->host_key, &at[i]);
-        list[i] = &at[i];
+        list[i] = &at[i].disk;
     }
     return list;
 }
@@ -168,7 +168,7 @@ register_send(struct cw_host *h)
     cw_envelope m = CAUSEWAY__CONTROL__ENVELOPE__INIT;
     Causeway__Control__Register r = CAUSEWAY__CONTROL__REGISTER__INIT;
     Causeway__Control__Domain domain = CAUSEWAY__CONTROL__DOMAIN__INIT;
-    Causeway__Control__DiskState *disks = calloc(h->look.n_disks + 1, sizeof(*disks));
+    struct cw_host_disk_out *disks = calloc(h->look.n_disks + 1, sizeof(*disks));
     Causeway__Control__CopyState *copies = calloc(h->look.n_copies + 1, sizeof(*copies));
     struct cw_uuid cluster = stores_cluster(h);
 
@@ -222,27 +222,49 @@ uses_out(const struct cw_host *h, Causeway__Control__CopyUse *at)
     return list;
 }
 
+static Causeway__Control__CopyBad **
+bads_out(const struct cw_host *h, Causeway__Control__CopyBad *at)
+{
+    size_t n = h->look.n_bads;
+    Causeway__Control__CopyBad **list = calloc(n + 1, sizeof(*list));
+
+    cw_assert(list != NULL);
+    for (size_t i = 0; i < n; i++) {
+        causeway__control__copy_bad__init(&at[i]);
+        at[i].shard = h->look.bads[i].shard;
+        at[i].disk = h->look.bads[i].disk;
+        at[i].blocks = h->look.bads[i].blocks;
+        list[i] = &at[i];
+    }
+    return list;
+}
+
 static void
 beat_send(struct cw_host *h)
 {
     cw_envelope m = CAUSEWAY__CONTROL__ENVELOPE__INIT;
     Causeway__Control__Beat b = CAUSEWAY__CONTROL__BEAT__INIT;
-    Causeway__Control__DiskState *disks = calloc(h->look.n_disks + 1, sizeof(*disks));
+    struct cw_host_disk_out *disks = calloc(h->look.n_disks + 1, sizeof(*disks));
     Causeway__Control__CopyUse *uses = calloc(h->look.n_copies + 1, sizeof(*uses));
+    Causeway__Control__CopyBad *bads = calloc(h->look.n_bads + 1, sizeof(*bads));
 
-    cw_assert(disks != NULL && uses != NULL);
+    cw_assert(disks != NULL && uses != NULL && bads != NULL);
     b.n_disks = h->look.n_disks;
     b.disks = disks_out(h, disks);
     b.n_copies = h->look.n_copies;
     b.copies = uses_out(h, uses);
+    b.n_bad = h->look.n_bads;
+    b.bad = bads_out(h, bads);
     m.body_case = CAUSEWAY__CONTROL__ENVELOPE__BODY_BEAT;
     m.beat = &b;
     h->call.done = on_beat_reply;
     cw_rpc_session_call(h->session, &h->call, &m, BEAT_CALL_MS);
     free(b.disks);
     free(b.copies);
+    free(b.bad);
     free(disks);
     free(uses);
+    free(bads);
 }
 
 /* ---- when ---- */

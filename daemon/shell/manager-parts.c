@@ -36,6 +36,32 @@ cw_pb_domain_in(const CW_PB(Domain) *from)
     return (struct cw_mgr_domain){ from->region, from->site, from->rack, from->host };
 }
 
+static struct cw_mgr_scrub_state
+scrub_in(const CW_PB(ScrubState) *from)
+{
+    if (from == NULL) /* an older daemon's */
+        return (struct cw_mgr_scrub_state){ 0 };
+    return (struct cw_mgr_scrub_state){
+        .pass = from->pass,
+        .running = from->running,
+        .hurried = from->hurried,
+        .done_bytes = from->done_bytes,
+        .total_bytes = from->total_bytes,
+        .elapsed_s = from->elapsed_s,
+        .found = from->found,
+        .repaired = from->repaired,
+        .last_pass = from->last_pass,
+        .last_took_s = from->last_took_s,
+        .last_ago_s = from->last_ago_s,
+        .last_bytes = from->last_bytes,
+        .last_found = from->last_found,
+        .last_repaired = from->last_repaired,
+        .recent = from->recent,
+        .storms = from->storms,
+        .bad_blocks = from->bad_blocks,
+    };
+}
+
 static bool
 disk_in(const CW_PB(DiskState) *from, struct cw_mgr_disk_state *to)
 {
@@ -53,6 +79,7 @@ disk_in(const CW_PB(DiskState) *from, struct cw_mgr_disk_state *to)
         .io_errors = from->io_errors,
         .shards = from->shards,
         .write_p99_ns = from->write_p99_ns,
+        .scrub = scrub_in(from->scrub),
     };
     return cw_pb_uuid_in(from->uuid, &to->uuid) && cw_pb_uuid_in(from->host_key, &to->host_key) &&
            cw_pb_uuid_in(from->cluster_id, &to->cluster_id) && !cw_uuid_is_nil(&to->uuid);
@@ -107,6 +134,31 @@ cw_pb_domain(struct cw_mgr_arena *a, const struct cw_mgr_domain *from)
     return to;
 }
 
+static CW_PB(ScrubState) *
+scrub_out(struct cw_mgr_arena *a, const struct cw_mgr_scrub_state *from)
+{
+    CW_PB(ScrubState) *to = CW_PB_NEW(a, ScrubState, scrub_state);
+
+    to->pass = from->pass;
+    to->running = from->running;
+    to->hurried = from->hurried;
+    to->done_bytes = from->done_bytes;
+    to->total_bytes = from->total_bytes;
+    to->elapsed_s = from->elapsed_s;
+    to->found = from->found;
+    to->repaired = from->repaired;
+    to->last_pass = from->last_pass;
+    to->last_took_s = from->last_took_s;
+    to->last_ago_s = from->last_ago_s;
+    to->last_bytes = from->last_bytes;
+    to->last_found = from->last_found;
+    to->last_repaired = from->last_repaired;
+    to->recent = from->recent;
+    to->storms = from->storms;
+    to->bad_blocks = from->bad_blocks;
+    return to;
+}
+
 static void
 disk_out(struct cw_mgr_arena *a, const struct cw_mgr_disk_state *from, CW_PB(DiskState) *to)
 {
@@ -126,6 +178,9 @@ disk_out(struct cw_mgr_arena *a, const struct cw_mgr_disk_state *from, CW_PB(Dis
     to->host_key = cw_pb_uuid(&from->host_key);
     to->shards = from->shards;
     to->write_p99_ns = from->write_p99_ns;
+    to->scrub = scrub_out(a, &from->scrub);
+    to->quarantined = from->quarantined;
+    to->quarantined_since = cw_pb_text(from->quarantined_since);
 }
 
 CW_PB_LIST(disks_out, DiskState, disk_state, struct cw_mgr_disk_state, disk_out)

@@ -96,13 +96,35 @@ uses_in(struct cw_mgr_arena *a, const CW_PB(Beat) *from, struct cw_mgr_beat *to)
 }
 
 static bool
+bads_in(struct cw_mgr_arena *a, const CW_PB(Beat) *from, struct cw_mgr_beat *to)
+{
+    struct cw_mgr_copy_bad *list = cw_mgr_arena_get(a, from->n_bad + 1, sizeof(*list));
+
+    for (size_t i = 0; i < from->n_bad; i++) {
+        const CW_PB(CopyBad) *f = from->bad[i];
+
+        if (f->disk >= to->n_disks)
+            return false;
+        list[i] = (struct cw_mgr_copy_bad){
+            .shard = f->shard,
+            .disk_uuid = to->disks[f->disk].uuid,
+            .format_id = to->disks[f->disk].format_id,
+            .blocks = f->blocks,
+        };
+    }
+    to->bads = list;
+    to->n_bads = from->n_bad;
+    return true;
+}
+
+static bool
 beat_ask(struct cw_manager_req *r, const cw_envelope *m)
 {
     struct cw_mgr_beat *b = &r->call.req.beat;
 
     b->n_disks = m->beat->n_disks;
     return cw_pb_disks_in(r->arena, m->beat->disks, m->beat->n_disks, &b->disks) &&
-           uses_in(r->arena, m->beat, b);
+           uses_in(r->arena, m->beat, b) && bads_in(r->arena, m->beat, b);
 }
 
 static bool
@@ -179,11 +201,51 @@ host_rm_ask(struct cw_manager_req *r, const cw_envelope *m)
     return true;
 }
 
+/* ---- disks ---- */
+
+static bool
+scrub_start_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    r->call.req.name = m->scrub_start->target;
+    return true;
+}
+
+static void
+started_out(struct cw_mgr_arena *a, const struct cw_mgr_scrub_started *from,
+            CW_PB(ScrubStarted) *to)
+{
+    to->disk = cw_pb_text(from->disk);
+    to->failed = cw_pb_text(from->failed);
+}
+
+CW_PB_LIST(started_list, ScrubStarted, scrub_started, struct cw_mgr_scrub_started, started_out)
+
+static void
+scrub_start_answer(struct cw_manager_req *r, cw_envelope *out)
+{
+    const struct cw_mgr_scrub_start_reply *f = &r->call.reply.scrub_start;
+    CW_PB(ScrubStartReply) *to = CW_PB_NEW(r->arena, ScrubStartReply, scrub_start_reply);
+
+    to->n_disks = f->n_disks;
+    to->disks = started_list(r->arena, f->disks, f->n_disks);
+    out->body_case = CW_PB_BODY(SCRUB_START_REPLY);
+    out->scrub_start_reply = to;
+}
+
+static bool
+disk_return_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    r->call.req.name = m->disk_return->disk;
+    return true;
+}
+
 const struct cw_manager_route cw_manager_routes_hosts[] = {
     { CW_PB_BODY(REGISTER), CW_MGR_REGISTER, register_ask, register_answer },
     { CW_PB_BODY(BEAT), CW_MGR_BEAT, beat_ask, NULL },
     { CW_PB_BODY(CLIENT_HELLO), CW_MGR_CLIENT_HELLO, client_hello_ask, client_hello_answer },
     { CW_PB_BODY(HOST_LS), CW_MGR_HOST_LS, host_ls_ask, host_ls_answer },
     { CW_PB_BODY(HOST_RM), CW_MGR_HOST_RM, host_rm_ask, NULL },
+    { CW_PB_BODY(SCRUB_START), CW_MGR_SCRUB_START, scrub_start_ask, scrub_start_answer },
+    { CW_PB_BODY(DISK_RETURN), CW_MGR_DISK_RETURN, disk_return_ask, NULL },
     { CW_PB_BODY(_NOT_SET), 0, NULL, NULL },
 };

@@ -171,6 +171,7 @@ report_in(struct cw_mgr_arena *a, const CW_PB(VolumeReport) *from, struct cw_mgr
         .write_p99_ns = from->write_p99_ns,
         .repaired_blocks = from->repaired_blocks,
         .error_blocks = from->error_blocks,
+        .lost_blocks = from->lost_blocks,
     };
     for (size_t i = 0; i < from->n_shards; i++)
         if (!shard_report_in(a, from->shards[i], &shards[i]))

@@ -94,6 +94,25 @@ ask_resized(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m
 }
 
 static void
+ask_scrub_run(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
+{
+    m->body_case = CW_PB_BODY(SCRUB_RUN);
+    m->scrub_run = CW_PB_NEW(a, ScrubRun, scrub_run);
+    m->scrub_run->disk_uuid = cw_pb_uuid(&ask->disk_uuid);
+}
+
+static void
+ask_evict(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
+{
+    m->body_case = CW_PB_BODY(EVICT);
+    m->evict = CW_PB_NEW(a, Evict, evict);
+    m->evict->volume_id = ask->volume_id;
+    m->evict->gen = ask->gen;
+    m->evict->shard = ask->shards[0];
+    m->evict->disk_uuid = cw_pb_uuid(&ask->disk_uuid);
+}
+
+static void
 ask_fill(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
 {
     switch (ask->kind) {
@@ -114,6 +133,12 @@ ask_fill(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
         return;
     case CW_MGR_ASK_RESIZED:
         ask_resized(a, ask, m);
+        return;
+    case CW_MGR_ASK_SCRUB_RUN:
+        ask_scrub_run(a, ask, m);
+        return;
+    case CW_MGR_ASK_EVICT:
+        ask_evict(a, ask, m);
         return;
     }
     cw_unreachable();

@@ -413,6 +413,36 @@ slot_look(struct cw_slot *s, struct cw_data_disk *ret)
     ret->stats.why = NULL;
 }
 
+/* What every beat tells, so it is looked for even when the copies are not. */
+static void
+slot_bads(struct cw_slot *s, uint32_t index, struct cw_data_look *l)
+{
+    struct cw_replica_copy c;
+
+    for (uint64_t from = 0; cw_replica_bad_next(s->replica, from, &c); from = c.shard + 1) {
+        l->disks[index].bad_blocks += c.bad_blocks;
+        if (l->n_bads < CW_DATA_BADS_MAX)
+            l->bads[l->n_bads++] =
+                (struct cw_data_bad){ .disk = index, .shard = c.shard, .blocks = c.bad_blocks };
+    }
+}
+
+static void
+slots_bads(struct cw_data *d, struct cw_data_look *l)
+{
+    struct cw_replica_copy c;
+    bool any = false;
+
+    for (uint32_t i = 0; i < d->n_slots; i++)
+        any |= cw_replica_bad_next(d->slots[i].replica, 0, &c);
+    if (!any)
+        return;
+    l->bads = calloc(CW_DATA_BADS_MAX, sizeof(*l->bads));
+    cw_assert(l->bads != NULL);
+    for (uint32_t i = 0; i < d->n_slots; i++)
+        slot_bads(&d->slots[i], i, l);
+}
+
 static void
 slots_copies(struct cw_data *d, struct cw_data_look *l)
 {
@@ -441,8 +471,19 @@ cw_slots_look(struct cw_data *d, struct cw_data_look *l)
     l->n_disks = d->n_slots;
     for (uint32_t i = 0; i < d->n_slots; i++)
         slot_look(&d->slots[i], &l->disks[i]);
+    slots_bads(d, l);
     if (l->want_copies)
         slots_copies(d, l);
+}
+
+void
+cw_slots_scrub(struct cw_data *d, struct cw_data_ask *a)
+{
+    struct cw_slot *s = cw_slot_find(d, &a->disk_uuid);
+
+    if (s != NULL)
+        cw_store_scrub_start(cw_replica_store(s->replica));
+    cw_data_ask_done(a, s != NULL ? 0 : -ENOENT);
 }
 
 void

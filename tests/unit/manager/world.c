@@ -146,7 +146,12 @@ daemon_asked(struct wdaemon *d, struct cw_mgr_ask *ask)
         d->n_verify++;
         answer(d->w, ask, false, 0);
         return;
+    case CW_MGR_ASK_SCRUB_RUN:
+        d->n_scrubs++;
+        answer(d->w, ask, false, 0);
+        return;
     case CW_MGR_ASK_RESIZED:
+    case CW_MGR_ASK_EVICT:
         answer(d->w, ask, false, 0);
         return;
     }
@@ -157,6 +162,8 @@ client_asked(struct wclient *c, struct cw_mgr_ask *ask)
 {
     c->n_resized += ask->kind == CW_MGR_ASK_RESIZED;
     c->n_verify += ask->kind == CW_MGR_ASK_VERIFY_RUN;
+    c->n_evict += ask->kind == CW_MGR_ASK_EVICT;
+    c->evict = ask->kind == CW_MGR_ASK_EVICT ? ask->disk_uuid : c->evict;
     c->verify_job = ask->kind == CW_MGR_ASK_VERIFY_RUN ? ask->job : c->verify_job;
     answer(c->w, ask, false, 0);
 }
@@ -307,6 +314,7 @@ daemon_disk(const struct wdaemon *d)
         .full = d->full,
         .failed = d->failed,
         .why = "",
+        .scrub = d->scrub,
     };
 }
 
@@ -329,9 +337,11 @@ daemon_beat(struct cw_timer *t)
     if (d->calling || d->paused)
         return;
     d->disk_now = daemon_disk(d);
-    d->call = (struct cw_mgr_call){ .kind = CW_MGR_BEAT,
-                                    .req.beat = { &d->disk_now, 1 },
-                                    .done = daemon_called };
+    d->call = (struct cw_mgr_call){
+        .kind = CW_MGR_BEAT,
+        .req.beat = { .disks = &d->disk_now, .n_disks = 1, .bads = d->bads, .n_bads = d->n_bads },
+        .done = daemon_called
+    };
     d->calling = true;
     cw_manager_call(d->w->m, d->session, &d->call);
 }

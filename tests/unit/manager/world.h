@@ -28,7 +28,11 @@ struct wdaemon {
     struct cw_mgr_copy_state copies[16];
     size_t n_copies;
     bool full, failed;
-    uint32_t percent; /* used of 4 GiB */
+    uint32_t percent;                /* used of 4 GiB */
+    struct cw_mgr_scrub_state scrub; /* in every beat, as the next */
+    struct cw_mgr_copy_bad bads[4];
+    size_t n_bads;
+    uint32_t n_scrubs;
 
     /* OWNER_SEEN */
     bool seen;
@@ -48,7 +52,8 @@ struct wclient {
     char name[32];
     struct cw_mgr_session *session;
     struct cw_uuid id;
-    uint32_t n_hints_up, n_hints_down, n_rereads, n_resized, n_verify;
+    uint32_t n_hints_up, n_hints_down, n_rereads, n_resized, n_verify, n_evict;
+    struct cw_uuid evict; /* the disk named last */
     uint64_t verify_job;
     uint32_t n_crowded; /* disks that the last hint of a host called crowded */
 };
