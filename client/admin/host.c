@@ -73,6 +73,8 @@ host_disk_state(const cw_pb_disk *d)
 {
     if (d->failed)
         return "failed";
+    if (d->quarantined)
+        return "quarantined";
     if (d->stuck)
         return "stuck";
     return d->full ? "full" : "ok";

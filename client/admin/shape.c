@@ -145,6 +145,61 @@ shape_disk(const cw_pb_disk *d)
     shape_set_number(o, "io_errors", d->io_errors);
     shape_set_number(o, "shards", d->shards);
     shape_set_number(o, "write_p99_ns", d->write_p99_ns);
+    shape_set_bool(o, "quarantined", d->quarantined);
+    return o;
+}
+
+/* ---- scrubs ---- */
+
+const char *
+cw_shape_scrub_state(const cw_pb_disk *d)
+{
+    if (d->scrub == NULL)
+        return "unknown";
+    if (d->scrub->running)
+        return d->scrub->hurried ? "full speed" : "paced";
+    return d->scrub->pass == 0 ? "not begun" : "resting";
+}
+
+static json_t *
+shape_scrub_last(const Causeway__Control__ScrubState *s)
+{
+    json_t *o;
+
+    if (s->last_pass == 0)
+        return json_null();
+    o = json_object();
+    shape_set_number(o, "pass", s->last_pass);
+    shape_set_number(o, "ago_seconds", s->last_ago_s);
+    shape_set_number(o, "took_seconds", s->last_took_s);
+    shape_set_number(o, "read_bytes", s->last_bytes);
+    shape_set_number(o, "found", s->last_found);
+    shape_set_number(o, "repaired", s->last_repaired);
+    return o;
+}
+
+json_t *
+cw_shape_scrub(const cw_pb_host *h, const cw_pb_disk *d)
+{
+    static const Causeway__Control__ScrubState none = CAUSEWAY__CONTROL__SCRUB_STATE__INIT;
+    const Causeway__Control__ScrubState *s = d->scrub != NULL ? d->scrub : &none;
+    json_t *o = json_object();
+
+    shape_set_text(o, "site", h->domain != NULL ? h->domain->site : "");
+    shape_set_text(o, "host", h->name);
+    shape_set_text(o, "disk", d->name);
+    shape_set_text(o, "state", cw_shape_scrub_state(d));
+    shape_set_number(o, "pass", s->pass);
+    shape_set_number(o, "done_bytes", s->done_bytes);
+    shape_set_number(o, "total_bytes", s->total_bytes);
+    shape_set_number(o, "elapsed_seconds", s->elapsed_s);
+    shape_set_number(o, "found", s->found);
+    shape_set_number(o, "repaired", s->repaired);
+    shape_set_number(o, "bad_blocks", s->bad_blocks);
+    shape_set_number(o, "bad_places_24h", s->recent);
+    json_object_set_new(o, "last", shape_scrub_last(s));
+    shape_set_bool(o, "quarantined", d->quarantined);
+    shape_set_text(o, "quarantined_since", d->quarantined_since);
     return o;
 }
 

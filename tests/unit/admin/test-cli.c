@@ -8,8 +8,9 @@
 #include "tests/unit/admin/stream.h"
 
 static const struct cw_cmd *const families[] = {
-    cw_cmds_local,  cw_cmds_status,  cw_cmds_host,   cw_cmds_volume, cw_cmds_copy,  cw_cmds_verify,
-    cw_cmds_policy, cw_cmds_explain, cw_cmds_events, cw_cmds_jobs,   cw_cmds_bench,
+    cw_cmds_local,  cw_cmds_status, cw_cmds_host,       cw_cmds_volume, cw_cmds_copy,
+    cw_cmds_verify, cw_cmds_policy, cw_cmds_explain,    cw_cmds_events, cw_cmds_jobs,
+    cw_cmds_bench,  cw_cmds_scrub,  cw_cmds_quarantine,
 };
 
 /* Every command explains itself without a cluster, and is listed by --help. */
@@ -38,16 +39,11 @@ static void
 later_commands_say_so(void **state)
 {
     static const char *const later[] = {
-        "volume attach vm1",
-        "volume mount vm1 /mnt",
-        "volume detach vm1",
-        "whatif --fail dc1",
-        "repair now",
-        "scrub ls",
-        "doctor",
-        "host maintain h1",
-        "host return h1",
-        "disk ls",
+        "volume attach vm1", "volume mount vm1 /mnt",
+        "volume detach vm1", "whatif --fail dc1",
+        "repair now",        "doctor",
+        "host maintain h1",  "host return h1",
+        "disk ls",           "disk drain h1/store-0",
         "policy check p",
     };
 
@@ -89,6 +85,9 @@ bad_usage_ends_with_2(void **state)
         { "policy create p --copies", "option --copies needs a value" },
         { "policy set p", "KEY=VALUE is missing" },
         { "jobs show zero", "no number of a job" },
+        { "scrub", "which command" },
+        { "scrub pause", "unknown command 'scrub pause'" },
+        { "disk return", "HOST/DISK is missing" },
         { "bench v --rw randwrite", "--overwrite" },
         { "bench v --prefill", "--overwrite" },
         { "bench v --rw scribble", "choose from" },
