@@ -42,6 +42,7 @@ read_begin(struct cw_peer *p, struct cw_copy *c, const struct cw_frame *f)
     rd->read.nblk = cw_hdr_nblk(f->hdr);
     rd->read.flags = 0;
     rd->read.tail_seq = 0;
+    rd->read.snap = 0;
     rd->read.skip_csums = NULL;
     rd->read.buf = NULL;
     rd->read.done = read_done;
