@@ -44,7 +44,7 @@ def main():
     rooms = read_arrows()
     errors, used = [], set()
     n = 0
-    for base in ("common", "daemon", "client", "proto"):
+    for base in ("common", "daemon", "client", "proto", "bench"):
         for folder, _, files in os.walk(os.path.join(top, base)):
             for name in sorted(files):
                 if not name.endswith((".c", ".h")):
