@@ -292,9 +292,11 @@ load_init(struct bench_load *l)
 {
     struct bench_subject *b = l->b;
 
-    cw_prng_init(&l->prng, cw_mix64(b->opts.seed + cw_reactor_clock_ns()));
+    cw_prng_init(&l->prng, cw_mix64(b->opts.seed) + b->n_jobs++);
     cw_list_init(&l->idle);
     l->n_units = b->blocks / l->job.nblk;
+    if (l->job.skewed && l->n_units < 5)
+        return bench_fail("a fifth of this volume is less than one block of the job");
     l->n_wanted = l->job.bytes == 0 ? CW_NEVER : l->job.bytes / CW_BLOCK_SIZE / l->job.nblk;
     l->stamp = cw_prng_next(&l->prng);
     l->waiting = calloc(b->n_shards, sizeof(*l->waiting));

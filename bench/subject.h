@@ -34,7 +34,7 @@ struct bench_subject {
     uint64_t blocks; /* of the volume, whole chunks */
     uint64_t shard_blocks;
     uint32_t n_shards;
-    uint64_t open_ns;
+    uint64_t open_ns, n_jobs;
     bool poked; /* something happened that a refused append waits for */
     bool waking;
     struct bench_load *load; /* the one that runs */
