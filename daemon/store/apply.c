@@ -177,6 +177,28 @@ apply_entry(const struct rec_view *v, uint32_t i, struct rec_places *at)
     return (struct cw_map_entry){ .xxh3 = v->csums[i], .loc = record_place_next(at) };
 }
 
+/* A block that is overwritten where it was written, or where the cleaner keeps what it expects
+ * back, is hot; each move, and an overwrite out of COLD, cools it down. */
+static uint64_t
+heat_written(const struct cw_store *s, uint64_t was)
+{
+    uint64_t heat = was & CW_LOC_HEAT;
+    uint8_t cls;
+
+    if (!map_kind_is_data(cw_loc_kind(was)))
+        return 0;
+    cls = s->segs[cw_loc_seg(was)].cls;
+    if (cls != CW_SEG_HOT && cls != CW_SEG_WARM)
+        return heat / 2;
+    return heat < CW_LOC_HEAT ? heat + 1 : heat;
+}
+
+static uint64_t
+heat_moved(uint64_t was)
+{
+    return (was & CW_LOC_HEAT) == 0 ? 0 : (was & CW_LOC_HEAT) - 1;
+}
+
 static bool
 apply_write(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
 {
@@ -201,6 +223,8 @@ apply_write(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v
             if (mode == CW_STORE_APPLY)
                 chunk_set_ver(sh->head, chunk, v->d.gen, v->d.seq);
         }
+        if (map_kind_is_data(cw_loc_kind(e.loc)))
+            e.loc |= heat_written(a->s, p->data->e[lba % CW_CHUNK_BLOCKS].loc);
         map_entry_set(p, (uint32_t)(lba % CW_CHUNK_BLOCKS), e);
     }
     apply_unpin(a);
@@ -249,7 +273,7 @@ move_in_page(struct apply *a, struct page *p, const struct rec_view *v)
         memcpy(&was, v->body + i * 8, 8);
         if (cw_loc_place(now) != cw_loc_place(was))
             continue;
-        e.loc |= now & CW_LOC_SHARED;
+        e.loc |= (now & CW_LOC_SHARED) | heat_moved(now);
         map_page_dirty(a->s, p);
         map_entry_set(p, at, e);
     }

@@ -1,4 +1,4 @@
-/* store/cleaner.c - wins free segments back: the emptiest sealed segment's survivors move to COLD.
+/* store/cleaner.c - wins free segments back: a sealed segment's survivors move to COLD or WARM.
  *
  *   IDLE --space low--> SCAN (records of the victim) --> CHECK (against the map, page by page,
  *   sorted by shard and block) --> READ --> WRITE (GC_MOVE, by compare-and-swap) --> CHECK ...
@@ -12,7 +12,9 @@
 #include "common/codec/hash.h"
 #include "daemon/store/store-internal.h"
 
-#define LOAD_BLOCKS 64u /* small against a segment, whose last batch leaves a gap */
+/* small against a segment, whose last batch leaves a gap; 63 records of one block fill one header
+ */
+#define LOAD_BLOCKS 63u
 
 #define LOAD_PIECES_MAX 255u /* blocks of packed places: a buffer of 1 MiB */
 
@@ -30,13 +32,15 @@ struct cleaner {
     struct scan scan;
     struct survivor *v; /* candidates of the victim, then checked one by one */
     uint32_t n, cap, at;
-    uint32_t found; /* of them alive */
+    uint32_t found;  /* of them alive */
+    uint32_t n_warm; /* put aside at the beginning of v, for the second pass */
+    uint8_t cls;     /* where this pass moves to */
     struct page_waiter w;
     bool waiting;
     struct survivor load[LOAD_BLOCKS];
     uint32_t n_load, n_pages;
     struct store_run runs[LOAD_BLOCKS];
-    uint64_t bad[LOAD_BLOCKS / 64];
+    uint64_t bad[1 + LOAD_BLOCKS / 64];
     struct extent ext[LOAD_BLOCKS];
     uint32_t n_ext, n_pieces;
     uint64_t packed_bad[LOAD_PIECES_MAX / 64 + 1];
@@ -176,7 +180,9 @@ victim_on_scan(struct scan *sc)
     }
     if (c->n > 0)
         qsort(c->v, c->n, sizeof(*c->v), survivor_order);
-    c->at = c->found = c->n_load = c->n_pages = c->n_ext = c->n_pieces = 0;
+    scan_fini(sc);
+    c->at = c->found = c->n_load = c->n_pages = c->n_ext = c->n_pieces = c->n_warm = 0;
+    c->cls = CW_SEG_COLD;
     c->state = CLEAN_CHECK;
     cleaner_step(c);
 }
@@ -221,28 +227,32 @@ meta_touch(struct cleaner *c, const struct survivor *v)
 
 /* ---- data ---- */
 
-/* 1: alive and in the load; 0: dead; -1: waits for a page. */
-static int
+enum alive { DEAD, ALIVE, ALIVE_WARM, WAITS_FOR_PAGE };
+
+/* Does any layer show it? */
+static enum alive
 data_check(struct cleaner *c, const struct survivor *v)
 {
     uint32_t chunk = (uint32_t)(v->lba / CW_CHUNK_BLOCKS);
 
     if (v->lba >= CW_SHARD_BLOCKS)
-        return 0;
+        return DEAD;
     for (struct layer *l = NULL; (l = layer_next(c->s, v->layer, l)) != NULL;) {
         const struct page *p;
+        uint64_t loc;
 
         if ((l->sh->gone && l->n_children == 0) || !map_has_page(l, chunk))
             continue;
         p = map_page_get(l, chunk, &c->w);
         if (p == NULL) {
             c->waiting = true;
-            return -1;
+            return WAITS_FOR_PAGE;
         }
-        if (cw_loc_place(p->data->e[v->lba % CW_CHUNK_BLOCKS].loc) == v->loc)
-            return 1;
+        loc = p->data->e[v->lba % CW_CHUNK_BLOCKS].loc;
+        if (cw_loc_place(loc) == v->loc)
+            return (loc & CW_LOC_HEAT) > 0 ? ALIVE_WARM : ALIVE;
     }
-    return 0;
+    return DEAD;
 }
 
 static bool
@@ -488,7 +498,7 @@ load_put(struct cleaner *c, uint32_t i, uint32_t n)
     };
     uint32_t n_out = bad ? 0 : n, packed;
     struct batch *b = batch_room(
-        s, CW_SEG_COLD, batch_rec_len(&r) + LOAD_BLOCKS * sizeof(struct cw_rec_run), n_out, 2);
+        s, c->cls, batch_rec_len(&r) + LOAD_BLOCKS * sizeof(struct cw_rec_run), n_out, 2);
 
     if (b == NULL || !batch_reserve(s, b, n_out))
         return false;
@@ -561,7 +571,7 @@ cleaner_check(struct cleaner *c)
 
     for (; c->at < c->n; c->at++) {
         const struct survivor *v = &c->v[c->at];
-        int alive;
+        enum alive alive;
 
         if (meta) {
             if (!meta_touch(c, v))
@@ -569,18 +579,29 @@ cleaner_check(struct cleaner *c)
             continue;
         }
         alive = data_check(c, v);
-        if (alive < 0)
+        if (alive == WAITS_FOR_PAGE)
             return;
-        if (alive == 0)
+        if (alive == DEAD)
             continue;
+        if (alive == ALIVE_WARM && c->cls == CW_SEG_COLD) {
+            c->v[c->n_warm++] = *v;
+            c->found++;
+            continue;
+        }
         if (load_is_full(c, v))
             break;
         load_add(c, v);
     }
-    if (c->n_load > 0)
+    if (c->n_load > 0) {
         load_read(c);
-    else
+    } else if (c->cls == CW_SEG_COLD && c->n_warm > 0) {
+        c->cls = CW_SEG_WARM;
+        c->n = c->n_warm;
+        c->at = 0;
+        cleaner_check(c);
+    } else {
         victim_done(c);
+    }
 }
 
 static void
@@ -588,14 +609,14 @@ cleaner_write(struct cleaner *c)
 {
     while (c->written < c->n_load) {
         if (!load_put(c, c->written, load_run(c, c->written))) {
-            batch_submit_class(c->s, CW_SEG_COLD, true);
+            batch_submit_class(c->s, c->cls, true);
             store_kick_later(c->s);
             return;
         }
     }
     if (c->tickets_out == 0) {
         c->tickets_out = 1;
-        batch_submit_class(c->s, CW_SEG_COLD, true);
+        batch_submit_class(c->s, c->cls, true);
     }
 }
 
@@ -610,7 +631,7 @@ cleaner_step(struct cleaner *c)
         else if (c->state == CLEAN_WRITE && c->tickets_out == 0 && c->written < c->n_load)
             cleaner_idle(c);
         else if (c->state == CLEAN_WRITE && c->tickets_out == 0)
-            batch_submit_class(s, CW_SEG_COLD, true);
+            batch_submit_class(s, c->cls, true);
         store_close_step(s);
         return;
     }

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -83,7 +84,9 @@ CW_STATIC_ASSERT(offsetof(struct cw_sb, csum) == 4088);
 
 /* ---- segment ---- */
 
-enum cw_seg_class { CW_SEG_HOT = 1, CW_SEG_COLD, CW_SEG_META, CW_SEG_EC, CW_SEG_CLASSES };
+/* What is written lands in HOT. What the cleaner moves goes to WARM if it used to be overwritten
+ * soon, else to COLD. */
+enum cw_seg_class { CW_SEG_HOT = 1, CW_SEG_COLD, CW_SEG_META, CW_SEG_WARM, CW_SEG_CLASSES };
 
 struct cw_seg_hdr {
     uint64_t magic;
@@ -224,7 +227,8 @@ struct cw_map_entry {
 CW_STATIC_ASSERT(sizeof(struct cw_map_entry) == 16);
 
 #define CW_LOC_SHARED (UINT64_C(1) << 11) /* another layer owns the place (docs/format.md) */
-#define CW_LOC_HEAT UINT64_C(0xf)
+/* 0..3: how often of late the block was overwritten before it had cooled down; a hint. */
+#define CW_LOC_HEAT UINT64_C(3)
 #define CW_SECTOR 512u
 #define CW_BLOCK_SECTORS 8u
 
@@ -283,7 +287,7 @@ cw_loc_kind(uint64_t loc)
 static inline uint64_t
 cw_loc_place(uint64_t loc)
 {
-    return loc & ~(CW_LOC_SHARED | CW_LOC_HEAT);
+    return loc & ~(CW_LOC_SHARED | UINT64_C(0xf));
 }
 
 /* The place of a run as a whole: the same for all its blocks. */

@@ -105,7 +105,7 @@ store_background(struct cw_store *s)
     discard_kick(s);
     prewrite_kick(s);
     scrub_kick(s);
-    if (s->pressed[CW_SEG_HOT] || s->pressed[CW_SEG_COLD])
+    if (s->pressed[CW_SEG_HOT] || s->pressed[CW_SEG_COLD] || s->pressed[CW_SEG_WARM])
         store_kick_later(s); /* what holds segments back may end without a sound: stable moves */
 }
 
