@@ -151,11 +151,11 @@ append_touch_ok(struct cw_store *s, uint32_t *touches)
 }
 
 static int
-append_check(struct cw_store *s, uint32_t n_blocks, uint32_t *touches)
+append_check(struct cw_store *s, uint32_t n_blocks, bool resync, uint32_t *touches)
 {
     if (s->stats.failed || s->state != STORE_OPEN)
         return -EIO;
-    if (n_blocks > 0 && !space_may_write(s, n_blocks))
+    if (n_blocks > 0 && !space_may_write(s, n_blocks, resync))
         return -ENOSPC;
     if (!cw_list_empty(&s->control) || !append_touch_ok(s, touches))
         return append_again(s);
@@ -264,7 +264,7 @@ cw_store_append(struct cw_store_shard *sh, const struct cw_store_rec *rec)
         r.d.flags |= d.all ? CW_RF_ALL_DATA : 0;
         append_pack(sh, &d, rec->lba);
     }
-    err = append_check(s, d.n_out, &touches);
+    err = append_check(s, d.n_out, false, &touches);
     if (err != 0)
         return err;
     if (rec->seq > sh->info.stable && rec->seq - sh->info.stable > CW_TAIL_MAX)
@@ -329,7 +329,7 @@ cw_store_chunk_current(struct cw_store_shard *sh, const struct cw_store_chunk_se
     r.csums = c->csums;
     r.n_csums = r.d.nblk = d.n;
     r.d.flags = d.all ? CW_RF_ALL_DATA : 0;
-    err = append_check(s, d.n_out, &touches);
+    err = append_check(s, d.n_out, true, &touches);
     if (err != 0)
         return err;
     b = append_room(s, &r, &d);
@@ -362,7 +362,7 @@ cw_store_block_repair(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk, co
     cw_assert(lba <= CW_SHARD_BLOCKS - nblk);
     data_look(&d);
     r.d.flags = d.all ? CW_RF_ALL_DATA : 0;
-    err = append_check(s, 0, &touches);
+    err = append_check(s, 0, false, &touches);
     if (err != 0)
         return err;
     b = append_room(s, &r, &d);

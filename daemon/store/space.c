@@ -5,6 +5,11 @@
  * checkpoints make. The cleaner is woken by either running low.
  *
  *   capacity * 95 %  no credit      97 %  appends refused, TRIM and drop still taken
+ *   capacity = all segments but the reserves: 1 % META, 2 % cleaning, 2 % resync. The last may use
+ *   its own: a copy that is placed already must be able to come back.
+ *
+ * A map page is a block too. Dense data has one for 256, which the META reserve holds; data that is
+ * strewn over many chunks has as many pages as blocks, and pays for them.
  */
 #include "daemon/store/store-internal.h"
 
@@ -30,11 +35,16 @@ seg_data_blocks(const struct cw_store *s)
     return blocks - 1 - blocks / 16; /* header, batch headers, summary */
 }
 
+static uint64_t
+reserve_resync(const struct cw_store *s)
+{
+    return cw_max_u64(s->n_segs / 50, 2);
+}
+
 uint64_t
 space_capacity(const struct cw_store *s)
 {
-    uint64_t resync = cw_max_u64(s->n_segs / 50, 2);
-    uint64_t reserve = space_reserve_meta(s) + space_reserve_clean(s) + resync;
+    uint64_t reserve = space_reserve_meta(s) + space_reserve_clean(s) + reserve_resync(s);
 
     return (s->n_segs - reserve) * seg_data_blocks(s);
 }
@@ -43,6 +53,16 @@ uint64_t
 space_used(const struct cw_store *s)
 {
     return cw_div_up(s->data_live, CW_BLOCK_SECTORS) + s->pend_blocks;
+}
+
+/* That and the map pages that the META reserve does not hold; a checkpoint has them twice. */
+uint64_t
+space_taken(const struct cw_store *s)
+{
+    uint64_t pages = s->meta_live + cw_max_u64(s->meta_live, map_dirty_pages(s) + s->pend_touches);
+    uint64_t held = space_reserve_meta(s) * seg_data_blocks(s);
+
+    return space_used(s) + (pages > held ? pages - held : 0);
 }
 
 /* What all copies together may be granted and not have sent yet. */
@@ -67,23 +87,27 @@ space_credit_limit(const struct cw_store *s)
 }
 
 bool
-space_may_write(const struct cw_store *s, uint32_t n_blocks)
+space_may_write(const struct cw_store *s, uint32_t n_blocks, bool resync)
 {
-    return space_used(s) + n_blocks <= space_capacity(s) / 100 * 97;
+    uint64_t cap = space_capacity(s), reserve = reserve_resync(s) * seg_data_blocks(s);
+
+    /* what was granted may turn out to need many pages: that far it is let in */
+    return space_used(s) + n_blocks <= cap / 100 * 97 + (resync ? reserve : 0) &&
+           space_taken(s) + n_blocks <= cap + reserve;
 }
 
 /* Full is when the largest record finds no credit: an owner that waits for it hears of the end. */
 bool
 space_is_full(const struct cw_store *s)
 {
-    return space_used(s) + CW_IO_BLOCKS_MAX > space_credit_limit(s);
+    return space_taken(s) + CW_IO_BLOCKS_MAX > space_credit_limit(s);
 }
 
 uint32_t
 cw_store_credit(const struct cw_store_shard *sh)
 {
     const struct cw_store *s = sh->s;
-    uint64_t limit, used = space_used(s);
+    uint64_t limit, used = space_taken(s);
 
     if (s->stats.failed || s->state != STORE_OPEN)
         return 0;

@@ -572,7 +572,8 @@ uint32_t space_reserve_meta(const struct cw_store *s);
 uint32_t space_reserve_clean(const struct cw_store *s);
 uint64_t space_capacity(const struct cw_store *s); /* blocks that may hold data */
 uint64_t space_used(const struct cw_store *s);     /* live and on their way */
-bool space_may_write(const struct cw_store *s, uint32_t n_blocks);
+uint64_t space_taken(const struct cw_store *s);    /* that and map pages beyond their reserve */
+bool space_may_write(const struct cw_store *s, uint32_t n_blocks, bool resync);
 bool space_is_full(const struct cw_store *s);
 /* Free segments that a batch of this class must leave to others. */
 uint32_t space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent);

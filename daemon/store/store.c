@@ -396,6 +396,7 @@ cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret)
     if (s->n_segs == 0)
         return;
     ret->used_bytes = space_used(s) * CW_BLOCK_SIZE;
-    ret->free_bytes =
-        space_capacity(s) > space_used(s) ? (space_capacity(s) - space_used(s)) * CW_BLOCK_SIZE : 0;
+    ret->free_bytes = space_capacity(s) > space_taken(s)
+                          ? (space_capacity(s) - space_taken(s)) * CW_BLOCK_SIZE
+                          : 0;
 }
