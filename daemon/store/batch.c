@@ -120,7 +120,8 @@ payload_piece(struct batch *b, uint8_t *data, uint32_t len, struct cw_buf *ref)
     struct iovec *last = &b->iov[b->n_iov - 1];
 
     b->payload_bytes += len;
-    if (b->n_iov > 1 && (uint8_t *)last->iov_base + last->iov_len == data) {
+    if (b->n_iov > 1 && b->bufs[b->n_iov - 1] == ref &&
+        (uint8_t *)last->iov_base + last->iov_len == data) {
         last->iov_len += len;
         return;
     }

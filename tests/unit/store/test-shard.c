@@ -280,6 +280,80 @@ zero_blocks_and_known_blocks_are_not_moved(void **state)
     storeworld_fini(&w);
 }
 
+#define RUN 4u /* blocks; so many are referred to, not copied */
+
+/* Two buffers of which the second lies right behind the first; the others are given back. */
+static void
+neighbours(struct storeworld *w, struct cw_buf *ret[static 2])
+{
+    struct cw_buf *all[64] = { NULL };
+    size_t n = 0;
+
+    ret[0] = ret[1] = NULL;
+    while (n < CW_LEN(all) && ret[1] == NULL) {
+        all[n] = cw_buf_get(w->pool, RUN * CW_BLOCK_SIZE);
+        assert_non_null(all[n]);
+        for (size_t i = 0; i < n && ret[1] == NULL; i++) {
+            size_t first = all[i]->data < all[n]->data ? i : n, last = first == i ? n : i;
+
+            if (all[first]->data + RUN * CW_BLOCK_SIZE != all[last]->data)
+                continue;
+            ret[0] = cw_buf_ref(all[first]);
+            ret[1] = cw_buf_ref(all[last]);
+        }
+        n++;
+    }
+    for (size_t i = 0; i < n; i++)
+        cw_buf_unref(all[i]);
+    assert_non_null(ret[1]);
+}
+
+/* What lies side by side in memory may be two buffers all the same: neither is anybody else's
+ * before the batch is written. */
+static void
+buffers_side_by_side_are_both_kept(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = world(&w, 47);
+    struct cw_buf *buf[2], *other[64];
+
+    neighbours(&w, buf);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t csums[RUN];
+        struct cw_store_rec rec = { .type = CW_FT_WRITE,
+                                    .gen = 1,
+                                    .seq = i + 1,
+                                    .lba = 700 * (uint64_t)i,
+                                    .nblk = RUN,
+                                    .csums = csums,
+                                    .data = buf[i]->data,
+                                    .buf = buf[i] };
+
+        for (uint32_t k = 0; k < RUN; k++) {
+            uint8_t *block = buf[i]->data + (size_t)k * CW_BLOCK_SIZE;
+
+            storeworld_fill(block, SHARD_ID, rec.lba + k, rec.seq);
+            csums[k] = cw_hash_block(block);
+        }
+        assert_int_equal(storeworld_append(&w, sh, &rec), 0);
+    }
+    cw_buf_unref(buf[0]);
+    cw_buf_unref(buf[1]);
+    for (size_t i = 0; i < CW_LEN(other); i++) {
+        other[i] = cw_buf_get(w.pool, RUN * CW_BLOCK_SIZE);
+        assert_non_null(other[i]);
+        memset(other[i]->data, 0xee, RUN * CW_BLOCK_SIZE);
+    }
+    storeworld_wait_durable(&w, sh, 2);
+    for (size_t i = 0; i < CW_LEN(other); i++)
+        cw_buf_unref(other[i]);
+    for (uint32_t k = 0; k < RUN; k++) {
+        assert_true(storeworld_block_is(&w, sh, k, 1));
+        assert_true(storeworld_block_is(&w, sh, 700 + k, 2));
+    }
+    storeworld_fini(&w);
+}
+
 int
 main(void)
 {
@@ -290,6 +364,7 @@ main(void)
         cmocka_unit_test(modes_decide_per_chunk),
         cmocka_unit_test(chunk_copies_end_in_one_record),
         cmocka_unit_test(zero_blocks_and_known_blocks_are_not_moved),
+        cmocka_unit_test(buffers_side_by_side_are_both_kept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
