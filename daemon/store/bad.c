@@ -211,13 +211,37 @@ bad_found(struct cw_store_shard *sh, uint64_t snap, uint64_t lba, uint32_t nblk,
 }
 
 void
+bad_heads(struct layer *owner, const struct layer *but, uint64_t lba, uint32_t nblk,
+          const uint64_t bad[4])
+{
+    uint32_t chunk = (uint32_t)(lba / CW_CHUNK_BLOCKS);
+
+    for (struct layer *l = NULL; (l = layer_next(owner->s, owner->id, l)) != NULL;) {
+        struct layer *shown = l;
+
+        if (l->snap != 0 || l == but || l->gone || l->sh->gone)
+            continue;
+        chunk_see(&shown, chunk);
+        if (shown == owner)
+            bad_found(l->sh, 0, lba, nblk, bad, NULL);
+    }
+}
+
+void
+bad_layer(struct layer *l, uint64_t lba, uint32_t nblk, const uint64_t bad[4], const uint64_t *locs)
+{
+    if (!l->gone && !l->sh->gone)
+        bad_found(l->sh, l->snap, lba, nblk, bad, locs);
+    bad_heads(l, l, lba, nblk, bad);
+}
+
+void
 bad_page(struct layer *l, uint32_t chunk)
 {
     static const uint64_t all[4] = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX };
 
     recent_add(l->s);
-    if (!l->sh->gone && !l->gone)
-        bad_found(l->sh, l->snap, (uint64_t)chunk * CW_CHUNK_BLOCKS, CW_CHUNK_BLOCKS, all, NULL);
+    bad_layer(l, (uint64_t)chunk * CW_CHUNK_BLOCKS, CW_CHUNK_BLOCKS, all, NULL);
 }
 
 void

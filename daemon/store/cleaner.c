@@ -356,11 +356,17 @@ load_runs(struct cleaner *c)
 static void
 load_tell_bad(struct cleaner *c, const struct survivor *v)
 {
-    struct cw_store_shard *sh = shard_by_layer(c->s, v->layer);
-    const uint64_t one[4] = { 1 };
+    uint32_t chunk = (uint32_t)(v->lba / CW_CHUNK_BLOCKS);
+    const uint64_t one[4] = { 1 }, *counted = &v->loc; /* it is one place */
 
-    if (sh != NULL && !sh->gone)
-        bad_found(sh, 0, v->lba, 1, one, &v->loc);
+    for (struct layer *l = NULL; (l = layer_next(c->s, v->layer, l)) != NULL;) {
+        const struct page *p = map_page_resident(l, chunk);
+
+        if (p == NULL || cw_loc_place(p->data->e[v->lba % CW_CHUNK_BLOCKS].loc) != v->loc)
+            continue;
+        bad_layer(l, v->lba, 1, one, counted);
+        counted = NULL;
+    }
 }
 
 static void

@@ -658,15 +658,31 @@ blocks_cool(const struct cw_store_read *r)
     map_page_cool(l, chunk);
 }
 
+/* The read told whoever it was of; a chunk that several layers share is read once only. */
+static void
+blocks_tell_heads(const struct cw_store_read *r)
+{
+    struct layer *l = layer_of_snap(r->shard, r->snap), *owner = l;
+
+    if (l == NULL)
+        return;
+    chunk_see(&owner, (uint32_t)(r->lba / CW_CHUNK_BLOCKS));
+    bad_heads(owner, l, r->lba, r->nblk, r->bad);
+}
+
 static void
 blocks_on_read(struct cw_store_read *r)
 {
     struct scrub *c = cw_container_of(r, struct scrub, read);
+    uint32_t n_bad = 0;
 
     if (r->res == 0) {
         c->pass.bytes += (uint64_t)read_count(r) * CW_BLOCK_SIZE;
         for (uint32_t i = 0; i < CW_LEN(r->bad); i++)
-            c->pass.found += cw_popcount(r->bad[i]);
+            n_bad += cw_popcount(r->bad[i]);
+        c->pass.found += n_bad;
+        if (n_bad > 0 && !r->shard->gone)
+            blocks_tell_heads(r);
     }
     c->starved = r->res == -ENOMEM;
     if (!c->starved)

@@ -650,6 +650,12 @@ struct bads *bads_new(void);
  * before; NULL: none was read. A place of the media counts once, however many blocks lay in it. */
 void bad_found(struct cw_store_shard *sh, uint64_t snap, uint64_t lba, uint32_t nblk,
                const uint64_t bad[4], const uint64_t *locs);
+/* .. in the layer's own page of a chunk: told of the layer, and of each head that shows it. */
+void bad_layer(struct layer *l, uint64_t lba, uint32_t nblk, const uint64_t bad[4],
+               const uint64_t *locs);
+/* The latter alone, except `but`. */
+void bad_heads(struct layer *owner, const struct layer *but, uint64_t lba, uint32_t nblk,
+               const uint64_t bad[4]);
 /* The map page of a chunk is lost. */
 void bad_page(struct layer *l, uint32_t chunk);
 /* One of the store's own records, which is written anew. */

@@ -5,7 +5,9 @@
 #include "tests/lib/storeworld.h"
 
 #define SHARD_ID (UINT64_C(7) << 16)
+#define CLONE_ID (UINT64_C(8) << 16)
 #define CHUNKS 40u
+#define SHARED (5 * CW_CHUNK_BLOCKS + 2)
 
 static struct cw_store_scrub_stats
 scrub(const struct storeworld *w)
@@ -111,16 +113,22 @@ rot_map_page(struct storeworld *w, uint32_t chunk, uint64_t seq)
 }
 
 static bool
-was_told(const struct storeworld *w, uint64_t lba)
+was_told_of(const struct storeworld *w, uint64_t shard, uint64_t snap, uint64_t lba)
 {
     for (uint64_t i = 0; i < w->n_bad && i < CW_LEN(w->bad); i++) {
         const struct cw_store_bad *b = &w->bad[i];
 
-        if (b->snap == 0 && cw_store_shard_info(b->shard)->rec.shard == SHARD_ID && lba >= b->lba &&
+        if (b->snap == snap && cw_store_shard_info(b->shard)->rec.shard == shard && lba >= b->lba &&
             lba < b->lba + b->nblk && cw_bit_get(b->bad, lba - b->lba))
             return true;
     }
     return false;
+}
+
+static bool
+was_told(const struct storeworld *w, uint64_t lba)
+{
+    return was_told_of(w, SHARD_ID, 0, lba);
 }
 
 static void
@@ -190,6 +198,62 @@ reads_tell_too(void **state)
     storeworld_run(&w, CW_NS_PER_MS);
     assert_int_equal(w.n_bad, 1);
     assert_true(was_told(&w, 257));
+    storeworld_fini(&w);
+}
+
+/* What a snapshot, its copy and a clone share is read once, and told of all three: a repair of one
+ * mends that one alone. */
+static void
+what_layers_share_is_told_of_each(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = world(&w, 78, 0), *clone;
+    struct cw_shard_rec rec = storeworld_rec(&w, CLONE_ID);
+    struct storeworld_ticket t;
+    struct cw_store_scrub_stats st;
+    int err;
+
+    assert_int_equal(cw_store_snap_create(sh, 1, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    clone = cw_store_shard_clone(w.store, &rec, sh, 1, storeworld_ticket(&t), &err);
+    assert_non_null(clone);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    rot_block(&w, SHARED, 6);
+    st = full_pass(&w);
+    assert_int_equal(st.found, 1);
+    assert_int_equal(st.recent, 1);
+    assert_int_equal(st.done_bytes, CHUNKS * 4 * CW_BLOCK_SIZE);
+    storeworld_run(&w, WORLD_S);
+    assert_true(was_told_of(&w, SHARD_ID, 0, SHARED));
+    assert_true(was_told_of(&w, SHARD_ID, 1, SHARED));
+    assert_true(was_told_of(&w, CLONE_ID, 0, SHARED));
+    repair(&w, sh, SHARED, 6);
+    assert_true(storeworld_block_is(&w, sh, SHARED, 6));
+
+    w.n_bad = 0;
+    assert_int_equal(full_pass(&w).found, 1);
+    storeworld_run(&w, WORLD_S);
+    assert_false(was_told(&w, SHARED));
+    assert_true(was_told_of(&w, CLONE_ID, 0, SHARED));
+    repair(&w, clone, SHARED, 6);
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
+/* A lost map page is lost to all who share it. */
+static void
+a_lost_page_is_told_of_each_head(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = world(&w, 79, 0);
+    struct storeworld_ticket t;
+
+    assert_int_equal(cw_store_snap_create(sh, 1, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    rot_map_page(&w, 12, 13);
+    assert_int_equal(full_pass(&w).recent, 1);
+    storeworld_run(&w, WORLD_S);
+    assert_true(was_told(&w, 12 * CW_CHUNK_BLOCKS) && was_told(&w, 13 * CW_CHUNK_BLOCKS - 1));
     storeworld_fini(&w);
 }
 
@@ -532,6 +596,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rot_is_found_told_and_gone_after_repair),
         cmocka_unit_test(reads_tell_too),
+        cmocka_unit_test(what_layers_share_is_told_of_each),
+        cmocka_unit_test(a_lost_page_is_told_of_each_head),
         cmocka_unit_test(the_cleaner_tells_too),
         cmocka_unit_test(a_rotten_page_in_memory_heals),
         cmocka_unit_test(a_rotten_page_on_the_media_only_is_told),
