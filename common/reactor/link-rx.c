@@ -218,7 +218,8 @@ rx_feed(struct link *l, const uint8_t *p, uint32_t n)
 }
 
 /* Kept outside the pool and the shared buffers: at most one receive of 64 KiB per link, and a link
- * that waits must not hold what others receive into. */
+ * that waits must not hold what others receive into. It is charged to the pool all the same, and
+ * beyond its limit, for it happens when that is empty: so many links may be. */
 bool
 cw_rlink_rx_preload(struct link *l, const void *bytes, size_t len)
 {
@@ -228,6 +229,7 @@ cw_rlink_rx_preload(struct link *l, const void *bytes, size_t len)
     l->spill = malloc(len);
     if (l->spill == NULL)
         return false;
+    cw_buf_pool_charge(l->pool, len);
     memcpy(l->spill, bytes, len);
     l->spill_at = 0;
     l->spill_len = (uint32_t)len;
@@ -246,6 +248,15 @@ rx_feed_new(struct link *l, const uint8_t *p, uint32_t n)
         cw_rlink_break(l, -ENOMEM);
 }
 
+static void
+spill_free(struct link *l)
+{
+    if (l->spill != NULL)
+        cw_buf_pool_uncharge(l->pool, l->spill_len);
+    free(l->spill);
+    l->spill = NULL;
+}
+
 static bool
 rx_feed_spill(struct link *l)
 {
@@ -254,8 +265,7 @@ rx_feed_spill(struct link *l)
     l->spill_at += rx_feed(l, l->spill + l->spill_at, l->spill_len - l->spill_at);
     if (l->spill_at < l->spill_len && l->state != LINK_DOWN)
         return false;
-    free(l->spill);
-    l->spill = NULL;
+    spill_free(l);
     return true;
 }
 
@@ -405,5 +415,5 @@ void
 cw_rlink_rx_fini(struct link *l)
 {
     partial_reset(&l->partial);
-    free(l->spill);
+    spill_free(l);
 }

@@ -15,7 +15,10 @@
 
 #define CW_PEER_READS_MAX 1024u /* a link's credit of operations is never above it */
 #define CW_PEER_GETS_MAX 64u
-#define CW_SYNC_SLOTS_MAX 8u /* chunks under way per shard */
+#define CW_PEER_REPAIRS_MAX 64u
+#define CW_COPY_SEALS_MAX 16u       /* of one copy, waiting for each other */
+#define CW_READ_BYTES (24 * CW_KIB) /* a read here and in the store, its data aside */
+#define CW_SYNC_SLOTS_MAX 8u        /* chunks under way per shard */
 #define CW_SYNC_HOT_MAX 64u
 #define CW_SLOT_BYTES (CW_MIB + 64 * CW_KIB)
 #define CW_LIST_CHUNKS 4096u /* per VER_LIST */
@@ -28,7 +31,7 @@ struct cw_peer {
     struct cw_list sessions;
     struct cw_list owing; /* sessions that owe an ACK */
     struct cw_list gets;  /* cw_get.in_peer */
-    uint32_t refs, n_reads, n_gets;
+    uint32_t refs, n_reads, n_gets, n_repairs;
     uint64_t heard_ns;
     bool closing; /* asked for its end: frames are ignored */
 };
@@ -70,7 +73,10 @@ struct cw_copy {
     uint32_t n_blocks;          /* of the shard, by the newest record seen */
     uint64_t next_seq;          /* expected; behind what was appended and what is held */
     struct cw_list seals;       /* cw_seal, the first is under way */
-    struct cw_list held;        /* cw_held, oldest first */
+    uint32_t n_seals;
+    bool cfg_busy, cfg_again; /* a record is on its way to the disk; cfg_next follows it */
+    struct cw_shard_rec cfg_next;
+    struct cw_list held; /* cw_held, oldest first */
     uint32_t held_blocks;
     struct cw_list in_holding; /* replica's list of copies with held records */
     bool starved;              /* a record was refused for want of room: ask for it again */
@@ -99,6 +105,9 @@ struct cw_replica {
     struct cw_list ops;   /* cw_op under way */
     struct cw_list reads; /* cw_read under way */
     struct cw_list free_reads;
+    struct cw_list read_waits; /* read_wait, oldest first */
+    uint32_t n_reads, n_reads_max, n_read_waits;
+    uint32_t n_copies;
     struct cw_list holding; /* copies with held records, in the order in which they began */
     struct cw_list sources;
     struct cw_list syncs;   /* live ones, the next to be given a chunk first */
@@ -216,6 +225,7 @@ struct cw_wire_ack cw_ack_of(const struct cw_copy *c, uint32_t gen);
 void cw_read_on_read(struct cw_peer *p, const struct cw_frame *f);
 void cw_read_on_tail_query(struct cw_peer *p, const struct cw_frame *f);
 void cw_read_on_block_repair(struct cw_peer *p, const struct cw_frame *f);
+void cw_read_on_peer_down(struct cw_peer *p);
 void cw_read_forget_all(struct cw_replica *r);
 
 /* ---- note.c ---- */

@@ -165,6 +165,7 @@ peer_on_down(struct cw_link *l, int reason)
     while (!cw_list_empty(&p->sessions))
         cw_session_end(cw_list_first(&p->sessions, struct cw_session, in_peer));
     cw_get_on_peer_down(p);
+    cw_read_on_peer_down(p);
     p->link = NULL;
     cw_list_remove(&p->in_replica);
     cw_peer_unref(p);

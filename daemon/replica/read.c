@@ -12,6 +12,14 @@
 #include "common/codec/hash.h"
 #include "daemon/replica/internal.h"
 
+/* What was asked for. */
+struct ask {
+    uint32_t gen, tag, flags, nblk;
+    uint64_t lba, tail_seq;
+};
+
+#define WAITS_PER_READ 8u /* beyond it a read is refused: another copy may have time */
+
 struct cw_read {
     struct cw_store_read read;
     struct cw_list in_replica;
@@ -20,11 +28,19 @@ struct cw_read {
     uint32_t gen, tag;
 };
 
+/* Its turn comes when a read ends: what is under way at the store is bounded in memory. */
+struct read_wait {
+    struct cw_list in_replica;
+    struct cw_peer *peer; /* a reference */
+    uint64_t shard;       /* the copy may go meanwhile */
+    struct ask ask;
+};
+
 static void read_done(struct cw_store_read *read);
 
 /* NULL: out of memory. Requests are kept for the next ones: the hot path does not allocate. */
 static struct cw_read *
-read_begin(struct cw_peer *p, struct cw_copy *c, const struct cw_frame *f)
+read_begin(struct cw_peer *p, struct cw_copy *c, const struct ask *a)
 {
     struct cw_replica *r = p->r;
     struct cw_list *node = cw_list_pop_front(&r->free_reads);
@@ -35,37 +51,43 @@ read_begin(struct cw_peer *p, struct cw_copy *c, const struct cw_frame *f)
         return NULL;
     rd->copy = c;
     rd->peer = cw_peer_ref(p);
-    rd->gen = f->hdr->gen;
-    rd->tag = f->hdr->tag;
+    rd->gen = a->gen;
+    rd->tag = a->tag;
     rd->read.shard = c->sh;
-    rd->read.lba = cw_hdr_lba(f->hdr);
-    rd->read.nblk = cw_hdr_nblk(f->hdr);
-    rd->read.flags = 0;
-    rd->read.tail_seq = 0;
+    rd->read.lba = a->lba;
+    rd->read.nblk = a->nblk;
+    rd->read.flags = a->flags;
+    rd->read.tail_seq = a->tail_seq;
     rd->read.snap = 0;
     rd->read.skip_csums = NULL;
     rd->read.buf = NULL;
     rd->read.done = read_done;
     cw_list_init(&rd->read.link);
     p->n_reads++;
+    r->n_reads++;
     c->busy++;
     cw_list_push_back(&r->reads, &rd->in_replica);
     return rd;
 }
 
+static void waits_next(struct cw_replica *r);
+
 static void
 read_end(struct cw_read *rd)
 {
     struct cw_copy *c = rd->copy;
+    struct cw_replica *r = c->r;
 
     cw_buf_unref(rd->read.buf);
     rd->read.buf = NULL;
     cw_list_remove(&rd->in_replica);
-    cw_list_push_front(&c->r->free_reads, &rd->in_replica);
+    cw_list_push_front(&r->free_reads, &rd->in_replica);
     rd->peer->n_reads--;
+    r->n_reads--;
     cw_peer_unref(rd->peer);
     c->busy--;
     cw_copy_idle(c);
+    waits_next(r);
 }
 
 static void
@@ -187,14 +209,14 @@ read_done(struct cw_store_read *read)
 
 /* Codes of a READ or TAIL_QUERY that does not reach the store; 0: it may. */
 static int
-read_early_code(const struct cw_peer *p, const struct cw_copy *c, const struct cw_frame *f)
+read_early_code(const struct cw_peer *p, const struct cw_copy *c, const struct ask *a)
 {
-    bool tail = f->hdr->type == CW_FT_TAIL_QUERY;
+    bool tail = (a->flags & CW_STORE_READ_TAIL) != 0;
     int code;
 
     if (c == NULL)
         return CW_NACK_NO_SHARD;
-    code = cw_copy_gen_code(c, f->hdr->gen);
+    code = cw_copy_gen_code(c, a->gen);
     if (code != 0)
         return code;
     if (!tail && (c->session == NULL || c->session->peer != p))
@@ -203,26 +225,94 @@ read_early_code(const struct cw_peer *p, const struct cw_copy *c, const struct c
         return CW_NACK_STATE;
     if (p->n_reads >= CW_PEER_READS_MAX)
         return CW_NACK_NO_SPACE;
-    return !tail && cw_hdr_lba(f->hdr) + cw_hdr_nblk(f->hdr) > c->n_blocks ? CW_NACK_STATE : 0;
+    return !tail && a->lba + a->nblk > c->n_blocks ? CW_NACK_STATE : 0;
+}
+
+static bool
+read_wait(struct cw_peer *p, uint64_t shard, const struct ask *a)
+{
+    struct cw_replica *r = p->r;
+    struct read_wait *w =
+        r->n_read_waits < WAITS_PER_READ * r->n_reads_max ? malloc(sizeof(*w)) : NULL;
+
+    if (w == NULL)
+        return false;
+    *w = (struct read_wait){ .peer = cw_peer_ref(p), .shard = shard, .ask = *a };
+    cw_list_push_back(&r->read_waits, &w->in_replica);
+    r->n_read_waits++;
+    p->n_reads++;
+    return true;
+}
+
+static void
+wait_free(struct read_wait *w)
+{
+    cw_list_remove(&w->in_replica);
+    w->peer->r->n_read_waits--;
+    w->peer->n_reads--;
+    cw_peer_unref(w->peer);
+    free(w);
+}
+
+static void
+read_try(struct cw_peer *p, uint64_t shard, const struct ask *a)
+{
+    struct cw_copy *c = cw_copy_find(p->r, shard);
+    struct cw_wire_hdr h = { .shard = shard,
+                             .tag = a->tag,
+                             .lba_nblk = cw_lba_nblk(a->lba, a->nblk) };
+    int code = read_early_code(p, c, a);
+    struct cw_read *rd;
+
+    if (code == 0 && p->r->n_reads >= p->r->n_reads_max) {
+        if (!read_wait(p, shard, a))
+            read_refuse(p, h, CW_NACK_NO_SPACE, NULL);
+        return;
+    }
+    rd = code == 0 ? read_begin(p, c, a) : NULL;
+    if (rd == NULL)
+        read_refuse(p, h, code != 0 ? (uint32_t)code : CW_NACK_NO_SPACE, NULL);
+    else
+        cw_store_read(&rd->read);
+}
+
+/* What was true when it was asked may not be any more: it is judged again. */
+static void
+waits_next(struct cw_replica *r)
+{
+    while (!cw_list_empty(&r->read_waits) && r->n_reads < r->n_reads_max) {
+        struct read_wait *w = cw_list_first(&r->read_waits, struct read_wait, in_replica);
+        struct read_wait was = *w;
+
+        cw_peer_ref(was.peer);
+        wait_free(w);
+        read_try(was.peer, was.shard, &was.ask);
+        cw_peer_unref(was.peer);
+    }
+}
+
+void
+cw_read_on_peer_down(struct cw_peer *p)
+{
+    CW_LIST_EACH_SAFE (it, &p->r->read_waits) {
+        struct read_wait *w = cw_list_entry(it, struct read_wait, in_replica);
+
+        if (w->peer == p)
+            wait_free(w);
+    }
 }
 
 static void
 read_on_request(struct cw_peer *p, const struct cw_frame *f, uint32_t flags)
 {
-    struct cw_copy *c = cw_copy_find(p->r, f->hdr->shard);
-    struct cw_wire_hdr h = { .shard = f->hdr->shard,
-                             .tag = f->hdr->tag,
-                             .lba_nblk = f->hdr->lba_nblk };
-    int code = read_early_code(p, c, f);
-    struct cw_read *rd = code == 0 ? read_begin(p, c, f) : NULL;
+    struct ask a = { .gen = f->hdr->gen,
+                     .tag = f->hdr->tag,
+                     .flags = flags,
+                     .nblk = cw_hdr_nblk(f->hdr),
+                     .lba = cw_hdr_lba(f->hdr),
+                     .tail_seq = f->hdr->seq };
 
-    if (rd == NULL) {
-        read_refuse(p, h, code != 0 ? (uint32_t)code : CW_NACK_NO_SPACE, NULL);
-        return;
-    }
-    rd->read.flags = flags;
-    rd->read.tail_seq = f->hdr->seq;
-    cw_store_read(&rd->read);
+    read_try(p, f->hdr->shard, &a);
 }
 
 void
@@ -247,6 +337,8 @@ cw_read_forget_all(struct cw_replica *r)
 {
     struct cw_list *node;
 
+    while ((node = cw_list_pop_front(&r->read_waits)) != NULL)
+        free(cw_list_entry(node, struct read_wait, in_replica));
     while ((node = cw_list_pop_front(&r->reads)) != NULL)
         free(cw_list_entry(node, struct cw_read, in_replica));
     while ((node = cw_list_pop_front(&r->free_reads)) != NULL)
@@ -266,6 +358,7 @@ struct repair {
 static void
 repair_free(struct repair *m)
 {
+    m->peer->n_repairs--;
     cw_buf_unref(m->buf);
     cw_peer_unref(m->peer);
     free(m);
@@ -331,11 +424,12 @@ cw_read_on_block_repair(struct cw_peer *p, const struct cw_frame *f)
                           s->copy->info->syncing ? CW_NACK_STATE : CW_NACK_BAD_CSUM, 0);
         return;
     }
-    m = calloc(1, sizeof(*m));
+    m = p->n_repairs < CW_PEER_REPAIRS_MAX ? calloc(1, sizeof(*m)) : NULL;
     if (m == NULL) {
         cw_peer_nack_copy(p, s->copy, f->hdr->tag, CW_NACK_NO_SPACE, 0);
         return;
     }
+    p->n_repairs++;
     m->peer = cw_peer_ref(p);
     m->buf = f->buf != NULL ? cw_buf_ref(f->buf) : NULL;
     m->tag = f->hdr->tag;

@@ -54,6 +54,7 @@ cw_copy_bind(struct cw_copy *c, struct cw_store_shard *sh)
     if (!c->info->syncing)
         c->done_join = c->info->join_id;
     c->info->user = c;
+    c->r->n_copies++;
 }
 
 void
@@ -62,6 +63,7 @@ cw_copy_free(struct cw_copy *c)
     cw_assert(c->session == NULL && c->sync == NULL && c->busy == 0);
     cw_assert(cw_list_empty(&c->held) && cw_list_empty(&c->seals) && cw_list_empty(&c->gets));
     cw_note_drop_all(c);
+    c->r->n_copies--;
     free(c);
 }
 
@@ -313,6 +315,7 @@ replica_init_lists(struct cw_replica *r)
     cw_list_init(&r->ops);
     cw_list_init(&r->reads);
     cw_list_init(&r->free_reads);
+    cw_list_init(&r->read_waits);
     cw_list_init(&r->holding);
     cw_list_init(&r->sources);
     cw_list_init(&r->syncs);
@@ -336,6 +339,11 @@ cw_replica_new(struct cw_replica_opts opts)
         r->opts.links_max = 1024;
     r->n_slots_max = (uint32_t)cw_max_u64(opts.sync_bytes / 2 / CW_SLOT_BYTES, 1);
     r->n_serving_max = r->n_slots_max;
+    if (opts.reads_bytes == 0)
+        opts.reads_bytes = 64 * CW_MIB;
+    r->n_reads_max = (uint32_t)cw_max_u64(opts.reads_bytes / CW_READ_BYTES, 16);
+    if (opts.copies_max == 0)
+        r->opts.copies_max = UINT32_MAX;
     r->timer.fn = on_timer;
     cw_note_init(r);
     r->store = cw_store_new((struct cw_store_opts){

@@ -49,6 +49,10 @@ struct cw_replica_opts {
     uint64_t sync_bytes; /* of the pool: chunks under way in both resync roles; >= 4 MiB */
     uint64_t hold_bytes; /* frames kept while the store has no batch buffer; >= 4 MiB */
     uint32_t links_max;  /* 0: 1024 */
+
+    /* What peers can make grow outside the pool. */
+    uint64_t reads_bytes; /* of requests that are the store's; others wait; 0: 64 MiB */
+    uint32_t copies_max;  /* a new one beyond it is refused as for want of space; 0: any number */
 };
 
 /* Memory only; all in opts is borrowed until cw_replica_free. NULL if out of memory. */
@@ -136,6 +140,7 @@ struct cw_replica_stats {
     uint64_t repaired_blocks, protocol_errors;
     uint64_t notes_sent, notes_dropped; /* dropped: no room; the next scrub finds it again */
     uint64_t hold_bytes, sync_bytes;    /* in use now */
+    uint32_t copies, reads_now, reads_waiting;
 };
 void cw_replica_stats(const struct cw_replica *r, struct cw_replica_stats *ret);
 

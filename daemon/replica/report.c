@@ -117,6 +117,9 @@ cw_replica_stats(const struct cw_replica *r, struct cw_replica_stats *ret)
     }
     CW_LIST_EACH (it, &r->syncs)
         ret->syncing++;
+    ret->copies = r->n_copies;
+    ret->reads_now = r->n_reads;
+    ret->reads_waiting = r->n_read_waits;
     ret->hold_bytes = r->hold_bytes;
     ret->sync_bytes = (uint64_t)(r->n_slots + r->n_serving) * CW_SLOT_BYTES;
 }
@@ -162,7 +165,7 @@ void
 cw_replica_check(const struct cw_replica *r)
 {
     struct cw_store_shard *sh = NULL;
-    uint32_t n_slots = 0;
+    uint32_t n_slots = 0, n_reads = 0, n_waits = 0;
 
     while (r->serves && (sh = cw_store_shard_next(r->store, sh)) != NULL)
         if (copy_at(sh) != NULL)
@@ -174,5 +177,11 @@ cw_replica_check(const struct cw_replica *r)
     cw_note_check(r);
     cw_assert(n_slots <= r->n_slots && r->n_slots <= r->n_slots_max);
     cw_assert(r->n_serving <= r->n_serving_max);
+    CW_LIST_EACH (it, &r->reads)
+        n_reads++;
+    CW_LIST_EACH (it, &r->read_waits)
+        n_waits++;
+    cw_assert(n_reads == r->n_reads && r->n_reads <= r->n_reads_max);
+    cw_assert(n_waits == r->n_read_waits && (n_waits == 0 || r->n_reads == r->n_reads_max));
     cw_store_check(r->store);
 }

@@ -160,6 +160,7 @@ seal_finish(struct cw_seal *s)
     else
         cw_peer_send(s->peer, seal_answer(s));
     seal_free(s);
+    c->n_seals--;
     next = cw_list_first(&c->seals, struct cw_seal, in_copy);
     if (next != NULL)
         seal_start(next);
@@ -204,7 +205,7 @@ seal_create(struct cw_peer *p, const struct cw_frame *f, struct cw_seal *s)
         cw_peer_nack(p, h->shard, h->tag, CW_NACK_NO_SHARD, 0, 0);
         return NULL;
     }
-    c = cw_copy_new(p->r);
+    c = p->r->n_copies < p->r->opts.copies_max ? cw_copy_new(p->r) : NULL;
     cw_op_init(&s->steps[0], seal_step_done, seal_step_forget);
     sh = c != NULL ? cw_store_shard_create(p->r->store, &s->rec, &s->steps[0].ticket, &err) : NULL;
     if (sh == NULL) {
@@ -230,6 +231,7 @@ seal_take(struct cw_seal *s, struct cw_copy *c)
         cw_sync_stop(c);
     cw_get_refuse_all(c, CW_NACK_GONE);
     cw_list_push_back(&c->seals, &s->in_copy);
+    c->n_seals++;
     if (c->seals.next == &s->in_copy)
         seal_start(s);
 }
@@ -244,6 +246,8 @@ seal_code(const struct cw_copy *c, const struct cw_seal *s)
         return CW_NACK_STALE_GEN;
     if (c->r->health & CW_MEMBER_FAILED)
         return CW_NACK_IO;
+    if (c->n_seals >= CW_COPY_SEALS_MAX)
+        return CW_NACK_NO_SPACE; /* its disk is slow: whoever still wants it asks again */
     return s->rec.lineage != c->info->rec.lineage ? CW_NACK_STATE : 0;
 }
 

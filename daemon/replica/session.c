@@ -158,10 +158,34 @@ cfg_forget(struct cw_op *op)
     free(cw_container_of(op, struct cfg_op, op));
 }
 
+static void cfg_done(struct cw_op *op, int res);
+
+static bool
+cfg_put(struct cw_copy *c, const struct cw_shard_rec *rec)
+{
+    struct cfg_op *cfg = calloc(1, sizeof(*cfg));
+
+    if (cfg == NULL)
+        return false;
+    c->cfg_busy = true;
+    cw_op_begin(c, &cfg->op, cfg_done, cfg_forget);
+    cw_store_set_rec(c->sh, rec, &cfg->op.ticket);
+    return true;
+}
+
+/* Only the newest of those that came meanwhile counts. A failure shows in the disk's health. */
 static void
 cfg_done(struct cw_op *op, int res)
 {
-    cfg_forget(op); /* a failure shows in the disk's health */
+    struct cw_copy *c = op->copy;
+
+    cfg_forget(op);
+    c->cfg_busy = false;
+    if (!c->cfg_again)
+        return;
+    c->cfg_again = false;
+    if (res == 0 && c->drop == NULL && cw_rec_is_newer(&c->cfg_next, &c->info->rec))
+        cfg_put(c, &c->cfg_next);
 }
 
 void
@@ -169,7 +193,6 @@ cw_session_on_cfg(struct cw_peer *p, const struct cw_frame *f)
 {
     struct cw_session *s = cw_peer_session(p, f);
     struct cw_shard_rec rec;
-    struct cfg_op *cfg;
     struct cw_copy *c;
 
     if (s == NULL || !cw_session_rec(p, f, &rec))
@@ -181,12 +204,12 @@ cw_session_on_cfg(struct cw_peer *p, const struct cw_frame *f)
     }
     if (!cw_rec_is_newer(&rec, &c->info->rec))
         return;
-    cfg = calloc(1, sizeof(*cfg));
-    if (cfg == NULL) {
-        cw_peer_close(p, "no memory for a shard record");
-        return;
-    }
     c->n_blocks = rec.n_blocks;
-    cw_op_begin(c, &cfg->op, cfg_done, cfg_forget);
-    cw_store_set_rec(c->sh, &rec, &cfg->op.ticket);
+    if (!c->cfg_busy) {
+        if (!cfg_put(c, &rec))
+            cw_peer_close(p, "no memory for a shard record");
+    } else if (!c->cfg_again || cw_rec_is_newer(&rec, &c->cfg_next)) {
+        c->cfg_next = rec;
+        c->cfg_again = true;
+    }
 }

@@ -358,6 +358,7 @@ empty_pool_is_back_pressure(void **state)
     for (int i = 0; i < 50; i++)
         assert_int_equal(cw_reactor_turn(p.h.r, CW_NS_PER_MS), 0);
     assert_int_equal(p.at_server.n_frames, 4);
+    assert_true(cw_buf_pool_used(mine) > 4 * (CW_MIB + 64 * CW_KIB)); /* and what was spilt */
     cw_reactor_stats(p.h.r, &stats);
     assert_true(stats.recv_starved > 0);
     while (p.at_server.n_frames < 12) {

@@ -49,6 +49,8 @@ rig_open(struct rig_disk *d)
         .map_cache_bytes = 4 * CW_MIB,
         .sync_bytes = 8 * CW_MIB,
         .hold_bytes = 4 * CW_MIB,
+        .reads_bytes = d->rig->reads_bytes,
+        .copies_max = d->rig->copies_max,
     });
     assert_non_null(d->replica);
     d->done = false;

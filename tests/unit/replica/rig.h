@@ -53,6 +53,8 @@ struct rig {
     bool hold_pipe; /* frames between replicas wait until it is false */
     bool old_peers; /* new links are of peers that know no features */
     struct cw_timer pump;
+    uint64_t reads_bytes; /* of the next rig_open, as the next one */
+    uint32_t copies_max;
 };
 
 void rig_init(struct rig *r);
