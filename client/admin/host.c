@@ -68,16 +68,18 @@ host_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     return status;
 }
 
-static const char *
-host_disk_state(const cw_pb_disk *d)
+static void
+host_print_memory(struct cw_cli *cli, const Causeway__Control__HostMemory *m)
 {
-    if (d->failed)
-        return "failed";
-    if (d->quarantined)
-        return "quarantined";
-    if (d->stuck)
-        return "stuck";
-    return d->full ? "full" : "ok";
+    char resident[CW_TEXT_SIZE], limit[CW_TEXT_SIZE], used[CW_TEXT_SIZE], pool[CW_TEXT_SIZE];
+    char tables[CW_TEXT_SIZE];
+
+    if (m == NULL || m->limit_bytes == 0)
+        return;
+    fprintf(cli->out, "memory    %s resident, --memory %s; buffers %s of %s, tables %s\n",
+            cw_text_size(m->resident_bytes, resident), cw_text_size(m->limit_bytes, limit),
+            cw_text_size(m->pool_used_bytes, used), cw_text_size(m->pool_bytes, pool),
+            cw_text_size(m->metadata_used_bytes, tables));
 }
 
 static void
@@ -93,7 +95,7 @@ host_print_disks(struct cw_cli *cli, const cw_pb_host *h)
         char csum[CW_TEXT_SIZE], io[CW_TEXT_SIZE];
 
         cw_table_row(t, (const char *[]){
-                            d->name, host_disk_state(d), cw_text_size(d->size_bytes, size),
+                            d->name, cw_shape_disk_state(h, d), cw_text_size(d->size_bytes, size),
                             cw_text_percent(d->used_bytes, d->size_bytes, pct),
                             cw_text_u64(d->shards, shards), cw_text_latency(d->write_p99_ns, p99),
                             cw_text_u64(d->csum_errors, csum), cw_text_u64(d->io_errors, io),
@@ -114,6 +116,7 @@ host_print_one(struct cw_cli *cli, const cw_pb_host *h)
                 h->domain->rack);
     fprintf(cli->out, "address   %s\nversion   %s\ncopies    %llu\n", h->addr, h->version,
             (unsigned long long)h->copies);
+    host_print_memory(cli, h->memory);
     host_print_disks(cli, h);
     return CW_EXIT_OK;
 }

@@ -127,12 +127,31 @@ cw_shape_volume(const cw_pb_volume *v)
     return o;
 }
 
-static json_t *
-shape_disk(const cw_pb_disk *d)
+const char *
+cw_shape_disk_state(const cw_pb_host *h, const cw_pb_disk *d)
+{
+    if (d->failed)
+        return "failed";
+    if (strcmp(h->state, "absent") == 0)
+        return "absent";
+    if (d->missing)
+        return "missing";
+    if (d->quarantined)
+        return "quarantined";
+    if (d->stuck)
+        return "stuck";
+    return d->full ? "full" : "ok";
+}
+
+json_t *
+cw_shape_disk(const cw_pb_host *h, const cw_pb_disk *d)
 {
     json_t *o = json_object();
 
     shape_set_text(o, "name", d->name);
+    shape_set_text(o, "host", h->name);
+    shape_set_text(o, "site", h->domain != NULL ? h->domain->site : "");
+    shape_set_text(o, "state", cw_shape_disk_state(h, d));
     shape_set_uuid(o, "uuid", d->uuid);
     shape_set_number(o, "size_bytes", d->size_bytes);
     shape_set_number(o, "used_bytes", d->used_bytes);
@@ -145,7 +164,24 @@ shape_disk(const cw_pb_disk *d)
     shape_set_number(o, "io_errors", d->io_errors);
     shape_set_number(o, "shards", d->shards);
     shape_set_number(o, "write_p99_ns", d->write_p99_ns);
+    shape_set_number(o, "map_cache_bytes", d->cache_bytes);
+    shape_set_number(o, "table_bytes", d->table_bytes);
+    shape_set_number(o, "discarded_bytes", d->discarded_bytes);
     shape_set_bool(o, "quarantined", d->quarantined);
+    return o;
+}
+
+static json_t *
+shape_memory(const Causeway__Control__HostMemory *m)
+{
+    json_t *o = json_object();
+
+    shape_set_number(o, "limit_bytes", m->limit_bytes);
+    shape_set_number(o, "pool_bytes", m->pool_bytes);
+    shape_set_number(o, "pool_used_bytes", m->pool_used_bytes);
+    shape_set_number(o, "metadata_bytes", m->metadata_bytes);
+    shape_set_number(o, "metadata_used_bytes", m->metadata_used_bytes);
+    shape_set_number(o, "resident_bytes", m->resident_bytes);
     return o;
 }
 
@@ -235,7 +271,9 @@ cw_shape_host(const cw_pb_host *h)
     shape_set_number(o, "size_bytes", size);
     shape_set_number(o, "used_bytes", used);
     for (size_t i = 0; i < h->n_disks; i++)
-        json_array_append_new(disks, shape_disk(h->disks[i]));
+        json_array_append_new(disks, cw_shape_disk(h, h->disks[i]));
+    if (h->memory != NULL)
+        json_object_set_new(o, "memory", shape_memory(h->memory));
     json_object_set_new(o, "disks", disks);
     return o;
 }

@@ -24,6 +24,7 @@ typedef Causeway__Control__SiteInfo cw_pb_site;
 json_t *cw_shape_volume(const cw_pb_volume *v); /* with its shards */
 json_t *cw_shape_host(const cw_pb_host *h);
 json_t *cw_shape_scrub(const cw_pb_host *h, const cw_pb_disk *d); /* of `scrub ls` */
+json_t *cw_shape_disk(const cw_pb_host *h, const cw_pb_disk *d);
 json_t *cw_shape_policy(const cw_pb_policy *p);
 json_t *cw_shape_job(const cw_pb_job *j);
 json_t *cw_shape_event(const cw_pb_event *e);
@@ -34,6 +35,8 @@ const char *cw_shape_member_state(Causeway__Control__MemberState state);
 
 /* What its scrub does: "full speed", "paced", "resting", "not begun", "unknown". */
 const char *cw_shape_scrub_state(const cw_pb_disk *d);
+/* "ok", "full", "stuck", "quarantined", "missing", "absent", "failed". */
+const char *cw_shape_disk_state(const cw_pb_host *h, const cw_pb_disk *d);
 
 /* "on-premise", "cloud". */
 const char *cw_shape_site_kind(Causeway__Control__SiteKind kind);

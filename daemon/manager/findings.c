@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/size.h"
 #include "daemon/manager/internal.h"
 
 #define LOOK_NS (500 * CW_NS_PER_MS)
@@ -92,6 +93,30 @@ look_at_host(struct cw_manager *m, const struct mgr_host *h)
         snprintf(f->command, sizeof(f->command), "causeway host rm %s", r->name);
     else
         snprintf(f->command, sizeof(f->command), "causeway host show %s", r->name);
+}
+
+/* Tables grow with the data and cannot be evicted: who gave the memory should know. */
+static void
+look_at_memory(struct cw_manager *m, const struct mgr_host *h)
+{
+    const struct cw_host_rec *r = &h->o.rec.host;
+    const struct cw_mgr_memory *mem = &h->memory;
+    char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE];
+    char used[CW_SIZE_TEXT_SIZE], room[CW_SIZE_TEXT_SIZE], limit[CW_SIZE_TEXT_SIZE];
+    struct mgr_finding *f;
+
+    if (h->absent || h->session == NULL || mem->metadata_used_bytes <= mem->metadata_bytes)
+        return;
+    snprintf(object, sizeof(object), "%s/%s", r->site, r->name);
+    snprintf(cause, sizeof(cause),
+             "the tables of what its stores hold take %s of memory; --memory %s leaves %s for them",
+             cw_size_format(mem->metadata_used_bytes, used),
+             cw_size_format(mem->limit_bytes, limit), cw_size_format(mem->metadata_bytes, room));
+    f = found(m, "MEMORY_SHORT", false, object, 0, cause);
+    snprintf(f->effect, sizeof(f->effect), "its daemon takes more memory than it was given");
+    snprintf(f->next, sizeof(f->next), "none; it serves as before");
+    snprintf(f->command, sizeof(f->command), "causewayd --memory %lluM .. on %s",
+             (unsigned long long)(cw_div_up(mem->metadata_used_bytes, CW_MIB) * 20), r->name);
 }
 
 /* ---- disks ---- */
@@ -333,7 +358,10 @@ cw_mgr_findings_look(struct cw_manager *m)
     CW_LIST_EACH (it, &m->findings)
         cw_list_entry(it, struct mgr_finding, link)->seen = false;
     MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
-    look_at_host(m, h);
+    {
+        look_at_host(m, h);
+        look_at_memory(m, h);
+    }
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {
         look_at_disk(m, d);

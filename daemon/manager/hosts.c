@@ -260,6 +260,7 @@ register_ok(struct mgr_call_op *c)
     if (c->call->session == NULL || h == NULL)
         return;
     host_take_session(m, h, c->call->session, r);
+    h->memory = r->memory;
     h->ok_ns = cw_now_ns(m->env);
     if (h->absent || !h->seen)
         h->since_s = cw_mgr_wall_s(m);
@@ -293,6 +294,7 @@ cw_mgr_call_beat(struct cw_manager *m, struct cw_mgr_call *call)
     if (call->session == NULL || call->session->host == NULL) {
         cw_mgr_fail(call, CW_MGR_NOT_FOUND, "", "this connection has not registered a host");
     } else {
+        call->session->host->memory = b->memory;
         cw_mgr_disks_seen(m, call->session->host, b->disks, b->n_disks);
         cw_mgr_copies_used(m, call->session->host, b->uses, b->n_uses);
         cw_mgr_copies_bad(m, call->session->host, b->bads, b->n_bads);
@@ -371,6 +373,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         .version = h->version,
         .disks = disks,
         .incarnation = h->session != NULL ? h->incarnation : 0,
+        .memory = h->memory,
     };
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {
@@ -384,6 +387,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         to->size_bytes = d->o.rec.disk.size_bytes;
         to->name = d->o.rec.disk.name;
         to->failed = d->o.rec.disk.failed || d->now.failed;
+        to->missing = d->missing && h->session != NULL;
         to->why = d->why;
         to->quarantined = d->o.rec.disk.quarantined;
         to->quarantined_since =

@@ -83,14 +83,21 @@ struct cw_mgr_disk_state {
     const char *name;
     uint64_t size_bytes, used_bytes, free_bytes;
     bool full, stuck, failed;
+    bool missing; /* in replies: its host is up without it */
     const char *why;
     uint64_t csum_errors, io_errors;
     struct cw_uuid host_key; /* of the host that claimed it; nil: none */
     uint64_t shards;
     uint64_t write_p99_ns;
+    uint64_t cache_bytes, table_bytes, discarded_bytes;
     struct cw_mgr_scrub_state scrub;
     bool quarantined;              /* replies only, as the next */
     const char *quarantined_since; /* "" */
+};
+
+struct cw_mgr_memory { /* HostMemory */
+    uint64_t limit_bytes, pool_bytes, pool_used_bytes, metadata_bytes, metadata_used_bytes,
+        resident_bytes;
 };
 
 struct cw_mgr_copy_state {
@@ -150,6 +157,7 @@ struct cw_mgr_register {
     const struct cw_mgr_copy_state *copies;
     size_t n_copies;
     uint64_t up_ms; /* since this daemon started; 0: unknown */
+    struct cw_mgr_memory memory;
 };
 
 struct cw_mgr_beat {
@@ -159,6 +167,7 @@ struct cw_mgr_beat {
     size_t n_uses;
     const struct cw_mgr_copy_bad *bads; /* all that there are */
     size_t n_bads;
+    struct cw_mgr_memory memory;
 };
 
 struct cw_mgr_client_hello {
@@ -340,6 +349,7 @@ struct cw_mgr_host_info {
     size_t n_disks;
     uint64_t copies;
     uint64_t incarnation; /* of the start that is registered now; 0: none is */
+    struct cw_mgr_memory memory;
 };
 
 struct cw_mgr_host_list {

@@ -38,7 +38,8 @@ struct mgr_host {
     bool absent;      /* silent or disconnected for CW_MGR_ABSENT_MS */
     bool seen;        /* registered since the last cold start began */
     char version[CW_NAME_SIZE];
-    bool bads; /* it named bad blocks in its last beat */
+    bool bads;                   /* it named bad blocks in its last beat */
+    struct cw_mgr_memory memory; /* as it said last */
 };
 
 struct mgr_disk {

@@ -438,6 +438,8 @@ cw_cares_init(struct cw_data *d)
         .client_id = d->opts.daemon_id,
         .ops = &owner_ops,
         .world = d,
+        .tuning.retain_bytes = d->memory.retain_bytes,
+        .link_bytes_max = cw_data_link_bytes(d),
     };
     const struct cw_options *o = d->opts.options;
 

@@ -8,6 +8,7 @@
 #include "common/reactor/listener.h"
 #include "daemon/shell/data.h"
 #include "daemon/shell/dial.h"
+#include "daemon/shell/memory.h"
 
 /* A store of this daemon. */
 struct cw_slot {
@@ -36,6 +37,7 @@ struct cw_data {
     struct cw_bridge bridge;
     struct cw_reactor *r;
     struct cw_env *env;
+    struct cw_memory memory;
     pthread_t thread;
     struct cw_hook hook;
     struct cw_hop hop; /* starting, closing, joining: one after the other */

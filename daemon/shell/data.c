@@ -12,7 +12,6 @@
 #define CREDIT_OPS 1024u
 #define CREDIT_BYTES_MAX (32 * CW_MIB)
 #define CREDIT_BYTES_MIN (2 * CW_MIB)
-#define LINKS_MAX 4096u
 #define RELEASE_NS (5 * CW_NS_PER_S) /* then volumes are left to their leases */
 
 /* ---- links from outside ---- */
@@ -26,11 +25,20 @@ cw_data_link_bytes(const struct cw_data *d)
     return cw_min_u64(cw_max_u64(share, CREDIT_BYTES_MIN), CREDIT_BYTES_MAX);
 }
 
+/* Those that have not said HELLO count as well. */
+static bool
+data_has_room(const struct cw_data *d)
+{
+    struct cw_reactor_stats stats;
+
+    cw_reactor_stats(d->r, &stats);
+    return stats.links < d->memory.links_max;
+}
+
 static enum cw_hello_status
 hello_check(struct cw_data *d, const struct cw_wire_hello *req, struct cw_slot **ret)
 {
     struct cw_uuid cluster, disk;
-    struct cw_reactor_stats stats;
 
     memcpy(cluster.b, req->cluster_id, sizeof(cluster.b));
     memcpy(disk.b, req->disk_uuid, sizeof(disk.b));
@@ -42,9 +50,6 @@ hello_check(struct cw_data *d, const struct cw_wire_hello *req, struct cw_slot *
     *ret = cw_slot_find(d, &disk);
     if (*ret == NULL)
         return CW_HELLO_E_NO_DISK;
-    cw_reactor_stats(d->r, &stats);
-    if (stats.links > LINKS_MAX)
-        return CW_HELLO_E_BUSY;
     return CW_HELLO_OK;
 }
 
@@ -73,12 +78,28 @@ data_on_hello(struct cw_link_server *server, const struct cw_wire_hello *req,
     return CW_HELLO_OK;
 }
 
+/* The peer of one that is closed tries again, which a refusal might keep it from. */
+static void
+data_take(struct cw_data *d, int take_fd, const void *bytes, size_t len)
+{
+    if (d->ready && !d->closing && data_has_room(d)) {
+        cw_link_adopt(d->r, &d->server, take_fd, bytes, len);
+        return;
+    }
+    if (d->ready && !d->closing)
+        cw_log(d->env, CW_LOG_WARNING,
+               "a data connection was closed: there are %u, more do not fit "
+               "in --memory",
+               d->memory.links_max);
+    close(take_fd);
+}
+
 static void
 data_on_accept(void *user, int take_fd)
 {
     struct cw_data *d = user;
 
-    cw_link_adopt(d->r, &d->server, take_fd, NULL, 0);
+    data_take(d, take_fd, NULL, 0);
 }
 
 static void
@@ -110,10 +131,7 @@ data_on_adopt(struct cw_hop *h)
 {
     struct adopt *a = cw_container_of(h, struct adopt, hop);
 
-    if (a->d->ready && !a->d->closing)
-        cw_link_adopt(a->d->r, &a->d->server, a->fd, a->bytes, a->len);
-    else
-        close(a->fd); /* the peer tries again, which a refusal might keep it from */
+    data_take(a->d, a->fd, a->bytes, a->len);
     free(a);
 }
 
@@ -400,12 +418,13 @@ data_main(void *arg)
 static int
 data_init(struct cw_data *d, const struct cw_data_opts *opts)
 {
-    uint64_t memory = opts->options->memory_bytes;
+    struct cw_memory memory =
+        cw_memory_divide(opts->options->memory_bytes, opts->options->n_stores);
     struct cw_reactor_opts ro = {
         .log_level = opts->options->log_level,
         .log = opts->log,
         .log_user = opts->log_user,
-        .memory_bytes = (memory != 0 ? memory : CW_GIB) / 4 * 3, /* slots.c has the rest */
+        .memory_bytes = memory.pool_bytes,
         .sq_entries = 2048,
     };
     int err = cw_reactor_new(&ro, &d->r);
@@ -413,6 +432,7 @@ data_init(struct cw_data *d, const struct cw_data_opts *opts)
     if (err != 0)
         return err;
     d->opts = *opts;
+    d->memory = memory;
     d->bridge = (struct cw_bridge){ .data = d->r, .control = opts->service };
     d->env = cw_reactor_env(d->r);
     d->server.on_hello = data_on_hello;

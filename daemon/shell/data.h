@@ -85,7 +85,13 @@ struct cw_data_disk {
     char name[24];    /* "store-0" */
     char why[128];
     uint64_t n_shards, write_p99_ns, bad_blocks;
+    struct cw_store_memory memory;
     bool stuck;
+};
+
+/* What --memory gave, and what is taken. */
+struct cw_data_memory {
+    uint64_t limit_bytes, pool_bytes, pool_used_bytes, metadata_bytes;
 };
 
 struct cw_data_copy {
@@ -105,6 +111,7 @@ struct cw_data_look {
     size_t n_copies;
     struct cw_data_bad *bads;
     size_t n_bads;
+    struct cw_data_memory memory;
 
     struct cw_hop hop;
     struct cw_data *d;

@@ -11,6 +11,7 @@
 #include "common/base/addr.h"
 #include "common/base/bits.h"
 #include "daemon/shell/host.h"
+#include "daemon/shell/memory.h"
 
 __attribute__((format(printf, 2, 3))) static void
 host_say_why(struct cw_host *h, const char *fmt, ...)
@@ -325,6 +326,8 @@ cw_host_main(const struct cw_options *o, struct cw_log_sink *log)
                                     .log_user = log };
     int err = 0;
 
+    cw_memory_settle();
+    opts.budget_bytes = cw_memory_divide(o->memory_bytes, o->n_stores).control_bytes;
     h.service = cw_service_new(&opts, &err);
     if (h.service == NULL) {
         host_say_why(&h, "%s: %s", o->host, strerror(-err));

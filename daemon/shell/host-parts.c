@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/shell/memory.h"
+
 #define SHARDS_MAX 65536u
 
 bool
@@ -224,6 +226,23 @@ cw_host_disk_state(const struct cw_data_disk *from, const struct cw_uuid *host_k
     to->host_key = cw_host_uuid(host_key);
     to->shards = from->n_shards;
     to->write_p99_ns = from->write_p99_ns;
+    to->cache_bytes = from->memory.cache_bytes;
+    to->table_bytes = from->memory.table_bytes + from->memory.copy_bytes;
+    to->discarded_bytes = from->stats.bytes_discarded;
+}
+
+void
+cw_host_memory(const struct cw_data_look *from, Causeway__Control__HostMemory *to)
+{
+    causeway__control__host_memory__init(to);
+    to->limit_bytes = from->memory.limit_bytes;
+    to->pool_bytes = from->memory.pool_bytes;
+    to->pool_used_bytes = from->memory.pool_used_bytes;
+    to->metadata_bytes = from->memory.metadata_bytes;
+    to->resident_bytes = cw_memory_resident();
+    for (uint32_t i = 0; i < from->n_disks; i++)
+        to->metadata_used_bytes +=
+            from->disks[i].memory.table_bytes + from->disks[i].memory.copy_bytes;
 }
 
 void

@@ -168,6 +168,7 @@ register_send(struct cw_host *h)
     cw_envelope m = CAUSEWAY__CONTROL__ENVELOPE__INIT;
     Causeway__Control__Register r = CAUSEWAY__CONTROL__REGISTER__INIT;
     Causeway__Control__Domain domain = CAUSEWAY__CONTROL__DOMAIN__INIT;
+    Causeway__Control__HostMemory memory;
     struct cw_host_disk_out *disks = calloc(h->look.n_disks + 1, sizeof(*disks));
     Causeway__Control__CopyState *copies = calloc(h->look.n_copies + 1, sizeof(*copies));
     struct cw_uuid cluster = stores_cluster(h);
@@ -190,6 +191,8 @@ register_send(struct cw_host *h)
     r.version = cw_host_text(CW_VERSION);
     for (uint32_t i = 0; i < h->look.n_disks; i++)
         h->disk_uuid[i] = h->look.disks[i].id.disk_uuid;
+    cw_host_memory(&h->look, &memory);
+    r.memory = &memory;
     r.n_disks = h->look.n_disks;
     r.disks = disks_out(h, disks);
     r.n_copies = h->look.n_copies;
@@ -244,11 +247,14 @@ beat_send(struct cw_host *h)
 {
     cw_envelope m = CAUSEWAY__CONTROL__ENVELOPE__INIT;
     Causeway__Control__Beat b = CAUSEWAY__CONTROL__BEAT__INIT;
+    Causeway__Control__HostMemory memory;
     struct cw_host_disk_out *disks = calloc(h->look.n_disks + 1, sizeof(*disks));
     Causeway__Control__CopyUse *uses = calloc(h->look.n_copies + 1, sizeof(*uses));
     Causeway__Control__CopyBad *bads = calloc(h->look.n_bads + 1, sizeof(*bads));
 
     cw_assert(disks != NULL && uses != NULL && bads != NULL);
+    cw_host_memory(&h->look, &memory);
+    b.memory = &memory;
     b.n_disks = h->look.n_disks;
     b.disks = disks_out(h, disks);
     b.n_copies = h->look.n_copies;

@@ -80,6 +80,9 @@ disk_in(const CW_PB(DiskState) *from, struct cw_mgr_disk_state *to)
         .shards = from->shards,
         .write_p99_ns = from->write_p99_ns,
         .scrub = scrub_in(from->scrub),
+        .cache_bytes = from->cache_bytes,
+        .table_bytes = from->table_bytes,
+        .discarded_bytes = from->discarded_bytes,
     };
     return cw_pb_uuid_in(from->uuid, &to->uuid) && cw_pb_uuid_in(from->host_key, &to->host_key) &&
            cw_pb_uuid_in(from->cluster_id, &to->cluster_id) && !cw_uuid_is_nil(&to->uuid);
@@ -172,6 +175,7 @@ disk_out(struct cw_mgr_arena *a, const struct cw_mgr_disk_state *from, CW_PB(Dis
     to->full = from->full;
     to->stuck = from->stuck;
     to->failed = from->failed;
+    to->missing = from->missing;
     to->why = cw_pb_text(from->why);
     to->csum_errors = from->csum_errors;
     to->io_errors = from->io_errors;
@@ -181,6 +185,9 @@ disk_out(struct cw_mgr_arena *a, const struct cw_mgr_disk_state *from, CW_PB(Dis
     to->scrub = scrub_out(a, &from->scrub);
     to->quarantined = from->quarantined;
     to->quarantined_since = cw_pb_text(from->quarantined_since);
+    to->cache_bytes = from->cache_bytes;
+    to->table_bytes = from->table_bytes;
+    to->discarded_bytes = from->discarded_bytes;
 }
 
 CW_PB_LIST(disks_out, DiskState, disk_state, struct cw_mgr_disk_state, disk_out)

@@ -30,6 +30,36 @@ copies_in(struct cw_mgr_arena *a, CW_PB(CopyState) *const *from, size_t n,
     return true;
 }
 
+/* A daemon of the version before does not say. */
+static struct cw_mgr_memory
+memory_in(const CW_PB(HostMemory) *f)
+{
+    if (f == NULL)
+        return (struct cw_mgr_memory){ 0 };
+    return (struct cw_mgr_memory){
+        .limit_bytes = f->limit_bytes,
+        .pool_bytes = f->pool_bytes,
+        .pool_used_bytes = f->pool_used_bytes,
+        .metadata_bytes = f->metadata_bytes,
+        .metadata_used_bytes = f->metadata_used_bytes,
+        .resident_bytes = f->resident_bytes,
+    };
+}
+
+static CW_PB(HostMemory) *
+memory_out(struct cw_mgr_arena *a, const struct cw_mgr_memory *f)
+{
+    CW_PB(HostMemory) *to = CW_PB_NEW(a, HostMemory, host_memory);
+
+    to->limit_bytes = f->limit_bytes;
+    to->pool_bytes = f->pool_bytes;
+    to->pool_used_bytes = f->pool_used_bytes;
+    to->metadata_bytes = f->metadata_bytes;
+    to->metadata_used_bytes = f->metadata_used_bytes;
+    to->resident_bytes = f->resident_bytes;
+    return to;
+}
+
 static bool
 register_ask(struct cw_manager_req *r, const cw_envelope *m)
 {
@@ -48,6 +78,7 @@ register_ask(struct cw_manager_req *r, const cw_envelope *m)
         .n_disks = f->n_disks,
         .n_copies = f->n_copies,
         .up_ms = f->up_ms,
+        .memory = memory_in(f->memory),
     };
     return cw_pb_uuid_in(f->host_key, &q->host_key) &&
            cw_pb_uuid_in(f->cluster_id, &q->cluster_id) && cw_pb_uuid_in(f->boot_id, &q->boot_id) &&
@@ -123,6 +154,7 @@ beat_ask(struct cw_manager_req *r, const cw_envelope *m)
     struct cw_mgr_beat *b = &r->call.req.beat;
 
     b->n_disks = m->beat->n_disks;
+    b->memory = memory_in(m->beat->memory);
     return cw_pb_disks_in(r->arena, m->beat->disks, m->beat->n_disks, &b->disks) &&
            uses_in(r->arena, m->beat, b) && bads_in(r->arena, m->beat, b);
 }
@@ -178,6 +210,7 @@ host_out(struct cw_mgr_arena *a, const struct cw_mgr_host_info *from, CW_PB(Host
     to->disks = cw_pb_disks(a, from->disks, from->n_disks);
     to->copies = from->copies;
     to->incarnation = from->incarnation;
+    to->memory = memory_out(a, &from->memory);
 }
 
 CW_PB_LIST(hosts_out, HostInfo, host_info, struct cw_mgr_host_info, host_out)

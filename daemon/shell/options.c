@@ -10,8 +10,8 @@
 #include "common/base/bits.h"
 #include "common/base/size.h"
 #include "common/obs/log.h"
+#include "daemon/shell/memory.h"
 
-#define MEMORY_MIN (64 * CW_MIB)
 #define NAME_MAX_BYTES 63
 
 const char cw_options_usage[] =
@@ -34,7 +34,7 @@ const char cw_options_usage[] =
     "                          files, where a hole costs its next writer\n"
     "  --join ADDR:PORT[,..]   where the manager is\n"
     "  --unix PATH             also serve data on this unix socket, for clients on this machine\n"
-    "  --memory SIZE           budget for buffers and caches (default 1G)\n"
+    "  --memory SIZE           hard budget for buffers and caches (default 1G); see the man page\n"
     "  --role host|manager     what this process is (default host)\n"
     "  --metadata lmdb:DIR     manager: where the records live\n"
     "  --bootstrap             manager: first start, makes the cluster\n"
@@ -398,8 +398,8 @@ common_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
                       o->log_level_text);
     if (o->memory_text != NULL && !cw_size_parse(o->memory_text, &o->memory_bytes))
         return refuse(why, "--memory %s: not a size", o->memory_text);
-    if (o->memory_text != NULL && o->memory_bytes < MEMORY_MIN)
-        return refuse(why, "--memory %s: at least 64M", o->memory_text);
+    if (o->memory_text != NULL && o->memory_bytes < cw_memory_least(o->n_stores))
+        return refuse(why, "--memory %s: at least 64M, and 32M for each store", o->memory_text);
     if (o->http != NULL)
         return refuse(why, "--http %s: not available in this version (%s)", o->http, CW_VERSION);
     if (o->role_text != NULL && strcmp(o->role_text, "manager") == 0)

@@ -9,16 +9,6 @@
 #include "common/base/bits.h"
 #include "daemon/shell/data-internal.h"
 
-#define MEMORY_DEFAULT CW_GIB
-
-static uint64_t
-data_memory(const struct cw_data *d)
-{
-    uint64_t bytes = d->opts.options->memory_bytes;
-
-    return bytes != 0 ? bytes : MEMORY_DEFAULT;
-}
-
 __attribute__((format(printf, 2, 3))) static void
 slot_fail(struct cw_slot *s, const char *fmt, ...)
 {
@@ -162,14 +152,12 @@ static void slot_connect(void *world, uint64_t number, const struct cw_wire_sync
 
 static const struct cw_replica_world_ops replica_world = { .connect = slot_connect };
 
-/* A quarter of the memory holds the maps; the rest is the reactor's pool, which all share. */
 static bool
 slot_prepare(struct cw_slot *s)
 {
     struct cw_data *d = s->d;
     enum cw_store_discard discard = d->opts.options->store_discard;
     struct cw_disk_opts disk = { .path = s->path };
-    uint64_t share = data_memory(d) / d->n_slots;
     char why[CW_WHY_SIZE];
 
     if (cw_disk_open(d->r, &disk, &s->disk, why) != 0) {
@@ -194,12 +182,15 @@ slot_prepare(struct cw_slot *s)
         .pool = cw_reactor_pool(d->r),
         .world_ops = &replica_world,
         .world = s,
-        .map_cache_bytes = share / 4,
+        .map_cache_bytes = d->memory.map_cache_bytes,
         .is_device = cw_disk_is_device(s->disk),
         .discard = discard == CW_STORE_DISCARD_YES ||
                    (discard == CW_STORE_DISCARD_DEVICES && cw_disk_is_device(s->disk)),
-        .sync_bytes = cw_max_u64(share / 16, 4 * CW_MIB),
-        .hold_bytes = cw_max_u64(share / 16, 4 * CW_MIB),
+        .sync_bytes = d->memory.sync_bytes,
+        .hold_bytes = d->memory.hold_bytes,
+        .links_max = d->memory.links_max,
+        .reads_bytes = d->memory.reads_bytes,
+        .copies_max = d->memory.copies_max,
     });
     if (s->replica == NULL)
         slot_fail(s, "%s: out of memory", s->path);
@@ -404,6 +395,7 @@ slot_look(struct cw_slot *s, struct cw_data_disk *ret)
 
     *ret = (struct cw_data_disk){ .id = *slot_identity(s), .path = s->path };
     cw_store_stats(cw_replica_store(s->replica), &ret->stats);
+    cw_store_memory(cw_replica_store(s->replica), &ret->memory);
     cw_replica_stats(s->replica, &rs);
     ret->stuck = ret->stats.stuck || (rs.health & CW_MEMBER_STUCK);
     ret->n_shards = slot_count_copies(s);
@@ -469,6 +461,12 @@ cw_slots_look(struct cw_data *d, struct cw_data_look *l)
     l->disks = calloc(d->n_slots, sizeof(*l->disks));
     cw_assert(l->disks != NULL);
     l->n_disks = d->n_slots;
+    l->memory = (struct cw_data_memory){
+        .limit_bytes = d->memory.total_bytes,
+        .pool_bytes = d->memory.pool_bytes,
+        .pool_used_bytes = cw_buf_pool_used(cw_reactor_pool(d->r)),
+        .metadata_bytes = d->memory.metadata_bytes,
+    };
     for (uint32_t i = 0; i < d->n_slots; i++)
         slot_look(&d->slots[i], &l->disks[i]);
     slots_bads(d, l);

@@ -396,6 +396,14 @@ struct cw_store_stats {
 };
 void cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret);
 
+struct cw_store_memory {
+    uint64_t cache_bytes; /* map pages; bounded by map_cache_bytes */
+    uint64_t table_bytes; /* segment and chunk tables: grow with what is mapped */
+    uint64_t copy_bytes;  /* what is kept of each copy, its tail included */
+};
+/* Looks at every table of every layer: now and then. */
+void cw_store_memory(const struct cw_store *s, struct cw_store_memory *ret);
+
 /* Asserts what must hold between any two calls (accounting = recount, lists, budgets). Slow; for
  * the simulator and tests. */
 void cw_store_check(const struct cw_store *s);

@@ -113,8 +113,8 @@ class Test:
             p.wait()
             raise Failed(f"{p.args[0]} did not stop on signal {sig} in {timeout} s")
 
-    def cluster(self, hosts="onprem:2,aws:1", store_size="1G"):
-        c = Cluster(self, hosts, store_size)
+    def cluster(self, hosts="onprem:2,aws:1", store_size="1G", memory=None):
+        c = Cluster(self, hosts, store_size, memory)
         self.clusters.append(c)
         return c
 
@@ -145,11 +145,11 @@ class Test:
 class Cluster:
     """`causeway local` in a directory of the test."""
 
-    def __init__(self, test, hosts, store_size):
+    def __init__(self, test, hosts, store_size, memory=None):
         self.test = test
         self.dir = test.path(f"cluster{len(test.clusters)}")
         r = test.ok("causeway", "local", "up", "--dir", self.dir, "--hosts", hosts,
-                    "--store-size", store_size)
+                    "--store-size", store_size, *(("--memory", memory) if memory else ()))
         self.addr = r.out.strip().splitlines()[-1].strip()
 
     def local(self, verb, *args, **kw):

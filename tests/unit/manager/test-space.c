@@ -155,6 +155,27 @@ crowded_disk_gets_no_resync(void **state)
     world_fini(&w);
 }
 
+/* Tables that take more than their part of --memory are told of, until they do not. */
+static void
+short_memory_is_a_finding(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    w.d[1].memory = (struct cw_mgr_memory){ .limit_bytes = CW_GIB,
+                                            .metadata_bytes = 64 * CW_MIB,
+                                            .metadata_used_bytes = 64 * CW_MIB };
+    world_run(&w, 3000);
+    assert_false(world_finding(&w, "MEMORY_SHORT", NULL));
+    w.d[1].memory.metadata_used_bytes += 4096;
+    world_run(&w, 3000);
+    assert_true(world_finding(&w, "MEMORY_SHORT", "dc1/dc1-2"));
+    world_down(&w, 1);
+    world_run(&w, 5000);
+    assert_false(world_finding(&w, "MEMORY_SHORT", NULL));
+    world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -163,6 +184,7 @@ main(void)
         cmocka_unit_test(nearfull_is_a_finding),
         cmocka_unit_test(lost_copies_go_below_90_percent),
         cmocka_unit_test(crowded_disk_gets_no_resync),
+        cmocka_unit_test(short_memory_is_a_finding),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -337,11 +337,13 @@ daemon_beat(struct cw_timer *t)
     if (d->calling || d->paused)
         return;
     d->disk_now = daemon_disk(d);
-    d->call = (struct cw_mgr_call){
-        .kind = CW_MGR_BEAT,
-        .req.beat = { .disks = &d->disk_now, .n_disks = 1, .bads = d->bads, .n_bads = d->n_bads },
-        .done = daemon_called
-    };
+    d->call = (struct cw_mgr_call){ .kind = CW_MGR_BEAT,
+                                    .req.beat = { .disks = &d->disk_now,
+                                                  .n_disks = 1,
+                                                  .bads = d->bads,
+                                                  .n_bads = d->n_bads,
+                                                  .memory = d->memory },
+                                    .done = daemon_called };
     d->calling = true;
     cw_manager_call(d->w->m, d->session, &d->call);
 }

@@ -33,6 +33,7 @@ struct wdaemon {
     struct cw_mgr_copy_bad bads[4];
     size_t n_bads;
     uint32_t n_scrubs;
+    struct cw_mgr_memory memory;
 
     /* OWNER_SEEN */
     bool seen;

@@ -103,6 +103,7 @@ nonsense_is_named(void **state)
         { HOST " --site-kind moon", "moon" },
         { HOST " --memory 12x", "12x" },
         { HOST " --memory 1M", "64M" },
+        { HOST " --store /b --store /c --memory 64M", "32M for each store" },
         { HOST " --store-discard=often", "often" },
         { HOST " --store-discard --store-discard=no", "given twice" },
         { HOST " --store-discard --store-discard", "--store-discard" },

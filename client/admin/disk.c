@@ -1,0 +1,164 @@
+/* admin/disk.c - stores, wherever they are: how they are, and why. */
+#include <string.h>
+
+#include "client/admin/args.h"
+#include "client/admin/dispatch.h"
+#include "client/admin/out.h"
+#include "client/admin/remote.h"
+#include "client/admin/shape.h"
+#include "client/admin/text.h"
+#include "common/base/bits.h"
+
+typedef Causeway__Control__HostLsReply cw_pb_hosts;
+
+static cw_envelope *
+disk_ask(struct cw_cli *cli, int *ret_status)
+{
+    Causeway__Control__HostLs body = CAUSEWAY__CONTROL__HOST_LS__INIT;
+
+    return cw_remote_ask(cli, CW_ASK(HOST_LS, host_ls, &body), CW_WANT(HOST_LS_REPLY),
+                         CW_REMOTE_LS_MS, ret_status);
+}
+
+static int
+disk_print_json(struct cw_cli *cli, const cw_pb_hosts *ls)
+{
+    json_t *disks = json_array();
+
+    for (size_t i = 0; i < ls->n_hosts; i++) {
+        for (size_t k = 0; k < ls->hosts[i]->n_disks; k++)
+            json_array_append_new(disks, cw_shape_disk(ls->hosts[i], ls->hosts[i]->disks[k]));
+    }
+    return cw_out_json(cli, json_pack("{s:o}", "disks", disks));
+}
+
+/* Of what it may hold: that is what the thresholds are about. */
+static char *
+disk_used(const cw_pb_disk *d, char text[static CW_TEXT_SIZE])
+{
+    return cw_text_percent(d->used_bytes, d->used_bytes + d->free_bytes, text);
+}
+
+static void
+disk_row(struct cw_table *t, const cw_pb_host *h, const cw_pb_disk *d)
+{
+    char size[CW_TEXT_SIZE], used[CW_TEXT_SIZE], shards[CW_TEXT_SIZE], p99[CW_TEXT_SIZE];
+
+    cw_table_row(t, (const char *[]){ h->domain != NULL ? h->domain->site : "", h->name, d->name,
+                                      cw_shape_disk_state(h, d), cw_text_size(d->size_bytes, size),
+                                      disk_used(d, used), cw_text_u64(d->shards, shards),
+                                      cw_text_latency(d->write_p99_ns, p99), d->why });
+}
+
+static int
+disk_print_table(struct cw_cli *cli, const cw_pb_hosts *ls)
+{
+    static const char *const columns[] = { "SITE",  "HOST",    "DISK",       "STATE", ">SIZE",
+                                           ">USED", ">SHARDS", ">WRITE-P99", "WHY" };
+    struct cw_table *t = cw_table_new(cli, columns, CW_LEN(columns));
+
+    for (size_t i = 0; i < ls->n_hosts; i++) {
+        for (size_t k = 0; k < ls->hosts[i]->n_disks; k++)
+            disk_row(t, ls->hosts[i], ls->hosts[i]->disks[k]);
+    }
+    return cw_table_print(t);
+}
+
+static int
+disk_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    struct cw_args a = { 0 };
+    int status = cw_args_parse(cli, cmd, &a, argc, argv);
+    cw_envelope *reply;
+
+    if (status != CW_ARGS_GO)
+        return status;
+    reply = disk_ask(cli, &status);
+    if (reply == NULL)
+        return status;
+    status = cli->json ? disk_print_json(cli, reply->host_ls_reply)
+                       : disk_print_table(cli, reply->host_ls_reply);
+    cw_envelope_free(reply);
+    return status;
+}
+
+/* "host/disk" or "site/host/disk". */
+static bool
+disk_is(const cw_pb_host *h, const cw_pb_disk *d, const char *path)
+{
+    const char *rest = path;
+    size_t len = h->domain != NULL ? strlen(h->domain->site) : 0;
+
+    if (len > 0 && strncmp(path, h->domain->site, len) == 0 && path[len] == '/' &&
+        strchr(path + len + 1, '/') != NULL)
+        rest = path + len + 1;
+    len = strlen(h->name);
+    return strncmp(rest, h->name, len) == 0 && rest[len] == '/' &&
+           strcmp(rest + len + 1, d->name) == 0;
+}
+
+static int
+disk_print_one(struct cw_cli *cli, const cw_pb_host *h, const cw_pb_disk *d)
+{
+    char a[CW_TEXT_SIZE], b[CW_TEXT_SIZE], c[CW_TEXT_SIZE];
+
+    if (cli->json)
+        return cw_out_json(cli, json_pack("{s:o}", "disk", cw_shape_disk(h, d)));
+    fprintf(cli->out, "disk      %s/%s, %s%s%s\n", h->name, d->name, cw_shape_disk_state(h, d),
+            d->why[0] != '\0' ? ": " : "", d->why);
+    fprintf(cli->out, "space     %s, %s of what it may hold is used, %s free\n",
+            cw_text_size(d->size_bytes, a), disk_used(d, b), cw_text_size(d->free_bytes, c));
+    fprintf(cli->out, "copies    %llu\nerrors    %llu checksums, %llu I/O\n",
+            (unsigned long long)d->shards, (unsigned long long)d->csum_errors,
+            (unsigned long long)d->io_errors);
+    fprintf(cli->out, "writes    p99 %s\n", cw_text_latency(d->write_p99_ns, a));
+    fprintf(cli->out, "memory    map cache %s, tables %s\ndiscarded %s\n",
+            cw_text_size(d->cache_bytes, a), cw_text_size(d->table_bytes, b),
+            cw_text_size(d->discarded_bytes, c));
+    return CW_EXIT_OK;
+}
+
+static int
+disk_print_found(struct cw_cli *cli, const cw_pb_hosts *ls, const char *path)
+{
+    for (size_t i = 0; i < ls->n_hosts; i++) {
+        for (size_t k = 0; k < ls->hosts[i]->n_disks; k++) {
+            if (disk_is(ls->hosts[i], ls->hosts[i]->disks[k], path))
+                return disk_print_one(cli, ls->hosts[i], ls->hosts[i]->disks[k]);
+        }
+    }
+    return cw_cli_fail(
+        cli,
+        (struct cw_fail){ .code = "NOT_FOUND", .object = path, .hint = "see: causeway disk ls" },
+        "disk %s: no such disk", path);
+}
+
+static int
+disk_show(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    struct cw_args a = { .n_min = 1, .n_max = 1 };
+    int status = cw_args_parse(cli, cmd, &a, argc, argv);
+    cw_envelope *reply;
+
+    if (status != CW_ARGS_GO)
+        return status;
+    reply = disk_ask(cli, &status);
+    if (reply == NULL)
+        return status;
+    status = disk_print_found(cli, reply->host_ls_reply, a.operand[0]);
+    cw_envelope_free(reply);
+    return status;
+}
+
+const struct cw_cmd cw_cmds_disk[] = {
+    { "disk ls", "", "stores by host: state, space, copies, and why",
+      "state is ok, full (no more is taken), stuck (it does not answer), failed, quarantined (too\n"
+      "many bad blocks), absent (with its host) or missing (its host is up without it). USED is "
+      "of\n"
+      "what it may hold: from 75 % on it takes no new copies, from 90 % on none is rebuilt there,\n"
+      "from 95 % on writes wait.\n",
+      disk_ls },
+    { "disk show", "HOST/DISK", "one store: space, errors, memory",
+      "  causeway disk show h1/store-0\n", disk_show },
+    { 0 },
+};
