@@ -164,7 +164,7 @@ zeroes_written(uint64_t seed, bool is_device, bool discard)
     assert_int_equal(storeworld_open(&w), 0);
     sh = storeworld_shard(&w, SHARD_ID);
     n = n_submitted(&w, CW_DISK_WRITE);
-    for (uint32_t i = 0; i < 14; i++)
+    for (uint32_t i = 0; i < 20; i++)
         overwrite(&w, sh);
     n = n_submitted(&w, CW_DISK_WRITE) - n;
     storeworld_fini(&w);
