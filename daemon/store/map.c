@@ -45,10 +45,18 @@ page_free(struct cw_store *s, struct page *p)
 {
     cw_list_remove(&p->link);
     cw_list_remove(&p->ckpt_link);
-    free(p->frozen);
-    free(p->data);
+    cw_buf_unref(p->frozen_buf);
+    cw_buf_unref(p->data_buf);
     free(p);
     s->n_pages--;
+}
+
+static struct cw_map_page *
+page_mem(struct cw_store *s, struct cw_buf **ret_buf)
+{
+    *ret_buf = cw_buf_get(s->page_pool, sizeof(struct cw_map_page));
+    cw_assert(*ret_buf != NULL); /* without a limit: out of memory */
+    return (struct cw_map_page *)(void *)(*ret_buf)->data;
 }
 
 static struct page *
@@ -59,7 +67,7 @@ page_new(struct layer *l, uint32_t chunk)
 
     map_evict(s);
     p = store_alloc(sizeof(*p));
-    p->data = store_alloc_aligned(sizeof(*p->data));
+    p->data = page_mem(s, &p->data_buf);
     p->l = l;
     p->chunk = chunk;
     cw_list_init(&p->link);
@@ -113,7 +121,7 @@ void
 map_page_dirty(struct cw_store *s, struct page *p)
 {
     if (p->in_ckpt && p->frozen == NULL) {
-        p->frozen = store_alloc_aligned(sizeof(*p->frozen));
+        p->frozen = page_mem(s, &p->frozen_buf);
         memcpy(p->frozen, p->data, sizeof(*p->frozen));
         s->ckpt.frozen_copies++;
     }
@@ -146,7 +154,8 @@ map_page_unfreeze(struct cw_store *s, struct page *p)
     p->in_ckpt = false;
     s->ckpt.n_frozen--;
     if (p->frozen != NULL) {
-        free(p->frozen);
+        cw_buf_unref(p->frozen_buf);
+        p->frozen_buf = NULL;
         p->frozen = NULL;
         s->ckpt.frozen_copies--;
     }

@@ -309,6 +309,7 @@ struct page_waiter {
 
 struct page {
     struct cw_map_page *data;
+    struct cw_buf *data_buf, *frozen_buf; /* what data and frozen lie in */
     struct layer *l;
     uint32_t chunk;
     uint32_t pins;
@@ -764,6 +765,7 @@ struct cw_store {
     struct cw_list answered; /* tickets whose batch is applied or lost */
 
     uint64_t map_budget;
+    struct cw_buf_pool *page_pool; /* map pages: side by side, which malloc does not do */
     uint64_t n_pages, n_dirty;
     struct cw_list lru, dirty, held, tabs_dirty;
     uint64_t data_live; /* sectors, of all HOT and COLD segments .. */

@@ -233,7 +233,10 @@ cw_store_new(struct cw_store_opts opts)
     if (s == NULL)
         return NULL;
     s->sb_mem = aligned_alloc(4096, 4096);
-    if (s->sb_mem == NULL) {
+    s->page_pool = cw_buf_pool_new(UINT64_MAX);
+    if (s->sb_mem == NULL || s->page_pool == NULL) {
+        cw_buf_pool_free(s->page_pool);
+        free(s->sb_mem);
         free(s);
         return NULL;
     }
@@ -354,6 +357,7 @@ cw_store_free(struct cw_store *s)
         store_own_free(cw_list_first(&s->owned, struct store_own, link));
     free(s->segs);
     free(s->sb_mem);
+    cw_buf_pool_free(s->page_pool);
     free(s);
 }
 

@@ -97,8 +97,8 @@ def test_load_stays_below_memory(t):
         assert not p.is_alive() and not p.errors, p.errors
     assert paused and sum(p.n for p in pushers) > 6000
     print("#", {h: f"{v / MIB:.1f}M" for h, v in most.items()}, "of 64M")
-    # beside the 64M: tables of 196,608 chunks (9 MiB), receive buffers, code, what malloc keeps
-    assert max(most.values()) < (64 + 32) * MIB, most
+    # beside the 64M may come: tables of 196,608 chunks (9 MiB), receive buffers, code
+    assert max(most.values()) < (64 + 16) * MIB, most
     assert max(most.values()) > 40 * MIB, f"this was no load: {most}"
     wait_for("what is told", lambda: told(c))
 
