@@ -11,7 +11,7 @@
 #include "common/base/size.h"
 
 #define SETTLE_NS (200 * CW_NS_PER_MS)
-#define SETTLE_MAX_NS (3 * CW_NS_PER_S)
+#define SETTLE_MAX_NS (2 * CW_NS_PER_S)
 
 bool
 bench_fail(const char *fmt, ...)

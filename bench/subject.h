@@ -43,7 +43,7 @@ struct bench_subject {
 /* False after a line on stderr. */
 bool bench_subject_init(struct bench_subject *b, const struct bench_opts *opts);
 
-/* Turns until the disk was idle for 200 ms, at most 3 s: so that what is measured next, by another
+/* Turns until the disk was idle for 200 ms, at most 2 s: so that what is measured next, by another
  * program, is not disturbed. */
 bool bench_subject_settle(struct bench_subject *b);
 
