@@ -126,6 +126,13 @@ def head(title, store, args):
           f"{'mean':>7} {'p99':>7} {'CPU us':>7}   ratio  target", flush=True)
 
 
+def packed(results):
+    plain, small = (sum(r[k] for r in results) for k in ("packed_in", "packed_out"))
+    if plain > 0:
+        print(f"  compressed: {plain / 2**20:.0f} MiB to {small / 2**20:.0f} MiB ({small / plain:.2f}); live data takes "
+              f"{results[-1]['used_bytes'] / 2**20:.0f} MiB", flush=True)
+
+
 def memory(rows, store):
     last = rows[-1]["store"]
     pool = max(r["store"]["pool_peak"] for r in rows)
@@ -175,7 +182,7 @@ def young(program, args):
     size = size_bytes(args.size)
     store = Store(program, os.path.join(args.dir, "young"), size, size // 4, args)
     head("young store", store, args)
-    store.job("write", "1m", 8, bytes=size + size // 16)  # once round: each segment was used
+    before = store.job("write", "1m", 8, bytes=size + size // 16)  # once round: each segment was used
     rows = []
     for name in YOUNG:
         rows.append(beside(args.dir, store, name, args.seconds, False))
@@ -183,6 +190,7 @@ def young(program, args):
         if "raw_4k_append" in rows[-1]:
             base = rows[-1]["raw_4k_append"]
             print(f"    a raw 4 KiB append takes {base['mean_us']:.0f} us, p99 {base['p99_us']:.0f}")
+    packed([before] + [r["store"] for r in rows])
     memory(rows, store)
     store.close()
     return {"store": "young", "identity": store.identity, "rows": rows}
@@ -211,6 +219,7 @@ def aged(program, args, skew):
         show(rows[-1])
     wa = amplification(store, steady, skew)
     show_amplification(wa)
+    packed(passes + [steady] + [r["store"] for r in rows])
     memory(rows, store)
     store.close()
     return {"store": title, "identity": store.identity, "passes": passes, "steady": steady, "rows": rows,

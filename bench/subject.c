@@ -189,6 +189,7 @@ subject_make_shard(struct bench_subject *b, uint32_t i)
         .cfg = 1,
         .lineage = 1,
         .n_blocks = (uint32_t)cw_min_u64(b->shard_blocks, b->blocks - first),
+        .compression = b->opts.compression,
         .n_members = 1,
     };
     struct create c = { .ticket.done = create_on_done };

@@ -21,6 +21,7 @@ struct bench_opts {
     uint64_t memory_bytes; /* three quarters buffers, a quarter map cache, as in a daemon */
     uint64_t seed;
     uint32_t compressible_pct; /* of each block */
+    enum cw_compression compression;
 };
 
 struct bench_subject {
