@@ -50,6 +50,18 @@ def cleaning_hot_cold(used, writes, data):
     return cost((low + high) / 2)
 
 
+def used_for(cost, clean=cleaning):
+    """The U at which `clean` costs so much: what a measured cost says of the space that was really usable."""
+    low, high = 1e-6, 1 - 1e-6
+    for _ in range(60):
+        mid = (low + high) / 2
+        if clean(mid) < cost:
+            low = mid
+        else:
+            high = mid
+    return (low + high) / 2
+
+
 def log(n):
     """n single-block writes in one batch: its header of 64 B and 56 B a record, in whole blocks."""
     return 1 + math.ceil((64 + 56 * n) / BLOCK) / n

@@ -8,7 +8,8 @@ half as long each, so that a drift of the machine falls out of the ratio.
 Write amplification is what the store logged (headers, data, what the cleaner moved, map and checkpoints:
 bytes_logged of cw_store_stats) for each byte of the user, after the two overwrites. The formula's U is live
 data / the bytes of all segments. Beside it stands U of the segments in use, without those that are held
-free: it tells the price of the reserve from the price of the choice of victims.
+free, and the U at which the formula gives what cleaning did cost: so the price of reserves, of segments that
+wait for a checkpoint, of headers and gaps can be told from the price of the choice of victims.
 """
 import json
 import os
@@ -157,6 +158,7 @@ def amplification(store, r, skew):
           "hot_log": r["hot_bytes"] / user, "cold_log": r["cold_bytes"] / user, "map_log": r["meta_bytes"] / user,
           "beside_log": (r["other_bytes"] + r["zero_bytes"]) / user,
           "checkpoint_interval_bytes": r["bytes_logged"] / max(1, r["checkpoints"])}
+    wa["implied_used"] = formulas.used_for(1 + wa["moved"], clean)
     for name, u in used.items():
         total = formulas.log(n) * clean(u) + formulas.map_pages(i["chunks"], interval)
         wa[name] = {"used": u, "cleaning": clean(u), "formula": total, "ratio": wa["measured"] / total}
@@ -173,6 +175,9 @@ def show_amplification(wa):
         print(f"    U {w['used']:.3f} {what:23} formula {w['formula']:.2f} (cleaning {w['cleaning']:.2f})   measured / "
               f"formula {w['ratio']:.2f}" + (f"   within {WA_TOLERANCE:.0%}: {verdict}" if name == "device" else ""),
               flush=True)
+    lost = 1 - wa["device"]["used"] / wa["implied_used"]
+    print(f"    1 + {wa['moved']:.2f} for cleaning is what U {wa['implied_used']:.3f} would cost: as if {lost:.1%} of the "
+          f"device could hold no data", flush=True)
     wa["verdict"] = verdict
 
 

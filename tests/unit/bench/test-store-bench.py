@@ -35,6 +35,7 @@ def test_formulas_give_the_known_values(t):
     for used, share, cost in ((0.5, 0.203, 1.26), (0.7, 0.467, 1.88), (0.8, 0.629, 2.69), (0.9, 0.807, 5.18)):
         assert round(formulas.victim_share(used), 3) == share, used
         assert round(formulas.cleaning(used), 2) == cost, used
+        assert abs(formulas.used_for(formulas.cleaning(used)) - used) < 1e-6, used
     for used, costs in ((0.7, (1.49, 1.22, 1.09)), (0.8, (2.00, 1.48, 1.20)), (0.9, (3.57, 2.34, 1.61))):
         for writes, cost in zip((0.8, 0.9, 0.95), costs):
             assert round(formulas.cleaning_hot_cold(used, writes, 1 - writes), 2) == cost, (used, writes)
