@@ -626,7 +626,9 @@ payload_on_read(struct store_io *io, int res)
     struct recovery *r = cw_container_of(io, struct recovery, io);
     const struct scan_batch *b = &r->b[r->at];
 
-    if (res == 0 && payload_matches(r->s, b, r->mem)) {
+    /* the header too: a summary may tell of a batch that never got to its place */
+    if (res == 0 && memcmp(r->mem, b->bytes, b->used) == 0 &&
+        payload_matches(r->s, b, r->mem + b->h.hdr_bytes)) {
         r->payload_ok = true;
     } else {
         r->at++; /* a second copy of the batch may follow; else it is missing */
@@ -641,10 +643,10 @@ payload_check(struct recovery *r)
     const struct scan_batch *b = &r->b[r->at];
 
     free(r->mem);
-    r->mem = store_alloc_aligned(b->h.payload_bytes);
+    r->mem = store_alloc_aligned((size_t)b->h.hdr_bytes + b->h.payload_bytes);
     r->io.done = payload_on_read;
-    store_io_start(r->s, &r->io, CW_DISK_READ, seg_off(r->s, b->seg) + b->off + b->h.hdr_bytes,
-                   r->mem, b->h.payload_bytes);
+    store_io_start(r->s, &r->io, CW_DISK_READ, seg_off(r->s, b->seg) + b->off, r->mem,
+                   (uint64_t)b->h.hdr_bytes + b->h.payload_bytes);
 }
 
 static void recovery_end(struct recovery *r);
@@ -709,7 +711,7 @@ recovery_replay(struct cw_store *s)
             recovery_end(r);
             return;
         }
-        if (!r->payload_ok && b->h.batch_seq > r->covered && b->h.payload_bytes > 0) {
+        if (!r->payload_ok && b->h.batch_seq > r->covered) {
             payload_check(r);
             return;
         }
