@@ -318,6 +318,15 @@ page_lost(struct cw_store *s, struct page *p)
     bad_page(p->l, p->chunk);
 }
 
+static void page_on_read(struct store_io *io, int res);
+
+static void
+page_read(struct cw_store *s, struct page *p, uint64_t loc)
+{
+    p->io.done = page_on_read;
+    store_io_start(s, &p->io, CW_DISK_READ, loc_off(s, loc), p->data, sizeof(*p->data));
+}
+
 static void
 page_on_read(struct store_io *io, int res)
 {
@@ -327,10 +336,16 @@ page_on_read(struct store_io *io, int res)
     struct cw_list woken;
     struct cw_list *node;
 
-    s->segs[cw_loc_seg(e->page_loc)].read_pins--;
     if (res != 0 || cw_hash_block(p->data) != e->page_csum ||
-        !page_entries_ok(s, p->data, e->nmapped))
+        !page_entries_ok(s, p->data, e->nmapped)) {
+        if (!p->reread) {
+            p->reread = true;
+            page_read(s, p, e->page_loc);
+            return;
+        }
         page_lost(s, p);
+    }
+    s->segs[cw_loc_seg(e->page_loc)].read_pins--;
     p->loading = false;
     p->pins++; /* until everybody who waited has looked */
     cw_list_init(&woken);
@@ -359,9 +374,8 @@ map_page_get(struct layer *l, uint32_t chunk, struct page_waiter *w)
         p = page_new(l, chunk);
         p->loading = true;
         page_home(s, p);
-        p->io.done = page_on_read;
         s->segs[cw_loc_seg(e->page_loc)].read_pins++;
-        store_io_start(s, &p->io, CW_DISK_READ, loc_off(s, e->page_loc), p->data, sizeof(*p->data));
+        page_read(s, p, e->page_loc);
     }
     if (w != NULL)
         cw_list_push_back(&p->waiters, &w->link);
