@@ -116,6 +116,8 @@ store_on_kick(struct cw_timer *t)
     bool health;
 
     store_background(s);
+    if (s->state == STORE_OPEN && space_is_full(s) != s->was_full)
+        space_update(s); /* what deleted layers give back comes without a batch */
     if (s->stats.failed)
         read_fail_held(s);
     read_deliver(s);
