@@ -314,7 +314,7 @@ struct page {
     uint32_t chunk;
     uint32_t pins;
     bool loading, dirty, in_ckpt, dropped;
-    bool reread; /* once, before the page is given up: all its chunk goes with it */
+    bool reread;                /* once, before the page is given up: all its chunk goes with it */
     struct cw_map_page *frozen; /* content at the freeze, when it changed since */
     struct cw_list link;        /* s->lru (clean), s->dirty, s->held (frozen) */
     struct cw_list ckpt_link;

@@ -262,8 +262,7 @@ fifty_layers(uint64_t seed, enum cw_compression comp)
     check_all(&w, sh, &m);
     assert_int_equal(cw_store_snap_list(sh, &info, 1), 1);
     assert_true(info.own_bytes <= info.own_blocks * CW_BLOCK_SIZE);
-    assert_int_equal(info.own_bytes == info.own_blocks * CW_BLOCK_SIZE,
-                     comp == CW_COMPRESSION_OFF);
+    assert_int_equal(info.own_bytes == info.own_blocks * CW_BLOCK_SIZE, comp == CW_COMPRESSION_OFF);
     left = 0;
     for (uint32_t i = 0; i < SPAN; i++)
         left += m.head.seq[i] != 0;
