@@ -127,8 +127,8 @@ subsets_new(struct subsets *x, uint64_t seed)
 {
     memset(x, 0, sizeof(*x));
     cw_prng_init(&x->rnd, seed);
-    x->exact_max = is_long() ? 10 : 6;
-    x->samples = is_long() ? 64 : 4;
+    x->exact_max = is_long() ? 10 : 5;
+    x->samples = is_long() ? 64 : 2;
     storeworld_init(&x->w, seed, 512 * CW_MIB, CW_MIB);
     storelife_init(&x->life, &x->w, seed);
 }
@@ -282,7 +282,7 @@ row_38_subsets_while_cleaning(void **state)
     struct cw_store_stats st;
 
     subsets_new(&x, 300);
-    x.samples = is_long() ? 24 : 2;
+    x.samples = is_long() ? 24 : 1;
     storelife_tighten(&x.life);
     x.writes = cw_ramdisk_count(x.w.disk, CW_RAMDISK_WRITES);
     for (uint32_t i = 0; i < (is_long() ? 60 : 12); i++) {
