@@ -45,6 +45,10 @@ struct recovery {
     uint64_t next;    /* batch to be replayed next */
     uint32_t at;      /* in b */
     bool payload_ok;
+    bool payload_again;  /* being read a second time */
+    uint64_t unreadable; /* a batch that is there but whose payload cannot be read; 0: none */
+    bool lost, lost_end; /* places in segments due for replay could not be read; the last ones */
+    struct suspects suspects;
     bool replaying;
 };
 
@@ -60,6 +64,7 @@ recovery_free(struct cw_store *s)
     if (r == NULL)
         return;
     scan_fini(&r->scan);
+    suspects_fini(&r->suspects);
     for (uint32_t i = 0; i < r->n; i++)
         free(r->b[i].bytes);
     for (size_t i = 0; i < CW_LEN(r->content); i++)
@@ -388,8 +393,6 @@ header_take(struct recovery *r, uint32_t no, const struct cw_seg_hdr *h)
     struct cw_store *s = r->s;
     struct seg *g = &s->segs[no];
 
-    if (!segment_hdr_valid(s, h, no))
-        return;
     s->next_seg_seq = cw_max_u64(s->next_seg_seq, h->seg_seq + 1);
     g->flags |= CW_SEG_WRITTEN;
     if (!header_is_due(r, no, h))
@@ -412,19 +415,51 @@ header_take(struct recovery *r, uint32_t no, const struct cw_seg_hdr *h)
         s->open[h->cls].prev_seq = h->seg_seq;
 }
 
+/* May it have been opened since the freeze, or hold batches behind it? */
+static void
+header_suspect(struct recovery *r, uint32_t no, bool unreadable)
+{
+    const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
+    struct suspect one = { .no = no, .unreadable = unreadable, .from_seq = 1 };
+
+    if (r->root != NULL) {
+        if (e[no].state != CW_SEG_FREE && !(e[no].flags & CW_SEG_REPLAY))
+            return;
+        one.from_seq = r->root->next_seg_seq;
+        one.seq = e[no].flags & CW_SEG_REPLAY ? e[no].seg_seq : 0;
+    }
+    suspects_add(&r->suspects, one);
+}
+
 static void
 headers_on_fetched(struct store_fetch *f)
 {
     struct recovery *r = cw_container_of(f, struct recovery, fetch);
 
     for (uint32_t i = 0; i < f->n_runs; i++) {
-        if (!cw_bit_get(r->bad, i))
-            header_take(
-                r, r->header_at + i,
-                (const struct cw_seg_hdr *)(const void *)(r->mem + (size_t)i * CW_BLOCK_SIZE));
+        const uint8_t *at = r->mem + (size_t)i * CW_BLOCK_SIZE;
+        const struct cw_seg_hdr *h = (const void *)at;
+        uint32_t no = r->header_at + i;
+
+        if (cw_bit_get(r->bad, i))
+            header_suspect(r, no, true);
+        else if (segment_hdr_valid(r->s, h, no))
+            header_take(r, no, h);
+        else if (!cw_block_is_zero(at))
+            header_suspect(r, no, false);
     }
     r->header_at += f->n_runs;
     recovery_headers(r);
+}
+
+static void
+suspects_done(struct suspects *x)
+{
+    struct recovery *r = cw_container_of(x, struct recovery, suspects);
+
+    r->covered = cw_max_u64(r->covered, x->covered);
+    r->s->next_seg_seq = cw_max_u64(r->s->next_seg_seq, x->last_seg_seq + 1);
+    recovery_scan(r);
 }
 
 /* What the checkpoint neither refers to nor replays only the one before it can need, and that is
@@ -442,7 +477,8 @@ headers_done(struct recovery *r)
             !(e[i].flags & CW_SEG_REPLAY))
             segment_soon_free(s, i);
     }
-    recovery_scan(r);
+    r->suspects.done = suspects_done;
+    suspects_look(s, &r->suspects);
 }
 
 static void
@@ -488,6 +524,8 @@ scan_take(struct scan *sc)
         r->b[r->n++] = sc->b[i];
     }
     sc->n = 0; /* their bytes are ours now */
+    r->lost = r->lost || sc->lost > 0;
+    r->lost_end = r->lost_end || sc->lost_end > 0;
     scan_fini(sc);
     r->scan_seg++;
     recovery_scan(r);
@@ -620,12 +658,22 @@ payload_matches(struct cw_store *s, const struct scan_batch *b, const uint8_t *p
     return true;
 }
 
+static void payload_check(struct recovery *r);
+
 static void
 payload_on_read(struct store_io *io, int res)
 {
     struct recovery *r = cw_container_of(io, struct recovery, io);
     const struct scan_batch *b = &r->b[r->at];
 
+    if (res != 0 && !r->payload_again) {
+        r->payload_again = true;
+        payload_check(r);
+        return;
+    }
+    r->payload_again = false;
+    if (res != 0)
+        r->unreadable = b->h.batch_seq;
     /* the header too: a summary may tell of a batch that never got to its place */
     if (res == 0 && memcmp(r->mem, b->bytes, b->used) == 0 &&
         payload_matches(r->s, b, r->mem + b->h.hdr_bytes)) {
@@ -746,7 +794,7 @@ recovery_cut(struct recovery *r, bool damaged)
     struct rec_out note = {
         .d = { .type = CW_REC_NOTE, .flags = CW_RF_RESUME, .seq = r->next },
     };
-    uint64_t last = cw_max_u64(r->covered, r->next);
+    uint64_t last = cw_max_u64(cw_max_u64(r->covered, r->suspects.last_batch), r->next);
     struct batch *b;
 
     if (r->n > 0)
@@ -767,21 +815,34 @@ recovery_damage(struct recovery *r)
     struct cw_store *s = r->s;
 
     cw_log(s->env, CW_LOG_ERROR,
-           "store: batch %llu is missing but was durable (up to %llu): all copies are damaged",
+           "store: batch %llu is missing but was durable (up to %llu), or cannot be read: "
+           "all copies are damaged",
            (unsigned long long)r->next, (unsigned long long)r->covered);
     CW_LIST_EACH (it, &s->shards)
         cw_list_entry(it, struct cw_store_shard, link)->info.damaged = true;
+}
+
+/* May the batch at which the log ends here have been acknowledged, and what tells of it, or the
+ * batch itself, be in a place that cannot be read? A torn write is read, and is not right. */
+static bool
+recovery_lost(const struct recovery *r, bool gap)
+{
+    if (r->which == 0 && (r->s->sb.flags & CW_SB_CLEAN))
+        return false;
+    return r->unreadable == r->next || r->suspects.lost || r->lost_end || (r->lost && gap);
 }
 
 static void
 recovery_end(struct recovery *r)
 {
     struct cw_store *s = r->s;
-    bool damaged = r->covered >= r->next;
+    uint64_t beyond = 0;
+    bool damaged;
 
-    for (uint32_t i = 0; i < r->n; i++)
-        s->recovered.dropped_batches += r->b[i].h.batch_seq >= r->next &&
-                                        !recovery_is_void(r, r->b[i].h.batch_seq) && i >= r->at;
+    for (uint32_t i = r->at; i < r->n; i++)
+        beyond += r->b[i].h.batch_seq >= r->next && !recovery_is_void(r, r->b[i].h.batch_seq);
+    s->recovered.dropped_batches += beyond;
+    damaged = r->covered >= r->next || recovery_lost(r, beyond > 0);
     if (damaged)
         recovery_damage(r);
     CW_LIST_EACH (it, &s->shards) {

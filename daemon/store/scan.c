@@ -156,6 +156,7 @@ window_on_read(struct store_io *io, int res)
     sc->win_off = sc->at;
     if (res != 0) {
         sc->lost++;
+        sc->lost_end++;
         memset(sc->win, 0, 4096);
     }
     scan_walk(sc);
@@ -193,6 +194,7 @@ walk_here(struct scan *sc, bool *ret_more)
         !record_check_all(&h, p, h.hdr_bytes, &used))
         return false;
     scan_add(sc, &h, p, sc->at, used);
+    sc->lost_end = 0;
     sc->at += h.hdr_bytes + h.payload_bytes;
     return true;
 }

@@ -192,7 +192,8 @@ struct scan {
     uint64_t seg_seq;
     struct scan_batch *b;
     uint32_t n, cap;
-    uint32_t lost; /* places that could not be read */
+    uint32_t lost;     /* places that could not be read .. */
+    uint32_t lost_end; /* .. and behind them no batch was found */
     bool from_summary;
     void (*done)(struct scan *);
     /* the scan's */
@@ -203,6 +204,34 @@ struct scan {
 };
 void scan_start(struct cw_store *s, struct scan *sc, uint32_t seg);
 void scan_fini(struct scan *sc);
+
+/* ---- segments without a valid header that may hold batches (suspect.c) ---- */
+
+struct suspect {
+    uint32_t no;
+    bool unreadable;   /* the header; else it is merely not one */
+    bool again;        /* suspect.c's */
+    uint64_t from_seq; /* what may be there has a seg_seq from here on .. */
+    uint64_t seq;      /* .. or this one; 0: none */
+};
+
+struct suspects {
+    struct suspect *v;
+    uint32_t n, at;
+    void (*done)(struct suspects *);
+    /* what was found */
+    bool lost;        /* batches may be there that cannot be read */
+    uint64_t covered; /* highest durable_upto */
+    uint64_t last_batch, last_seg_seq;
+    /* suspect.c's */
+    struct cw_store *s;
+    struct scan scan;
+    struct store_io io;
+    uint8_t *mem;
+};
+void suspects_add(struct suspects *x, struct suspect one);
+void suspects_look(struct cw_store *s, struct suspects *x);
+void suspects_fini(struct suspects *x);
 
 /* ---- records (record.c) ---- */
 

@@ -228,6 +228,39 @@ rot_in_the_last_batch_is_found_after_idling(void **state)
     storeworld_fini(&w);
 }
 
+/* The header of the segment that holds all of the log since the start is rotten, or cannot be read:
+ * what is behind it says that there was more. */
+static void
+rot_in_a_segment_header_is_damage(void **state)
+{
+    for (uint32_t kind = 0; kind < 2; kind++) {
+        struct storeworld w;
+        struct cw_store_shard *sh;
+        uint64_t off;
+
+        world_start(&w, 30, &sh);
+        for (uint32_t i = 0; i < 10; i++) {
+            assert_int_equal(storeworld_write(&w, sh, i, 1), 0);
+            storeworld_wait_durable(&w, sh, i + 1);
+        }
+        storeworld_run(&w, 300 * CW_NS_PER_MS);
+        off = (find_block(&w, 0, 1) - CW_MIB) / (4 * CW_MIB) * 4 * CW_MIB + CW_MIB;
+        storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 1 });
+        if (kind == 0)
+            cw_ramdisk_flip(w.disk, off + 40, 2);
+        else
+            cw_ramdisk_latent(w.disk, off, CW_BLOCK_SIZE);
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = cw_store_shard_find(w.store, SHARD_ID);
+        assert_true(sh == NULL || cw_store_shard_info(sh)->damaged);
+        assert_true(cw_simenv_logged(&w.sim, "damaged"));
+        /* and a segment that was taken anew is no reason to say it again */
+        storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 1 });
+        assert_int_equal(storeworld_open(&w), 0);
+        storeworld_fini(&w);
+    }
+}
+
 /* A rotten or unreadable block is reported as bad, its neighbours are read, a repair with the right
  * checksum mends it and one with another does nothing. */
 static void
@@ -364,6 +397,7 @@ main(void)
         cmocka_unit_test(one_failed_read_in_recovery_loses_nothing),
         cmocka_unit_test(rot_in_mid_log_is_damage_not_truncation),
         cmocka_unit_test(rot_in_the_last_batch_is_found_after_idling),
+        cmocka_unit_test(rot_in_a_segment_header_is_damage),
         cmocka_unit_test(bad_blocks_are_named_and_repaired),
         cmocka_unit_test(lost_and_misdirected_writes_are_found),
         cmocka_unit_test(a_stuck_io_is_told),
