@@ -52,7 +52,9 @@ struct cw_ramdisk {
     uint32_t fault_ops;
     uint64_t fault_in, fault_count, n_faults;
     int64_t fault_arg;
-    bool unplugged, lie;
+    bool unplugged, lie, tracing;
+    struct cw_ramdisk_io *trace;
+    uint32_t n_trace, cap_trace;
     struct {
         uint64_t off, len;
     } latent[LATENT_MAX];
@@ -376,6 +378,57 @@ ramdisk_arm(struct cw_ramdisk *d)
         cw_timer_set(d->opts.env, &d->timer, at_ns);
 }
 
+/* ---- trace ---- */
+
+static void
+trace_submit(struct cw_ramdisk *d, const struct cw_disk_io *io)
+{
+    if (!d->tracing)
+        return;
+    if (d->n_trace == d->cap_trace) {
+        d->cap_trace = d->cap_trace == 0 ? 1024 : 2 * d->cap_trace;
+        d->trace = realloc(d->trace, d->cap_trace * sizeof(*d->trace));
+        cw_assert(d->trace != NULL);
+    }
+    d->trace[d->n_trace++] = (struct cw_ramdisk_io){
+        .op = io->op,
+        .off = io->off,
+        .len = io->len,
+        .hash = io->priv[IO_HASH],
+        .submitted_ns = cw_now_ns(d->opts.env),
+        .order = io->priv[IO_ORDER],
+    };
+}
+
+static void
+trace_done(struct cw_ramdisk *d, const struct cw_disk_io *io, int res)
+{
+    for (uint32_t i = d->n_trace; d->tracing && i > 0; i--) {
+        struct cw_ramdisk_io *t = &d->trace[i - 1];
+
+        if (t->order != io->priv[IO_ORDER])
+            continue;
+        t->done = true;
+        t->res = res;
+        t->done_ns = cw_now_ns(d->opts.env);
+        return;
+    }
+}
+
+void
+cw_ramdisk_trace(struct cw_ramdisk *d, bool on)
+{
+    d->tracing = on;
+    d->n_trace = 0;
+}
+
+const struct cw_ramdisk_io *
+cw_ramdisk_traced(const struct cw_ramdisk *d, uint32_t *ret_n)
+{
+    *ret_n = d->n_trace;
+    return d->trace;
+}
+
 /* One completion per turn, so that every order of completions and turns can be met. */
 static void
 ramdisk_on_timer(struct cw_timer *t)
@@ -394,6 +447,7 @@ ramdisk_on_timer(struct cw_timer *t)
         return;
     cw_list_remove(&first->link);
     res = ramdisk_apply(d, first);
+    trace_done(d, first, res);
     ramdisk_arm(d);
     first->done(first, res);
 }
@@ -463,8 +517,10 @@ ramdisk_submit(struct cw_disk *disk, struct cw_disk_io *io)
     io->priv[IO_DUE] = ramdisk_due(d, io);
     io->priv[IO_ORDER] = d->order++;
     io->priv[IO_FAULT] = ramdisk_pick_fault(d, io);
+    io->priv[IO_HASH] = 0;
     if (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC)
         io->priv[IO_HASH] = io_hash(io);
+    trace_submit(d, io);
     if (io->priv[IO_FAULT] == CW_RAMDISK_STICK) {
         cw_list_push_back(&d->stuck, &io->link);
         return;
@@ -519,6 +575,7 @@ cw_ramdisk_free(struct cw_ramdisk *d)
         page_unref(d->dirty[i].page);
     free(d->dirty);
     free(d->leafs);
+    free(d->trace);
     free(d);
 }
 

@@ -96,5 +96,20 @@ void cw_ramdisk_peek(const struct cw_ramdisk *d, uint64_t off, void *to, uint64_
 bool cw_ramdisk_find(const struct cw_ramdisk *d, uint64_t from, const void *sector,
                      uint64_t *ret_off);
 void cw_ramdisk_poke(struct cw_ramdisk *d, uint64_t off, const void *from, uint64_t len);
+
+/* Every I/O since the trace was switched on, in the order of submission; held until it is switched
+ * off or the disk is freed. */
+struct cw_ramdisk_io {
+    enum cw_disk_op op;
+    bool done;
+    int res;
+    uint64_t off, len;
+    uint64_t hash; /* of what is written */
+    uint64_t submitted_ns, done_ns;
+    uint64_t order;
+};
+void cw_ramdisk_trace(struct cw_ramdisk *d, bool on);
+const struct cw_ramdisk_io *cw_ramdisk_traced(const struct cw_ramdisk *d, uint32_t *ret_n);
+
 uint64_t cw_ramdisk_count(const struct cw_ramdisk *d, uint32_t ops); /* submitted so far */
 uint32_t cw_ramdisk_under_way(const struct cw_ramdisk *d);

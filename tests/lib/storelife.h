@@ -80,6 +80,10 @@ bool storelife_settle(struct storelife *l, uint64_t for_ns);
 /* The store of `w` (another world than l's, or l's own after a restart) holds what it must. */
 void storelife_check(const struct storelife *l, struct storeworld *w, uint32_t lax);
 
+/* A read that is done (res 0) of l's own store saw the state that it says (at_seq). */
+void storelife_check_read(const struct storelife *l, uint32_t copy, const struct cw_store_read *r,
+                          uint32_t lax);
+
 /* A cut now: what it leaves is opened in a world of its own and checked. Again: the recovered store
  * takes some more writes, is cut once more with nothing kept, and checked again. */
 struct storelife_cut {
