@@ -182,7 +182,7 @@ life_records(struct run *r)
             assert_true(err == -EIO ? r->last.failed : err == -ETIMEDOUT && r->last.stuck);
             return;
         }
-        cw_store_turn_end(r->w.store);
+        on_turn(r);
         for (uint64_t k = cw_prng_below(&r->life.rnd, 6); k > 0; k--)
             cw_simenv_step(&r->w.sim);
         if (i % 4 == 3)
