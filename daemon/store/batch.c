@@ -460,6 +460,7 @@ batch_on_done(struct store_io *io, int res)
         if (d->state != BATCH_DURABLE)
             break;
         s->durable_upto = d->seq;
+        s->durable_data = d->cls == CW_SEG_META ? s->durable_data : d->seq;
     }
     batch_release(s);
 }
@@ -526,7 +527,7 @@ batch_release(struct cw_store *s)
     ckpt_consider(s);
     ckpt_step(s);
     store_close_step(s);
-    if (!cw_timer_armed(&s->note_timer) && s->noted_upto < s->durable_upto)
+    if (!cw_timer_armed(&s->note_timer) && s->noted_upto < s->durable_data)
         cw_timer_set(s->env, &s->note_timer, cw_now_ns(s->env) + STORE_NOTE_NS);
 }
 

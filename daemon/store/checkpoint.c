@@ -53,7 +53,9 @@ ckpt_consider(struct cw_store *s)
         return;
     if (bytes >= max || hdr >= cw_max_u64(STORE_CKPT_HDR_BYTES_MIN, s->map_budget / 4) ||
         map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2 ||
-        (bytes > 0 && cw_now_ns(s->env) - c->last_ns >= STORE_CKPT_NS) || pace_wants_checkpoint(s))
+        ((bytes > 0 || map_dirty_pages(s) > 0) &&
+         cw_now_ns(s->env) - c->last_ns >= STORE_CKPT_NS) ||
+        pace_wants_checkpoint(s))
         c->wanted = true;
 }
 

@@ -21,10 +21,11 @@ space_reserve_meta(const struct cw_store *s)
     return (uint32_t)cw_max_u64(s->n_segs / 100, 4);
 }
 
+/* On the smallest stores the open segments, of which each class has one, are what counts. */
 uint32_t
 space_reserve_clean(const struct cw_store *s)
 {
-    return (uint32_t)cw_max_u64(s->n_segs / 50, 4);
+    return (uint32_t)cw_max_u64(s->n_segs / 50, 9);
 }
 
 static uint64_t
@@ -59,7 +60,8 @@ space_used(const struct cw_store *s)
 uint64_t
 space_taken(const struct cw_store *s)
 {
-    uint64_t pages = s->meta_live + cw_max_u64(s->meta_live, map_dirty_pages(s) + s->pend_touches);
+    uint64_t live = cw_div_up(s->meta_live, CW_BLOCK_SECTORS);
+    uint64_t pages = live + cw_max_u64(live, map_dirty_pages(s) + s->pend_touches);
     uint64_t held = space_reserve_meta(s) * seg_data_blocks(s);
 
     return space_used(s) + (pages > held ? pages - held : 0);
@@ -154,8 +156,7 @@ space_update(struct cw_store *s)
         s->health_due = true;
         cw_log(s->env, CW_LOG_NOTICE, "store: %s", full ? "full, no credit" : "has space again");
         store_kick(s);
-    } else if (s->starved || pace_wants_cleaning(s) || pace_wants_checkpoint(s) ||
-               map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2) {
-        store_kick(s);
+    } else if (s->starved || pace_wants_cleaning(s)) {
+        store_kick(s); /* whether a checkpoint is due is asked after each batch anyway */
     }
 }

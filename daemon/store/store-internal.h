@@ -763,6 +763,7 @@ struct cw_store {
     uint64_t chain_csum[CW_SEG_CLASSES];         /* submitted */
     uint64_t chain_csum_applied[CW_SEG_CLASSES]; /* applied */
     uint64_t durable_upto;                       /* every batch up to it is durable */
+    uint64_t durable_data; /* the last of them that a replay needs: not of META */
     uint64_t applied_upto;
     uint64_t noted_upto;     /* highest durable_upto on disk */
     uint64_t last_append_ns; /* last release of a batch with something in it */

@@ -65,7 +65,8 @@ store_kick_at(struct cw_store *s, uint64_t at_ns)
 static void
 store_kick_idle(struct cw_store *s)
 {
-    if (s->state == STORE_OPEN && !s->stats.failed && map_dirty_pages(s) > 0 && !ckpt_running(s))
+    if (s->state == STORE_OPEN && !s->stats.failed && map_dirty_pages(s) > 0 && !ckpt_running(s) &&
+        !s->ckpt.wanted)
         store_kick_at(s, s->ckpt.last_ns + STORE_CKPT_NS);
 }
 
@@ -77,8 +78,11 @@ store_on_note(struct cw_timer *t)
     uint64_t due_ns = s->last_append_ns + STORE_NOTE_NS;
     struct rec_out r = { .d = { .type = CW_REC_NOTE } };
 
-    if (s->state != STORE_OPEN || s->stats.failed || s->noted_upto >= s->durable_upto)
+    if (s->state != STORE_OPEN || s->stats.failed || s->noted_upto >= s->durable_data)
         return;
+    /* whatever waits to be written will say it as well */
+    if (s->n_batches[CW_SEG_HOT] > 0)
+        due_ns = cw_now_ns(s->env) + STORE_NOTE_NS;
     if (cw_now_ns(s->env) < due_ns) {
         cw_timer_set(s->env, t, due_ns);
         return;
