@@ -119,19 +119,20 @@ static void
 check_index(const struct cw_store *s)
 {
     const struct segindex *x = &s->index;
-    uint32_t held = 0, in_lists = x->free.n + x->soon_free.n + x->empty.n + x->moving.n;
+    uint32_t held = 0, meta = 0, in_lists = x->free.n + x->soon_free.n + x->empty.n + x->moving.n;
 
     for (uint32_t i = 0; i < s->n_segs; i++) {
         const struct seg *g = &s->segs[i];
 
         cw_assert(g->list == segindex_place(s, g));
         held += g->list == SEG_IN_EMPTY && g->tail_pins > 0;
+        meta += g->list >= SEG_IN_MOVING && g->cls == CW_SEG_META;
     }
     for (uint32_t cls = 0; cls < CW_SEG_CLASSES; cls++) {
         for (uint32_t b = 0; b < SEG_BUCKETS; b++)
             in_lists += x->by_live[cls][b].n;
     }
-    cw_assert(held == x->n_held);
+    cw_assert(held == x->n_held && meta == x->n_meta);
     cw_assert(x->free.n == s->n_state[CW_SEG_FREE]);
     cw_assert(x->soon_free.n == s->n_state[CW_SEG_SOON_FREE]);
     cw_assert(in_lists + s->n_state[CW_SEG_OPEN] == s->n_segs);

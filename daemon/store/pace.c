@@ -28,7 +28,7 @@ pace_seg_blocks(const struct cw_store *s)
 static uint32_t
 pace_spare(const struct cw_store *s, uint32_t keep)
 {
-    uint64_t used = space_used(s) + space_used(s) / 32 + cw_div_up(s->meta_live, CW_BLOCK_SECTORS);
+    uint64_t used = space_used(s) + space_used(s) / 32 + space_meta(s);
     uint64_t segs = used / pace_seg_blocks(s) + 1 + keep;
 
     return segs < s->n_segs ? s->n_segs - (uint32_t)segs : 0;
@@ -38,7 +38,7 @@ struct levels
 pace_levels(const struct cw_store *s)
 {
     uint64_t blocks = pace_seg_blocks(s);
-    uint32_t keep = space_keep_free(s, CW_SEG_HOT, false), spare = pace_spare(s, keep);
+    uint32_t keep = space_keep_least(s), spare = pace_spare(s, keep);
     uint32_t round = (uint32_t)cw_min_u64(s->n_segs / 40, ROUND_BYTES_MAX / s->seg_bytes);
     uint32_t margin = s->n_segs / 256 + 2;
     struct levels v;
@@ -46,23 +46,33 @@ pace_levels(const struct cw_store *s)
     round = (uint32_t)cw_max_u64(cw_min_u64(round, spare / 5), 1);
     margin = (uint32_t)cw_max_u64(cw_min_u64(margin, spare / 8), 1);
     v.round = round;
-    v.soon = keep + margin;
-    v.hurry = keep + margin / 2;
-    v.gate = (v.soon + round + 2) * blocks; /* open segments are half full */
+    v.soon = space_keep_free(s, CW_SEG_HOT, false) + margin;
+    v.hurry = v.soon - margin + margin / 2;
+    v.gate = (keep + margin + round + 2) * blocks; /* open segments are half full */
     v.goal = v.gate + cw_max_u64(round / 4, 1) * blocks;
     v.low = v.gate - round * blocks * 3 / 4;
     return v;
 }
 
+/* Blocks that META may take yet before it has what two generations of pages need. */
+static uint64_t
+pace_meta_due(const struct cw_store *s)
+{
+    uint64_t budget = 2 * space_meta(s) / pace_seg_blocks(s) + 2;
+
+    return budget > s->index.n_meta ? (budget - s->index.n_meta) * pace_seg_blocks(s) : 0;
+}
+
 uint64_t
 pace_supply(const struct cw_store *s)
 {
-    uint64_t blocks = pace_seg_blocks(s), n;
+    uint64_t blocks = pace_seg_blocks(s), n, due = pace_meta_due(s);
 
     n = (s->index.free.n + s->index.soon_free.n + segindex_empty(s)) * blocks;
     for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         n += s->open[cls].open ? (s->seg_bytes - s->open[cls].off) / CW_BLOCK_SIZE : 0;
-    return n + cleaner_gain(s);
+    n += cleaner_gain(s);
+    return n > due ? n - due : 0;
 }
 
 bool

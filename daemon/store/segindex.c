@@ -98,6 +98,13 @@ segindex_place(const struct cw_store *s, const struct seg *g)
     return SEG_IN_NONE;
 }
 
+static uint32_t
+list_is_meta(uint16_t list)
+{
+    return list == SEG_IN_MOVING ||
+           (list >= SEG_IN_LIVE && (list - SEG_IN_LIVE) / SEG_BUCKETS == CW_SEG_META);
+}
+
 void
 segindex_update(struct cw_store *s, uint32_t no)
 {
@@ -113,6 +120,7 @@ segindex_update(struct cw_store *s, uint32_t no)
         s->index.n_held -= g->tail_pins > 0;
     if (g->list != SEG_IN_NONE)
         list_remove(s, index_list(s, g->list), no);
+    s->index.n_meta += list_is_meta(to) - list_is_meta(g->list);
     g->list = to;
     if (to != SEG_IN_NONE)
         list_add(s, index_list(s, to), no);

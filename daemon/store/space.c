@@ -13,6 +13,7 @@
  */
 #include "daemon/store/store-internal.h"
 
+#define META_SEGS 4u   /* and what dirty pages need */
 #define URGENT_SEGS 2u /* for TRIM, ZERO and control records, and what is ordered before them */
 
 uint32_t
@@ -56,11 +57,17 @@ space_used(const struct cw_store *s)
     return cw_div_up(s->data_live, CW_BLOCK_SECTORS) + s->pend_blocks;
 }
 
+uint64_t
+space_meta(const struct cw_store *s)
+{
+    return cw_div_up(s->meta_live, CW_BLOCK_SECTORS);
+}
+
 /* That and the map pages that the META reserve does not hold; a checkpoint has them twice. */
 uint64_t
 space_taken(const struct cw_store *s)
 {
-    uint64_t live = cw_div_up(s->meta_live, CW_BLOCK_SECTORS);
+    uint64_t live = space_meta(s);
     uint64_t pages = live + cw_max_u64(live, map_dirty_pages(s) + s->pend_touches);
     uint64_t held = space_reserve_meta(s) * seg_data_blocks(s);
 
@@ -120,13 +127,25 @@ cw_store_credit(const struct cw_store_shard *sh)
                                 limit - used);
 }
 
-/* What the next checkpoints may write: dirty pages with their tables, segments, shards. */
+static uint64_t
+seg_blocks(const struct cw_store *s)
+{
+    return s->seg_bytes / CW_BLOCK_SIZE;
+}
+
+/* What the next checkpoint may write: dirty pages with their tables, segments, shards. */
 static uint32_t
 keep_meta(const struct cw_store *s)
 {
     uint64_t pages = map_dirty_pages(s) + s->pend_touches;
 
-    return 4 + (uint32_t)((pages + pages / 4 + s->n_segs / 64) / (s->seg_bytes / CW_BLOCK_SIZE));
+    return META_SEGS + (uint32_t)((pages + pages / 4 + s->n_segs / 64) / seg_blocks(s));
+}
+
+static uint32_t
+keep_clean(const struct cw_store *s)
+{
+    return (uint32_t)cw_max_u64(s->n_segs / 256, 4);
 }
 
 /* Nobody takes another's: META can always write a checkpoint, the cleaner can always move what
@@ -134,15 +153,19 @@ keep_meta(const struct cw_store *s)
 uint32_t
 space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent)
 {
-    uint32_t clean = (uint32_t)cw_max_u64(s->n_segs / 256, 4);
-
     if (cls == CW_SEG_META)
         return 0;
     /* lives that end at once leave each their half full segments behind: where the cleaner has none
      * at all to begin with it borrows, or nothing would ever come back */
     if (cls != CW_SEG_HOT)
         return s->open[cls].open ? keep_meta(s) : keep_meta(s) / 2;
-    return keep_meta(s) + clean + (urgent ? 0 : URGENT_SEGS);
+    return keep_meta(s) + keep_clean(s) + (urgent ? 0 : URGENT_SEGS);
+}
+
+uint32_t
+space_keep_least(const struct cw_store *s)
+{
+    return META_SEGS + keep_clean(s) + URGENT_SEGS;
 }
 
 void

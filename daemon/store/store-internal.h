@@ -164,6 +164,7 @@ struct segindex {
     struct seg_list empty; /* sealed, and the next checkpoint leaves nothing alive in them .. */
     uint32_t n_held;       /* .. but these are held by a tail */
     struct seg_list moving;
+    uint32_t n_meta; /* sealed META segments that hold something, moving ones too */
     struct seg_list by_live[CW_SEG_CLASSES][SEG_BUCKETS]; /* the other sealed ones */
 };
 
@@ -603,11 +604,14 @@ uint32_t space_reserve_meta(const struct cw_store *s);
 uint32_t space_reserve_clean(const struct cw_store *s);
 uint64_t space_capacity(const struct cw_store *s); /* blocks that may hold data */
 uint64_t space_used(const struct cw_store *s);     /* live and on their way */
+uint64_t space_meta(const struct cw_store *s);     /* blocks of map pages, tables, roots */
 uint64_t space_taken(const struct cw_store *s);    /* that and map pages beyond their reserve */
 bool space_may_write(const struct cw_store *s, uint32_t n_blocks, bool resync);
 bool space_is_full(const struct cw_store *s);
 /* Free segments that a batch of this class must leave to others. */
 uint32_t space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent);
+/* The same for data when no page is dirty. */
+uint32_t space_keep_least(const struct cw_store *s);
 void space_update(struct cw_store *s); /* health events and background work */
 
 /* ---- pace (pace.c) ---- */
