@@ -80,7 +80,7 @@ static void
 check_live(const struct cw_store *s)
 {
     uint32_t *live = store_alloc(s->n_segs * sizeof(*live));
-    uint64_t data_live = 0;
+    uint64_t data_live = 0, meta_live = 0;
     bool all = true;
 
     CW_LIST_EACH (it, &s->layers)
@@ -90,6 +90,7 @@ check_live(const struct cw_store *s)
 
         if (g->cls == CW_SEG_META) {
             cw_assert(live[i] == 0);
+            meta_live += g->live;
             continue;
         }
         /* a lost map page leaves counts too high, never too low */
@@ -99,7 +100,7 @@ check_live(const struct cw_store *s)
         cw_assert(g->live == 0 || g->state == CW_SEG_OPEN || g->state == CW_SEG_SEALED);
         data_live += g->live;
     }
-    cw_assert(data_live == s->data_live);
+    cw_assert(data_live == s->data_live && meta_live == s->meta_live);
     free(live);
 }
 

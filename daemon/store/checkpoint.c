@@ -40,6 +40,12 @@ ckpt_log_bytes(const struct cw_store *s)
     return n;
 }
 
+bool
+ckpt_has_news(const struct cw_store *s)
+{
+    return ckpt_log_bytes(s) > s->ckpt.last_bytes || map_dirty_pages(s) > 0 || s->ckpt.scrub_moved;
+}
+
 /* What a recovery would have to read and hold at once is bounded, by bytes of log, by the records
  * in it (of which small writes make many), and by pages. */
 void
@@ -53,8 +59,7 @@ ckpt_consider(struct cw_store *s)
         return;
     if (bytes >= max || hdr >= cw_max_u64(STORE_CKPT_HDR_BYTES_MIN, s->map_budget / 4) ||
         map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2 ||
-        ((bytes > 0 || map_dirty_pages(s) > 0) &&
-         cw_now_ns(s->env) - c->last_ns >= STORE_CKPT_NS) ||
+        (ckpt_has_news(s) && cw_now_ns(s->env) - c->last_ns >= STORE_CKPT_NS) ||
         pace_wants_checkpoint(s))
         c->wanted = true;
 }
@@ -85,10 +90,7 @@ freeze_segments(struct cw_store *s)
         bool replay = g->state == CW_SEG_OPEN ||
                       (g->state == CW_SEG_SEALED && g->last_batch >= c->next.replay_batch);
 
-        g->live -= (uint32_t)cw_min_u64(g->dead_next, g->live);
-        g->dead_next = 0;
-        g->live_ckpt = g->live;
-        g->tail_ckpt = g->tail_pins;
+        segment_freeze(s, g);
         to[i] = (struct cw_segtab_entry){
             .state = frozen_state(g),
             .cls = g->cls,
@@ -161,6 +163,7 @@ ckpt_freeze(struct cw_store *s)
     freeze_layers(s);
     freeze_map(s);
     scrub_encode(s, &c->scrub);
+    c->scrub_moved = false;
     c->root = store_alloc_aligned(CW_BATCH_PAYLOAD_MAX);
     memset(c->root, 0, CW_BATCH_PAYLOAD_MAX);
     c->root->magic = CW_ROOT_MAGIC;

@@ -789,7 +789,8 @@ scrub_step_over(struct scrub *c)
         store_close_step(s);
         return;
     }
-    store_kick(s); /* a dropped copy may have waited for us; checkpoints keep the cursor */
+    s->ckpt.scrub_moved = true;
+    store_kick(s); /* a dropped copy may have waited for us */
     if (c->again) {
         c->again = false;
         ckpt_next(c);

@@ -100,6 +100,18 @@ segment_live_add(struct cw_store *s, uint64_t loc, int32_t n)
 }
 
 void
+segment_freeze(struct cw_store *s, struct seg *g)
+{
+    uint32_t gone = (uint32_t)cw_min_u64(g->dead_next, g->live);
+
+    g->live -= gone;
+    *(g->cls == CW_SEG_META ? &s->meta_live : &s->data_live) -= gone;
+    g->dead_next = 0;
+    g->live_ckpt = g->live;
+    g->tail_ckpt = g->tail_pins;
+}
+
+void
 segment_soon_free(struct cw_store *s, uint32_t no)
 {
     segment_set_state(s, &s->segs[no], CW_SEG_SOON_FREE);

@@ -126,6 +126,7 @@ void segment_live_sectors(struct cw_store *s, uint64_t loc, int32_t sectors);
 uint32_t segment_live_max(const struct cw_store *s);
 /* META: one block leaves with the next freeze. */
 void segment_dies_next(struct cw_store *s, uint64_t loc);
+void segment_freeze(struct cw_store *s, struct seg *g); /* for a checkpoint */
 void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
 void segment_soon_free(struct cw_store *s,
                        uint32_t no); /* what the loaded checkpoint does not need */
@@ -570,6 +571,7 @@ struct ckpt {
     uint8_t *segtab, *shards, *layers, *tabdir;
     size_t segtab_len, shards_len, layers_len, tabdir_len;
     struct cw_scrub_bytes scrub;
+    bool scrub_moved; /* since the freeze: its cursor is kept now and then */
     struct ckpt_part *parts;
     uint32_t n_parts, next_part;
     struct cw_sb_ckpt next;
@@ -582,6 +584,8 @@ struct ckpt {
 };
 void ckpt_want(struct cw_store *s);
 uint64_t ckpt_log_bytes(const struct cw_store *s); /* written so far, but for META */
+bool ckpt_has_news(
+    const struct cw_store *s); /* is there anything that the last one does not hold? */
 /* Is there a reason of its own to take one now? */
 void ckpt_consider(struct cw_store *s);
 void ckpt_step(struct cw_store *s);

@@ -65,7 +65,7 @@ store_kick_at(struct cw_store *s, uint64_t at_ns)
 static void
 store_kick_idle(struct cw_store *s)
 {
-    if (s->state == STORE_OPEN && !s->stats.failed && map_dirty_pages(s) > 0 && !ckpt_running(s) &&
+    if (s->state == STORE_OPEN && !s->stats.failed && ckpt_has_news(s) && !ckpt_running(s) &&
         !s->ckpt.wanted)
         store_kick_at(s, s->ckpt.last_ns + STORE_CKPT_NS);
 }

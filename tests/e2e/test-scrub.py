@@ -95,7 +95,7 @@ def test_rot_under_a_volume_that_nobody_has_attached_is_repaired(t):
     verified(c, t.nbd(c), blocks)
 
 
-def test_what_is_bad_on_every_copy_is_lost_alone_until_overwritten(t):
+def test_row_47_what_is_bad_on_every_copy_is_lost_alone_until_overwritten(t):
     c, server, blocks = filled(t)
     hosts = ("onprem-1", "onprem-2", "aws-1")
     for host in hosts:

@@ -131,7 +131,7 @@ ignore_done(void *user, int res)
 
 /* The same store crashes again and again, also in the middle of recovering, and goes on. */
 static void
-crashes_in_recovery_change_nothing(void **state)
+row_49_crashes_in_recovery_change_nothing(void **state)
 {
     static struct history h;
     struct storeworld w;
@@ -356,7 +356,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cut_anywhere_leaves_a_durable_prefix),
-        cmocka_unit_test(crashes_in_recovery_change_nothing),
+        cmocka_unit_test(row_49_crashes_in_recovery_change_nothing),
         cmocka_unit_test(short_lives_never_use_up_the_free_segments),
         cmocka_unit_test(a_cut_while_cleaning_loses_nothing),
         cmocka_unit_test(a_recovered_tail_is_readable),

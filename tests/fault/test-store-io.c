@@ -174,7 +174,7 @@ one_failed_read_in_recovery_loses_nothing(void **state)
 /* A rotten batch header in the middle of the log is damage, never a torn end: the copy opens at the
  * prefix before it, says so also after another restart, until SYNC_DONE. */
 static void
-rot_in_mid_log_is_damage_not_truncation(void **state)
+row_39_rot_in_mid_log_is_damage_not_truncation(void **state)
 {
     struct storeworld w;
     struct cw_store_shard *sh;
@@ -296,9 +296,41 @@ bad_blocks_are_named_and_repaired(void **state)
     storeworld_fini(&w);
 }
 
+/* A repair meets blocks that were overwritten meanwhile, or are being: what is newer stays. */
+static void
+row_46_a_repair_does_nothing_to_what_was_overwritten(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    uint8_t data[2 * CW_BLOCK_SIZE];
+    uint64_t csums[2];
+    uint32_t n = 99;
+
+    world_start(&w, 31, &sh);
+    assert_int_equal(storeworld_write(&w, sh, 0, 8), 0);
+    storeworld_wait_durable(&w, sh, 1);
+    cw_ramdisk_flip(w.disk, find_block(&w, 3, 1) + 5, 0x80);
+    cw_ramdisk_flip(w.disk, find_block(&w, 4, 1) + 5, 0x80);
+    assert_int_equal(storeworld_write(&w, sh, 3, 1), 0);
+    storeworld_wait_durable(&w, sh, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        storeworld_fill(data + (size_t)i * CW_BLOCK_SIZE, SHARD_ID, 3 + i, 1);
+        csums[i] = cw_hash_block(data + (size_t)i * CW_BLOCK_SIZE);
+    }
+    assert_int_equal(storeworld_write(&w, sh, 4, 1), 0);
+    assert_int_equal(cw_store_block_repair(sh, 3, 2, csums, data, &n, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_int_equal(n, 0);
+    storeworld_wait_durable(&w, sh, 3);
+    assert_true(storeworld_block_is(&w, sh, 3, 2));
+    assert_true(storeworld_block_is(&w, sh, 4, 3));
+    storeworld_fini(&w);
+}
+
 /* A write that was lost or landed on another place is found by the reader, on both ends. */
 static void
-lost_and_misdirected_writes_are_found(void **state)
+row_40_lost_and_misdirected_writes_are_found(void **state)
 {
     for (int kind = 0; kind < 2; kind++) {
         struct storeworld w;
@@ -395,11 +427,12 @@ main(void)
         cmocka_unit_test(a_segment_without_header_holds_nothing),
         cmocka_unit_test(a_second_failure_ends_the_service),
         cmocka_unit_test(one_failed_read_in_recovery_loses_nothing),
-        cmocka_unit_test(rot_in_mid_log_is_damage_not_truncation),
+        cmocka_unit_test(row_39_rot_in_mid_log_is_damage_not_truncation),
         cmocka_unit_test(rot_in_the_last_batch_is_found_after_idling),
         cmocka_unit_test(rot_in_a_segment_header_is_damage),
         cmocka_unit_test(bad_blocks_are_named_and_repaired),
-        cmocka_unit_test(lost_and_misdirected_writes_are_found),
+        cmocka_unit_test(row_46_a_repair_does_nothing_to_what_was_overwritten),
+        cmocka_unit_test(row_40_lost_and_misdirected_writes_are_found),
         cmocka_unit_test(a_stuck_io_is_told),
         cmocka_unit_test(the_previous_checkpoint_is_enough),
     };

@@ -20,6 +20,7 @@ overwrite_init(struct overwrite *o, struct overwrite_opts opts)
     o->opts = opts;
     cw_prng_init(&o->rnd, opts.seed);
     storeworld_init(&o->w, opts.seed, opts.bytes, opts.map_cache);
+    o->w.scrub_ns = 10 * 365 * 86400 * WORLD_S; /* it reads as good as nothing meanwhile */
     cw_ramdisk_free(o->w.disk);
     o->w.disk = cw_ramdisk_new((struct cw_ramdisk_opts){
         .env = &o->w.sim.env,

@@ -371,6 +371,8 @@ on_repair(struct disk *d, const struct cw_frame *f)
     d->bad_reads = false;
     for (uint32_t i = 0; i < cw_hdr_nblk(f->hdr); i++)
         d->mended[cw_hdr_lba(f->hdr) + i]++;
+    assert_int_equal(f->data_len, cw_hdr_nblk(f->hdr) * 4096);
+    memcpy(d->blocks[cw_hdr_lba(f->hdr)], f->data, f->data_len);
     reply(d,
           (struct cw_wire_hdr){ .type = CW_FT_BLOCK_REPAIR_OK,
                                 .tag = f->hdr->tag,

@@ -390,7 +390,7 @@ bad_block_is_repaired(void **state)
 
 /* Only a block that no copy can give is an error; different bad blocks on each copy are not. */
 static void
-eio_only_when_no_copy_has_it(void **state)
+row_47_eio_only_when_no_copy_has_it(void **state)
 {
     struct world *w = opened();
     struct req r, s;
@@ -521,7 +521,7 @@ release_drains_first(void **state)
  * That never goes to the copy that lacked the block: if the write came to nothing, the copy would
  * hold it all the same, at a version that says otherwise (I14). */
 static void
-a_repair_carries_no_unacked_write(void **state)
+row_46_a_repair_carries_no_unacked_write(void **state)
 {
     struct world *w = opened();
     struct req r, wr;
@@ -557,7 +557,7 @@ main(void)
         cmocka_unit_test(lease_expiry_delays_reads),
         cmocka_unit_test(subblock_writes_merge),
         cmocka_unit_test(rmw_is_serialised),
-        cmocka_unit_test(a_repair_carries_no_unacked_write),
+        cmocka_unit_test(row_46_a_repair_carries_no_unacked_write),
         cmocka_unit_test(short_disconnect_is_bridged),
         cmocka_unit_test(dead_copy_is_ejected),
         cmocka_unit_test(doubt_keeps_the_old_set),
@@ -567,7 +567,7 @@ main(void)
         cmocka_unit_test(space_credit_holds_writes),
         cmocka_unit_test(trim_overtakes_writes_without_space),
         cmocka_unit_test(bad_block_is_repaired),
-        cmocka_unit_test(eio_only_when_no_copy_has_it),
+        cmocka_unit_test(row_47_eio_only_when_no_copy_has_it),
         cmocka_unit_test(silent_copy_is_passed_over),
         cmocka_unit_test(zero_trim_flush),
         cmocka_unit_test(many_writes_through_the_window),

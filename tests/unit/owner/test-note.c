@@ -52,6 +52,27 @@ named_blocks_are_mended(void **state)
     closed(w);
 }
 
+/* A source that is bad there itself mends nobody (I14): the next copy is asked, and both are mended
+ * from it. */
+static void
+row_52_a_bad_source_mends_nobody(void **state)
+{
+    struct world *w = opened();
+    const uint64_t bad[4] = { 1 << 3 };
+
+    w->disks[0].bad_reads = true;
+    w->disks[0].bad_block = 3;
+    memset(w->disks[2].blocks[3], 0x42, 4096);
+    disk_note(&w->disks[1], 0, 256, bad);
+    world_run(w, 200);
+    assert_int_equal(w->disks[2].n_reads, 1);
+    assert_int_equal(w->disks[2].n_repairs, 0);
+    assert_int_equal(w->disks[1].mended[3], 1);
+    assert_int_equal(w->disks[1].blocks[3][7], 0x42);
+    assert_int_equal(report(w).lost_blocks, 0);
+    closed(w);
+}
+
 /* Many at once, and more than are kept: all that were taken are mended, one by one. */
 static void
 many_are_mended_in_turn(void **state)
@@ -74,7 +95,7 @@ many_are_mended_in_turn(void **state)
 /* What no other copy has is lost, and only that; it is no failed read of anybody. It is forgotten
  * once a copy mends it, or nobody speaks of it any more. */
 static void
-what_nobody_has_is_lost(void **state)
+row_47_what_nobody_has_is_lost(void **state)
 {
     struct world *w = opened();
     const uint64_t bad[4] = { 7 << 4 };
@@ -217,8 +238,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(named_blocks_are_mended),
+        cmocka_unit_test(row_52_a_bad_source_mends_nobody),
         cmocka_unit_test(many_are_mended_in_turn),
-        cmocka_unit_test(what_nobody_has_is_lost),
+        cmocka_unit_test(row_47_what_nobody_has_is_lost),
         cmocka_unit_test(only_copies_in_sync_are_mended),
         cmocka_unit_test(told_during_the_takeover),
         cmocka_unit_test(it_may_end_at_any_time),

@@ -181,7 +181,7 @@ newer_promise_aborts(void **state)
 /* I15: a copy whose last is below what any peer knows to be stable is not in sync, whatever the
  * metadata says. */
 static void
-copy_below_stable_is_ejected(void **state)
+row_42_a_copy_below_stable_is_ejected(void **state)
 {
     struct world *w = left_behind(5, 5, 2);
 
@@ -304,7 +304,7 @@ main(void)
         cmocka_unit_test(released_volume_needs_no_wait),
         cmocka_unit_test(nobody_there_waits),
         cmocka_unit_test(newer_promise_aborts),
-        cmocka_unit_test(copy_below_stable_is_ejected),
+        cmocka_unit_test(row_42_a_copy_below_stable_is_ejected),
         cmocka_unit_test(lagging_copy_is_tested),
         cmocka_unit_test(unreadable_record_ejects_its_holder),
         cmocka_unit_test(copy_lost_on_the_way),

@@ -53,7 +53,7 @@ finds_and_repairs(void **state)
 
 /* Blocks that verify everywhere and are not the same are counted; nobody wins by itself. */
 static void
-counts_differences(void **state)
+row_48_differences_are_told_and_no_copy_wins(void **state)
 {
     struct world *w = opened();
     struct cw_verify j = { .on_progress = on_progress };
@@ -119,7 +119,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_and_repairs),
-        cmocka_unit_test(counts_differences),
+        cmocka_unit_test(row_48_differences_are_told_and_no_copy_wins),
         cmocka_unit_test(writes_go_on),
         cmocka_unit_test(unrepairable_and_cancel),
     };

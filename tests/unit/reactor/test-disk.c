@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -147,7 +149,7 @@ all_done(void *arg)
 
 /* Many more requests than the ring has entries: each completes once, and each block is its own. */
 static void
-more_requests_than_entries(void **state)
+row_43_more_requests_than_entries(void **state)
 {
     struct fix f;
     uint8_t *data = pages(N_MANY, 0);
@@ -185,7 +187,7 @@ more_requests_than_entries(void **state)
 /* A read that meets the end of a file somebody cut is resubmitted for the rest and then fails; what
  * the caller sees is one error. */
 static void
-short_read_becomes_an_error(void **state)
+row_43_a_short_read_goes_on_and_becomes_an_error(void **state)
 {
     struct fix f;
     uint8_t *a = pages(8, 0);
@@ -196,6 +198,31 @@ short_read_becomes_an_error(void **state)
     assert_int_equal(transfer(&f, CW_DISK_READ, FILE_BYTES - 8 * 4096, v, 2), -EIO);
     fix_stop(&f);
     free(a);
+}
+
+/* A write of which the kernel takes a part goes on with the rest; here the rest is refused. */
+static void
+row_43_a_short_write_goes_on_and_becomes_an_error(void **state)
+{
+    struct rlimit was, now;
+    uint8_t *a = pages(8, 9), *b = pages(4, 0);
+    struct iovec v[] = { { a, 2 * 4096 }, { a + 2 * 4096, 6 * 4096 } };
+    struct iovec back = { b, 4 * 4096 };
+    struct fix f;
+
+    fix_start(&f, state);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &was);
+    now = (struct rlimit){ .rlim_cur = 11 * 4096, .rlim_max = was.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
+    assert_int_equal(transfer(&f, CW_DISK_WRITE_SYNC, 8 * 4096, v, 2), -EFBIG);
+    setrlimit(RLIMIT_FSIZE, &was);
+    assert_int_equal(transfer(&f, CW_DISK_READ, 8 * 4096, &back, 1), 0);
+    assert_memory_equal(b, a, 3 * 4096); /* it was short */
+    assert_int_equal(b[3 * 4096], 0);
+    fix_stop(&f);
+    free(a);
+    free(b);
 }
 
 static uint64_t
@@ -313,8 +340,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         HARNESS_BOTH(writes_are_read_back),
-        HARNESS_BOTH(more_requests_than_entries),
-        cmocka_unit_test(short_read_becomes_an_error),
+        HARNESS_BOTH(row_43_more_requests_than_entries),
+        cmocka_unit_test(row_43_a_short_read_goes_on_and_becomes_an_error),
+        cmocka_unit_test(row_43_a_short_write_goes_on_and_becomes_an_error),
         cmocka_unit_test(discard_gives_space_back),
         cmocka_unit_test(open_disk_is_exclusive),
         cmocka_unit_test(lock_of_the_dead_is_waited_for),

@@ -36,7 +36,7 @@ fill_by_credit(struct storeworld *w, struct cw_store_shard *sh, uint64_t lba, ui
 /* A full store gives no credit and says so, survives a restart, takes TRIM, and gives credit again
  * for what was trimmed; overwriting within what is granted goes on for long. */
 static void
-a_full_store_can_be_emptied(void **state)
+row_44_a_full_store_can_be_emptied(void **state)
 {
     struct storeworld w;
     struct cw_store_shard *sh = small_world(&w, 31, 4 * CW_MIB);
@@ -87,10 +87,10 @@ appends_without_credit_end_in_enospc(void **state)
     storeworld_fini(&w);
 }
 
-/* Random overwrites of a store that is 90 % full of what it may hold go on and on: cleaning keeps
- * up, every block reads as written last, accounting stays exact. */
+/* Random overwrites of a store that is so full go on and on: cleaning keeps up, every block reads
+ * as written last, accounting stays exact. */
 static void
-overwriting_at_90_percent_goes_on(void **state)
+overwrite_at(uint32_t percent, uint64_t pause_ns)
 {
     static uint32_t seq_of[120000];
     struct storeworld w;
@@ -101,7 +101,7 @@ overwriting_at_90_percent_goes_on(void **state)
 
     cw_prng_init(&rnd, 33);
     cw_store_stats(w.store, &st);
-    n = (uint32_t)(st.free_bytes / CW_BLOCK_SIZE * 9 / 10 / 64 * 64);
+    n = (uint32_t)(st.free_bytes / CW_BLOCK_SIZE * percent / 100 / 64 * 64);
     for (uint32_t lba = 0; lba < n; lba += 64) {
         assert_int_equal(storeworld_write(&w, sh, lba, 64), 0);
         for (uint32_t i = 0; i < 64; i++)
@@ -116,6 +116,7 @@ overwriting_at_90_percent_goes_on(void **state)
             seq_of[lba + i] = (uint32_t)cw_store_shard_info(sh)->last_seq;
         if (k % 50 == 0)
             cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        storeworld_run(&w, pause_ns);
     }
     storeworld_wait_durable(&w, sh, cw_store_shard_info(sh)->last_seq);
     cw_store_stats(w.store, &st);
@@ -129,6 +130,18 @@ overwriting_at_90_percent_goes_on(void **state)
     assert_int_equal(cw_store_shard_info(sh)->mapped_blocks, n);
     cw_store_check(w.store);
     storeworld_fini(&w);
+}
+
+static void
+overwriting_at_90_percent_goes_on(void **state)
+{
+    overwrite_at(90, 0);
+}
+
+static void
+row_44_an_hour_at_95_percent(void **state)
+{
+    overwrite_at(95, 400 * CW_NS_PER_MS);
 }
 
 /* Many chunks, few pages: the cache keeps its bound and nothing is lost on the way out and in. */
@@ -204,9 +217,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_full_store_can_be_emptied),
+        cmocka_unit_test(row_44_a_full_store_can_be_emptied),
         cmocka_unit_test(appends_without_credit_end_in_enospc),
         cmocka_unit_test(overwriting_at_90_percent_goes_on),
+        cmocka_unit_test(row_44_an_hour_at_95_percent),
         cmocka_unit_test(a_map_larger_than_its_cache_works),
         cmocka_unit_test(a_dropped_copy_gives_its_space_back),
     };
