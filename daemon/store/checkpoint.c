@@ -164,8 +164,8 @@ ckpt_freeze(struct cw_store *s)
     freeze_map(s);
     scrub_encode(s, &c->scrub);
     c->scrub_moved = false;
-    c->root = store_alloc_aligned(CW_BATCH_PAYLOAD_MAX);
-    memset(c->root, 0, CW_BATCH_PAYLOAD_MAX);
+    c->root = store_alloc_aligned(CW_BLOCK_SIZE); /* without its parts */
+    memset(c->root, 0, CW_BLOCK_SIZE);
     c->root->magic = CW_ROOT_MAGIC;
     c->root->format_id = s->sb.format_id;
     c->root->number = c->number;
@@ -338,6 +338,30 @@ ckpt_write_parts(struct cw_store *s)
     return true;
 }
 
+/* Makes room for the parts, which are most often few: a root may take 1 MiB, and fresh memory of
+ * that size costs more than all the rest of a small checkpoint. */
+static void
+root_add_parts(struct ckpt *c)
+{
+    struct cw_root *root;
+
+    c->root_len =
+        (uint32_t)cw_align_up(sizeof(*root) + c->n_parts * sizeof(root->parts[0]), CW_BLOCK_SIZE);
+    root = store_alloc_aligned(c->root_len);
+    memset(root, 0, c->root_len);
+    memcpy(root, c->root, sizeof(*root));
+    for (uint32_t i = 0; i < c->n_parts; i++)
+        root->parts[i] = (struct cw_root_part){
+            .loc = c->parts[i].loc,
+            .csum = c->parts[i].csum,
+            .bytes = c->parts[i].bytes,
+            .kind = c->parts[i].kind,
+        };
+    root->n_parts = c->n_parts;
+    free(c->root);
+    c->root = root;
+}
+
 static bool
 ckpt_write_root(struct cw_store *s)
 {
@@ -346,16 +370,7 @@ ckpt_write_root(struct cw_store *s)
 
     if (c->next.len != 0)
         return true;
-    for (uint32_t i = 0; i < c->n_parts; i++)
-        c->root->parts[i] = (struct cw_root_part){
-            .loc = c->parts[i].loc,
-            .csum = c->parts[i].csum,
-            .bytes = c->parts[i].bytes,
-            .kind = c->parts[i].kind,
-        };
-    c->root->n_parts = c->n_parts;
-    c->root_len = (uint32_t)cw_align_up(sizeof(*c->root) + c->n_parts * sizeof(c->root->parts[0]),
-                                        CW_BLOCK_SIZE);
+    root_add_parts(c);
     if (!ckpt_put(s, d, (const uint8_t *)c->root, c->root_len / CW_BLOCK_SIZE))
         return false;
     c->next.len = c->root_len;
