@@ -267,6 +267,27 @@ load_sample(struct bench_load *l, uint64_t now_ns)
     r->pool_peak = cw_max_u64(r->pool_peak, cw_buf_pool_used(cw_reactor_pool(l->b->r)));
 }
 
+/* What one needs to know to look further. */
+static bool
+load_stuck(const struct bench_load *l)
+{
+    const struct bench_result *r = l->res;
+    struct cw_store_stats s;
+
+    cw_store_stats(l->b->store, &s);
+    return bench_fail("nothing was completed for 60 s after %" PRIu64 " operations: %u under way, "
+                      "%" PRIu64 " times -EAGAIN, %" PRIu64 " -ENOSPC, %" PRIu64 " no credit "
+                      "(now %u), %" PRIu64 " of %" PRIu64 " segments free, %" PRIu64 " of %" PRIu64
+                      " bytes used, %" PRIu64 " of %" PRIu64 " map pages dirty, %" PRIu64
+                      " checkpoints, %" PRIu64 " bytes cleaned%s%s",
+                      r->ops, l->n_busy, r->refused_again, r->refused_space, r->waited_credit,
+                      cw_store_credit(l->b->shard[0]), s.segments_free, s.segments, s.used_bytes,
+                      s.bytes, s.map_pages_dirty, s.map_pages,
+                      s.checkpoints - r->before.checkpoints,
+                      s.bytes_cleaned - r->before.bytes_cleaned, s.failed ? ", failed: " : "",
+                      s.failed ? s.why : "");
+}
+
 static bool
 load_turn(struct bench_load *l)
 {
@@ -281,7 +302,7 @@ load_turn(struct bench_load *l)
     l->over = l->over || (l->job.time_ns != 0 && now_ns - l->begun_ns >= l->job.time_ns);
     load_sample(l, now_ns);
     if (now_ns - l->moved_ns > STUCK_NS)
-        return bench_fail("nothing was completed for 60 s");
+        return load_stuck(l);
     return !l->failed;
 }
 
