@@ -473,8 +473,14 @@ apply_shardrec(struct apply *a, struct cw_store_shard *sh, const struct rec_view
         sh->info.promised_gen = rec.gen;
         a->s->next_layer = cw_max_u64(a->s->next_layer, (v->d.layer & CW_LAYER_FAMILY) + 1);
     }
-    if (sh != NULL && rec.shard == sh->id)
+    if (sh != NULL && rec.shard == sh->id) {
+        bool packs =
+            rec.compression != CW_COMPRESSION_OFF && sh->info.rec.compression == CW_COMPRESSION_OFF;
+
         sh->info.rec = rec;
+        if (packs)
+            packer_look_anew(a->s);
+    }
 }
 
 /* The head freezes under a new one, or a snapshot ends. */

@@ -493,6 +493,7 @@ ckpt_on_sb(struct cw_store *s, void *arg, int res)
         c->now = NULL;
         c->n_now = 0;
         segment_free_unneeded(s, s->sb.ckpt[0].replay_batch);
+        packer_look(s);
     }
     c->done = NULL;
     if (done != NULL)

@@ -3,6 +3,7 @@
  *   IDLE --space low--> SCAN (records of the victim) --> CHECK (against the map, page by page,
  *   sorted by shard and block) --> READ --> WRITE (GC_MOVE, by compare-and-swap) --> CHECK ...
  *
+ * On behalf of the packer (packer.c) only what gets smaller is moved.
  * A META victim is not copied: its live pages are made dirty, the next checkpoint moves them.
  */
 #include <errno.h>
@@ -27,6 +28,7 @@ struct survivor {
 struct cleaner {
     struct cw_store *s;
     enum cleaner_state state;
+    bool packs, unpacked; /* for the packer; and something was left for lack of memory */
     uint32_t victim;
     uint32_t live; /* of the victim at first */
     struct scan scan;
@@ -61,13 +63,19 @@ cleaner_busy(const struct cw_store *s)
     return s->cleaner != NULL && s->cleaner->state != CLEAN_IDLE;
 }
 
+bool
+cleaner_packs(const struct cw_store *s)
+{
+    return cleaner_busy(s) && s->cleaner->packs;
+}
+
 uint64_t
 cleaner_gain(const struct cw_store *s)
 {
     const struct cleaner *c = s->cleaner;
     const struct seg *g;
 
-    if (c == NULL || c->state == CLEAN_IDLE)
+    if (c == NULL || c->state == CLEAN_IDLE || c->packs)
         return 0;
     g = &s->segs[c->victim];
     if (g->cls == CW_SEG_META || g->live == 0 || g->live >= c->live)
@@ -102,6 +110,7 @@ cleaner_idle(struct cleaner *c)
     if (c->state != CLEAN_IDLE)
         c->s->segs[c->victim].read_pins--;
     c->state = CLEAN_IDLE;
+    c->packs = c->unpacked = false;
     scan_fini(&c->scan);
     free(c->v);
     c->v = NULL;
@@ -407,6 +416,52 @@ load_read(struct cleaner *c)
         load_read_packed(c);
 }
 
+/* The volume's policy. */
+static bool
+wants_pack(const struct cleaner *c, const struct survivor *v)
+{
+    const struct layer *l = layer_next(c->s, v->layer, NULL);
+
+    return l != NULL && l->sh->info.rec.compression != CW_COMPRESSION_OFF;
+}
+
+static uint32_t load_run(const struct cleaner *c, uint32_t i);
+
+/* What does not get smaller is left where it is. */
+static void
+load_keep_packable(struct cleaner *c)
+{
+    struct cw_buf *to = cw_buf_get(c->s->pool, (size_t)c->n_load * CW_BLOCK_SIZE);
+    uint32_t kept = 0;
+
+    c->unpacked = c->unpacked || to == NULL;
+    for (uint32_t i = 0, n; to != NULL && i < c->n_load; i += n) {
+        uint8_t *data = c->buf->data + (size_t)i * CW_BLOCK_SIZE;
+
+        n = load_run(c, i);
+        c->pack.to = to->data;
+        c->pack.n_runs = c->pack.n_blocks = c->pack.sectors = 0;
+        if (n > 1 && !cw_bit_get(c->bad, i))
+            comp_pack_blocks(c->s, &c->pack, c->load[i].lba, data, n);
+        if (comp_pack_blocks_out(&c->pack) == 0)
+            continue;
+        memmove(&c->load[kept], &c->load[i], n * sizeof(c->load[0]));
+        memmove(c->buf->data + (size_t)kept * CW_BLOCK_SIZE, data, n * CW_BLOCK_SIZE);
+        kept += n;
+    }
+    cw_buf_unref(to);
+    memset(c->bad, 0, sizeof(c->bad)); /* the bad ones were told of */
+    c->n_load = kept;
+}
+
+static void
+load_drop(struct cleaner *c)
+{
+    load_drop_bufs(c);
+    c->n_load = c->n_pages = c->n_ext = c->n_pieces = 0;
+    c->state = CLEAN_CHECK;
+}
+
 static void
 load_verify(struct cleaner *c)
 {
@@ -421,6 +476,10 @@ load_verify(struct cleaner *c)
     }
     c->written = 0;
     c->state = CLEAN_WRITE;
+    if (c->packs)
+        load_keep_packable(c);
+    if (c->n_load == 0)
+        load_drop(c);
     cleaner_step(c);
 }
 
@@ -475,9 +534,7 @@ load_run(const struct cleaner *c, uint32_t i)
 static uint32_t
 load_pack(struct cleaner *c, struct batch *b, uint32_t i, uint32_t n)
 {
-    const struct layer *l = layer_next(c->s, c->load[i].layer, NULL);
-
-    if (n < 2 || l == NULL || l->sh->info.rec.compression == CW_COMPRESSION_OFF)
+    if (n < 2 || !wants_pack(c, &c->load[i]))
         return 0;
     c->pack.to = batch_own_at(b);
     c->pack.n_runs = c->pack.n_blocks = c->pack.sectors = 0;
@@ -536,14 +593,12 @@ load_on_written(struct cw_store_ticket *t, int res)
     struct cleaner *c = cw_container_of(t, struct cleaner, ticket);
 
     c->tickets_out = 0;
-    load_drop_bufs(c);
-    c->n_load = c->n_pages = c->n_ext = c->n_pieces = 0;
+    load_drop(c);
     if (res != 0 || c->s->state != STORE_OPEN) {
         cleaner_idle(c);
         store_close_step(c->s);
         return;
     }
-    c->state = CLEAN_CHECK;
     cleaner_step(c);
 }
 
@@ -554,7 +609,9 @@ victim_done(struct cleaner *c)
 {
     struct seg *g = &c->s->segs[c->victim];
 
-    if (c->scan.lost > 0 || (c->n == 0 && g->cls != CW_SEG_META)) {
+    if (c->packs) {
+        g->flags |= c->unpacked ? 0 : CW_SEG_PACKED;
+    } else if (c->scan.lost > 0 || (c->n == 0 && g->cls != CW_SEG_META)) {
         g->unscannable = true;
         cw_log(c->s->env, CW_LOG_WARNING, "store: segment %u cannot be read as a whole, kept",
                c->victim);
@@ -588,6 +645,8 @@ cleaner_check(struct cleaner *c)
         if (alive == WAITS_FOR_PAGE)
             return;
         if (alive == DEAD)
+            continue;
+        if (c->packs && (alive == ALIVE_WARM || is_packed(v) || !wants_pack(c, v)))
             continue;
         if (alive == ALIVE_WARM && c->cls == CW_SEG_COLD) {
             c->v[c->n_warm++] = *v;
@@ -650,6 +709,15 @@ cleaner_step(struct cleaner *c)
         /* pages that it makes dirty must leave room for those of others */
         if (c->waiting)
             return;
+        if (c->packs && c->n_load == 0) {
+            if (pace_wants_cleaning(s))
+                cleaner_idle(c);
+            else if (map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2)
+                ckpt_want(s);
+            else if (packer_may_load(s))
+                cleaner_check(c);
+            return;
+        }
         /* between two loads: only if it is wanted yet; the victim waits */
         if (c->n_load == 0 && c->s->segs[c->victim].live > 0 && !pace_wants_cleaning(s))
             return;
@@ -673,26 +741,38 @@ cleaner_on_page(struct page_waiter *w)
     cleaner_step(c);
 }
 
-void
-cleaner_kick(struct cw_store *s)
+static struct cleaner *
+cleaner_get(struct cw_store *s)
 {
     struct cleaner *c = s->cleaner;
-    uint32_t victim;
 
-    if (c != NULL && c->state != CLEAN_IDLE) {
-        cleaner_step(c);
-        return;
-    }
-    if (s->state != STORE_OPEN || s->stats.failed || !pace_wants_cleaning(s) ||
-        !segindex_victim(s, pace_is_low(s), &victim))
-        return;
     if (c == NULL) {
         c = s->cleaner = store_alloc(sizeof(*c));
         c->s = s;
         c->w.fn = cleaner_on_page;
         c->ticket.done = load_on_written;
     }
-    cleaner_take(c, victim);
+    return c;
+}
+
+void
+cleaner_pack(struct cw_store *s, uint32_t no)
+{
+    cw_assert(!cleaner_busy(s));
+    cleaner_get(s)->packs = true;
+    cleaner_take(s->cleaner, no);
+}
+
+void
+cleaner_kick(struct cw_store *s)
+{
+    uint32_t victim;
+
+    if (cleaner_busy(s))
+        cleaner_step(s->cleaner);
+    if (!cleaner_busy(s) && s->state == STORE_OPEN && !s->stats.failed && pace_wants_cleaning(s) &&
+        segindex_victim(s, pace_is_low(s), &victim))
+        cleaner_take(cleaner_get(s), victim);
 }
 
 void

@@ -121,14 +121,23 @@ comp_pack_blocks(struct cw_store *s, struct comp_pack *p, uint64_t lba, const ui
 }
 
 uint32_t
+comp_pack_blocks_out(const struct comp_pack *p)
+{
+    uint32_t n = (uint32_t)cw_div_up(p->sectors, CW_BLOCK_SECTORS);
+
+    return n < p->n_blocks ? n : 0;
+}
+
+uint32_t
 comp_pack_end(struct cw_store *s, struct comp_pack *p)
 {
-    size_t bytes = p->sectors * (size_t)CW_SECTOR, padded = cw_align_up(bytes, CW_BLOCK_SIZE);
+    size_t bytes = p->sectors * (size_t)CW_SECTOR;
+    uint32_t n = comp_pack_blocks_out(p);
 
-    if (padded >= p->n_blocks * (size_t)CW_BLOCK_SIZE)
+    if (n == 0)
         return 0;
-    memset(p->to + bytes, 0, padded - bytes);
+    memset(p->to + bytes, 0, n * (size_t)CW_BLOCK_SIZE - bytes);
     s->stats.packed_in += p->n_blocks * (uint64_t)CW_BLOCK_SIZE;
     s->stats.packed_out += bytes;
-    return (uint32_t)(padded / CW_BLOCK_SIZE);
+    return n;
 }

@@ -381,6 +381,7 @@ enum cw_seg_state { CW_SEG_FREE, CW_SEG_OPEN, CW_SEG_SEALED, CW_SEG_SOON_FREE };
 enum cw_seg_flag {
     CW_SEG_WRITTEN = 1 << 0, /* since format: no zeroes need to be written first */
     CW_SEG_REPLAY = 1 << 1,  /* on disk: holds batches that the checkpoint does not contain */
+    CW_SEG_PACKED = 1 << 2,  /* sealed: what packing could win here was won or looked for */
 };
 
 struct cw_segtab_entry {

@@ -130,3 +130,20 @@ store_fetch_start(struct cw_store *s, struct store_fetch *f)
         fetch_next(f, &f->slots[i]);
     }
 }
+
+uint64_t
+store_ops(const struct cw_store *s)
+{
+    return s->stats.reads + s->stats.records;
+}
+
+bool
+store_is_idle(struct cw_store *s, struct idle_look *last)
+{
+    uint64_t now_ns = cw_now_ns(s->env), ops = store_ops(s) - last->ops;
+    bool fresh = now_ns - last->ns <= 2 * IDLE_LOOK_NS;
+
+    last->ns = now_ns;
+    last->ops = store_ops(s);
+    return fresh && s->n_ios == 0 && s->n_reads == 0 && ops <= IDLE_OPS;
+}

@@ -91,7 +91,8 @@ pace_is_low(const struct cw_store *s)
 bool
 pace_holds(const struct cw_store *s)
 {
-    return s->state == STORE_OPEN && cleaner_busy(s) && pace_supply(s) < pace_levels(s).gate;
+    return s->state == STORE_OPEN && cleaner_busy(s) && !cleaner_packs(s) &&
+           pace_supply(s) < pace_levels(s).gate;
 }
 
 bool

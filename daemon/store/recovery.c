@@ -150,7 +150,7 @@ content_segments(struct recovery *r)
         g->state = e[i].state == CW_SEG_OPEN ? CW_SEG_SEALED : e[i].state;
         s->n_state[g->state]++;
         g->cls = e[i].cls;
-        g->flags = (uint8_t)(e[i].flags & CW_SEG_WRITTEN);
+        g->flags = (uint8_t)(e[i].flags & (CW_SEG_WRITTEN | CW_SEG_PACKED));
         g->seq = e[i].seg_seq;
         /* META is counted anew, from the references themselves */
         g->live = e[i].cls == CW_SEG_META ? 0 : e[i].live * unit;

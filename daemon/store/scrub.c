@@ -20,8 +20,7 @@
 
 #define WEEK_NS (7 * 24 * 3600 * CW_NS_PER_S)
 #define SETTLE_NS (10 * CW_NS_PER_S) /* after an open others come first */
-#define LOOK_NS (100 * CW_NS_PER_MS)
-#define LOOK_OPS 16u                 /* of others between two looks: little else to do */
+#define LOOK_NS IDLE_LOOK_NS
 #define HURRY_NS (20 * CW_NS_PER_MS) /* between hurried steps when others use the disk */
 /* Later than this share of a pass it goes on without an idle moment, a step at a time. */
 #define LATE_SHARE 7u
@@ -66,7 +65,8 @@ struct scrub {
     uint64_t base_ns, since_ns; /* elapsed: base, and what went by since */
     uint64_t ended_ns;          /* of the last */
 
-    uint64_t look_ns, look_ops, stepped_ns, stepped_ops;
+    struct idle_look look;
+    uint64_t stepped_ns, stepped_ops;
 
     uint32_t slot; /* SB */
     uint64_t sb_seq;
@@ -724,13 +724,6 @@ step_blocks(struct scrub *c)
 
 /* ---- when ---- */
 
-/* What the disk did for others. */
-static uint64_t
-scrub_ops(const struct cw_store *s)
-{
-    return s->stats.reads + s->stats.records;
-}
-
 static void
 scrub_wait(struct scrub *c, uint64_t ns)
 {
@@ -796,25 +789,12 @@ scrub_step_over(struct scrub *c)
         ckpt_next(c);
         pass_begin(c, true);
     }
-    c->stepped_ops = scrub_ops(s);
+    c->stepped_ops = store_ops(s);
     if (c->starved)
         scrub_wait(c, LOOK_NS);
     else
         scrub_plan(c);
     c->starved = false;
-}
-
-/* Others had less than LOOK_OPS of it since the last look, and nothing is under way. */
-static bool
-disk_is_idle(struct scrub *c)
-{
-    struct cw_store *s = c->s;
-    uint64_t now_ns = cw_now_ns(s->env), ops = scrub_ops(s) - c->look_ops;
-    bool fresh = now_ns - c->look_ns <= 2 * LOOK_NS;
-
-    c->look_ns = now_ns;
-    c->look_ops = scrub_ops(s);
-    return fresh && s->n_ios == 0 && s->n_reads == 0 && ops <= LOOK_OPS;
 }
 
 /* 0: now. */
@@ -824,9 +804,9 @@ scrub_gives_way_ns(struct scrub *c)
     uint64_t now_ns = cw_now_ns(c->s->env), elapsed_ns = scrub_elapsed_ns(c);
 
     if (c->hurry)
-        return scrub_ops(c->s) == c->stepped_ops || now_ns - c->stepped_ns >= HURRY_NS ? 0
+        return store_ops(c->s) == c->stepped_ops || now_ns - c->stepped_ns >= HURRY_NS ? 0
                                                                                        : HURRY_NS;
-    if (disk_is_idle(c))
+    if (store_is_idle(c->s, &c->look))
         return 0;
     if (elapsed_ns > pass_due_ns(c) + c->interval_ns / LATE_SHARE &&
         now_ns - c->stepped_ns >= LATE_NS)

@@ -177,6 +177,15 @@ victim_is_young(const struct cw_store *s, const struct seg *g)
     return g->last_batch >= s->sb.ckpt[1].replay_batch;
 }
 
+bool
+segindex_is_cold(const struct cw_store *s, uint32_t no)
+{
+    const struct seg *g = &s->segs[no];
+
+    return g->state == CW_SEG_SEALED && g->cls != CW_SEG_META && g->live > 0 &&
+           victim_allowed(s, g) && !victim_is_young(s, g);
+}
+
 static uint64_t
 victim_score(const struct cw_store *s, const struct seg *g, bool greedy)
 {

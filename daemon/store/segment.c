@@ -276,7 +276,7 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     g->seq = s->next_seg_seq++;
     g->cls = cls;
     g->live = g->live_ckpt = g->dead_next = g->tail_ckpt = 0;
-    g->flags |= CW_SEG_WRITTEN;
+    g->flags = (uint8_t)((g->flags | CW_SEG_WRITTEN) & ~CW_SEG_PACKED);
     g->unscannable = g->moving = false;
     o->no = no;
     o->off = 4096;

@@ -176,6 +176,8 @@ uint16_t segindex_place(const struct cw_store *s, const struct seg *g); /* an en
 /* How many sealed segments checkpoints would free. */
 uint32_t segindex_empty(const struct cw_store *s);
 /* The segment to clean; greedy: whatever gives most at once. False: none is worth it. */
+/* Holds data that nobody wrote to for two checkpoints. */
+bool segindex_is_cold(const struct cw_store *s, uint32_t no);
 bool segindex_victim(struct cw_store *s, bool greedy, uint32_t *ret);
 void segment_tail_pin(struct cw_store *s, uint32_t no);
 void segment_tail_unpin(struct cw_store *s, uint32_t no);
@@ -634,14 +636,41 @@ bool pace_holds(const struct cw_store *s);
 /* Are free segments running out while others would be freed? */
 bool pace_wants_checkpoint(const struct cw_store *s);
 
+/* Does the disk have little to do for others? Asked again within two looks. */
+#define IDLE_LOOK_NS (100 * CW_NS_PER_MS)
+#define IDLE_OPS 16u /* between two looks */
+
+struct idle_look {
+    uint64_t ns, ops; /* at the last one */
+};
+uint64_t store_ops(const struct cw_store *s); /* reads and records so far */
+bool store_is_idle(struct cw_store *s, struct idle_look *last);
+
 /* ---- cleaner (cleaner.c) ---- */
 
 struct cleaner;
 void cleaner_kick(struct cw_store *s);
 bool cleaner_busy(const struct cw_store *s);
+bool cleaner_packs(const struct cw_store *s);       /* busy, but not to win segments */
+void cleaner_pack(struct cw_store *s, uint32_t no); /* it is not busy; kick it then */
 /* Of the victim's blocks: what moving so many of its live ones is worth. */
 uint64_t cleaner_gain(const struct cw_store *s);
 void cleaner_free(struct cw_store *s);
+
+/* ---- packing what is cold (packer.c) ---- */
+
+struct packer {
+    struct cw_timer timer;
+    struct idle_look look;
+    uint32_t at;    /* segment to be looked at next */
+    uint32_t loads; /* that the cleaner may move before the next look */
+    bool more;
+};
+void packer_init(struct cw_store *s);
+void packer_fini(struct cw_store *s);
+void packer_look(struct cw_store *s);      /* some may have become cold */
+void packer_look_anew(struct cw_store *s); /* a policy changed: marks are of no worth */
+bool packer_may_load(struct cw_store *s);  /* else the cleaner is kicked later */
 
 /* ---- compression (comp.c) ---- */
 
@@ -654,6 +683,8 @@ struct comp_pack {
 void comp_pack_blocks(struct cw_store *s, struct comp_pack *p, uint64_t lba, const uint8_t *data,
                       uint32_t n);
 /* Blocks of payload, padded; 0: not worth it. */
+uint32_t comp_pack_blocks_out(const struct comp_pack *p);
+/* The same, padded and counted. */
 uint32_t comp_pack_end(struct cw_store *s, struct comp_pack *p);
 
 /* A place that is read as a whole into a buffer of blocks, rounded outward. */
@@ -830,6 +861,7 @@ struct cw_store {
 
     struct ckpt ckpt;
     struct cleaner *cleaner;
+    struct packer packer;
     struct bads *bads;
     struct scrub *scrub;
     struct recovery *recovery;

@@ -113,6 +113,14 @@ store_background(struct cw_store *s)
         store_kick_later(s); /* what holds segments back may end without a sound: stable moves */
 }
 
+/* What recovery found, and the work that waited for it. */
+static void
+store_opened(struct cw_store *s)
+{
+    packer_look(s);
+    store_kick(s);
+}
+
 static void
 store_on_kick(struct cw_timer *t)
 {
@@ -140,7 +148,7 @@ store_on_kick(struct cw_timer *t)
         s->done_due = false;
         s->done = NULL;
         if (s->state == STORE_OPEN)
-            store_kick(s); /* what recovery found, and the work that waited for it */
+            store_opened(s);
         done(s->done_user, s->done_res);
     }
 }
@@ -258,6 +266,7 @@ cw_store_new(struct cw_store_opts opts)
     s->watch_timer.fn = store_on_watch;
     s->note_timer.fn = store_on_note;
     s->kick_timer.fn = store_on_kick;
+    packer_init(s);
     s->next_batch = s->next_seg_seq = s->next_layer = 1;
     s->sb_io.s = s;
     s->bads = bads_new();
@@ -348,6 +357,7 @@ cw_store_free(struct cw_store *s)
     cw_timer_cancel(s->env, &s->watch_timer);
     cw_timer_cancel(s->env, &s->note_timer);
     cw_timer_cancel(s->env, &s->kick_timer);
+    packer_fini(s);
     recovery_free(s);
     cleaner_free(s);
     ckpt_free(s);
