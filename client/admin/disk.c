@@ -111,7 +111,14 @@ disk_print_one(struct cw_cli *cli, const cw_pb_host *h, const cw_pb_disk *d)
     fprintf(cli->out, "copies    %llu\nerrors    %llu checksums, %llu I/O\n",
             (unsigned long long)d->shards, (unsigned long long)d->csum_errors,
             (unsigned long long)d->io_errors);
-    fprintf(cli->out, "writes    p99 %s\n", cw_text_latency(d->write_p99_ns, a));
+    fprintf(cli->out, "writes    p99 %s; since the start %s, of it %s moved by cleaning\n",
+            cw_text_latency(d->write_p99_ns, a), cw_text_size(d->logged_bytes, b),
+            cw_text_size(d->cleaned_bytes, c));
+    fprintf(cli->out, "packed    %s into %s since the start\n", cw_text_size(d->packed_bytes, a),
+            cw_text_size(d->packed_to_bytes, b));
+    fprintf(cli->out, "layers    %llu\nstart     took %s, %llu batches replayed\n",
+            (unsigned long long)d->layers, cw_text_latency(d->start_ns, a),
+            (unsigned long long)d->start_batches);
     fprintf(cli->out, "memory    map cache %s, tables %s\ndiscarded %s\n",
             cw_text_size(d->cache_bytes, a), cw_text_size(d->table_bytes, b),
             cw_text_size(d->discarded_bytes, c));

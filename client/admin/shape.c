@@ -167,6 +167,13 @@ cw_shape_disk(const cw_pb_host *h, const cw_pb_disk *d)
     shape_set_number(o, "map_cache_bytes", d->cache_bytes);
     shape_set_number(o, "table_bytes", d->table_bytes);
     shape_set_number(o, "discarded_bytes", d->discarded_bytes);
+    shape_set_number(o, "logged_bytes", d->logged_bytes);
+    shape_set_number(o, "cleaned_bytes", d->cleaned_bytes);
+    shape_set_number(o, "packed_bytes", d->packed_bytes);
+    shape_set_number(o, "packed_to_bytes", d->packed_to_bytes);
+    shape_set_number(o, "layers", d->layers);
+    shape_set_number(o, "start_ns", d->start_ns);
+    shape_set_number(o, "start_batches", d->start_batches);
     shape_set_bool(o, "quarantined", d->quarantined);
     return o;
 }

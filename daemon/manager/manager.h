@@ -90,6 +90,8 @@ struct cw_mgr_disk_state {
     uint64_t shards;
     uint64_t write_p99_ns;
     uint64_t cache_bytes, table_bytes, discarded_bytes;
+    uint64_t logged_bytes, cleaned_bytes, packed_bytes, packed_to_bytes, layers;
+    uint64_t start_ns, start_batches;
     struct cw_mgr_scrub_state scrub;
     bool quarantined;              /* replies only, as the next */
     const char *quarantined_since; /* "" */

@@ -81,8 +81,9 @@ struct cw_data_bad {
 struct cw_data_disk {
     struct cw_store_identity id;
     struct cw_store_stats stats;
-    const char *path; /* lives as long as the data thread */
-    char name[24];    /* "store-0" */
+    struct cw_store_recovery recovery; /* of this start */
+    const char *path;                  /* lives as long as the data thread */
+    char name[24];                     /* "store-0" */
     char why[128];
     uint64_t n_shards, write_p99_ns, bad_blocks;
     struct cw_store_memory memory;

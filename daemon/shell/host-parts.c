@@ -229,6 +229,13 @@ cw_host_disk_state(const struct cw_data_disk *from, const struct cw_uuid *host_k
     to->cache_bytes = from->memory.cache_bytes;
     to->table_bytes = from->memory.table_bytes + from->memory.copy_bytes;
     to->discarded_bytes = from->stats.bytes_discarded;
+    to->logged_bytes = from->stats.bytes_logged;
+    to->cleaned_bytes = from->stats.bytes_cleaned;
+    to->packed_bytes = from->stats.packed_in;
+    to->packed_to_bytes = from->stats.packed_out;
+    to->layers = from->stats.layers;
+    to->start_ns = from->recovery.took_ns;
+    to->start_batches = from->recovery.replayed_batches;
 }
 
 void

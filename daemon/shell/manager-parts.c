@@ -83,6 +83,13 @@ disk_in(const CW_PB(DiskState) *from, struct cw_mgr_disk_state *to)
         .cache_bytes = from->cache_bytes,
         .table_bytes = from->table_bytes,
         .discarded_bytes = from->discarded_bytes,
+        .logged_bytes = from->logged_bytes,
+        .cleaned_bytes = from->cleaned_bytes,
+        .packed_bytes = from->packed_bytes,
+        .packed_to_bytes = from->packed_to_bytes,
+        .layers = from->layers,
+        .start_ns = from->start_ns,
+        .start_batches = from->start_batches,
     };
     return cw_pb_uuid_in(from->uuid, &to->uuid) && cw_pb_uuid_in(from->host_key, &to->host_key) &&
            cw_pb_uuid_in(from->cluster_id, &to->cluster_id) && !cw_uuid_is_nil(&to->uuid);
@@ -188,6 +195,13 @@ disk_out(struct cw_mgr_arena *a, const struct cw_mgr_disk_state *from, CW_PB(Dis
     to->cache_bytes = from->cache_bytes;
     to->table_bytes = from->table_bytes;
     to->discarded_bytes = from->discarded_bytes;
+    to->logged_bytes = from->logged_bytes;
+    to->cleaned_bytes = from->cleaned_bytes;
+    to->packed_bytes = from->packed_bytes;
+    to->packed_to_bytes = from->packed_to_bytes;
+    to->layers = from->layers;
+    to->start_ns = from->start_ns;
+    to->start_batches = from->start_batches;
 }
 
 CW_PB_LIST(disks_out, DiskState, disk_state, struct cw_mgr_disk_state, disk_out)

@@ -396,6 +396,7 @@ slot_look(struct cw_slot *s, struct cw_data_disk *ret)
     *ret = (struct cw_data_disk){ .id = *slot_identity(s), .path = s->path };
     cw_store_stats(cw_replica_store(s->replica), &ret->stats);
     cw_store_memory(cw_replica_store(s->replica), &ret->memory);
+    ret->recovery = *cw_store_recovery(cw_replica_store(s->replica));
     cw_replica_stats(s->replica, &rs);
     ret->stuck = ret->stats.stuck || (rs.health & CW_MEMBER_STUCK);
     ret->n_shards = slot_count_copies(s);

@@ -71,6 +71,11 @@ def test_everything_killed_at_once(t):
     wait_for("the volume serves again", lambda: try_open(server.sock), 60, 0.5)
     check(load, server.sock)
     c.wait_full("v")
+    disks = c.json("disk", "ls")["disks"]
+    assert all(d["start_ns"] > 0 for d in disks), disks
+    assert any(d["start_batches"] > 0 for d in disks), disks  # the log was replayed
+    shown = c.admin("disk", "show", disks[0]["host"] + "/" + disks[0]["name"]).out
+    assert "batches replayed" in shown and "layers    1\n" in shown, shown
     c.admin("volume", "verify", "v")
 
 
@@ -193,8 +198,12 @@ def test_verify_alone_finds_a_flipped_byte(t):
     flip(os.path.join(c.dir, "aws-1", "store-0"), [data[4096 * 77:4096 * 78]])
     c.up()
     c.wait_full("v")
-    r = t.fails("causeway", "--cluster", c.addr, "volume", "verify", "v", code=1)
-    assert "1" in r.out + r.err, r
+    r = c.try_admin("volume", "verify", "v")
+    if r.code == 0:  # the store's own work in the background met it first
+        disk = next(d for d in c.json("disk", "ls")["disks"] if d["host"] == "aws-1")
+        assert disk["csum_errors"] == 1, (disk, r)
+    else:
+        assert r.code == 1 and "1" in r.out + r.err, r
     c.admin("volume", "verify", "v")
     c.admin("volume", "export", "v", t.path("out"))
     with open(t.path("out"), "rb") as f:
