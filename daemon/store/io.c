@@ -11,7 +11,8 @@ io_on_done(struct cw_disk_io *dio, int res)
     struct cw_store *s = io->s;
 
     cw_list_remove(&io->link);
-    s->n_ios--;
+    if (--s->n_ios == 0 && s->done_due)
+        store_kick(s);
     if (res != 0)
         s->stats.io_errors++;
     if (s->stats.stuck)

@@ -142,7 +142,8 @@ store_on_kick(struct cw_timer *t)
         bads_deliver(s);
     store_close_step(s);
     store_kick_idle(s);
-    if (s->done_due) { /* last: the caller may free the store */
+    /* last: the caller may free the store, after a failure too */
+    if (s->done_due && (s->done_res == 0 || s->n_ios == 0)) {
         cw_store_done_fn *done = s->done;
 
         s->done_due = false;

@@ -364,7 +364,7 @@ every_n(struct plan p)
 {
     static struct run r;
     static uint64_t sample = 0;
-    uint64_t count = life_count(&p), step = getenv("CW_TEST_LONG") != NULL ? 1 : 1 + count / 40;
+    uint64_t count = life_count(&p), step = getenv("CW_TEST_LONG") != NULL ? 1 : 1 + count / 10;
     uint32_t n_failed = 0, n_met = 0, n_lives = 0;
 
     for (p.n = 1 + sample++ % step; p.n <= count; p.n += step) {
@@ -620,7 +620,7 @@ start_reads_find(const struct storelife *l)
 static void
 every_sector(const struct storelife *l, make_fn *make, const char *what)
 {
-    uint32_t step = getenv("CW_TEST_LONG") != NULL ? 1 : 1 + start_reads.n / 150, n = 0, whole = 0;
+    uint32_t step = getenv("CW_TEST_LONG") != NULL ? 1 : 1 + start_reads.n / 40, n = 0, whole = 0;
 
     for (uint64_t i = 1; i <= start_reads.n; i += step, n++)
         whole += try_start(l, make, i);
