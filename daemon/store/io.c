@@ -9,6 +9,7 @@ io_on_done(struct cw_disk_io *dio, int res)
 {
     struct store_io *io = cw_container_of(dio, struct store_io, io);
     struct cw_store *s = io->s;
+    bool again = res != 0 && io->twice;
 
     cw_list_remove(&io->link);
     if (--s->n_ios == 0 && s->done_due)
@@ -17,7 +18,11 @@ io_on_done(struct cw_disk_io *dio, int res)
         s->stats.io_errors++;
     if (s->stats.stuck)
         store_io_watch(s);
-    io->done(io, res);
+    io->twice = false;
+    if (again)
+        store_io_start_iov(s, io, io->io.op, io->io.off);
+    else
+        io->done(io, res);
 }
 
 void

@@ -45,7 +45,6 @@ struct recovery {
     uint64_t next;    /* batch to be replayed next */
     uint32_t at;      /* in b */
     bool payload_ok;
-    bool payload_again;  /* being read a second time */
     uint64_t unreadable; /* a batch that is there but whose payload cannot be read; 0: none */
     bool lost, lost_end; /* places in segments due for replay could not be read; the last ones */
     struct suspects suspects;
@@ -658,20 +657,12 @@ payload_matches(struct cw_store *s, const struct scan_batch *b, const uint8_t *p
     return true;
 }
 
-static void payload_check(struct recovery *r);
-
 static void
 payload_on_read(struct store_io *io, int res)
 {
     struct recovery *r = cw_container_of(io, struct recovery, io);
     const struct scan_batch *b = &r->b[r->at];
 
-    if (res != 0 && !r->payload_again) {
-        r->payload_again = true;
-        payload_check(r);
-        return;
-    }
-    r->payload_again = false;
     if (res != 0)
         r->unreadable = b->h.batch_seq;
     /* the header too: a summary may tell of a batch that never got to its place */
@@ -693,6 +684,7 @@ payload_check(struct recovery *r)
     free(r->mem);
     r->mem = store_alloc_aligned((size_t)b->h.hdr_bytes + b->h.payload_bytes);
     r->io.done = payload_on_read;
+    r->io.twice = true;
     store_io_start(r->s, &r->io, CW_DISK_READ, seg_off(r->s, b->seg) + b->off, r->mem,
                    (uint64_t)b->h.hdr_bytes + b->h.payload_bytes);
 }

@@ -39,6 +39,7 @@ struct store_io {
     uint64_t submitted_ns;
     struct iovec iov1; /* for single pieces */
     bool unwatched;    /* however long it takes, the disk is not stuck */
+    bool twice;        /* a read that fails is tried once more before done; then cleared */
     void (*done)(struct store_io *, int res);
 };
 
@@ -214,7 +215,6 @@ void scan_fini(struct scan *sc);
 struct suspect {
     uint32_t no;
     bool unreadable;   /* the header; else it is merely not one */
-    bool again;        /* suspect.c's */
     uint64_t from_seq; /* what may be there has a seg_seq from here on .. */
     uint64_t seq;      /* .. or this one; 0: none */
 };

@@ -50,7 +50,6 @@ struct sb_reader {
     struct store_io io;
     struct cw_disk *disk;
     uint32_t slot, n_readable;
-    bool again; /* the slot is read a second time: an older one must not win by chance */
     struct cw_sb best;
     bool found;
     struct cw_store *s;
@@ -88,6 +87,7 @@ reader_next(struct sb_reader *r)
         reader_finish(r);
         return;
     }
+    r->io.twice = true; /* an older slot must not win by chance */
     store_io_start(r->s, &r->io, CW_DISK_READ, sb_off(r->disk, r->slot), r->own.mem, 4096);
 }
 
@@ -97,12 +97,6 @@ reader_on_read(struct store_io *io, int res)
     struct sb_reader *r = cw_container_of(io, struct sb_reader, io);
     const struct cw_sb *sb = (const void *)r->own.mem;
 
-    if (res != 0 && !r->again) {
-        r->again = true;
-        reader_next(r);
-        return;
-    }
-    r->again = false;
     if (res == 0) {
         r->n_readable++;
         if (sb_valid(sb) && (!r->found || sb->sb_seq > r->best.sb_seq)) {

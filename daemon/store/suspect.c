@@ -58,14 +58,9 @@ static void
 suspect_on_read(struct store_io *io, int res)
 {
     struct suspects *x = cw_container_of(io, struct suspects, io);
-    struct suspect *one = &x->v[x->at];
+    const struct suspect *one = &x->v[x->at];
     struct cw_batch_hdr h;
 
-    if (res != 0 && !one->again) {
-        one->again = true;
-        suspects_next(x);
-        return;
-    }
     memcpy(&h, x->mem, sizeof(h));
     if (res != 0 || (one->unreadable && suspect_is_ours(x, &h)))
         x->lost = true; /* no torn write looks like this */
@@ -88,6 +83,7 @@ suspects_next(struct suspects *x)
         return;
     }
     x->io.done = suspect_on_read;
+    x->io.twice = true;
     store_io_start(x->s, &x->io, CW_DISK_READ, seg_off(x->s, x->v[x->at].no) + 4096, x->mem, 4096);
 }
 
