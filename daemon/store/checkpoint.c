@@ -58,7 +58,7 @@ ckpt_consider(struct cw_store *s)
     if (ckpt_running(s) || c->wanted)
         return;
     if (bytes >= max || hdr >= cw_max_u64(STORE_CKPT_HDR_BYTES_MIN, s->map_budget / 4) ||
-        map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2 ||
+        map_is_crowded(s) ||
         (ckpt_has_news(s) && cw_now_ns(s->env) - c->last_ns >= STORE_CKPT_NS) ||
         pace_wants_checkpoint(s))
         c->wanted = true;

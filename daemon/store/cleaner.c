@@ -425,7 +425,19 @@ wants_pack(const struct cleaner *c, const struct survivor *v)
     return l != NULL && l->sh->info.rec.compression != CW_COMPRESSION_OFF;
 }
 
-static uint32_t load_run(const struct cleaner *c, uint32_t i);
+/* How many of the load from i on make one record: neighbours in one chunk, all good or all bad. */
+static uint32_t
+load_run(const struct cleaner *c, uint32_t i)
+{
+    uint32_t n = 1;
+
+    while (i + n < c->n_load && c->load[i + n].layer == c->load[i].layer &&
+           c->load[i + n].lba == c->load[i].lba + n &&
+           (c->load[i].lba + n) % CW_CHUNK_BLOCKS != 0 &&
+           cw_bit_get(c->bad, i + n) == cw_bit_get(c->bad, i))
+        n++;
+    return n;
+}
 
 /* What does not get smaller is left where it is. */
 static void
@@ -513,20 +525,6 @@ load_on_unpacked(struct store_fetch *f)
         }
     }
     load_verify(c);
-}
-
-/* How many of the load from i on make one record: neighbours in one chunk, all good or all bad. */
-static uint32_t
-load_run(const struct cleaner *c, uint32_t i)
-{
-    uint32_t n = 1;
-
-    while (i + n < c->n_load && c->load[i + n].layer == c->load[i].layer &&
-           c->load[i + n].lba == c->load[i].lba + n &&
-           (c->load[i].lba + n) % CW_CHUNK_BLOCKS != 0 &&
-           cw_bit_get(c->bad, i + n) == cw_bit_get(c->bad, i))
-        n++;
-    return n;
 }
 
 /* The volume's policy; 0: stays plain. Blocks of payload when packed at the end of b's own buffer.
@@ -685,6 +683,20 @@ cleaner_write(struct cleaner *c)
     }
 }
 
+/* Between two loads: only if it is wanted yet. The victim waits, or is given up for a better one.
+ */
+static bool
+cleaner_goes_on(struct cleaner *c)
+{
+    bool space_first = pace_wants_cleaning(c->s);
+
+    if (!c->packs)
+        return space_first || c->s->segs[c->victim].live == 0;
+    if (space_first)
+        cleaner_idle(c);
+    return !space_first && packer_may_load(c->s);
+}
+
 static void
 cleaner_step(struct cleaner *c)
 {
@@ -706,25 +718,13 @@ cleaner_step(struct cleaner *c)
     case CLEAN_READ:
         return;
     case CLEAN_CHECK:
-        /* pages that it makes dirty must leave room for those of others */
         if (c->waiting)
             return;
-        if (c->packs && c->n_load == 0) {
-            if (pace_wants_cleaning(s))
-                cleaner_idle(c);
-            else if (map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2)
-                ckpt_want(s);
-            else if (packer_may_load(s))
-                cleaner_check(c);
-            return;
-        }
-        /* between two loads: only if it is wanted yet; the victim waits */
-        if (c->n_load == 0 && c->s->segs[c->victim].live > 0 && !pace_wants_cleaning(s))
-            return;
-        if (map_dirty_pages(s) * sizeof(struct cw_map_page) <= s->map_budget / 2)
-            cleaner_check(c);
-        else
+        /* pages that it makes dirty must leave room for those of others */
+        if (map_is_crowded(s))
             ckpt_want(s);
+        else if (c->n_load > 0 || cleaner_goes_on(c))
+            cleaner_check(c);
         return;
     case CLEAN_WRITE:
         cleaner_write(c);

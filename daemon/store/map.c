@@ -30,6 +30,12 @@ map_dirty_pages(const struct cw_store *s)
     return s->n_dirty + s->ckpt.n_frozen + s->ckpt.frozen_copies;
 }
 
+bool
+map_is_crowded(const struct cw_store *s)
+{
+    return map_dirty_pages(s) * sizeof(struct cw_map_page) > s->map_budget / 2;
+}
+
 /* Only pages in s->lru may be evicted. */
 static void
 page_home(struct cw_store *s, struct page *p)

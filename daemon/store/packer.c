@@ -79,7 +79,7 @@ packer_on_timer(struct cw_timer *t)
         p->more = false;
     } else if (store_is_idle(s, &p->look)) {
         p->loads = LOADS;
-        if (!cleaner_packs(s) && !cleaner_busy(s) && packer_pick(s, &no))
+        if (!cleaner_busy(s) && packer_pick(s, &no))
             cleaner_pack(s, no);
     }
     cleaner_kick(s);

@@ -50,6 +50,16 @@ void store_io_start(struct cw_store *s, struct store_io *io, enum cw_disk_op op,
 void store_io_start_iov(struct cw_store *s, struct store_io *io, enum cw_disk_op op, uint64_t off);
 void store_io_watch(struct cw_store *s);
 
+/* Does the disk have little to do for others? Asked again within two looks. */
+#define IDLE_LOOK_NS (100 * CW_NS_PER_MS)
+#define IDLE_OPS 16u /* between two looks */
+
+struct idle_look {
+    uint64_t ns, ops; /* at the last one */
+};
+uint64_t store_ops(const struct cw_store *s); /* reads and records so far */
+bool store_is_idle(struct cw_store *s, struct idle_look *last);
+
 /* Verified reads of runs of blocks into memory: at most 16 I/Os at once; a run that fails is read
  * block by block. */
 struct store_run {
@@ -378,6 +388,7 @@ void map_evict(struct cw_store *s);
 /* It was needed once only: the next to go. */
 void map_page_cool(struct layer *l, uint32_t chunk);
 uint64_t map_dirty_pages(const struct cw_store *s);
+bool map_is_crowded(const struct cw_store *s); /* by dirty pages: a checkpoint first */
 void map_free_all(struct cw_store *s);
 bool map_kind_is_data(enum cw_map_kind kind);   /* RAW, COMP */
 bool map_kind_is_mapped(enum cw_map_kind kind); /* .. or BAD */
@@ -586,8 +597,8 @@ struct ckpt {
 };
 void ckpt_want(struct cw_store *s);
 uint64_t ckpt_log_bytes(const struct cw_store *s); /* written so far, but for META */
-bool ckpt_has_news(
-    const struct cw_store *s); /* is there anything that the last one does not hold? */
+/* Is there anything that the last one does not hold? */
+bool ckpt_has_news(const struct cw_store *s);
 /* Is there a reason of its own to take one now? */
 void ckpt_consider(struct cw_store *s);
 void ckpt_step(struct cw_store *s);
@@ -635,16 +646,6 @@ bool pace_is_low(const struct cw_store *s);
 bool pace_holds(const struct cw_store *s);
 /* Are free segments running out while others would be freed? */
 bool pace_wants_checkpoint(const struct cw_store *s);
-
-/* Does the disk have little to do for others? Asked again within two looks. */
-#define IDLE_LOOK_NS (100 * CW_NS_PER_MS)
-#define IDLE_OPS 16u /* between two looks */
-
-struct idle_look {
-    uint64_t ns, ops; /* at the last one */
-};
-uint64_t store_ops(const struct cw_store *s); /* reads and records so far */
-bool store_is_idle(struct cw_store *s, struct idle_look *last);
 
 /* ---- cleaner (cleaner.c) ---- */
 
