@@ -104,9 +104,7 @@ a_cut_anywhere_leaves_a_durable_prefix(void **state)
     h.n = 0;
     cw_prng_init(&rnd, 11);
     storeworld_init(&w, 11, 512 * CW_MIB, CW_MIB);
-    assert_int_equal(storeworld_format(&w, false), 0);
-    assert_int_equal(storeworld_open(&w), 0);
-    sh = storeworld_shard(&w, SHARD_ID);
+    sh = storeworld_begin(&w, SHARD_ID);
     for (uint32_t i = 0; i < 60; i++) {
         uint32_t n = 1 + (uint32_t)cw_prng_below(&rnd, 12);
 
@@ -221,9 +219,7 @@ a_cut_while_cleaning_loses_nothing(void **state)
     h.n = 0;
     cw_prng_init(&rnd, 13);
     storeworld_init(&w, 13, 512 * CW_MIB, 4 * CW_MIB);
-    assert_int_equal(storeworld_format(&w, false), 0);
-    assert_int_equal(storeworld_open(&w), 0);
-    sh = storeworld_shard(&w, SHARD_ID);
+    sh = storeworld_begin(&w, SHARD_ID);
     ballast = storeworld_shard(&w, SHARD_ID + 1);
     for (uint32_t i = 0; i < 380; i++) {
         assert_int_equal(storeworld_write(&w, ballast, i * 256, 256), 0);

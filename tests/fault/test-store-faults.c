@@ -18,9 +18,8 @@
 #define SYNCS CW_RAMDISK_OP(CW_DISK_WRITE_SYNC)
 #define PLAINS CW_RAMDISK_OP(CW_DISK_WRITE)
 #define DISCARDS CW_RAMDISK_OP(CW_DISK_DISCARD)
-#define WATCHED \
-    (READS | SYNCS | PLAINS | CW_RAMDISK_OP(CW_DISK_FLUSH)) /* discards may take long \
-                                                             */
+/* discards may take long */
+#define WATCHED (READS | SYNCS | PLAINS | CW_RAMDISK_OP(CW_DISK_FLUSH))
 #define FOR_EVER UINT64_MAX
 #define STUCK_NS (2500 * CW_NS_PER_MS)
 

@@ -12,9 +12,7 @@ static void
 world_start(struct storeworld *w, uint64_t seed, struct cw_store_shard **ret_sh)
 {
     storeworld_init(w, seed, 512 * CW_MIB, CW_MIB);
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    *ret_sh = storeworld_shard(w, SHARD_ID);
+    *ret_sh = storeworld_begin(w, SHARD_ID);
 }
 
 /* Where the batch that holds a block's data lies: found by looking for its content. */

@@ -20,7 +20,7 @@ overwrite_init(struct overwrite *o, struct overwrite_opts opts)
     o->opts = opts;
     cw_prng_init(&o->rnd, opts.seed);
     storeworld_init(&o->w, opts.seed, opts.bytes, opts.map_cache);
-    o->w.scrub_ns = 10 * 365 * 86400 * WORLD_S; /* it reads as good as nothing meanwhile */
+    o->w.scrub_ns = STOREWORLD_NO_SCRUB;
     cw_ramdisk_free(o->w.disk);
     o->w.disk = cw_ramdisk_new((struct cw_ramdisk_opts){
         .env = &o->w.sim.env,
@@ -28,9 +28,7 @@ overwrite_init(struct overwrite *o, struct overwrite_opts opts)
         .seed = opts.seed,
         .bytes_per_s = opts.bytes_per_s,
     });
-    assert_int_equal(storeworld_format(&o->w, false), 0);
-    assert_int_equal(storeworld_open(&o->w), 0);
-    o->sh = storeworld_shard(&o->w, SHARD_ID);
+    o->sh = storeworld_begin(&o->w, SHARD_ID);
     id = cw_store_identity(o->w.store);
     o->n = (uint32_t)((uint64_t)id->segment_count * (id->segment_bytes / CW_BLOCK_SIZE) *
                       opts.live_percent / 100 / 64 * 64);

@@ -225,6 +225,14 @@ storeworld_shard(struct storeworld *w, uint64_t id)
     return sh;
 }
 
+struct cw_store_shard *
+storeworld_begin(struct storeworld *w, uint64_t id)
+{
+    assert_int_equal(storeworld_format(w, false), 0);
+    assert_int_equal(storeworld_open(w), 0);
+    return storeworld_shard(w, id);
+}
+
 /* ---- waiting ---- */
 
 struct durable_wait {
@@ -247,6 +255,13 @@ storeworld_wait_durable(struct storeworld *w, struct cw_store_shard *sh, uint64_
 
     world_on_turn(w);
     assert_true(cw_simenv_run_while(&w->sim, durable_is_behind, &d, 60 * WORLD_S));
+}
+
+void
+storeworld_settle(struct storeworld *w, struct cw_store_shard *sh)
+{
+    storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
+    cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
 }
 
 /* ---- content ---- */

@@ -13,6 +13,9 @@
 
 #define WORLD_S (1000u * CW_NS_PER_MS)
 
+/* scrub_ns: a pass reads as good as nothing while a test lasts. */
+#define STOREWORLD_NO_SCRUB (10 * 365 * 86400 * WORLD_S)
+
 struct storeworld {
     struct cw_simenv sim;
     struct cw_ramdisk *disk;
@@ -48,10 +51,14 @@ void storeworld_close_begin(struct storeworld *w);
 void storeworld_crash(struct storeworld *w, struct cw_ramdisk_crash how);
 
 struct cw_store_shard *storeworld_shard(struct storeworld *w, uint64_t id); /* found or created */
+/* Formats and opens; the first copy. */
+struct cw_store_shard *storeworld_begin(struct storeworld *w, uint64_t id);
 
 /* Runs turns until *done or 60 s of virtual time; asserts that it came. */
 void storeworld_wait(struct storeworld *w, const bool *done);
 void storeworld_wait_durable(struct storeworld *w, struct cw_store_shard *sh, uint64_t seq);
+/* All that was appended is durable, and stable as if every copy had it. */
+void storeworld_settle(struct storeworld *w, struct cw_store_shard *sh);
 void storeworld_run(struct storeworld *w, uint64_t ns);
 
 /* A ticket whose done sets w->done, w->res; storeworld_ticket_wait returns res. */

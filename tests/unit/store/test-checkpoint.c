@@ -7,9 +7,7 @@ static struct cw_store_shard *
 world(struct storeworld *w, uint64_t seed)
 {
     storeworld_init(w, seed, 512 * CW_MIB, 64 * CW_MIB);
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    return storeworld_shard(w, SHARD_ID);
+    return storeworld_begin(w, SHARD_ID);
 }
 
 static uint64_t
@@ -28,8 +26,7 @@ overwrite(struct storeworld *w, struct cw_store_shard *sh, uint64_t bytes)
 {
     for (uint64_t at = 0; at < bytes; at += 64 * CW_BLOCK_SIZE) {
         assert_int_equal(storeworld_write(w, sh, at / CW_BLOCK_SIZE % 1024, 64), 0);
-        storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
-        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        storeworld_settle(w, sh);
     }
 }
 

@@ -106,9 +106,7 @@ static struct cw_store_shard *
 small_world(struct storeworld *w, uint64_t seed)
 {
     storeworld_init(w, seed, 512 * CW_MIB, 4 * CW_MIB);
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    return storeworld_shard(w, SHARD_ID);
+    return storeworld_begin(w, SHARD_ID);
 }
 
 /* One record of blocks, or a TRIM of one; false: no room for it now. */
@@ -244,8 +242,7 @@ strewn_blocks_pay_for_their_pages(void **state)
     }
     for (uint64_t lba = 0; lba < n * CW_CHUNK_BLOCKS; lba += CW_WIRE_NBLK_MAX) {
         assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, lba, CW_WIRE_NBLK_MAX), 0);
-        storeworld_wait_durable(&w, sh, cw_store_shard_info(sh)->last_seq);
-        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        storeworld_settle(&w, sh);
     }
     credit = cw_store_credit(sh);
     assert_true(credit > 1000);
@@ -341,6 +338,17 @@ overwritten(struct overwrite *o, uint32_t hot_percent)
     return r;
 }
 
+/* Counts are right, and every block is there, also after the restart. */
+static void
+end_whole(struct overwrite *o)
+{
+    cw_store_check(o->w.store);
+    store_changes_hands(o);
+    overwrite_verify(o, 53);
+    overwrite_fini(o);
+    free(o);
+}
+
 /* Steady overwriting of a store as full as it should get costs what the formulas say, and flows: no
  * time without acks worth the name, no window without them; after a crash every block is there. */
 static void
@@ -351,11 +359,7 @@ uniform_overwrites_cost_what_the_formula_says(void **state)
 
     assert_true(r.wa < 1.15 * r.f && r.wa < 6);
     assert_true(r.gap_ms < 30 && r.window_min > 0 && r.window_spread < 1);
-    cw_store_check(o->w.store);
-    store_changes_hands(o);
-    overwrite_verify(o, 53);
-    overwrite_fini(o);
-    free(o);
+    end_whole(o);
 }
 
 /* 80 % of the writes to 20 % of the data cost less, for hot and cold are told apart. */
@@ -368,11 +372,7 @@ skewed_overwrites_cost_less(void **state)
     assert_true(r.wa < 1.25 * r.f && r.wa < 5);
     assert_true(r.gap_ms < 30 && r.window_min > 0 && r.window_spread < 1);
     assert_true(o->w.store->logged[CW_SEG_WARM] > 0);
-    cw_store_check(o->w.store);
-    store_changes_hands(o);
-    overwrite_verify(o, 53);
-    overwrite_fini(o);
-    free(o);
+    end_whole(o);
 }
 
 /* Without writes nothing is cleaned, and after the checkpoint that time asks for there is no I/O.

@@ -69,9 +69,7 @@ watched_world(struct storeworld *w, uint64_t seed, bool discard)
     d = cw_ramdisk_disk(w->disk);
     watch = (struct watch){ .w = w, .ops = d->ops };
     d->ops = &watch_ops;
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    return storeworld_shard(w, SHARD_ID);
+    return storeworld_begin(w, SHARD_ID);
 }
 
 static uint64_t
@@ -90,8 +88,7 @@ overwrite(struct storeworld *w, struct cw_store_shard *sh)
         assert_int_equal(storeworld_write(w, sh, lba, 64), 0);
         cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
     }
-    storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
-    cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    storeworld_settle(w, sh);
     return before;
 }
 
@@ -237,8 +234,7 @@ slow_and_failing_discards_do_no_harm(void **state)
     assert_false(st.stuck || st.failed);
     for (lba = REGION; cw_store_credit(sh) >= 64; lba += 64) {
         assert_int_equal(storeworld_write(&w, sh, lba, 64), 0);
-        storeworld_wait_durable(&w, sh, cw_store_shard_info(sh)->last_seq);
-        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        storeworld_settle(&w, sh);
     }
     assert_true(lba > 80000);
     check_region(&w, sh, before);

@@ -97,16 +97,7 @@ world_start(struct storeworld *w, uint64_t seed, enum cw_compression comp)
 {
     storeworld_init(w, seed, 512 * CW_MIB, CW_MIB);
     w->compression = comp;
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    return storeworld_shard(w, SHARD_ID);
-}
-
-static void
-settle(struct storeworld *w, struct cw_store_shard *sh)
-{
-    storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
-    cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    return storeworld_begin(w, SHARD_ID);
 }
 
 static bool
@@ -140,7 +131,7 @@ a_snapshot_is_a_place_in_the_log(void **state)
     assert_int_equal(cw_store_snap_create(sh, 7, storeworld_ticket(&t)), 0);
     assert_int_equal(storeworld_write(&w, sh, 2, 4), 0);
     assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
-    settle(&w, sh);
+    storeworld_settle(&w, sh);
     for (uint32_t i = 0; i < 6; i++) {
         m.snap[6].seq[i] = i < 4;
         m.head.seq[i] = i < 2 ? 1 : 2;
@@ -235,7 +226,7 @@ fifty_layers(uint64_t seed, enum cw_compression comp)
         for (uint32_t k = 0; k < 4; k++)
             model_write(&w, sh, &m, &rnd);
         take_snap(&w, sh, &m, i);
-        settle(&w, sh);
+        storeworld_settle(&w, sh);
     }
     check_all(&w, sh, &m);
     while (left > 0) {
@@ -247,7 +238,7 @@ fifty_layers(uint64_t seed, enum cw_compression comp)
         left--;
         for (uint32_t k = 0; k < 3; k++)
             model_write(&w, sh, &m, &rnd);
-        settle(&w, sh);
+        storeworld_settle(&w, sh);
         if (left % 5 == 0) { /* at any moment of giving back */
             for (uint64_t k = cw_prng_below(&rnd, 60); k > 0; k--)
                 cw_simenv_step(&w.sim);
@@ -312,8 +303,8 @@ a_clone_outlives_its_origin(void **state)
     assert_int_equal(storeworld_write(&w, sh, 0, 100), 0);
     for (uint32_t k = 0; k < 100; k++)
         m.head.seq[k] = 5;
-    settle(&w, sh);
-    settle(&w, c);
+    storeworld_settle(&w, sh);
+    storeworld_settle(&w, c);
     check_image(&w, c, 0, SHARD_ID, &clone);
     check_all(&w, sh, &m);
 
@@ -367,8 +358,8 @@ row_45_cleaning_moves_what_layers_share(void **state)
             if (i % 130 == 129)
                 drop_snap(&w, sh, &m, i / 130 * 3);
             if (i % 20 == 0) {
-                settle(&w, sh);
-                settle(&w, ballast);
+                storeworld_settle(&w, sh);
+                storeworld_settle(&w, ballast);
             }
             if (i % 200 == 199) {
                 cw_store_stats(w.store, &st);
@@ -382,7 +373,7 @@ row_45_cleaning_moves_what_layers_share(void **state)
                 assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, 0, SPAN), 0);
             }
         }
-        settle(&w, sh);
+        storeworld_settle(&w, sh);
         cw_store_stats(w.store, &st);
         assert_true(cleaned + st.bytes_cleaned > 0);
         check_all(&w, sh, &m);

@@ -16,18 +16,11 @@ stats(const struct storeworld *w)
 }
 
 static void
-settle(struct storeworld *w, struct cw_store_shard *sh)
-{
-    storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
-    cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
-}
-
-static void
 fill(struct storeworld *w, struct cw_store_shard *sh)
 {
     for (uint32_t lba = 0; lba < N_BLOCKS; lba += 60) {
         assert_int_equal(storeworld_write(w, sh, lba, 60), 0);
-        settle(w, sh);
+        storeworld_settle(w, sh);
     }
 }
 
@@ -36,10 +29,8 @@ world_start(struct storeworld *w, uint64_t seed, enum cw_compression comp)
 {
     storeworld_init(w, seed, 512 * CW_MIB, 4 * CW_MIB);
     w->compression = comp;
-    w->scrub_ns = 10 * 365 * 86400 * WORLD_S;
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    return storeworld_shard(w, SHARD_ID);
+    w->scrub_ns = STOREWORLD_NO_SCRUB;
+    return storeworld_begin(w, SHARD_ID);
 }
 
 static void
@@ -65,7 +56,7 @@ cold_blocks_are_packed(void **state)
     assert_int_equal(stats(&w).packed_in, 0);
     for (uint32_t i = 0; i < 3; i++) { /* little enough for no checkpoint but the timely ones */
         assert_int_equal(storeworld_write(&w, sh, N_BLOCKS + i, 1), 0);
-        settle(&w, sh);
+        storeworld_settle(&w, sh);
         storeworld_run(&w, 700 * WORLD_S);
     }
     st = stats(&w);
@@ -97,7 +88,7 @@ packing_gives_way(void **state)
     fill(&w, sh);
     for (uint32_t i = 0; i < 8000; i++) {
         assert_int_equal(storeworld_write(&w, sh, N_BLOCKS + i % 8 * 8, 8), 0);
-        settle(&w, sh);
+        storeworld_settle(&w, sh);
         if (i % 20 == 0)
             storeworld_run(&w, 90 * CW_NS_PER_MS);
     }
@@ -118,7 +109,7 @@ a_policy_that_comes_later_counts(void **state)
     fill(&w, sh);
     for (uint32_t i = 0; i < 3; i++) {
         assert_int_equal(storeworld_write(&w, sh, N_BLOCKS + i, 1), 0);
-        settle(&w, sh);
+        storeworld_settle(&w, sh);
         storeworld_run(&w, 700 * WORLD_S);
     }
     assert_int_equal(stats(&w).packed_in, 0);

@@ -26,9 +26,7 @@ world(struct storeworld *w, uint64_t seed, uint64_t scrub_ns)
 
     storeworld_init(w, seed, 512 * CW_MIB, CW_MIB);
     w->scrub_ns = scrub_ns;
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    sh = storeworld_shard(w, SHARD_ID);
+    sh = storeworld_begin(w, SHARD_ID);
     for (uint32_t i = 0; i < CHUNKS; i++)
         assert_int_equal(storeworld_write(w, sh, (uint64_t)i * CW_CHUNK_BLOCKS, 4), 0);
     storeworld_wait_durable(w, sh, CHUNKS);
@@ -311,9 +309,7 @@ the_cleaner_tells_too(void **state)
     uint64_t runs = 0;
 
     storeworld_init(&w, 77, 512 * CW_MIB, 4 * CW_MIB);
-    assert_int_equal(storeworld_format(&w, false), 0);
-    assert_int_equal(storeworld_open(&w), 0);
-    sh = storeworld_shard(&w, SHARD_ID);
+    sh = storeworld_begin(&w, SHARD_ID);
     for (; cw_store_credit(sh) >= 64; runs++) {
         assert_int_equal(storeworld_write(&w, sh, runs * 64, 64), 0);
         cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);

@@ -10,9 +10,7 @@ static struct cw_store_shard *
 world(struct storeworld *w, uint64_t seed)
 {
     storeworld_init(w, seed, 512 * CW_MIB, CW_MIB);
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    return storeworld_shard(w, SHARD_ID);
+    return storeworld_begin(w, SHARD_ID);
 }
 
 static struct cw_store_shard *

@@ -9,9 +9,7 @@ static struct cw_store_shard *
 small_world(struct storeworld *w, uint64_t seed, uint64_t map_cache)
 {
     storeworld_init(w, seed, 512 * CW_MIB, map_cache);
-    assert_int_equal(storeworld_format(w, false), 0);
-    assert_int_equal(storeworld_open(w), 0);
-    return storeworld_shard(w, SHARD_ID);
+    return storeworld_begin(w, SHARD_ID);
 }
 
 /* As an owner does: never more than the credit, stable follows. Returns blocks written. */
@@ -24,12 +22,10 @@ fill_by_credit(struct storeworld *w, struct cw_store_shard *sh, uint64_t lba, ui
         assert_int_equal(storeworld_write(w, sh, lba + n, 64), 0);
         n += 64;
         if (n % 1024 == 0) {
-            storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
-            cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+            storeworld_settle(w, sh);
         }
     }
-    storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
-    cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    storeworld_settle(w, sh);
     return n;
 }
 
@@ -54,8 +50,7 @@ row_44_a_full_store_can_be_emptied(void **state)
     assert_true(storeworld_block_is(&w, sh, 100, 100 / 64 + 1));
 
     assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, 0, (uint32_t)n / 2), 0);
-    storeworld_wait_durable(&w, sh, cw_store_shard_info(sh)->last_seq);
-    cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    storeworld_settle(&w, sh);
     assert_true(cw_store_credit(sh) > 0);
     again = fill_by_credit(&w, sh, 0, 1 << 20);
     assert_true(again > n / 3);
