@@ -1,0 +1,192 @@
+/* The image that the fuzzers spoil: that they reach what they are for; and stores that no store of
+ * ours would write, with checksums that fit, each from an input that was found or thought of. */
+#include <string.h>
+
+#include "common/codec/hash.h"
+#include "tests/fuzz/drive.h"
+#include "tests/lib/cw-test.h"
+
+#define BEST 3u /* the slot that is opened */
+
+static int
+image_setup(void **state)
+{
+    *state = image_new(IMAGE_CHECKPOINT);
+    return 0;
+}
+
+static int
+batches_setup(void **state)
+{
+    *state = image_new(IMAGE_BATCH);
+    return 0;
+}
+
+static int
+image_teardown(void **state)
+{
+    image_free(*state);
+    return 0;
+}
+
+/* ---- changing fields ---- */
+
+static void
+put(struct image *im, void *at, const void *from, size_t len)
+{
+    image_edit(im, (uint64_t)((uint8_t *)at - im->now), from, len);
+}
+
+#define PUT(im, field, value) put(im, &(field), &(__typeof__(field)){ value }, sizeof(field))
+
+static uint8_t *
+part_of(struct image *im, uint32_t kind)
+{
+    const struct cw_root *r = image_root(im, BEST, 0);
+
+    for (uint32_t i = 0; i < r->n_parts; i++) {
+        if (r->parts[i].kind == kind)
+            return image_part(im, &r->parts[i]);
+    }
+    fail();
+    return NULL;
+}
+
+/* Opens what was made of it; the image is as before then. */
+static struct drive_result
+run(struct image *im, enum image_kind kind)
+{
+    struct drive_result r;
+
+    image_repair(im, kind);
+    drive_run(im, DRIVE_WORK | DRIVE_REOPEN, &r);
+    image_reset(im);
+    return r;
+}
+
+/* ---- the image itself ---- */
+
+/* The checksums that a repair computes are those that the store wrote. */
+static void
+a_repair_changes_nothing_of_a_real_image(void **state)
+{
+    struct image *im = *state;
+
+    image_repair(im, IMAGE_BATCH);
+    assert_int_equal(im->n_dirty, 0);
+}
+
+/* Every kind of record is replayed, and what the base holds is there. */
+static void
+the_base_holds_what_it_should(void **state)
+{
+    struct image *im = *state;
+    struct drive_result r = run(im, IMAGE_CHECKPOINT);
+
+    assert_int_equal(r.open_res, 0);
+    assert_true(r.closed && r.replayed_records > 100 && r.shards >= 6 && r.tails > 4);
+    assert_int_equal(r.damaged, 0);
+}
+
+static void
+every_kind_of_record_is_walked_to(void **state)
+{
+    struct image *im = *state;
+    uint64_t seen = 0, want = 0;
+    static struct image_batch b[1024];
+
+    for (uint32_t i = CW_REC_WRITE; i < CW_REC_TYPES; i++)
+        want |= CW_BIT(i);
+    want |= CW_BIT(CW_REC_WRITE + 32); /* packed */
+    for (uint32_t seg = 0; seg < im->n_segs; seg++) {
+        uint32_t n = image_batches(im, seg, b, CW_LEN(b));
+
+        for (uint32_t i = 0; i < n; i++)
+            (void)image_batch_is_new(&b[i], &seen);
+    }
+    want &= ~CW_BIT(CW_REC_BADBLK); /* needs a bad sector under the cleaner's hands */
+    assert_int_equal(seen & want, want);
+}
+
+/* ---- checkpoints ---- */
+
+/* A root whose parts are the same megabyte again and again is not read into gigabytes. */
+static void
+a_part_is_named_many_times(void **state)
+{
+    struct image *im = *state;
+    struct cw_root *r = image_root(im, BEST, 0);
+    uint32_t max =
+        (uint32_t)((image_slot(im, BEST)->ckpt[0].len - sizeof(*r)) / sizeof(r->parts[0]));
+
+    for (uint32_t kind = CW_PART_TABS; kind < CW_PART_KINDS; kind++) {
+        for (uint32_t i = r->n_parts; i < max; i++) {
+            PUT(im, r->parts[i].loc, cw_loc_make(2, 8, 8, CW_MAP_RAW));
+            PUT(im, r->parts[i].bytes, CW_BATCH_PAYLOAD_MAX);
+            PUT(im, r->parts[i].kind, kind);
+        }
+        PUT(im, r->n_parts, max);
+        assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+    }
+}
+
+/* A dropped copy with a layer that is to be given out next. */
+static void
+a_dropped_copy_has_a_layer_to_come(void **state)
+{
+    struct image *im = *state;
+
+    PUT(im, image_root(im, BEST, 0)->next_layer, 2);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+}
+
+/* No segment is free: the open fails, and with nothing of it under way. */
+static void
+nothing_is_free(void **state)
+{
+    struct image *im = *state;
+    struct cw_segtab_entry *e = (void *)part_of(im, CW_PART_SEGMENTS);
+
+    for (uint32_t i = 0; i < im->n_segs; i++) {
+        if (e[i].state != CW_SEG_FREE)
+            continue;
+        PUT(im, e[i].state, CW_SEG_SEALED);
+        PUT(im, e[i].cls, CW_SEG_HOT);
+        PUT(im, e[i].live, 8);
+    }
+    (void)run(im, IMAGE_CHECKPOINT);
+}
+
+/* More is alive in a segment than it has room for. */
+static void
+a_segment_is_too_full(void **state)
+{
+    struct image *im = *state;
+    struct cw_segtab_entry *e = (void *)part_of(im, CW_PART_SEGMENTS);
+
+    for (uint32_t i = 0; i < im->n_segs; i++)
+        PUT(im, e[i].live, im->seg_bytes / CW_SECTOR);
+    (void)run(im, IMAGE_CHECKPOINT);
+}
+
+/* ---- segments and batches ---- */
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_repair_changes_nothing_of_a_real_image),
+        cmocka_unit_test(the_base_holds_what_it_should),
+        cmocka_unit_test(a_part_is_named_many_times),
+        cmocka_unit_test(a_dropped_copy_has_a_layer_to_come),
+        cmocka_unit_test(nothing_is_free),
+        cmocka_unit_test(a_segment_is_too_full),
+    };
+    const struct CMUnitTest batches[] = {
+        cmocka_unit_test(every_kind_of_record_is_walked_to),
+        cmocka_unit_test(a_repair_changes_nothing_of_a_real_image),
+    };
+    int failed = cmocka_run_group_tests(tests, image_setup, image_teardown);
+
+    return failed + cmocka_run_group_tests(batches, batches_setup, image_teardown);
+}
