@@ -419,10 +419,7 @@ apply_stream_done(struct apply *a, struct cw_store_shard *sh, const struct rec_v
         .rec = (uint16_t)a->rec,
     };
 
-    t.e.type = v->d.type == CW_REC_WRITE  ? CW_FT_WRITE
-               : v->d.type == CW_REC_ZERO ? CW_FT_ZERO
-               : v->d.type == CW_REC_TRIM ? CW_FT_TRIM
-                                          : CW_FT_GEN_START;
+    t.e.type = tail_type(v);
     t.e.csum0 = v->n_csums > 0 ? v->csums[0] : 0;
     if (v->d.type == CW_REC_GEN_START)
         shard_hist_push(sh, v->d.gen, v->d.seq);

@@ -461,7 +461,8 @@ tail_parse(struct read_ctx *c, struct cw_batch_hdr *h, struct rec_view *v)
         at = v->next;
     }
     return v->d.seq == c->tail.e.seq && v->d.gen == c->tail.e.gen &&
-           v->d.layer == c->r->shard->layer;
+           v->d.layer == c->r->shard->layer && tail_type(v) == c->tail.e.type &&
+           v->d.lba == c->tail.e.lba && v->d.nblk == c->tail.e.nblk;
 }
 
 static void

@@ -446,15 +446,34 @@ shard_encode(const struct cw_store_shard *sh, uint8_t *to)
     return h.bytes;
 }
 
+/* A place where a batch may begin, and blocks that a record may have. */
+static bool
+tail_bytes_ok(const struct cw_store *s, const struct cw_tail_bytes *b)
+{
+    uint32_t max = b->type == CW_FT_WRITE ? CW_IO_BLOCKS_MAX : CW_WIRE_NBLK_MAX;
+
+    if (b->seg >= s->n_segs || b->off < 4096 || b->off >= s->seg_bytes || b->off % 4096 != 0)
+        return false;
+    if (b->type == CW_FT_GEN_START)
+        return b->nblk == 0;
+    return (b->type == CW_FT_WRITE || b->type == CW_FT_ZERO || b->type == CW_FT_TRIM) &&
+           b->nblk >= 1 && b->nblk <= max && b->lba < CW_SHARD_BLOCKS &&
+           b->nblk <= CW_SHARD_BLOCKS - b->lba;
+}
+
+/* The seqs of a tail ascend, up to the shard's last one. */
 static bool
 shard_decode_tail(struct cw_store_shard *sh, const uint8_t *from, uint32_t n)
 {
+    uint64_t last = 0;
+
     for (uint32_t i = 0; i < n; i++) {
         struct cw_tail_bytes b;
 
         memcpy(&b, from + i * sizeof(b), sizeof(b));
-        if (b.seg >= sh->s->n_segs || b.off >= sh->s->seg_bytes)
+        if (!tail_bytes_ok(sh->s, &b) || b.seq <= last || b.seq > sh->info.durable_seq)
             return false;
+        last = b.seq;
         tail_push(sh, (struct tail_entry){
                           .e = { .seq = b.seq,
                                  .lba = b.lba,

@@ -523,6 +523,7 @@ void tail_push(struct cw_store_shard *sh, struct tail_entry e);
 void tail_trim(struct cw_store_shard *sh, uint64_t stable);
 void tail_clear(struct cw_store_shard *sh);
 const struct tail_entry *tail_find(const struct cw_store_shard *sh, uint64_t seq);
+uint8_t tail_type(const struct rec_view *v); /* of a record of the stream: CW_FT_* */
 
 /* ---- applying (apply.c) ---- */
 

@@ -44,6 +44,8 @@ tail_push(struct cw_store_shard *sh, struct tail_entry e)
 
     if (e.e.seq <= sh->info.stable)
         return;
+    if (t->n > 0 && e.e.seq <= tail_at(t, t->n - 1)->e.seq)
+        tail_clear(sh); /* a damaged log goes back */
     /* at run time there are never more; a replay meets those that were stable long ago */
     if (t->n == CW_TAIL_MAX)
         tail_trim(sh, tail_at(t, 0)->e.seq);
@@ -71,19 +73,31 @@ tail_clear(struct cw_store_shard *sh)
         tail_pop(sh);
 }
 
-/* Seqs are dense but for a JOIN, which empties the tail. */
+/* Seqs ascend, but where the log of a damaged copy was cut some are missing. */
 const struct tail_entry *
 tail_find(const struct cw_store_shard *sh, uint64_t seq)
 {
     const struct tail *t = &sh->tail;
-    uint64_t first;
+    uint32_t from = 0, to = t->n;
 
-    if (t->n == 0)
-        return NULL;
-    first = tail_at(t, 0)->e.seq;
-    if (seq < first || seq - first >= t->n)
-        return NULL;
-    return tail_at(t, (uint32_t)(seq - first));
+    while (from < to) {
+        uint32_t mid = from + (to - from) / 2;
+
+        if (tail_at(t, mid)->e.seq < seq)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from < t->n && tail_at(t, from)->e.seq == seq ? tail_at(t, from) : NULL;
+}
+
+uint8_t
+tail_type(const struct rec_view *v)
+{
+    return v->d.type == CW_REC_WRITE  ? CW_FT_WRITE
+           : v->d.type == CW_REC_ZERO ? CW_FT_ZERO
+           : v->d.type == CW_REC_TRIM ? CW_FT_TRIM
+                                      : CW_FT_GEN_START;
 }
 
 uint32_t

@@ -52,6 +52,27 @@ part_of(struct image *im, uint32_t kind)
     return NULL;
 }
 
+static struct cw_shard_bytes *
+shard_of(struct image *im, uint32_t i)
+{
+    uint8_t *at = part_of(im, CW_PART_SHARDS);
+
+    while (i-- > 0)
+        at += ((const struct cw_shard_bytes *)(void *)at)->bytes;
+    return (void *)at;
+}
+
+/* The tail entry that comes last, of the first shard that has one. */
+static struct cw_tail_bytes *
+tail_of(struct image *im)
+{
+    struct cw_shard_bytes *sh = shard_of(im, 0);
+
+    while (sh->n_tail == 0)
+        sh = (void *)((uint8_t *)sh + sh->bytes);
+    return (struct cw_tail_bytes *)(void *)((uint8_t *)sh + sh->bytes) - 1;
+}
+
 /* Opens what was made of it; the image is as before then. */
 static struct drive_result
 run(struct image *im, enum image_kind kind)
@@ -109,6 +130,63 @@ every_kind_of_record_is_walked_to(void **state)
 }
 
 /* ---- checkpoints ---- */
+
+/* Places of a tail entry that no batch can have. */
+static void
+a_tail_entry_points_nowhere(void **state)
+{
+    static const uint32_t offs[] = { 0, 512, 4097, 4 * 1024 * 1024 - 512, 4 * 1024 * 1024 };
+    struct image *im = *state;
+
+    for (size_t i = 0; i < CW_LEN(offs); i++) {
+        PUT(im, tail_of(im)->off, offs[i]);
+        assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+    }
+}
+
+/* Blocks of a tail entry that no record can have. */
+static void
+a_tail_entry_is_too_long(void **state)
+{
+    static const struct {
+        uint64_t lba;
+        uint32_t nblk;
+    } bad[] = {
+        { 0, 257 }, { 0, UINT32_MAX }, { CW_SHARD_BLOCKS, 1 }, { UINT64_MAX, 2 }, { 0, 0 },
+    };
+    struct image *im = *state;
+
+    for (size_t i = 0; i < CW_LEN(bad); i++) {
+        PUT(im, tail_of(im)->lba, bad[i].lba);
+        PUT(im, tail_of(im)->nblk, bad[i].nblk);
+        assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+    }
+}
+
+/* A tail entry that says other blocks than the record that it names: nobody gets what was not asked
+ * for. */
+static void
+a_tail_entry_is_not_its_record(void **state)
+{
+    struct image *im = *state;
+
+    PUT(im, tail_of(im)->nblk, tail_of(im)->nblk + 3);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+    PUT(im, tail_of(im)->lba, tail_of(im)->lba + 1);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+    PUT(im, tail_of(im)->rec, 7);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+}
+
+/* The last seq of a tail far behind those before it. */
+static void
+a_tail_has_a_gap(void **state)
+{
+    struct image *im = *state;
+
+    PUT(im, tail_of(im)->seq, tail_of(im)->seq + 1000);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+}
 
 /* A root whose parts are the same megabyte again and again is not read into gigabytes. */
 static void
@@ -171,12 +249,55 @@ a_segment_is_too_full(void **state)
 
 /* ---- segments and batches ---- */
 
+/* The first record of a batch that is of a copy's stream; NULL: there is none. */
+static struct cw_rec_desc *
+stream_record(const struct image_batch *b)
+{
+    const struct cw_batch_hdr *h = (const void *)b->hdr;
+    uint8_t *at = b->hdr + sizeof(*h);
+    struct rec_view v;
+
+    for (uint32_t i = 0; i < h->nrec; i++) {
+        if (!record_parse(at, b->hdr + b->used, h->payload_bytes, &v))
+            return NULL;
+        if (v.d.type == CW_REC_WRITE || v.d.type == CW_REC_TRIM)
+            return (void *)at;
+        at += v.next - at;
+    }
+    return NULL;
+}
+
+/* One record far ahead of those behind it. */
+static void
+a_seq_goes_back(void **state)
+{
+    static struct image_batch b[1024];
+    struct image *im = *state;
+
+    for (uint32_t seg = 0; seg < im->n_segs; seg++) {
+        uint32_t n = image_batches(im, seg, b, CW_LEN(b));
+
+        for (uint32_t i = 0; i < n && !b[0].in_summary; i++) {
+            struct cw_rec_desc *d = stream_record(&b[i]);
+
+            if (d == NULL)
+                continue;
+            PUT(im, d->seq, d->seq + (1u << 25));
+            assert_int_equal(run(im, IMAGE_BATCH).open_res, 0);
+        }
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_repair_changes_nothing_of_a_real_image),
         cmocka_unit_test(the_base_holds_what_it_should),
+        cmocka_unit_test(a_tail_entry_points_nowhere),
+        cmocka_unit_test(a_tail_entry_is_too_long),
+        cmocka_unit_test(a_tail_entry_is_not_its_record),
+        cmocka_unit_test(a_tail_has_a_gap),
         cmocka_unit_test(a_part_is_named_many_times),
         cmocka_unit_test(a_dropped_copy_has_a_layer_to_come),
         cmocka_unit_test(nothing_is_free),
@@ -185,6 +306,7 @@ main(void)
     const struct CMUnitTest batches[] = {
         cmocka_unit_test(every_kind_of_record_is_walked_to),
         cmocka_unit_test(a_repair_changes_nothing_of_a_real_image),
+        cmocka_unit_test(a_seq_goes_back),
     };
     int failed = cmocka_run_group_tests(tests, image_setup, image_teardown);
 
