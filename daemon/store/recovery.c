@@ -461,18 +461,37 @@ suspects_done(struct suspects *x)
     recovery_scan(r);
 }
 
+/* A segment that was free at the freeze, took pages of the checkpoint itself since and has lost its
+ * header is not to be opened again: it holds what the checkpoint refers to. */
+static void
+headers_keep_referred(struct cw_store *s)
+{
+    for (uint32_t i = 0; i < s->n_segs; i++) {
+        struct seg *g = &s->segs[i];
+
+        if (g->state != CW_SEG_FREE || g->live == 0)
+            continue;
+        s->n_state[CW_SEG_FREE]--;
+        s->n_state[CW_SEG_SEALED]++;
+        g->state = CW_SEG_SEALED;
+        g->cls = CW_SEG_META;
+    }
+}
+
 /* What the checkpoint neither refers to nor replays only the one before it can need, and that is
- * forgotten with the checkpoint that ends this recovery. */
+ * forgotten with the checkpoint that ends this recovery. What a tail holds is not: no checkpoint
+ * would free it, and they would be taken one after the other for it. */
 static void
 headers_done(struct recovery *r)
 {
     const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
     struct cw_store *s = r->s;
 
+    headers_keep_referred(s);
     for (uint32_t i = 0; e != NULL && i < s->n_segs; i++) {
         const struct seg *g = &s->segs[i];
 
-        if (g->state == CW_SEG_SEALED && g->live == 0 && !r->scan_it[i] &&
+        if (g->state == CW_SEG_SEALED && g->live == 0 && !segment_is_pinned(g) && !r->scan_it[i] &&
             !(e[i].flags & CW_SEG_REPLAY))
             segment_soon_free(s, i);
     }

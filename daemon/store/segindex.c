@@ -133,9 +133,9 @@ segindex_build(struct cw_store *s)
 {
     memset(&s->index, 0, sizeof(s->index));
     s->index.built = true;
-    s->meta_live = 0;
+    s->meta_live = s->data_live = 0; /* a segment may have changed its class */
     for (uint32_t i = 0; i < s->n_segs; i++) {
-        s->meta_live += s->segs[i].cls == CW_SEG_META ? s->segs[i].live : 0;
+        *(s->segs[i].cls == CW_SEG_META ? &s->meta_live : &s->data_live) += s->segs[i].live;
         s->segs[i].list = SEG_IN_NONE;
         segindex_update(s, i);
     }

@@ -131,6 +131,30 @@ every_kind_of_record_is_walked_to(void **state)
 
 /* ---- checkpoints ---- */
 
+/* A segment that the checkpoint itself lies in is not opened, even if its table calls it free. */
+static void
+what_is_referred_to_is_not_free(void **state)
+{
+    struct image *im = *state;
+    struct cw_segtab_entry *e = (void *)part_of(im, CW_PART_SEGMENTS);
+
+    for (uint32_t i = 0; i < im->n_segs; i++)
+        PUT(im, e[i].state, CW_SEG_FREE);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+}
+
+/* A segment whose class differs between table and header is counted once. */
+static void
+a_segment_changes_its_class(void **state)
+{
+    struct image *im = *state;
+    struct cw_segtab_entry *e = (void *)part_of(im, CW_PART_SEGMENTS);
+
+    for (uint32_t i = 0; i < im->n_segs; i++)
+        PUT(im, e[i].cls, e[i].cls == CW_SEG_META ? CW_SEG_HOT : CW_SEG_META);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+}
+
 /* Places of a tail entry that no batch can have. */
 static void
 a_tail_entry_points_nowhere(void **state)
@@ -294,6 +318,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_repair_changes_nothing_of_a_real_image),
         cmocka_unit_test(the_base_holds_what_it_should),
+        cmocka_unit_test(what_is_referred_to_is_not_free),
+        cmocka_unit_test(a_segment_changes_its_class),
         cmocka_unit_test(a_tail_entry_points_nowhere),
         cmocka_unit_test(a_tail_entry_is_too_long),
         cmocka_unit_test(a_tail_entry_is_not_its_record),
