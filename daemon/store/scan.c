@@ -20,8 +20,9 @@ scan_hdr_ok(const struct scan *sc, const struct cw_batch_hdr *h, uint32_t off)
            h->ver <= CW_STORE_VERSION && h->format_id == s->sb.format_id &&
            h->seg_seq == sc->seg_seq && h->hdr_bytes != 0 && h->hdr_bytes % 4096 == 0 &&
            h->hdr_bytes <= CW_BATCH_HDR_MAX && h->payload_bytes % 4096 == 0 &&
-           h->payload_bytes <= CW_BATCH_PAYLOAD_MAX &&
-           (uint64_t)off + h->hdr_bytes + h->payload_bytes <= s->seg_bytes && h->batch_seq != 0;
+           h->payload_bytes <= CW_BATCH_PAYLOAD_MAX && off >= 4096 && off % 4096 == 0 &&
+           (uint64_t)off + h->hdr_bytes + h->payload_bytes <= s->seg_bytes && h->batch_seq != 0 &&
+           h->batch_seq <= STORE_SEQ_MAX && h->durable_upto <= STORE_SEQ_MAX;
 }
 
 static void

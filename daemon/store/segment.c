@@ -338,6 +338,6 @@ segment_hdr_valid(const struct cw_store *s, const struct cw_seg_hdr *h, uint32_t
 {
     return h->magic == CW_SEG_MAGIC && h->format_id == s->sb.format_id && h->seg_no == no &&
            h->disk_uuid_lo == uuid_lo(s->sb.disk_uuid) && h->cls >= CW_SEG_HOT &&
-           h->cls < CW_SEG_CLASSES && h->seg_seq != 0 &&
+           h->cls < CW_SEG_CLASSES && h->seg_seq != 0 && h->seg_seq <= STORE_SEQ_MAX &&
            h->csum == cw_hash(h, offsetof(struct cw_seg_hdr, csum));
 }

@@ -21,7 +21,8 @@ sb_csum(const struct cw_sb *sb)
 bool
 sb_valid(const struct cw_sb *sb)
 {
-    return sb->magic == CW_SB_MAGIC && sb->csum == sb_csum(sb) && sb->format_id != 0;
+    return sb->magic == CW_SB_MAGIC && sb->csum == sb_csum(sb) && sb->format_id != 0 &&
+           sb->sb_seq <= STORE_SEQ_MAX;
 }
 
 /* Fields that later arithmetic relies on. */

@@ -212,6 +212,25 @@ a_tail_has_a_gap(void **state)
     assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
 }
 
+/* Numbers at the end of their range are not counted on from. */
+static void
+numbers_do_not_run_over(void **state)
+{
+    struct image *im = *state;
+
+    PUT(im, image_root(im, BEST, 0)->next_layer, UINT64_MAX);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+    PUT(im, image_root(im, BEST, 0)->next_seg_seq, UINT64_MAX);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
+    PUT(im, image_slot(im, BEST)->ckpt[0].replay_batch, UINT64_MAX);
+    (void)run(im, IMAGE_SUPERBLOCK);
+    PUT(im, image_slot(im, BEST)->sb_seq, UINT64_MAX);
+    (void)run(im, IMAGE_SUPERBLOCK);
+    PUT(im, image_slot(im, BEST)->ckpt[0].number, UINT64_MAX);
+    PUT(im, image_root(im, BEST, 0)->number, UINT64_MAX);
+    (void)run(im, IMAGE_CHECKPOINT);
+}
+
 /* A root whose parts are the same megabyte again and again is not read into gigabytes. */
 static void
 a_part_is_named_many_times(void **state)
@@ -273,6 +292,50 @@ a_segment_is_too_full(void **state)
 
 /* ---- segments and batches ---- */
 
+/* A summary with a batch where none can begin. */
+static void
+a_summary_points_nowhere(void **state)
+{
+    static const uint32_t offs[] = { 0, 512, 4096 + 8 };
+    struct image *im = *state;
+    struct cw_sum_footer f;
+
+    for (uint32_t seg = 0; seg < im->n_segs; seg++) {
+        uint8_t *sum = image_summary(im, seg, &f);
+
+        for (size_t i = 0; sum != NULL && i < CW_LEN(offs); i++) {
+            struct cw_sum_entry *e = (void *)sum;
+
+            PUT(im, e->off, offs[i]);
+            assert_int_equal(run(im, IMAGE_SEGMENT).open_res, 0);
+        }
+    }
+}
+
+/* Batch and segment numbers at the end of their range. */
+static void
+batch_numbers_do_not_run_over(void **state)
+{
+    static struct image_batch b[1024];
+    struct image *im = *state;
+
+    for (uint32_t seg = 0; seg < im->n_segs; seg++) {
+        uint32_t n = image_batches(im, seg, b, CW_LEN(b));
+        struct cw_batch_hdr *h = n == 0 ? NULL : (void *)b[n - 1].hdr;
+
+        if (h == NULL || b[0].in_summary)
+            continue;
+        PUT(im, h->batch_seq, UINT64_MAX);
+        (void)run(im, IMAGE_BATCH);
+        PUT(im, h->durable_upto, UINT64_MAX);
+        (void)run(im, IMAGE_BATCH);
+        PUT(im, ((struct cw_seg_hdr *)(void *)image_segment(im, seg))->seg_seq, UINT64_MAX);
+        for (uint32_t i = 0; i < n; i++)
+            PUT(im, ((struct cw_batch_hdr *)(void *)b[i].hdr)->seg_seq, UINT64_MAX);
+        (void)run(im, IMAGE_BATCH);
+    }
+}
+
 /* The first record of a batch that is of a copy's stream; NULL: there is none. */
 static struct cw_rec_desc *
 stream_record(const struct image_batch *b)
@@ -324,14 +387,17 @@ main(void)
         cmocka_unit_test(a_tail_entry_is_too_long),
         cmocka_unit_test(a_tail_entry_is_not_its_record),
         cmocka_unit_test(a_tail_has_a_gap),
+        cmocka_unit_test(numbers_do_not_run_over),
         cmocka_unit_test(a_part_is_named_many_times),
         cmocka_unit_test(a_dropped_copy_has_a_layer_to_come),
         cmocka_unit_test(nothing_is_free),
         cmocka_unit_test(a_segment_is_too_full),
+        cmocka_unit_test(a_summary_points_nowhere),
     };
     const struct CMUnitTest batches[] = {
         cmocka_unit_test(every_kind_of_record_is_walked_to),
         cmocka_unit_test(a_repair_changes_nothing_of_a_real_image),
+        cmocka_unit_test(batch_numbers_do_not_run_over),
         cmocka_unit_test(a_seq_goes_back),
     };
     int failed = cmocka_run_group_tests(tests, image_setup, image_teardown);
