@@ -332,10 +332,9 @@ checkpoint_next_part(struct recovery *r)
 
 /* What is counted on from. */
 static bool
-root_numbers_ok(const struct cw_root *root, const struct cw_sb_ckpt *c)
+root_numbers_ok(const struct cw_root *root)
 {
-    return root->number <= STORE_SEQ_MAX && c->replay_batch <= STORE_SEQ_MAX &&
-           root->next_seg_seq <= STORE_SEQ_MAX && root->next_layer <= CW_LAYER_FAMILY;
+    return root->next_seg_seq <= STORE_SEQ_MAX && root->next_layer <= CW_LAYER_FAMILY;
 }
 
 static void
@@ -347,7 +346,7 @@ root_on_read(struct store_io *io, int res)
 
     if (res != 0 || cw_hash(r->mem, c->len) != c->csum || root->magic != CW_ROOT_MAGIC ||
         root->format_id != r->s->sb.format_id || root->number != c->number ||
-        (root->version != 0 && root->version != CW_STORE_VERSION) || !root_numbers_ok(root, c) ||
+        (root->version != 0 && root->version != CW_STORE_VERSION) || !root_numbers_ok(root) ||
         root->n_parts > (c->len - sizeof(*root)) / sizeof(root->parts[0])) {
         checkpoint_bad(r, "root");
         return;

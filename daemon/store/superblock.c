@@ -21,8 +21,13 @@ sb_csum(const struct cw_sb *sb)
 bool
 sb_valid(const struct cw_sb *sb)
 {
-    return sb->magic == CW_SB_MAGIC && sb->csum == sb_csum(sb) && sb->format_id != 0 &&
-           sb->sb_seq <= STORE_SEQ_MAX;
+    if (sb->magic != CW_SB_MAGIC || sb->csum != sb_csum(sb) || sb->format_id == 0)
+        return false;
+    for (size_t i = 0; i < CW_LEN(sb->ckpt); i++) {
+        if (sb->ckpt[i].number > STORE_SEQ_MAX || sb->ckpt[i].replay_batch > STORE_SEQ_MAX)
+            return false;
+    }
+    return sb->sb_seq <= STORE_SEQ_MAX;
 }
 
 /* Fields that later arithmetic relies on. */

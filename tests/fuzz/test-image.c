@@ -224,6 +224,8 @@ numbers_do_not_run_over(void **state)
     assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, 0);
     PUT(im, image_slot(im, BEST)->ckpt[0].replay_batch, UINT64_MAX);
     (void)run(im, IMAGE_SUPERBLOCK);
+    PUT(im, image_slot(im, BEST)->ckpt[0].number, UINT64_MAX - 300);
+    (void)run(im, IMAGE_SUPERBLOCK);
     PUT(im, image_slot(im, BEST)->sb_seq, UINT64_MAX);
     (void)run(im, IMAGE_SUPERBLOCK);
     PUT(im, image_slot(im, BEST)->ckpt[0].number, UINT64_MAX);
