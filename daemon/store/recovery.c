@@ -334,7 +334,7 @@ checkpoint_next_part(struct recovery *r)
 static bool
 root_numbers_ok(const struct cw_root *root)
 {
-    return root->next_seg_seq <= STORE_SEQ_MAX && root->next_layer <= CW_LAYER_FAMILY;
+    return root->next_seg_seq <= STORE_SEQ_MAX && root->next_layer <= CW_LAYER_FAMILY + 1;
 }
 
 static void

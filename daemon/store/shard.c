@@ -182,7 +182,7 @@ shard_create_check(struct cw_store *s, const struct cw_shard_rec *rec)
         return -EIO;
     if (cw_store_shard_find(s, rec->shard) != NULL)
         return -EEXIST;
-    return space_is_full(s) ? -ENOSPC : 0;
+    return space_is_full(s) || s->next_layer > CW_LAYER_FAMILY ? -ENOSPC : 0;
 }
 
 /* May the family of `of` have one layer more? Its id. */

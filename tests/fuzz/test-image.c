@@ -338,9 +338,9 @@ batch_numbers_do_not_run_over(void **state)
     }
 }
 
-/* The first record of a batch that is of a copy's stream; NULL: there is none. */
+/* The first record of these types in a batch; NULL: there is none. */
 static struct cw_rec_desc *
-stream_record(const struct image_batch *b)
+record_of(const struct image_batch *b, uint64_t types)
 {
     const struct cw_batch_hdr *h = (const void *)b->hdr;
     uint8_t *at = b->hdr + sizeof(*h);
@@ -349,32 +349,57 @@ stream_record(const struct image_batch *b)
     for (uint32_t i = 0; i < h->nrec; i++) {
         if (!record_parse(at, b->hdr + b->used, h->payload_bytes, &v))
             return NULL;
-        if (v.d.type == CW_REC_WRITE || v.d.type == CW_REC_TRIM)
+        if (types & CW_BIT(v.d.type))
             return (void *)at;
         at += v.next - at;
     }
     return NULL;
 }
 
-/* One record far ahead of those behind it. */
+/* Runs with one field of one such record changed, for each batch that is walked to. */
 static void
-a_seq_goes_back(void **state)
+run_each(struct image *im, uint64_t types, void (*change)(struct image *, struct cw_rec_desc *))
 {
     static struct image_batch b[1024];
-    struct image *im = *state;
 
     for (uint32_t seg = 0; seg < im->n_segs; seg++) {
         uint32_t n = image_batches(im, seg, b, CW_LEN(b));
 
         for (uint32_t i = 0; i < n && !b[0].in_summary; i++) {
-            struct cw_rec_desc *d = stream_record(&b[i]);
+            struct cw_rec_desc *d = record_of(&b[i], types);
 
             if (d == NULL)
                 continue;
-            PUT(im, d->seq, d->seq + (1u << 25));
+            change(im, d);
             assert_int_equal(run(im, IMAGE_BATCH).open_res, 0);
         }
     }
+}
+
+static void
+seq_ahead(struct image *im, struct cw_rec_desc *d)
+{
+    PUT(im, d->seq, d->seq + (1u << 25));
+}
+
+/* One record far ahead of those behind it. */
+static void
+a_seq_goes_back(void **state)
+{
+    run_each(*state, CW_BIT(CW_REC_WRITE) | CW_BIT(CW_REC_TRIM), seq_ahead);
+}
+
+static void
+layer_last(struct image *im, struct cw_rec_desc *d)
+{
+    PUT(im, d->layer, CW_LAYER_FAMILY);
+}
+
+/* No layer can come behind it. */
+static void
+a_copy_has_the_last_layer(void **state)
+{
+    run_each(*state, CW_BIT(CW_REC_SHARDREC), layer_last);
 }
 
 int
@@ -401,6 +426,7 @@ main(void)
         cmocka_unit_test(a_repair_changes_nothing_of_a_real_image),
         cmocka_unit_test(batch_numbers_do_not_run_over),
         cmocka_unit_test(a_seq_goes_back),
+        cmocka_unit_test(a_copy_has_the_last_layer),
     };
     int failed = cmocka_run_group_tests(tests, image_setup, image_teardown);
 
