@@ -850,6 +850,18 @@ recovery_lost(const struct recovery *r, bool gap)
     return r->unreadable == r->next || r->suspects.lost || r->lost_end || (r->lost && gap);
 }
 
+/* Is there room to count on? Else what is written now could not be read any more. */
+static bool
+recovery_numbers_ok(const struct cw_store *s)
+{
+    uint64_t max = cw_max_u64(s->next_batch, s->next_seg_seq);
+
+    max = cw_max_u64(max, s->sb.sb_seq);
+    for (size_t i = 0; i < CW_LEN(s->sb.ckpt); i++)
+        max = cw_max_u64(max, s->sb.ckpt[i].number);
+    return max < STORE_SEQ_MAX - STORE_SEQ_ROOM;
+}
+
 static void
 recovery_end(struct recovery *r)
 {
@@ -874,6 +886,12 @@ recovery_end(struct recovery *r)
     s->recovered.bad_blocks = s->stats.csum_errors;
     segindex_build(s);
     recovery_cut(r, damaged);
+    if (!recovery_numbers_ok(s)) {
+        cw_log(s->env, CW_LOG_ERROR,
+               "store: its numbers end here: it was not written by this program");
+        recovery_fail(r, CW_STORE_E_UNREADABLE);
+        return;
+    }
     s->ckpt.wanted = true;
     s->ckpt.done = recovery_on_checkpoint;
     ckpt_step(s);

@@ -17,7 +17,8 @@
 #include "daemon/store/format.h"
 #include "daemon/store/store.h"
 
-#define STORE_SEQ_MAX (UINT64_C(1) << 62) /* of batches, segments ..: no store comes so far */
+#define STORE_SEQ_MAX (UINT64_C(1) << 62)  /* of batches, segments ..: no store comes so far */
+#define STORE_SEQ_ROOM (UINT64_C(1) << 48) /* before it; what is opened must be able to go on */
 #define STORE_HOT_IN_FLIGHT 4u
 #define STORE_BG_IN_FLIGHT 2u
 #define STORE_HOT_BATCHES 10u /* open, ready and in flight together */

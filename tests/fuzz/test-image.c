@@ -228,6 +228,12 @@ numbers_do_not_run_over(void **state)
     (void)run(im, IMAGE_SUPERBLOCK);
     PUT(im, image_slot(im, BEST)->sb_seq, UINT64_MAX);
     (void)run(im, IMAGE_SUPERBLOCK);
+    PUT(im, image_slot(im, BEST)->sb_seq, STORE_SEQ_MAX);
+    assert_int_equal(run(im, IMAGE_SUPERBLOCK).open_res, CW_STORE_E_UNREADABLE);
+    PUT(im, image_root(im, BEST, 0)->next_seg_seq, STORE_SEQ_MAX);
+    assert_int_equal(run(im, IMAGE_CHECKPOINT).open_res, CW_STORE_E_UNREADABLE);
+    PUT(im, image_slot(im, BEST)->sb_seq, UINT64_MAX);
+    (void)run(im, IMAGE_SUPERBLOCK);
     PUT(im, image_slot(im, BEST)->ckpt[0].number, UINT64_MAX);
     PUT(im, image_root(im, BEST, 0)->number, UINT64_MAX);
     (void)run(im, IMAGE_CHECKPOINT);
