@@ -442,6 +442,14 @@ apply_join(struct cw_store_shard *sh, const struct rec_view *v)
     sh->info.stable = v->d.seq;
 }
 
+/* What no log of ours says. */
+static bool
+layer_may_be(struct cw_store *s, uint64_t id, const struct layer *parent)
+{
+    return (id & CW_LAYER_FAMILY) != 0 && layer_find(s, id) == NULL &&
+           (parent == NULL || (parent->snap != 0 && ((id ^ parent->id) & CW_LAYER_FAMILY) == 0));
+}
+
 static void
 apply_shardrec(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
 {
@@ -461,6 +469,8 @@ apply_shardrec(struct apply *a, struct cw_store_shard *sh, const struct rec_view
         struct cw_store_shard *old = cw_store_shard_find(a->s, rec.shard);
         struct layer *parent = v->d.lba == 0 ? NULL : layer_find(a->s, v->d.lba);
 
+        if (!layer_may_be(a->s, v->d.layer, parent))
+            return;
         if (old != NULL) { /* one whose end was not seen: cannot be, but must not stay */
             shard_make_gone(old);
             shard_gone_applied(old);
@@ -492,7 +502,8 @@ apply_snap(struct cw_store_shard *sh, const struct rec_view *v)
         l->gone = true;
         sh->s->n_gone++;
         store_kick(sh->s);
-    } else if (l == NULL && layer_find(sh->s, v->d.lba) == NULL) {
+    } else if (l == NULL && ((v->d.lba ^ sh->layer) & CW_LAYER_FAMILY) == 0 &&
+               layer_find(sh->s, v->d.lba) == NULL) {
         sh->head->snap = v->d.seq;
         sh->head = layer_make(sh, v->d.lba, sh->head, 0);
     }

@@ -401,6 +401,29 @@ layer_last(struct image *im, struct cw_rec_desc *d)
     PUT(im, d->layer, CW_LAYER_FAMILY);
 }
 
+static void
+layer_other(struct image *im, struct cw_rec_desc *d)
+{
+    if (d->lba != 0) /* of a clone: the family of its parent */
+        PUT(im, d->layer, d->layer + 1);
+    else
+        PUT(im, d->layer, UINT64_C(1) << 40); /* of none */
+}
+
+static void
+snap_other(struct image *im, struct cw_rec_desc *d)
+{
+    PUT(im, d->lba, d->lba + 1);
+}
+
+/* Layers of a family that is not their copy's or their parent's. */
+static void
+a_layer_is_of_another_family(void **state)
+{
+    run_each(*state, CW_BIT(CW_REC_SHARDREC), layer_other);
+    run_each(*state, CW_BIT(CW_REC_SNAP), snap_other);
+}
+
 /* No layer can come behind it. */
 static void
 a_copy_has_the_last_layer(void **state)
@@ -433,6 +456,7 @@ main(void)
         cmocka_unit_test(batch_numbers_do_not_run_over),
         cmocka_unit_test(a_seq_goes_back),
         cmocka_unit_test(a_copy_has_the_last_layer),
+        cmocka_unit_test(a_layer_is_of_another_family),
     };
     int failed = cmocka_run_group_tests(tests, image_setup, image_teardown);
 
