@@ -42,10 +42,10 @@ tail_push(struct cw_store_shard *sh, struct tail_entry e)
 {
     struct tail *t = &sh->tail;
 
-    if (e.e.seq <= sh->info.stable)
-        return;
     if (t->n > 0 && e.e.seq <= tail_at(t, t->n - 1)->e.seq)
         tail_clear(sh); /* a damaged log goes back */
+    if (e.e.seq <= sh->info.stable)
+        return;
     /* at run time there are never more; a replay meets those that were stable long ago */
     if (t->n == CW_TAIL_MAX)
         tail_trim(sh, tail_at(t, 0)->e.seq);

@@ -388,11 +388,18 @@ seq_ahead(struct image *im, struct cw_rec_desc *d)
     PUT(im, d->seq, d->seq + (1u << 25));
 }
 
-/* One record far ahead of those behind it. */
+static void
+seq_none(struct image *im, struct cw_rec_desc *d)
+{
+    PUT(im, d->seq, 0);
+}
+
+/* One record far ahead of those behind it, or behind all that were before it. */
 static void
 a_seq_goes_back(void **state)
 {
     run_each(*state, CW_BIT(CW_REC_WRITE) | CW_BIT(CW_REC_TRIM), seq_ahead);
+    run_each(*state, CW_BIT(CW_REC_WRITE) | CW_BIT(CW_REC_TRIM), seq_none);
 }
 
 static void
