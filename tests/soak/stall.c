@@ -95,7 +95,8 @@ stall_reason(const struct stall *s)
     if (s->late_ns >= enough_ns)
         reason_add(text, sizeof(text), "the process did not run for %.0f ms; ",
                    (double)s->late_ns / 1e6);
-    if (s->held_ns >= enough_ns)
+    /* a store that gives nothing back meanwhile does not wait, it is stuck */
+    if (s->held_ns >= enough_ns && s->bytes_cleaned + s->checkpoints > 0)
         reason_add(text, sizeof(text), "held back for %.0f ms: %u segments free; ",
                    (double)s->held_ns / 1e6, s->free_min);
     if (s->refused_ns >= enough_ns)
