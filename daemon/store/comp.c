@@ -97,7 +97,8 @@ pack_run(struct cw_store *s, struct comp_pack *p, const uint8_t *data, uint32_t 
     if (got == 0) {
         memcpy(to, data, plain);
     } else {
-        len512 = (uint32_t)cw_div_up(got, CW_SECTOR);
+        /* a share of nothing would not keep its place: cw_loc_sectors */
+        len512 = (uint32_t)cw_max_u64(cw_div_up(got, CW_SECTOR), n);
         memset(to + got, 0, len512 * (size_t)CW_SECTOR - got);
     }
     p->runs[p->n_runs++] = (struct cw_rec_run){ (uint8_t)n, (uint8_t)len512 };
