@@ -3,8 +3,8 @@
  *   IDLE --space low--> SCAN (records of the victim) --> CHECK (against the map, page by page,
  *   sorted by shard and block) --> READ --> WRITE (GC_MOVE, by compare-and-swap) --> CHECK ...
  *
- * On behalf of the packer (packer.c) only what gets smaller is moved.
- * A META victim is not copied: its live pages are made dirty, the next checkpoint moves them.
+ * On behalf of the packer (packer.c) only what gets smaller is moved. META is not its business
+ * (mover.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -78,7 +78,7 @@ cleaner_gain(const struct cw_store *s)
     if (c == NULL || c->state == CLEAN_IDLE || c->packs)
         return 0;
     g = &s->segs[c->victim];
-    if (g->cls == CW_SEG_META || g->live == 0 || g->live >= c->live)
+    if (g->live == 0 || g->live >= c->live)
         return 0;
     return (uint64_t)(c->live - g->live) * (s->seg_bytes / CW_BLOCK_SIZE) / c->live;
 }
@@ -194,44 +194,6 @@ victim_on_scan(struct scan *sc)
     c->cls = CW_SEG_COLD;
     c->state = CLEAN_CHECK;
     cleaner_step(c);
-}
-
-/* ---- META ---- */
-
-/* Makes what the victim holds of one layer dirty; false: waits for a page. */
-static bool
-meta_touch_layer(struct cleaner *c, struct layer *l, const struct survivor *v)
-{
-    struct cw_store *s = c->s;
-    struct cw_chunk_entry *e;
-    struct page *p;
-
-    if (v->lba < CW_SHARD_TABS && l->tabs[v->lba] != NULL && l->tabs[v->lba]->loc == v->loc) {
-        c->found++;
-        tab_dirty(s, l->tabs[v->lba]);
-    }
-    e = v->lba < CW_SHARD_CHUNKS ? chunk_find(l, (uint32_t)v->lba) : NULL;
-    if (e == NULL || e->page_loc != v->loc)
-        return true;
-    p = map_page_get(l, (uint32_t)v->lba, &c->w);
-    if (p == NULL) {
-        c->waiting = true;
-        return false;
-    }
-    c->found++;
-    map_page_dirty(s, p);
-    return true;
-}
-
-/* A page may have become another layer's since. */
-static bool
-meta_touch(struct cleaner *c, const struct survivor *v)
-{
-    for (struct layer *l = NULL; (l = layer_next(c->s, v->layer, l)) != NULL;) {
-        if (!meta_touch_layer(c, l, v))
-            return false;
-    }
-    return true;
 }
 
 /* ---- data ---- */
@@ -609,17 +571,15 @@ victim_done(struct cleaner *c)
 
     if (c->packs) {
         g->flags |= c->unpacked ? 0 : CW_SEG_PACKED;
-    } else if (c->scan.lost > 0 || (c->n == 0 && g->cls != CW_SEG_META)) {
+    } else if (c->scan.lost > 0 || c->n == 0) {
         g->unscannable = true;
         cw_log(c->s->env, CW_LOG_WARNING, "store: segment %u cannot be read as a whole, kept",
                c->victim);
-    } else if (c->found == 0 && g->cls != CW_SEG_META && c->s->n_gone == 0) {
+    } else if (c->found == 0 && c->s->n_gone == 0) {
         /* all its records were looked at and none is referred to: the count was too high */
         segment_live_sectors(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);
     } else if (c->found == 0) {
         g->unscannable = true; /* only what dies by itself; looked at again after a restart */
-    } else if (g->cls == CW_SEG_META) {
-        segment_set_moving(c->s, c->victim, true);
     }
     cleaner_idle(c);
     store_kick(c->s);
@@ -628,17 +588,10 @@ victim_done(struct cleaner *c)
 static void
 cleaner_check(struct cleaner *c)
 {
-    bool meta = c->s->segs[c->victim].cls == CW_SEG_META;
-
     for (; c->at < c->n; c->at++) {
         const struct survivor *v = &c->v[c->at];
         enum alive alive;
 
-        if (meta) {
-            if (!meta_touch(c, v))
-                return;
-            continue;
-        }
         alive = data_check(c, v);
         if (alive == WAITS_FOR_PAGE)
             return;

@@ -54,11 +54,18 @@ pace_levels(const struct cw_store *s)
     return v;
 }
 
-/* Blocks that META may take yet before it has what two generations of pages need. */
+/* Segments for two generations of pages. */
+static uint64_t
+pace_meta_budget(const struct cw_store *s)
+{
+    return 2 * space_meta(s) / pace_seg_blocks(s) + 2;
+}
+
+/* Blocks that META may take yet. */
 static uint64_t
 pace_meta_due(const struct cw_store *s)
 {
-    uint64_t budget = 2 * space_meta(s) / pace_seg_blocks(s) + 2;
+    uint64_t budget = pace_meta_budget(s);
 
     return budget > s->index.n_meta ? (budget - s->index.n_meta) * pace_seg_blocks(s) : 0;
 }
@@ -79,6 +86,12 @@ bool
 pace_wants_cleaning(const struct cw_store *s)
 {
     return pace_supply(s) < pace_levels(s).goal;
+}
+
+bool
+pace_wants_moving(const struct cw_store *s)
+{
+    return pace_wants_cleaning(s) && s->index.n_meta - s->index.moving.n > pace_meta_budget(s);
 }
 
 bool

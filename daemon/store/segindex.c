@@ -88,7 +88,7 @@ segindex_place(const struct cw_store *s, const struct seg *g)
     case CW_SEG_SEALED:
         if (live == 0)
             return SEG_IN_EMPTY;
-        if (g->moving)
+        if (g->moving > 0)
             return SEG_IN_MOVING;
         live = live < max ? live : max - 1;
         return (uint16_t)(SEG_IN_LIVE + g->cls * SEG_BUCKETS + (uint64_t)live * SEG_BUCKETS / max);
@@ -230,12 +230,21 @@ segindex_victim(struct cw_store *s, bool greedy, uint32_t *ret)
     /* nearly full ones cost more than they give */
     for (uint32_t b = 0; b < SEG_BUCKETS - 1; b++) {
         for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++) {
-            /* its pages move with a checkpoint, not in the middle of one */
-            if (cls != CW_SEG_META || !ckpt_running(s))
+            if (cls != CW_SEG_META)
                 victim_look(s, &s->index.by_live[cls][b], greedy, &best, ret);
         }
         if (greedy && best > 0)
             break;
     }
+    return best > 0;
+}
+
+bool
+segindex_meta_victim(struct cw_store *s, uint32_t *ret)
+{
+    uint64_t best = 0;
+
+    for (uint32_t b = 0; b < SEG_BUCKETS && best == 0; b++)
+        victim_look(s, &s->index.by_live[CW_SEG_META][b], true, &best, ret);
     return best > 0;
 }

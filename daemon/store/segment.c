@@ -118,10 +118,25 @@ segment_soon_free(struct cw_store *s, uint32_t no)
 }
 
 void
-segment_set_moving(struct cw_store *s, uint32_t no, bool moving)
+segment_set_moving(struct cw_store *s, uint32_t no)
 {
-    s->segs[no].moving = moving;
+    s->segs[no].moving = ckpt_running(s) ? 2 : 1;
     segindex_update(s, no);
+}
+
+/* A checkpoint is done: whatever stayed in those that it moved was not dirty after all. */
+static void
+moving_done(struct cw_store *s)
+{
+    uint32_t no = s->index.moving.first;
+
+    for (uint32_t n = s->index.moving.n; n > 0; n--) {
+        uint32_t next = s->segs[no].next;
+
+        s->segs[no].moving--;
+        segindex_update(s, no);
+        no = next;
+    }
 }
 
 static bool
@@ -153,9 +168,7 @@ segment_free_unneeded(struct cw_store *s, uint64_t replay_batch)
 {
     free_those(s, &s->index.soon_free, replay_batch, CW_SEG_FREE);
     free_those(s, &s->index.empty, replay_batch, CW_SEG_SOON_FREE);
-    /* whatever stayed in them was not dirty after all */
-    while (s->index.moving.n > 0)
-        segment_set_moving(s, s->index.moving.first, false);
+    moving_done(s);
 }
 
 /* ---- sealing ---- */
@@ -277,7 +290,8 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     g->cls = cls;
     g->live = g->live_ckpt = g->dead_next = g->tail_ckpt = 0;
     g->flags = (uint8_t)((g->flags | CW_SEG_WRITTEN) & ~CW_SEG_PACKED);
-    g->unscannable = g->moving = false;
+    g->unscannable = false;
+    g->moving = 0;
     o->no = no;
     o->off = 4096;
     o->open = o->fresh = true;

@@ -106,7 +106,8 @@ struct seg {
     bool zeroed;      /* pre-written in this life of the process */
     bool unscannable; /* its records could not be read: never a victim again */
     bool undiscarded; /* FREE: the disk has not been told */
-    bool moving;      /* META: all that lives in it is dirty, the next checkpoint moves it */
+    /* META: all that lives in it is dirty, and moves with so many checkpoints (0: none) */
+    uint8_t moving;
 };
 
 struct open_seg {
@@ -143,7 +144,7 @@ void segment_freeze(struct cw_store *s, struct seg *g); /* for a checkpoint */
 void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
 void segment_soon_free(struct cw_store *s,
                        uint32_t no); /* what the loaded checkpoint does not need */
-void segment_set_moving(struct cw_store *s, uint32_t no, bool moving);
+void segment_set_moving(struct cw_store *s, uint32_t no); /* META: with the next freeze */
 bool segment_is_pinned(const struct seg *g);
 uint32_t segment_count(const struct cw_store *s, uint8_t state);
 
@@ -188,10 +189,12 @@ void segindex_update(struct cw_store *s, uint32_t no);
 uint16_t segindex_place(const struct cw_store *s, const struct seg *g); /* an enum seg_in */
 /* How many sealed segments checkpoints would free. */
 uint32_t segindex_empty(const struct cw_store *s);
-/* The segment to clean; greedy: whatever gives most at once. False: none is worth it. */
 /* Holds data that nobody wrote to for two checkpoints. */
 bool segindex_is_cold(const struct cw_store *s, uint32_t no);
+/* The segment to clean, of data; greedy: whatever gives most at once. False: none is worth it. */
 bool segindex_victim(struct cw_store *s, bool greedy, uint32_t *ret);
+/* The META segment with the least in it. */
+bool segindex_meta_victim(struct cw_store *s, uint32_t *ret);
 void segment_tail_pin(struct cw_store *s, uint32_t no);
 void segment_tail_unpin(struct cw_store *s, uint32_t no);
 
@@ -645,6 +648,8 @@ struct levels pace_levels(const struct cw_store *s);
 uint64_t pace_supply(const struct cw_store *s); /* blocks */
 bool pace_wants_cleaning(const struct cw_store *s);
 bool pace_is_low(const struct cw_store *s);
+/* The same, and does META hold more than what lives in it needs? */
+bool pace_wants_moving(const struct cw_store *s);
 /* Must the foreground wait for the cleaner? */
 bool pace_holds(const struct cw_store *s);
 /* Are free segments running out while others would be freed? */
@@ -660,6 +665,13 @@ void cleaner_pack(struct cw_store *s, uint32_t no); /* it is not busy; kick it t
 /* Of the victim's blocks: what moving so many of its live ones is worth. */
 uint64_t cleaner_gain(const struct cw_store *s);
 void cleaner_free(struct cw_store *s);
+
+/* ---- META kept small (mover.c) ---- */
+
+struct mover;
+void mover_kick(struct cw_store *s);
+bool mover_busy(const struct cw_store *s);
+void mover_free(struct cw_store *s);
 
 /* ---- packing what is cold (packer.c) ---- */
 
@@ -865,6 +877,7 @@ struct cw_store {
 
     struct ckpt ckpt;
     struct cleaner *cleaner;
+    struct mover *mover;
     struct packer packer;
     struct bads *bads;
     struct scrub *scrub;

@@ -104,6 +104,7 @@ store_background(struct cw_store *s)
     ckpt_step(s);
     for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         batch_submit_class(s, cls, false);
+    mover_kick(s);
     cleaner_kick(s);
     layer_reclaim_kick(s);
     discard_kick(s);
@@ -302,6 +303,7 @@ cw_store_close(struct cw_store *s, cw_store_done_fn *done, void *user)
     s->done = done;
     s->done_user = user;
     batch_submit_class(s, CW_SEG_HOT, true);
+    mover_kick(s);
     cleaner_kick(s);
     store_close_step(s);
 }
@@ -328,8 +330,8 @@ store_close_step(struct cw_store *s)
         return; /* the last one is under way */
     batch_control_flush(s);
     batch_submit_class(s, CW_SEG_HOT, true);
-    if (!batch_idle(s) || s->n_reads > 0 || cleaner_busy(s) || ckpt_running(s) || s->n_ios > 0 ||
-        s->apply.active || !cw_list_empty(&s->answered))
+    if (!batch_idle(s) || s->n_reads > 0 || cleaner_busy(s) || mover_busy(s) || ckpt_running(s) ||
+        s->n_ios > 0 || s->apply.active || !cw_list_empty(&s->answered))
         return;
     s->ckpt.wanted = true;
     s->ckpt.done = store_on_closed;
@@ -361,6 +363,7 @@ cw_store_free(struct cw_store *s)
     packer_fini(s);
     recovery_free(s);
     cleaner_free(s);
+    mover_free(s);
     ckpt_free(s);
     read_free_all(s);
     scrub_free(s);
