@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "common/base/prng.h"
-#include "tests/fuzz/bigalloc.h"
 #include "tests/fuzz/drive.h"
+#include "tests/lib/bigalloc.h"
 
 #define EDITS_BYTES 1024u /* of small edits; then one makes room for the next */
 #define WORDS_MAX 16u

@@ -5,7 +5,7 @@
  * after free, is poisoned; the piece freed first is used again first. bigalloc_count is 0 if
  * nothing leaked: these do not show in LeakSanitizer's report.
  */
-#include "tests/fuzz/bigalloc.h"
+#include "tests/lib/bigalloc.h"
 
 #include <sanitizer/asan_interface.h>
 #include <stdlib.h>
@@ -49,9 +49,11 @@ class_bytes(uint32_t cls)
 static struct big *
 big_new(uint32_t cls)
 {
-    struct big *b = &all.piece[all.n++];
+    struct big *b = &all.piece[all.n];
 
-    cw_assert(all.n <= CW_LEN(all.piece) && all.end + class_bytes(cls) <= AREA);
+    if (all.n == CW_LEN(all.piece) || all.end + class_bytes(cls) > AREA)
+        return NULL;
+    all.n++;
     b->at = all.area + all.end;
     b->cls = cls;
     all.of[all.end / class_bytes(0)] = b;
@@ -85,6 +87,8 @@ __wrap_aligned_alloc(size_t align, size_t size)
         cls++;
     node = cw_list_pop_front(&all.free[cls]);
     b = node != NULL ? cw_list_entry(node, struct big, link) : big_new(cls);
+    if (b == NULL)
+        return __real_aligned_alloc(align, size);
     b->used = true;
     all.n_used++;
     ASAN_POISON_MEMORY_REGION(b->at, class_bytes(cls));

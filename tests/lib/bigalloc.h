@@ -1,4 +1,4 @@
-/* tests/fuzz/bigalloc.h - aligned memory from 64 KiB on, fast under ASan: bigalloc.c. */
+/* tests/lib/bigalloc.h - aligned memory from 64 KiB on, fast under ASan: bigalloc.c. */
 #pragma once
 
 #include <stdint.h>
