@@ -260,10 +260,11 @@ disk_size(int fd, uint64_t *ret_bytes, bool *ret_is_block)
 /* One of us at a time: flock is kept by the open file, also for block devices; O_EXCL on a device
  * keeps mounts and other exclusive users away too. */
 static int
-disk_open_fd(const char *path, int *ret_fd, char why[static CW_WHY_SIZE])
+disk_open_fd(const struct cw_disk_opts *opts, int *ret_fd, char why[static CW_WHY_SIZE])
 {
+    const char *path = opts->path;
     struct stat st;
-    int flags = O_RDWR | O_DIRECT | O_CLOEXEC | O_NOCTTY, fd;
+    int flags = O_DIRECT | O_CLOEXEC | O_NOCTTY | (opts->read_only ? O_RDONLY : O_RDWR), fd;
 
     if (stat(path, &st) != 0)
         return disk_fail(errno, why, "%s: %s", path, strerror(errno));
@@ -281,7 +282,7 @@ disk_open_fd(const char *path, int *ret_fd, char why[static CW_WHY_SIZE])
         return disk_fail(errno, why, "%s: %s", path,
                          errno == EBUSY ? "in use (mounted, or opened by another process)"
                                         : strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(fd, (opts->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
         int err = errno == EWOULDBLOCK ? EBUSY : errno;
 
         close(fd);
@@ -296,14 +297,14 @@ disk_open_fd(const char *path, int *ret_fd, char why[static CW_WHY_SIZE])
 /* io_uring lets go of a killed process's files a moment after its end was seen, so what looks in
  * use is tried for two seconds: a daemon that is started again at once gets its store back. */
 static int
-disk_insist(const char *path, int *ret_fd, char why[static CW_WHY_SIZE])
+disk_insist(const struct cw_disk_opts *opts, int *ret_fd, char why[static CW_WHY_SIZE])
 {
     const struct timespec pause = { .tv_nsec = IN_USE_PAUSE_NS };
-    int err = disk_open_fd(path, ret_fd, why);
+    int err = disk_open_fd(opts, ret_fd, why);
 
     for (int i = 0; err == -EBUSY && i < IN_USE_TRIES; i++) {
         (void)nanosleep(&pause, NULL);
-        err = disk_open_fd(path, ret_fd, why);
+        err = disk_open_fd(opts, ret_fd, why);
     }
     return err;
 }
@@ -317,7 +318,7 @@ cw_disk_open(struct cw_reactor *r, const struct cw_disk_opts *opts, struct cw_di
     bool is_block;
     int fd = -1, err;
 
-    err = disk_insist(opts->path, &fd, why);
+    err = disk_insist(opts, &fd, why);
     if (err != 0)
         return err;
     err = disk_size(fd, &bytes, &is_block);

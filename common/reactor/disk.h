@@ -16,6 +16,7 @@
 
 struct cw_disk_opts {
     const char *path;
+    bool read_only; /* writes fail; several that only read may have it open together */
 };
 
 /* Negative errno: -ENOENT, -EBUSY (another process has it, for 2 s by now), -EINVAL (no O_DIRECT

@@ -285,6 +285,40 @@ open_disk_is_exclusive(void **state)
     fix_stop(&f);
 }
 
+/* Whoever only reads shares the disk with others that do, never with one that writes; and a write
+ * through it fails. */
+static void
+reading_alone_is_shared(void **state)
+{
+    struct cw_disk_opts reads = { .read_only = true };
+    struct cw_disk *second, *third;
+    char why[CW_WHY_SIZE] = "";
+    static uint8_t data[4096] __attribute__((aligned(4096)));
+    struct iovec v = { data, sizeof(data) };
+    struct io io = { .io = { .iov = &v, .n_iov = 1, .len = sizeof(data) } };
+    struct cw_disk *writer;
+    struct fix f;
+
+    fix_start(&f, state);
+    reads.path = f.path;
+    assert_int_equal(cw_disk_open(f.h.r, &reads, &second, why), -EBUSY);
+    cw_disk_close(f.d);
+    assert_int_equal(cw_disk_open(f.h.r, &reads, &f.d, why), 0);
+    assert_int_equal(cw_disk_open(f.h.r, &reads, &second, why), 0);
+    assert_int_equal(cw_disk_open(f.h.r, &(struct cw_disk_opts){ .path = f.path }, &third, why),
+                     -EBUSY);
+    io.io.op = CW_DISK_READ;
+    assert_int_equal(io_run(&f, &io), 0);
+    io.io.op = CW_DISK_WRITE_SYNC;
+    assert_true(io_run(&f, &io) < 0);
+    cw_disk_close(second);
+    cw_disk_close(f.d);
+    assert_int_equal(cw_disk_open(f.h.r, &(struct cw_disk_opts){ .path = f.path }, &writer, why),
+                     0);
+    f.d = writer;
+    fix_stop(&f);
+}
+
 static void *
 close_soon(void *arg)
 {
@@ -345,6 +379,7 @@ main(void)
         cmocka_unit_test(row_43_a_short_write_goes_on_and_becomes_an_error),
         cmocka_unit_test(discard_gives_space_back),
         cmocka_unit_test(open_disk_is_exclusive),
+        cmocka_unit_test(reading_alone_is_shared),
         cmocka_unit_test(lock_of_the_dead_is_waited_for),
         cmocka_unit_test(errors_name_the_path),
     };

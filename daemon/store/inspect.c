@@ -1,0 +1,389 @@
+/* store/inspect.c - superblocks, headers, records, parts of a checkpoint: valid, or why not. */
+#include "daemon/store/inspect.h"
+
+#include <string.h>
+
+#include "common/codec/hash.h"
+#include "daemon/store/store-internal.h"
+
+/* ---- superblock ---- */
+
+uint64_t
+cw_inspect_sb_off(uint64_t disk_bytes, uint32_t slot)
+{
+    return sb_off(&(struct cw_disk){ .bytes = disk_bytes }, slot);
+}
+
+bool
+cw_inspect_sb_whole(const struct cw_sb *sb)
+{
+    return sb_valid(sb);
+}
+
+static const char *
+sb_geometry(const struct cw_sb *sb, uint64_t disk_bytes)
+{
+    uint64_t end = CW_SEG_BASE + (uint64_t)sb->seg_count * sb->seg_bytes + 2 * 4096;
+
+    if (!cw_is_pow2(sb->seg_bytes) || sb->seg_bytes < CW_SEG_BYTES_MIN ||
+        sb->seg_bytes > CW_SEG_BYTES_MAX)
+        return "its segment size is none";
+    if (sb->seg_count < 16 || sb->seg_count > CW_SEG_COUNT_MAX || end > sb->dev_bytes)
+        return "its segments do not fit its size";
+    return sb->dev_bytes > disk_bytes ? "it is of a larger disk: this one was cut" : NULL;
+}
+
+const char *
+cw_inspect_sb(const struct cw_sb *sb, uint64_t disk_bytes)
+{
+    static const uint8_t none[sizeof(*sb)];
+
+    if (memcmp(sb, none, sizeof(none)) == 0)
+        return "never written";
+    if (sb->magic != CW_SB_MAGIC)
+        return "no superblock (magic)";
+    if (!sb_valid(sb))
+        return sb->format_id == 0 ? "its format id is 0" : "its checksum does not match";
+    if (sb->version != CW_STORE_VERSION)
+        return "its version is not one that this program knows";
+    if (sb->feature_incompat != 0)
+        return "it has a feature that this program does not know";
+    if (sb->blk != CW_BLOCK_SIZE)
+        return "its block size is not 4096";
+    return sb_geometry(sb, disk_bytes);
+}
+
+/* ---- segment header ---- */
+
+const char *
+cw_inspect_loc(const struct cw_sb *sb, uint64_t loc, uint32_t n_blocks)
+{
+    uint64_t off = cw_loc_off(loc);
+
+    if (cw_loc_kind(loc) != CW_MAP_RAW)
+        return "its place is not one of whole blocks";
+    if (cw_loc_seg(loc) >= sb->seg_count)
+        return "its place is in no segment";
+    if (off % CW_BLOCK_SIZE != 0 || off == 0 ||
+        off + (uint64_t)n_blocks * CW_BLOCK_SIZE > sb->seg_bytes)
+        return "its place is not inside its segment";
+    return NULL;
+}
+
+const char *
+cw_inspect_seg_hdr(const struct cw_sb *sb, const struct cw_seg_hdr *h, uint32_t no)
+{
+    uint64_t uuid_lo;
+
+    memcpy(&uuid_lo, sb->disk_uuid + 8, sizeof(uuid_lo));
+    if (h->magic != CW_SEG_MAGIC)
+        return "no segment header (magic)";
+    if (h->csum != cw_hash(h, offsetof(struct cw_seg_hdr, csum)))
+        return "its checksum does not match";
+    if (h->format_id != sb->format_id || h->disk_uuid_lo != uuid_lo)
+        return "it is of an earlier format or another disk";
+    if (h->seg_no != no)
+        return "it is of another segment";
+    if (h->cls < CW_SEG_HOT || h->cls >= CW_SEG_CLASSES)
+        return "its class is none";
+    return h->seg_seq == 0 ? "its sequence number is 0" : NULL;
+}
+
+/* ---- batch ---- */
+
+static const char *
+batch_shape(const struct cw_sb *sb, const struct cw_batch_hdr *h, uint32_t off)
+{
+    if (h->magic != CW_BATCH_MAGIC)
+        return "no batch header (magic)";
+    if (h->ver != CW_STORE_VERSION)
+        return "its version is not one that this program knows";
+    if (h->format_id != sb->format_id)
+        return "it is of an earlier format";
+    if (h->hdr_bytes == 0 || h->hdr_bytes % 4096 != 0 || h->hdr_bytes > CW_BATCH_HDR_MAX)
+        return "its header length is none";
+    if (h->payload_bytes % 4096 != 0 || h->payload_bytes > CW_BATCH_PAYLOAD_MAX ||
+        (uint64_t)off + h->hdr_bytes + h->payload_bytes > sb->seg_bytes)
+        return "its payload does not fit";
+    return h->batch_seq == 0 ? "its sequence number is 0" : NULL;
+}
+
+const char *
+cw_inspect_batch(const struct cw_sb *sb, const uint8_t *hdr, size_t avail, uint32_t off,
+                 uint32_t *ret_used)
+{
+    struct cw_batch_hdr h;
+    const char *why;
+
+    if (avail < sizeof(h))
+        return "it is cut off";
+    memcpy(&h, hdr, sizeof(h));
+    why = batch_shape(sb, &h, off);
+    if (why != NULL)
+        return why;
+    if (h.hdr_bytes > avail)
+        return "it is cut off";
+    if (h.hdr_csum != cw_hash2(hdr, offsetof(struct cw_batch_hdr, hdr_csum), hdr + sizeof(h),
+                               h.hdr_bytes - sizeof(h)))
+        return "its checksum does not match";
+    return record_check_all(&h, hdr, h.hdr_bytes, ret_used) ? NULL : "its records are not right";
+}
+
+uint64_t
+cw_inspect_chain(const uint8_t *hdr, uint32_t used)
+{
+    struct cw_batch_hdr h;
+
+    memcpy(&h, hdr, sizeof(h));
+    return batch_chain(h.batch_seq, hdr, used);
+}
+
+/* ---- record ---- */
+
+static const char *const rec_names[CW_REC_TYPES] = {
+    [CW_REC_WRITE] = "WRITE",
+    [CW_REC_ZERO] = "ZERO",
+    [CW_REC_TRIM] = "TRIM",
+    [CW_REC_SNAP] = "SNAP",
+    [CW_REC_GEN_START] = "GEN_START",
+    [CW_REC_PROMISE] = "PROMISE",
+    [CW_REC_JOIN] = "JOIN",
+    [CW_REC_SYNC_DONE] = "SYNC_DONE",
+    [CW_REC_CHUNK_VOID] = "CHUNK_VOID",
+    [CW_REC_CHUNK_CURRENT] = "CHUNK_CURRENT",
+    [CW_REC_MAPPAGE] = "MAPPAGE",
+    [CW_REC_TABPAGE] = "TABPAGE",
+    [CW_REC_SHARDREC] = "SHARDREC",
+    [CW_REC_GC_MOVE] = "GC_MOVE",
+    [CW_REC_BADBLK] = "BADBLK",
+    [CW_REC_NOTE] = "NOTE",
+    [CW_REC_ROOT] = "ROOT",
+    [CW_REC_REPAIR] = "REPAIR",
+};
+
+const char *
+cw_inspect_rec_name(uint8_t type)
+{
+    return type < CW_REC_TYPES && rec_names[type] != NULL ? rec_names[type] : "?";
+}
+
+const char *
+cw_inspect_rec(const uint8_t *at, const uint8_t *end, uint32_t payload_bytes,
+               struct cw_inspect_rec *ret)
+{
+    struct rec_view v;
+
+    memset(ret, 0, sizeof(*ret));
+    if ((size_t)(end - at) < sizeof(ret->d))
+        return "it is cut off";
+    memcpy(&ret->d, at, sizeof(ret->d));
+    if (strcmp(cw_inspect_rec_name(ret->d.type), "?") == 0)
+        return "its type is none";
+    if (!record_parse(at, end, payload_bytes, &v))
+        return "its lengths or its range do not fit its type, its batch or a shard";
+    ret->csums = v.csums;
+    ret->body = v.body;
+    ret->n_csums = v.n_csums;
+    ret->n_payload = v.n_payload;
+    ret->bytes = (uint32_t)(v.next - at);
+    return NULL;
+}
+
+bool
+cw_inspect_rec_left_out(const struct cw_inspect_rec *r, uint32_t i)
+{
+    return r->n_payload < r->n_csums && (r->n_payload == 0 || r->csums[i] == CW_HASH_ZERO_BLOCK);
+}
+
+uint64_t
+cw_inspect_rec_lba(const struct cw_inspect_rec *r, uint32_t i)
+{
+    struct cw_rec_chunk_set set;
+
+    if (r->d.type == CW_REC_MAPPAGE || r->d.type == CW_REC_TABPAGE || r->d.type == CW_REC_ROOT)
+        return r->d.lba;
+    if (r->d.type != CW_REC_CHUNK_CURRENT)
+        return r->d.lba + i;
+    memcpy(&set, r->body, sizeof(set));
+    for (uint32_t b = 0; b < CW_CHUNK_BLOCKS; b++) {
+        if (cw_bit_get(set.set, b) && i-- == 0)
+            return r->d.lba + b;
+    }
+    return r->d.lba;
+}
+
+/* ---- summary ---- */
+
+static bool
+footer_csum_ok(const struct cw_sum_footer *f, const uint8_t *sum, uint32_t room)
+{
+    return f->bytes <= room - sizeof(*f) &&
+           f->csum == cw_hash2(sum, f->bytes, f, offsetof(struct cw_sum_footer, csum));
+}
+
+bool
+cw_inspect_summary_there(const struct cw_sb *sb, const uint8_t *tail, uint32_t no, uint64_t seg_seq,
+                         uint32_t *ret_room)
+{
+    struct cw_sum_footer f;
+    uint32_t same;
+
+    memcpy(&f, tail + 4096 - sizeof(f), sizeof(f));
+    same = (f.magic == CW_SUM_MAGIC) + (f.format_id == sb->format_id) + (f.seg_seq == seg_seq) +
+           (f.seg_no == no);
+    *ret_room =
+        f.bytes <= sb->seg_bytes - 8192 ? (uint32_t)cw_align_up(f.bytes + sizeof(f), 4096) : 4096;
+    if (f.magic == CW_SUM_MAGIC && f.format_id == sb->format_id && f.seg_no == no)
+        return f.seg_seq == seg_seq;
+    return same >= 3;
+}
+
+static const char *
+summary_entries(const struct cw_sb *sb, const uint8_t *sum, uint32_t bytes, uint32_t n_batches)
+{
+    uint32_t n = 0;
+
+    for (uint32_t at = 0; at < bytes; n++) {
+        struct cw_sum_entry e;
+        struct cw_batch_hdr h;
+        uint32_t used;
+
+        if (bytes - at < sizeof(e) + sizeof(h))
+            return "an entry is cut off";
+        memcpy(&e, sum + at, sizeof(e));
+        at += (uint32_t)sizeof(e);
+        if (e.used < sizeof(h) || e.used % 8 != 0 || e.used > bytes - at)
+            return "the length of an entry is none";
+        memcpy(&h, sum + at, sizeof(h));
+        if (batch_shape(sb, &h, e.off) != NULL || !record_check_all(&h, sum + at, e.used, &used) ||
+            used != e.used)
+            return "an entry is not a batch header";
+        at += e.used;
+    }
+    return n == n_batches ? NULL : "it does not hold as many batches as it says";
+}
+
+const char *
+cw_inspect_summary(const struct cw_sb *sb, const uint8_t *sum, uint32_t room, uint32_t no,
+                   uint64_t seg_seq)
+{
+    struct cw_sum_footer f;
+
+    if (room < 4096)
+        return "it is cut off";
+    memcpy(&f, sum + room - sizeof(f), sizeof(f));
+    if (f.magic != CW_SUM_MAGIC || f.format_id != sb->format_id || f.seg_seq != seg_seq ||
+        f.seg_no != no)
+        return "its footer is damaged";
+    if (!footer_csum_ok(&f, sum, room))
+        return "its checksum does not match";
+    return summary_entries(sb, sum, f.bytes, f.n_batches);
+}
+
+/* ---- checkpoint ---- */
+
+const char *
+cw_inspect_ckpt(const struct cw_sb *sb, const struct cw_sb_ckpt *c)
+{
+    if (c->len == 0 && c->number == 0)
+        return NULL; /* the empty store */
+    if (c->len < CW_BLOCK_SIZE || c->len % CW_BLOCK_SIZE != 0 || c->len > CW_BATCH_PAYLOAD_MAX)
+        return "the length of its root is none";
+    return cw_inspect_loc(sb, c->loc, c->len / CW_BLOCK_SIZE);
+}
+
+const char *
+cw_inspect_root(const struct cw_sb *sb, const struct cw_sb_ckpt *c, const uint8_t *bytes)
+{
+    struct cw_root r;
+
+    memcpy(&r, bytes, sizeof(r));
+    if (cw_hash(bytes, c->len) != c->csum)
+        return "its checksum does not match";
+    if (r.magic != CW_ROOT_MAGIC || r.format_id != sb->format_id || r.number != c->number)
+        return "it is not the root of that checkpoint";
+    if (r.n_parts > (c->len - sizeof(r)) / sizeof(struct cw_root_part))
+        return "it has more parts than it has room for";
+    return NULL;
+}
+
+const char *
+cw_inspect_part(const struct cw_sb *sb, const struct cw_root_part *p)
+{
+    if (p->kind < CW_PART_SEGMENTS || p->kind > CW_PART_SHARDS)
+        return "its kind is none";
+    if (p->bytes == 0 || p->bytes > CW_BATCH_PAYLOAD_MAX)
+        return "its length is none";
+    return cw_inspect_loc(sb, p->loc, (uint32_t)cw_div_up(p->bytes, CW_BLOCK_SIZE));
+}
+
+static const char *
+tab_entry(const struct cw_sb *sb, const struct cw_chunk_entry *e)
+{
+    if (e->state != 0 || e->nmapped > CW_CHUNK_BLOCKS)
+        return "a chunk entry is none";
+    if (e->page_loc == 0)
+        return e->nmapped == 0 ? NULL : "a chunk entry has blocks and no map page";
+    if (e->nmapped == 0)
+        return "a chunk entry has a map page and no blocks";
+    return cw_inspect_loc(sb, e->page_loc, 1);
+}
+
+const char *
+cw_inspect_tab(const struct cw_sb *sb, const struct cw_tab_page *t,
+               const struct cw_tabdir_entry *dir)
+{
+    const char *why = NULL;
+
+    if (cw_hash_block(t) != dir->csum)
+        return "its checksum does not match";
+    if (t->magic != CW_TAB_MAGIC || t->format_id != sb->format_id)
+        return "it is no page of a chunk table";
+    if (t->layer != dir->layer || t->index != dir->index || t->index >= CW_SHARD_TABS)
+        return "it is of another place in the chunk table";
+    for (uint32_t i = 0; i < CW_TAB_CHUNKS && why == NULL; i++)
+        why = tab_entry(sb, &t->e[i]);
+    return why;
+}
+
+const char *
+cw_inspect_map_page(const struct cw_sb *sb, const struct cw_map_page *p, uint32_t *ret_nmapped)
+{
+    const char *why = NULL;
+
+    *ret_nmapped = 0;
+    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS && why == NULL; i++) {
+        uint64_t loc = p->e[i].loc;
+        enum cw_map_kind kind = cw_loc_kind(loc);
+
+        *ret_nmapped += kind == CW_MAP_RAW || kind == CW_MAP_BAD;
+        if (kind == CW_MAP_COMP || kind >= CW_MAP_INHERIT)
+            why = "the kind of an entry is none";
+        else if (kind == CW_MAP_RAW)
+            why = cw_inspect_loc(sb, loc, 1);
+    }
+    return why;
+}
+
+const char *
+cw_inspect_shard(const uint8_t *from, size_t len, struct cw_inspect_shard *ret)
+{
+    size_t rec_len, hist_len;
+
+    if (len < sizeof(ret->h))
+        return "it is cut off";
+    memcpy(&ret->h, from, sizeof(ret->h));
+    if (ret->h.rec_bytes > CW_SHARD_REC_BYTES_MAX || ret->h.n_hist > CW_HIST_MAX ||
+        ret->h.n_tail > CW_TAIL_MAX)
+        return "a count in it is none";
+    rec_len = cw_align_up(ret->h.rec_bytes, 8);
+    hist_len = ret->h.n_hist * sizeof(struct cw_wire_hist);
+    if (ret->h.bytes > len || ret->h.bytes != sizeof(ret->h) + rec_len + hist_len +
+                                                  ret->h.n_tail * sizeof(struct cw_tail_bytes))
+        return "its length does not fit its counts";
+    if (!cw_shard_rec_decode(from + sizeof(ret->h), ret->h.rec_bytes, &ret->rec))
+        return "its shard record is none";
+    ret->hist = from + sizeof(ret->h) + rec_len;
+    ret->tail = ret->hist + hist_len;
+    return NULL;
+}

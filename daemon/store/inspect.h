@@ -1,0 +1,125 @@
+/* store/inspect.h - the bytes of a store judged one by one, by what docs/format.md says of them.
+ *
+ * For tools and tests: no I/O, no state. The bytes are anybody's, so every bound is checked. A
+ * `why` is static text that names the first thing that is wrong; NULL: nothing is.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/codec/shardrec.h"
+#include "daemon/store/format.h"
+
+/* ---- superblock ---- */
+
+uint64_t cw_inspect_sb_off(uint64_t disk_bytes, uint32_t slot);
+
+/* As it was written, whatever it says: recovery goes by the one with the highest sb_seq. */
+bool cw_inspect_sb_whole(const struct cw_sb *sb);
+
+/* Whole, and of a store that this program can open on a disk of that size. */
+const char *cw_inspect_sb(const struct cw_sb *sb, uint64_t disk_bytes);
+
+/* ---- what lies in segments; sb passed cw_inspect_sb ---- */
+
+static inline uint64_t
+cw_inspect_seg_off(const struct cw_sb *sb, uint32_t seg)
+{
+    return CW_SEG_BASE + (uint64_t)seg * sb->seg_bytes;
+}
+
+/* n_blocks whole blocks can lie there. */
+const char *cw_inspect_loc(const struct cw_sb *sb, uint64_t loc, uint32_t n_blocks);
+
+const char *cw_inspect_seg_hdr(const struct cw_sb *sb, const struct cw_seg_hdr *h, uint32_t no);
+
+/* A batch header at `off` of its segment, with its records, of which `avail` bytes are there.
+ * *ret_used: header and records without padding. */
+const char *cw_inspect_batch(const struct cw_sb *sb, const uint8_t *hdr, size_t avail, uint32_t off,
+                             uint32_t *ret_used);
+
+/* What a batch counts as for the next one of its class. */
+uint64_t cw_inspect_chain(const uint8_t *hdr, uint32_t used);
+
+/* Pointers go into the bytes given. */
+struct cw_inspect_rec {
+    struct cw_rec_desc d; /* also of a record that is not valid, if its 48 bytes are there */
+    const uint64_t *csums;
+    const uint8_t *body; /* d.clen bytes */
+    uint32_t n_csums, n_payload, bytes;
+};
+const char *cw_inspect_rec(const uint8_t *at, const uint8_t *end, uint32_t payload_bytes,
+                           struct cw_inspect_rec *ret);
+const char *cw_inspect_rec_name(uint8_t type); /* "WRITE"; "?" */
+
+/* Has block i of the record (of n_csums) no payload of its own? */
+bool cw_inspect_rec_left_out(const struct cw_inspect_rec *r, uint32_t i);
+
+/* Which block of the shard csums[i] speaks of; of MAPPAGE, TABPAGE and ROOT the record's lba. */
+uint64_t cw_inspect_rec_lba(const struct cw_inspect_rec *r, uint32_t i);
+
+/* Does a summary of this opening seem to end in `tail`, the last 4096 bytes of a segment? One of
+ * the names in its footer may be damaged. */
+bool cw_inspect_summary_there(const struct cw_sb *sb, const uint8_t *tail, uint32_t no,
+                              uint64_t seg_seq, uint32_t *ret_room);
+/* All `room` bytes of it. */
+const char *cw_inspect_summary(const struct cw_sb *sb, const uint8_t *sum, uint32_t room,
+                               uint32_t no, uint64_t seg_seq);
+
+/* ---- a checkpoint ---- */
+
+const char *cw_inspect_ckpt(const struct cw_sb *sb, const struct cw_sb_ckpt *c); /* its place */
+const char *cw_inspect_root(const struct cw_sb *sb, const struct cw_sb_ckpt *c,
+                            const uint8_t *bytes);
+const char *cw_inspect_part(const struct cw_sb *sb, const struct cw_root_part *p); /* its place */
+const char *cw_inspect_tab(const struct cw_sb *sb, const struct cw_tab_page *t,
+                           const struct cw_tabdir_entry *dir);
+/* Only its own sums: what its parent says of it is the caller's to compare. */
+const char *cw_inspect_map_page(const struct cw_sb *sb, const struct cw_map_page *p,
+                                uint32_t *ret_nmapped);
+
+struct cw_inspect_shard {
+    struct cw_shard_bytes h;
+    struct cw_shard_rec rec;
+    const uint8_t *hist; /* h.n_hist x struct cw_wire_hist, 8-byte aligned */
+    const uint8_t *tail; /* h.n_tail x struct cw_tail_bytes */
+};
+const char *cw_inspect_shard(const uint8_t *from, size_t len, struct cw_inspect_shard *ret);
+
+/* ---- a whole segment ---- */
+
+enum cw_inspect_level {
+    CW_INSPECT_FOUND, /* what somebody refers to is damaged */
+    CW_INSPECT_NOTE,  /* nobody refers to it: the end of a write that a crash cut, or rot */
+};
+
+struct cw_inspect_found {
+    enum cw_inspect_level level;
+    const char *what;            /* static */
+    uint32_t off, len;           /* in the segment */
+    uint64_t batch_seq;          /* 0: of no batch */
+    const struct cw_rec_desc *d; /* NULL: of no record; else its descriptor .. */
+    uint32_t rec;                /* .. its index in the batch .. */
+    uint64_t lba;                /* .. and the block of the shard (cw_inspect_rec_lba) */
+};
+
+struct cw_inspect_seg {
+    const struct cw_sb *sb;
+    uint32_t no;
+    uint64_t seg_seq;           /* of the opening that is in force */
+    const uint8_t *bytes;       /* sb->seg_bytes, 8-byte aligned; zeroes where unreadable */
+    const uint64_t *unreadable; /* bit per 4 KiB */
+
+    /* Does somebody refer to any of these bytes? */
+    bool (*is_live)(void *user, uint32_t off, uint32_t len);
+    void (*found)(void *user, const struct cw_inspect_found *);
+    void *user;
+
+    /* answer */
+    uint32_t n_batches, n_records;
+    uint64_t n_blocks; /* of payload, compared with their checksums */
+    bool has_summary;
+};
+void cw_inspect_segment(struct cw_inspect_seg *g);
