@@ -11,6 +11,7 @@
 #include "common/base/size.h"
 #include "common/obs/log.h"
 #include "daemon/shell/memory.h"
+#include "daemon/tool/format.h"
 
 #define NAME_MAX_BYTES 63
 
@@ -90,21 +91,19 @@ copy(const char *text)
 
 /* ---- one key ---- */
 
-/* The text after the last colon is a size if it reads as one: paths may hold colons. */
 static bool
 store_add(struct cw_options *o, const char *text, char why[static CW_OPT_WHY_SIZE])
 {
-    const char *colon = strrchr(text, ':');
     struct cw_store_opt *s = &o->stores[o->n_stores];
+    size_t path_len;
 
     if (o->n_stores == CW_STORES_MAX)
         return refuse(why, "--store %s: a daemon has at most %d stores", text, CW_STORES_MAX);
-    s->bytes = 0;
-    if (text[0] == '\0' || colon == text)
+    cw_format_split(text, &path_len, &s->bytes);
+    if (path_len == 0 || text[0] == ':')
         return refuse(why, "--store: an empty path");
     s->path = copy(text);
-    if (colon != NULL && cw_size_parse(colon + 1, &s->bytes))
-        s->path[colon - text] = '\0';
+    s->path[path_len] = '\0';
     o->n_stores++;
     return true;
 }

@@ -1,0 +1,171 @@
+#include "daemon/tool/format.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/bits.h"
+#include "common/reactor/disk.h"
+#include "daemon/store/format.h"
+#include "daemon/store/store.h"
+
+struct format {
+    const struct cw_format_opts *o;
+    struct cw_reactor *r;
+    bool made_file, done;
+    int res;
+    char *why; /* CW_FORMAT_WHY_SIZE */
+};
+
+__attribute__((format(printf, 2, 3))) static bool
+format_fail(struct format *f, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(f->why, CW_FORMAT_WHY_SIZE, fmt, args);
+    va_end(args);
+    return false;
+}
+
+void
+cw_format_split(const char *text, size_t *ret_path_len, uint64_t *ret_bytes)
+{
+    const char *colon = strrchr(text, ':');
+
+    *ret_bytes = 0;
+    if (colon != NULL && cw_size_parse(colon + 1, ret_bytes))
+        *ret_path_len = (size_t)(colon - text);
+    else
+        *ret_path_len = strlen(text);
+}
+
+/* ---- the file ---- */
+
+static bool
+format_size_ok(struct format *f, uint64_t bytes)
+{
+    char text[CW_SIZE_TEXT_SIZE];
+
+    return bytes >= CW_STORE_BYTES_MIN ||
+           format_fail(f, "%s: %s is too small; a store has at least 512M", f->o->path,
+                       cw_size_format(bytes, text));
+}
+
+static bool
+format_make_file(struct format *f)
+{
+    uint64_t bytes = cw_align_down(f->o->bytes, 4096);
+    char why[CW_WHY_SIZE];
+
+    if (strncmp(f->o->path, "/dev/", 5) == 0) /* a file there would live in memory */
+        return format_fail(f, "%s: no such device; see: lsblk", f->o->path);
+    if (f->o->bytes == 0)
+        return format_fail(f, "%s: no such file; give its size to make it: %s:SIZE", f->o->path,
+                           f->o->path);
+    if (!format_size_ok(f, bytes))
+        return false;
+    if (cw_disk_create_file(f->o->path, bytes, why) != 0)
+        return format_fail(f, "%s", why);
+    f->made_file = true;
+    return true;
+}
+
+static bool
+format_find_file(struct format *f)
+{
+    struct stat st;
+
+    if (stat(f->o->path, &st) != 0)
+        return errno == ENOENT ? format_make_file(f)
+                               : format_fail(f, "%s: %s", f->o->path, strerror(errno));
+    if (f->o->bytes != 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size != f->o->bytes)
+        return format_fail(f, "%s: is there with %llu bytes; remove it or leave the size out",
+                           f->o->path, (unsigned long long)st.st_size);
+    return true;
+}
+
+/* ---- the store ---- */
+
+static void
+format_on_done(void *user, int res)
+{
+    struct format *f = user;
+
+    f->done = true;
+    f->res = res;
+}
+
+static bool
+format_outcome(struct format *f)
+{
+    const char *path = f->o->path;
+
+    switch (f->res) {
+    case 0:
+        return true;
+    case CW_STORE_E_FORMATTED:
+        return format_fail(f,
+                           "%s: is a Causeway store already; --force overwrites it and all that "
+                           "is in it",
+                           path);
+    case CW_STORE_E_TOO_SMALL:
+        return format_fail(f, "%s: too small; a store has at least 512M", path);
+    default:
+        return format_fail(f, "%s: cannot format: %s", path,
+                           f->res < 0 ? strerror(-f->res) : "unknown outcome");
+    }
+}
+
+static bool
+format_write(struct format *f, struct cw_disk *disk)
+{
+    struct cw_store_format_opts opts = { .force = f->o->force };
+    uint64_t random[3];
+
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return format_fail(f, "%s: no random numbers: %s", f->o->path, strerror(errno));
+    opts.disk_uuid = cw_uuid_from_random(random[0], random[1]);
+    opts.format_id = random[2] | 1;
+    f->done = false;
+    cw_store_format(cw_reactor_env(f->r), disk, cw_reactor_pool(f->r), opts, format_on_done, f);
+    while (!f->done) {
+        int err = cw_reactor_turn(f->r, CW_NEVER);
+
+        if (err != 0)
+            return format_fail(f, "%s: io_uring: %s", f->o->path, strerror(-err));
+    }
+    return format_outcome(f);
+}
+
+static bool
+format_disk(struct format *f, uint64_t *ret_bytes)
+{
+    struct cw_disk_opts opts = { .path = f->o->path };
+    char why[CW_WHY_SIZE];
+    struct cw_disk *disk;
+    bool ok;
+
+    if (cw_disk_open(f->r, &opts, &disk, why) != 0)
+        return format_fail(f, "%s", why);
+    *ret_bytes = disk->bytes;
+    ok = format_size_ok(f, disk->bytes) && format_write(f, disk);
+    if (cw_disk_busy(disk) == 0)
+        cw_disk_close(disk);
+    return ok;
+}
+
+bool
+cw_format_store(struct cw_reactor *r, const struct cw_format_opts *opts, uint64_t *ret_bytes,
+                char why[static CW_FORMAT_WHY_SIZE])
+{
+    struct format f = { .o = opts, .r = r, .why = why };
+    bool ok = format_find_file(&f) && format_disk(&f, ret_bytes);
+
+    if (!ok && f.made_file)
+        (void)unlink(opts->path);
+    return ok;
+}
