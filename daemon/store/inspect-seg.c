@@ -13,7 +13,6 @@
 
 /* Sectors of 512 bytes reach the medium whole, whatever a crash does. One that differs from what it
  * must be by so few bits was written, and has rotted. */
-#define SECTOR 512u
 #define ROT_BITS 16u
 
 struct walk {
@@ -21,6 +20,7 @@ struct walk {
     uint64_t chain, seq; /* of the batch before; seq 0: none */
     uint8_t *sum;        /* the summary that the batches found should have */
     uint32_t sum_len, sum_cap;
+    uint8_t *scratch; /* CW_INSPECT_RUN_BYTES */
 };
 
 static void
@@ -71,33 +71,59 @@ seg_header(const struct cw_inspect_seg *g)
 
 /* ---- a batch ---- */
 
-static void
-rec_payload(const struct cw_inspect_seg *g, const struct cw_batch_hdr *h, uint32_t off,
-            uint32_t rec, const struct cw_inspect_rec *r)
+/* What is wrong with the place at `off` of the segment, which holds the blocks of csums[first..]
+ * that have payload. */
+static const char *
+place_why(const struct cw_inspect_seg *g, const struct cw_inspect_rec *r, uint32_t first,
+          uint32_t off, uint32_t len, uint8_t *scratch)
 {
-    uint32_t at = off + h->hdr_bytes + (uint32_t)r->d.payload_off * 512;
+    uint64_t loc = r->places[first];
+    uint32_t n = cw_loc_kind(loc) == CW_MAP_COMP ? cw_loc_n(loc) : 1;
+    const uint8_t *plain;
 
-    for (uint32_t i = 0; r->n_payload > 0 && i < r->n_csums; i++) {
+    if (seg_unreadable(g, off, len))
+        return "it cannot be read";
+    plain = cw_inspect_plain(g->c, loc, g->bytes + off, scratch);
+    if (plain == NULL)
+        return "it is not what was packed";
+    for (uint32_t i = first; n > 0; i++) {
+        if (r->places[i] == 0)
+            continue;
+        if (cw_hash_block(plain) != r->csums[i])
+            return "it does not match its checksum";
+        plain += CW_BLOCK_SIZE;
+        n--;
+    }
+    return NULL;
+}
+
+static void
+rec_payload(const struct walk *w, const struct cw_batch_hdr *h, uint32_t off, uint32_t rec,
+            const struct cw_inspect_rec *r)
+{
+    for (uint32_t i = 0; i < r->n_csums; i++) {
+        uint64_t loc = r->places[i];
         struct cw_inspect_found f = {
-            .off = at, .len = CW_BLOCK_SIZE, .batch_seq = h->batch_seq, .d = &r->d, .rec = rec
+            .off = off + h->hdr_bytes + cw_loc_off(loc),
+            .len = cw_loc_len512(loc) * CW_SECTOR,
+            .batch_seq = h->batch_seq,
+            .d = &r->d,
+            .rec = rec,
         };
 
-        if (cw_inspect_rec_left_out(r, i))
+        if (loc == 0 || (cw_loc_kind(loc) == CW_MAP_COMP && cw_loc_idx(loc) > 0))
             continue;
-        at += CW_BLOCK_SIZE;
+        f.what = place_why(w->g, r, i, f.off, f.len, w->scratch);
         f.lba = cw_inspect_rec_lba(r, i);
-        if (seg_unreadable(g, f.off, f.len))
-            f.what = "it cannot be read";
-        else if (cw_hash_block(g->bytes + f.off) != r->csums[i])
-            f.what = "it does not match its checksum";
         if (f.what != NULL)
-            seg_found(g, f);
+            seg_found(w->g, f);
     }
 }
 
 static void
-batch_records(struct cw_inspect_seg *g, const struct cw_batch_hdr *h, uint32_t off)
+batch_records(struct walk *w, const struct cw_batch_hdr *h, uint32_t off)
 {
+    struct cw_inspect_seg *g = w->g;
     const uint8_t *at = g->bytes + off + sizeof(*h), *end = g->bytes + off + h->hdr_bytes;
 
     for (uint32_t i = 0; i < h->nrec; i++) {
@@ -105,7 +131,7 @@ batch_records(struct cw_inspect_seg *g, const struct cw_batch_hdr *h, uint32_t o
 
         if (cw_inspect_rec(at, end, h->payload_bytes, &r) != NULL)
             return; /* not possible: the batch was looked at */
-        rec_payload(g, h, off, i, &r);
+        rec_payload(w, h, off, i, &r);
         g->n_records++;
         g->n_blocks += r.n_payload;
         at += r.bytes;
@@ -166,7 +192,7 @@ walk_batch(struct walk *w, uint32_t off, bool look, const char **ret_why)
         g->n_batches++;
         walk_sum(w, off, used);
         batch_chain_check(w, &h, off, used);
-        batch_records(g, &h, off);
+        batch_records(w, &h, off);
     }
     return h.hdr_bytes + h.payload_bytes;
 }
@@ -250,8 +276,8 @@ summary_compare(const struct walk *w)
         return;
     memcpy(&is, g->bytes + g->sb->seg_bytes - sizeof(is), sizeof(is));
     want = summary_wanted(w, &is, room);
-    for (uint32_t at = 0; at < room; at += SECTOR) {
-        n = bits_differ(want + at, g->bytes + off + at, SECTOR);
+    for (uint32_t at = 0; at < room; at += CW_SECTOR) {
+        n = bits_differ(want + at, g->bytes + off + at, CW_SECTOR);
         other += n > ROT_BITS;
     }
     /* n: of the sector with the footer */
@@ -288,7 +314,7 @@ seg_summary(struct walk *w)
 void
 cw_inspect_segment(struct cw_inspect_seg *g)
 {
-    struct walk w = { .g = g };
+    struct walk w = { .g = g, .scratch = store_alloc(CW_INSPECT_RUN_BYTES) };
 
     g->n_batches = g->n_records = 0;
     g->n_blocks = 0;
@@ -302,4 +328,5 @@ cw_inspect_segment(struct cw_inspect_seg *g)
     }
     seg_summary(&w);
     free(w.sum);
+    free(w.scratch);
 }

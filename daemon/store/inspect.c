@@ -44,7 +44,7 @@ cw_inspect_sb(const struct cw_sb *sb, uint64_t disk_bytes)
         return "no superblock (magic)";
     if (!sb_valid(sb))
         return sb->format_id == 0 ? "its format id is 0" : "its checksum does not match";
-    if (sb->version != CW_STORE_VERSION)
+    if (sb->version < CW_STORE_VERSION_MIN || sb->version > CW_STORE_VERSION)
         return "its version is not one that this program knows";
     if (sb->feature_incompat != 0)
         return "it has a feature that this program does not know";
@@ -67,6 +67,22 @@ cw_inspect_loc(const struct cw_sb *sb, uint64_t loc, uint32_t n_blocks)
     if (off % CW_BLOCK_SIZE != 0 || off == 0 ||
         off + (uint64_t)n_blocks * CW_BLOCK_SIZE > sb->seg_bytes)
         return "its place is not inside its segment";
+    return NULL;
+}
+
+const char *
+cw_inspect_data_loc(const struct cw_sb *sb, uint64_t loc)
+{
+    uint64_t off = cw_loc_off(loc), len = (uint64_t)cw_loc_len512(loc) * CW_SECTOR;
+
+    if (cw_loc_kind(loc) != CW_MAP_COMP)
+        return cw_inspect_loc(sb, loc, 1);
+    if (cw_loc_seg(loc) >= sb->seg_count)
+        return "its place is in no segment";
+    if (off == 0 || len == 0 || off + len > sb->seg_bytes)
+        return "its place is not inside its segment";
+    if (cw_loc_idx(loc) >= cw_loc_n(loc) || len > (uint64_t)cw_loc_n(loc) * CW_BLOCK_SIZE)
+        return "its run of packed blocks is none";
     return NULL;
 }
 
@@ -96,7 +112,7 @@ batch_shape(const struct cw_sb *sb, const struct cw_batch_hdr *h, uint32_t off)
 {
     if (h->magic != CW_BATCH_MAGIC)
         return "no batch header (magic)";
-    if (h->ver != CW_STORE_VERSION)
+    if (h->ver < CW_STORE_VERSION_MIN || h->ver > CW_STORE_VERSION)
         return "its version is not one that this program knows";
     if (h->format_id != sb->format_id)
         return "it is of an earlier format";
@@ -167,6 +183,16 @@ cw_inspect_rec_name(uint8_t type)
     return type < CW_REC_TYPES && rec_names[type] != NULL ? rec_names[type] : "?";
 }
 
+/* Where the block of each checksum lies, counted from the start of the payload. */
+static void
+places_fill(const struct rec_view *v, uint64_t *places)
+{
+    struct rec_places p = record_places(v, 0, 0);
+
+    for (uint32_t i = 0; i < v->n_csums; i++)
+        places[i] = record_left_out(v, i) ? 0 : record_place_next(&p);
+}
+
 const char *
 cw_inspect_rec(const uint8_t *at, const uint8_t *end, uint32_t payload_bytes,
                struct cw_inspect_rec *ret)
@@ -185,14 +211,22 @@ cw_inspect_rec(const uint8_t *at, const uint8_t *end, uint32_t payload_bytes,
     ret->body = v.body;
     ret->n_csums = v.n_csums;
     ret->n_payload = v.n_payload;
+    ret->n_runs = v.n_runs;
     ret->bytes = (uint32_t)(v.next - at);
+    places_fill(&v, ret->places);
     return NULL;
 }
 
-bool
-cw_inspect_rec_left_out(const struct cw_inspect_rec *r, uint32_t i)
+const uint8_t *
+cw_inspect_plain(struct cw_compressor *c, uint64_t loc, const uint8_t *from,
+                 uint8_t scratch[static CW_INSPECT_RUN_BYTES])
 {
-    return r->n_payload < r->n_csums && (r->n_payload == 0 || r->csums[i] == CW_HASH_ZERO_BLOCK);
+    size_t plain = (size_t)cw_loc_n(loc) * CW_BLOCK_SIZE;
+    size_t len = (size_t)cw_loc_len512(loc) * CW_SECTOR;
+
+    if (cw_loc_kind(loc) != CW_MAP_COMP || len >= plain)
+        return from;
+    return cw_decompress(c, scratch, plain, from, len) ? scratch : NULL;
 }
 
 uint64_t
@@ -302,6 +336,8 @@ cw_inspect_root(const struct cw_sb *sb, const struct cw_sb_ckpt *c, const uint8_
         return "its checksum does not match";
     if (r.magic != CW_ROOT_MAGIC || r.format_id != sb->format_id || r.number != c->number)
         return "it is not the root of that checkpoint";
+    if (r.version != 0 && r.version != CW_STORE_VERSION)
+        return "its version is not one that this program knows";
     if (r.n_parts > (c->len - sizeof(r)) / sizeof(struct cw_root_part))
         return "it has more parts than it has room for";
     return NULL;
@@ -310,7 +346,7 @@ cw_inspect_root(const struct cw_sb *sb, const struct cw_sb_ckpt *c, const uint8_
 const char *
 cw_inspect_part(const struct cw_sb *sb, const struct cw_root_part *p)
 {
-    if (p->kind < CW_PART_SEGMENTS || p->kind > CW_PART_SHARDS)
+    if (p->kind < CW_PART_SEGMENTS || p->kind >= CW_PART_KINDS)
         return "its kind is none";
     if (p->bytes == 0 || p->bytes > CW_BATCH_PAYLOAD_MAX)
         return "its length is none";
@@ -320,7 +356,7 @@ cw_inspect_part(const struct cw_sb *sb, const struct cw_root_part *p)
 static const char *
 tab_entry(const struct cw_sb *sb, const struct cw_chunk_entry *e)
 {
-    if (e->state != 0 || e->nmapped > CW_CHUNK_BLOCKS)
+    if (e->state > CW_CHUNK_OWN || e->nmapped > CW_CHUNK_BLOCKS)
         return "a chunk entry is none";
     if (e->page_loc == 0)
         return e->nmapped == 0 ? NULL : "a chunk entry has blocks and no map page";
@@ -356,11 +392,11 @@ cw_inspect_map_page(const struct cw_sb *sb, const struct cw_map_page *p, uint32_
         uint64_t loc = p->e[i].loc;
         enum cw_map_kind kind = cw_loc_kind(loc);
 
-        *ret_nmapped += kind == CW_MAP_RAW || kind == CW_MAP_BAD;
-        if (kind == CW_MAP_COMP || kind >= CW_MAP_INHERIT)
+        *ret_nmapped += map_kind_is_mapped(kind);
+        if (kind >= CW_MAP_KINDS)
             why = "the kind of an entry is none";
-        else if (kind == CW_MAP_RAW)
-            why = cw_inspect_loc(sb, loc, 1);
+        else if (map_kind_is_data(kind))
+            why = cw_inspect_data_loc(sb, loc);
     }
     return why;
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/codec/compress.h"
 #include "common/codec/shardrec.h"
 #include "daemon/store/format.h"
 
@@ -33,6 +34,9 @@ cw_inspect_seg_off(const struct cw_sb *sb, uint32_t seg)
 /* n_blocks whole blocks can lie there. */
 const char *cw_inspect_loc(const struct cw_sb *sb, uint64_t loc, uint32_t n_blocks);
 
+/* One block of data can lie there, packed or not. */
+const char *cw_inspect_data_loc(const struct cw_sb *sb, uint64_t loc);
+
 const char *cw_inspect_seg_hdr(const struct cw_sb *sb, const struct cw_seg_hdr *h, uint32_t no);
 
 /* A batch header at `off` of its segment, with its records, of which `avail` bytes are there.
@@ -48,14 +52,20 @@ struct cw_inspect_rec {
     struct cw_rec_desc d; /* also of a record that is not valid, if its 48 bytes are there */
     const uint64_t *csums;
     const uint8_t *body; /* d.clen bytes */
-    uint32_t n_csums, n_payload, bytes;
+    uint32_t n_csums, n_payload, n_runs, bytes;
+    /* per checksum: where its block lies, as a loc of segment 0 counted from the start of the
+     * payload; 0: it has no payload */
+    uint64_t places[CW_IO_BLOCKS_MAX];
 };
 const char *cw_inspect_rec(const uint8_t *at, const uint8_t *end, uint32_t payload_bytes,
                            struct cw_inspect_rec *ret);
 const char *cw_inspect_rec_name(uint8_t type); /* "WRITE"; "?" */
 
-/* Has block i of the record (of n_csums) no payload of its own? */
-bool cw_inspect_rec_left_out(const struct cw_inspect_rec *r, uint32_t i);
+/* The plain blocks of the place whose bytes begin at `from`: there, or in scratch. NULL: they are
+ * not what was packed. A place of a block alone is the block. */
+#define CW_INSPECT_RUN_BYTES ((size_t)CW_RUN_BLOCKS_MAX * CW_BLOCK_SIZE)
+const uint8_t *cw_inspect_plain(struct cw_compressor *c, uint64_t loc, const uint8_t *from,
+                                uint8_t scratch[static CW_INSPECT_RUN_BYTES]);
 
 /* Which block of the shard csums[i] speaks of; of MAPPAGE, TABPAGE and ROOT the record's lba. */
 uint64_t cw_inspect_rec_lba(const struct cw_inspect_rec *r, uint32_t i);
@@ -111,6 +121,7 @@ struct cw_inspect_seg {
     uint64_t seg_seq;           /* of the opening that is in force */
     const uint8_t *bytes;       /* sb->seg_bytes, 8-byte aligned; zeroes where unreadable */
     const uint64_t *unreadable; /* bit per 4 KiB */
+    struct cw_compressor *c;
 
     /* Does somebody refer to any of these bytes? */
     bool (*is_live)(void *user, uint32_t off, uint32_t len);
