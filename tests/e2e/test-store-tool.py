@@ -88,6 +88,12 @@ def test_a_rotten_block_is_named(t):
     assert fault["shard"] == 0 and fault["segment"] >= 0 and fault["offset"] > 0, fault
     said = t.fails("causeway-store", "check", store(c, "onprem-1"), code=1).out
     assert "found block" in said and "1 faults" in said, said
+    shown = json.loads(t.ok("causeway-store", "dump", store(c, "onprem-1"), "block", "1/0", "300",
+                            "--json").out)
+    assert "does not match" in shown["wrong"], shown
+    shown = json.loads(t.ok("causeway-store", "dump", store(c, "onprem-2"), "block", "1/0", "300",
+                            "--json").out)
+    assert "wrong" not in shown, shown
 
 
 def test_a_rotten_superblock_is_named_and_the_daemon_starts_all_the_same(t):

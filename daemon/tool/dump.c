@@ -1,0 +1,274 @@
+#include "daemon/tool/dump.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "daemon/tool/words.h"
+
+/* ---- fields ---- */
+
+void
+cw_dump_num(json_t *o, const char *key, uint64_t n)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)n));
+}
+
+void
+cw_dump_hex(json_t *o, const char *key, uint64_t n)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "0x%016" PRIx64, n);
+    json_object_set_new(o, key, json_string(text));
+}
+
+void
+cw_dump_text(json_t *o, const char *key, const char *text)
+{
+    json_object_set_new(o, key, json_string(text));
+}
+
+void
+cw_dump_uuid(json_t *o, const char *key, const uint8_t bytes[static 16])
+{
+    char text[CW_UUID_TEXT_SIZE];
+    struct cw_uuid u;
+
+    memcpy(u.b, bytes, sizeof(u.b));
+    json_object_set_new(o, key, json_string(cw_uuid_format(&u, text)));
+}
+
+void
+cw_dump_loc(json_t *o, const char *key, uint64_t loc)
+{
+    char text[CW_WORDS_LOC_SIZE];
+
+    cw_dump_text(o, key, cw_words_loc(loc, text));
+}
+
+void
+cw_dump_wrong(json_t *o, const char *why)
+{
+    if (why != NULL)
+        cw_dump_text(o, "wrong", why);
+}
+
+json_t *
+cw_dump_shardrec(const struct cw_shard_rec *rec)
+{
+    json_t *o = json_object(), *members = json_array();
+
+    cw_dump_num(o, "volume", CW_SHARD_VOLUME(rec->shard));
+    cw_dump_num(o, "index", CW_SHARD_INDEX(rec->shard));
+    cw_dump_num(o, "gen", rec->gen);
+    cw_dump_num(o, "cfg", rec->cfg);
+    cw_dump_hex(o, "lineage", rec->lineage);
+    cw_dump_num(o, "blocks", rec->n_blocks);
+    cw_dump_text(o, "compression", cw_compression_name(rec->compression));
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        json_t *m = json_object();
+
+        cw_dump_uuid(m, "disk", rec->members[i].disk_uuid.b);
+        cw_dump_hex(m, "format_id", rec->members[i].format_id);
+        cw_dump_text(m, "state", cw_member_state_name(rec->members[i].state));
+        cw_dump_num(m, "since_seq", rec->members[i].since_seq);
+        json_array_append_new(members, m);
+    }
+    json_object_set_new(o, "members", members);
+    return o;
+}
+
+/* ---- as text: one field a line, lists of objects one object a line ---- */
+
+static void
+text_value(FILE *f, const json_t *v)
+{
+    const char *key;
+    const json_t *one;
+    bool first = true;
+
+    if (json_is_string(v)) {
+        fputs(json_string_value(v), f);
+    } else if (json_is_integer(v)) {
+        fprintf(f, "%" PRIu64, (uint64_t)json_integer_value(v));
+    } else if (json_is_boolean(v)) {
+        fputs(json_is_true(v) ? "yes" : "no", f);
+    } else if (json_is_object(v)) {
+        for (void *it = json_object_iter((json_t *)(uintptr_t)v); it != NULL;
+             it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
+            key = json_object_iter_key(it);
+            one = json_object_iter_value(it);
+            fprintf(f, "%s%s=", first ? "" : " ", key);
+            text_value(f, one);
+            first = false;
+        }
+    } else if (json_is_array(v)) {
+        fputc('[', f);
+        for (size_t i = 0; i < json_array_size(v); i++) {
+            fputs(i > 0 ? ", " : "", f);
+            text_value(f, json_array_get(v, i));
+        }
+        fputc(']', f);
+    }
+}
+
+static void
+text_object(FILE *f, json_t *o)
+{
+    for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it)) {
+        const char *key = json_object_iter_key(it);
+        const json_t *v = json_object_iter_value(it);
+
+        if (!json_is_array(v)) {
+            fprintf(f, "%-20s ", key);
+            text_value(f, v);
+            fputc('\n', f);
+            continue;
+        }
+        for (size_t i = 0; i < json_array_size(v); i++) {
+            fprintf(f, "%-20s ", key);
+            text_value(f, json_array_get(v, i));
+            fputc('\n', f);
+        }
+    }
+}
+
+/* ---- what to show ---- */
+
+struct kind {
+    const char *word, *args;
+    int min, max; /* words behind it */
+    int (*run)(struct cw_dump *d);
+};
+
+static const struct kind kinds[] = {
+    { "superblock", "[SLOT]", 0, 1, cw_dump_superblock },
+    { "checkpoint", "[NUMBER]", 0, 1, cw_dump_checkpoint },
+    { "segment", "N", 1, 1, cw_dump_segment },
+    { "batch", "SEG:OFF", 1, 1, cw_dump_batch },
+    { "record", "SEG:OFF:INDEX", 1, 1, cw_dump_record },
+    { "shard", "SHARD", 1, 1, cw_dump_shard },
+    { "layer", "ID", 1, 1, cw_dump_layer },
+    { "table", "LAYER INDEX", 2, 2, cw_dump_table },
+    { "page", "SHARD CHUNK [SNAPSHOT]", 2, 3, cw_dump_page },
+    { "block", "SHARD LBA [SNAPSHOT]", 2, 3, cw_dump_block },
+    { "scrub", "", 0, 0, cw_dump_scrub },
+};
+
+int
+cw_dump_missing(struct cw_dump *d, const char *fmt, ...)
+{
+    char what[160];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(what, sizeof(what), fmt, args);
+    va_end(args);
+    return cw_tool_fail(d->t, "NOT_FOUND", d->st->path, "see: causeway-store info PATH", "%s: %s",
+                        d->st->path, what);
+}
+
+int
+cw_dump_state(struct cw_dump *d)
+{
+    int res = cw_stand_recover(d->st);
+
+    d->side = res == 0 ? CW_STAND_CLOSED : CW_STAND_DISK;
+    cw_dump_text(d->o, "as", res == 0 ? "a start would find it" : "its checkpoint has it");
+    for (uint32_t which = 0; which < 2; which++) {
+        if (cw_ckpt_load(d->st, d->side, which, NULL, &d->k))
+            return CW_TOOL_OK;
+        cw_ckpt_free(&d->k);
+    }
+    return cw_dump_missing(d, "no checkpoint of it can be read (%s)", cw_stand_outcome(res));
+}
+
+static int
+dump_say(struct cw_dump *d)
+{
+    if (!d->raw) {
+        if (d->t->json)
+            cw_tool_json(d->t, json_incref(d->o));
+        else
+            text_object(d->t->out, d->o);
+        return CW_TOOL_OK;
+    }
+    if (d->bytes == NULL)
+        return cw_tool_fail(d->t, "NO_BYTES", d->st->path, "leave out --raw",
+                            "%s: this has no bytes of its own that can be shown", d->st->path);
+    fwrite(d->bytes, 1, d->n_bytes, d->t->out);
+    return CW_TOOL_OK;
+}
+
+static int
+dump_kind(struct cw_dump *d, const struct kind *k)
+{
+    int status;
+
+    d->o = json_object();
+    status = k->run(d);
+    if (status == CW_TOOL_OK)
+        status = dump_say(d);
+    json_decref(d->o);
+    free(d->bytes);
+    cw_ckpt_free(&d->k);
+    return status;
+}
+
+static int
+dump_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **argv)
+{
+    struct cw_dump d = { .t = t };
+    const struct cw_tool_opt opts[] = { { .name = "raw", .flag = &d.raw }, { 0 } };
+    const struct kind *k = NULL;
+    int n, status = cw_tool_args(t, cmd, opts, argc, argv, &n);
+
+    if (status != CW_TOOL_GO)
+        return status;
+    if (n < 2)
+        return cw_tool_usage(t, cmd, "which store, and what of it?");
+    for (size_t i = 0; i < CW_LEN(kinds); i++)
+        k = strcmp(kinds[i].word, argv[1]) == 0 ? &kinds[i] : k;
+    if (k == NULL)
+        return cw_tool_usage(t, cmd, "it does not know what a %s is", argv[1]);
+    d.argc = n - 2;
+    d.argv = argv + 2;
+    if (d.argc < k->min || d.argc > k->max)
+        return cw_tool_usage(t, cmd, "it is: %s %s", k->word, k->args);
+    status = cw_stand_open(t, argv[0], k->run != cw_dump_superblock, &d.st);
+    if (status != 0)
+        return status;
+    status = dump_kind(&d, k);
+    cw_stand_close(d.st);
+    return status;
+}
+
+const struct cw_tool_cmd cw_tool_dump_cmd = {
+    .word = "dump",
+    .args = "PATH WHAT .. [--raw] [--json]",
+    .brief = "Show one record of a store: its fields, or its bytes.",
+    .about =
+        "What lies on the disk, as it is there, right or not:\n"
+        "  superblock [SLOT]         the four slots, or one\n"
+        "  checkpoint [NUMBER]       root, parts, segments, layers, tables; the newest, or that "
+        "one\n"
+        "  segment N                 header, summary, the batches in it\n"
+        "  batch SEG:OFF             a batch header and its records\n"
+        "  record SEG:OFF:INDEX      one record: fields, and each block against its checksum\n"
+        "What belongs to a copy, as a start of the daemon would find it:\n"
+        "  shard SHARD               shard record, state, history, tail, layers\n"
+        "  layer ID                  a layer and its tables\n"
+        "  table LAYER INDEX         84 chunks: versions, places of map pages\n"
+        "  page SHARD CHUNK [SNAP]   the map page of a chunk of 1 MiB\n"
+        "  block SHARD LBA [SNAP]    where a block of 4 KiB lies; with --raw its plain bytes\n"
+        "  scrub                     how far the scrub is\n"
+        "SHARD is VOLUME/INDEX such as 7/0, or 0x and the number in a log line; LBA counts blocks\n"
+        "in the shard; SNAP is a snapshot (left out: what is written to). --raw: the bytes "
+        "alone.\n\n"
+        "Examples: causeway-store dump store-0 page 7/0 3\n"
+        "          causeway-store dump store-0 block 7/0 44 --raw | hexdump -C\n",
+    .run = dump_run,
+};

@@ -1,0 +1,224 @@
+/* causeway-store dump: every kind of record, right and wrong; and whatever bytes there are. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/bits.h"
+#include "common/base/prng.h"
+#include "daemon/tool/walk.h"
+#include "tests/unit/tool/image.h"
+
+#define SHARD_ID (UINT64_C(5) << 16)
+
+/* One copy with a snapshot after block 0..39 were written as seq 1; 8..15 were written once more.
+ */
+static void
+image_start(struct image *im, enum cw_compression comp)
+{
+    struct storeworld_ticket t;
+    struct cw_store_shard *sh;
+    struct storeworld w;
+
+    storeworld_init(&w, 7, 512 * CW_MIB, CW_MIB);
+    w.compression = comp;
+    assert_int_equal(storeworld_format(&w, false), 0);
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = storeworld_shard(&w, SHARD_ID);
+    assert_int_equal(storeworld_write(&w, sh, 0, 40), 0);
+    assert_int_equal(cw_store_snap_create(sh, 9, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_int_equal(storeworld_write(&w, sh, 8, 8), 0);
+    storeworld_wait_durable(&w, sh, 2);
+    assert_int_equal(storeworld_close(&w), 0);
+    image_make(im, &w);
+    storeworld_fini(&w);
+}
+
+static int
+dump(char **out, size_t *ret_len, const struct image *im, const char *words)
+{
+    char text[128], *argv[10] = { (char *)(uintptr_t) "causeway-store", (char *)(uintptr_t) "dump",
+                                  (char *)(uintptr_t)im->path };
+    char *save = NULL;
+    int argc = 3, status;
+    FILE *f = open_memstream(out, ret_len);
+
+    snprintf(text, sizeof(text), "%s", words);
+    for (char *w = strtok_r(text, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save))
+        argv[argc++] = w;
+    status = cw_tool_main(argc, argv, f, f);
+    fclose(f);
+    return status;
+}
+
+static void
+dump_says(const struct image *im, const char *words, int want, const char *says)
+{
+    size_t len;
+    char *out;
+    int got = dump(&out, &len, im, words);
+
+    if (got != want || strstr(out, says) == NULL)
+        print_error("dump %s: %d:\n%s", words, got, out);
+    assert_int_equal(got, want);
+    assert_non_null(strstr(out, says));
+    free(out);
+}
+
+static void
+every_kind_is_shown(void **state)
+{
+    static const char *const what[][2] = {
+        { "superblock", "slot=3" },
+        { "superblock 2", "slot=2" },
+        { "checkpoint", "kind=layers" },
+        { "segment 0", "seg_no=0" },
+        { "batch 0:4096", "type=NOTE" },
+        { "record 0:4096:0", "type=NOTE" },
+        { "shard 5/0", "last_seq             2" },
+        { "shard 0x50000", "snapshot=9" },
+        { "layer 1", "snapshot=9" },
+        { "table 1 0", "chunk=0" },
+        { "page 5/0 0", "lba=39" },
+        { "page 5/0 0 9", "lba=39" },
+        { "block 5/0 8", "place                " },
+        { "block 5/0 400", "NONE" },
+        { "scrub", "phase" },
+    };
+
+    for (int comp = CW_COMPRESSION_OFF; comp <= CW_COMPRESSION_INLINE; comp++) {
+        struct image im;
+        uint64_t before;
+
+        image_start(&im, (enum cw_compression)comp);
+        before = image_hash(&im);
+        for (size_t i = 0; i < CW_LEN(what); i++) {
+            char json[64];
+
+            dump_says(&im, what[i][0], CW_TOOL_OK, what[i][1]);
+            snprintf(json, sizeof(json), "%s --json", what[i][0]);
+            dump_says(&im, json, CW_TOOL_OK, "\"schema\": 1");
+        }
+        assert_int_equal(image_hash(&im), before);
+        image_remove(&im);
+    }
+}
+
+static void
+what_is_not_there_is_said(void **state)
+{
+    struct image im;
+
+    image_start(&im, CW_COMPRESSION_OFF);
+    dump_says(&im, "superblock 4", CW_TOOL_FOUND, "slots are 0 to 3");
+    dump_says(&im, "checkpoint 77", CW_TOOL_FOUND, "it has checkpoints");
+    dump_says(&im, "segment 127", CW_TOOL_FOUND, "it has segments 0 to 126");
+    dump_says(&im, "batch 0:8", CW_TOOL_FOUND, "is no place");
+    dump_says(&im, "batch 90:4096", CW_TOOL_FOUND, "is no batch");
+    dump_says(&im, "record 0:4096:9", CW_TOOL_FOUND, "has records 0 to");
+    dump_says(&im, "shard 6/0", CW_TOOL_FOUND, "no copy of shard 6/0");
+    dump_says(&im, "page 5/0 0 3", CW_TOOL_FOUND, "no snapshot 3");
+    dump_says(&im, "page 5/0 65536", CW_TOOL_FOUND, "no number of a chunk");
+    dump_says(&im, "shard 5/0 --raw", CW_TOOL_FOUND, "no bytes of its own");
+    dump_says(&im, "what", CW_TOOL_USAGE, "does not know");
+    dump_says(&im, "segment", CW_TOOL_USAGE, "segment N");
+    image_remove(&im);
+}
+
+/* Of the head and of the snapshot, packed or not. */
+static void
+raw_blocks_are_what_was_written(void **state)
+{
+    static const struct {
+        const char *words;
+        uint64_t lba, seq;
+    } blocks[] = {
+        { "block 5/0 3 --raw", 3, 1 },     { "block 5/0 9 --raw", 9, 2 },
+        { "block 5/0 9 9 --raw", 9, 1 },   { "block 5/0 39 --raw", 39, 1 },
+        { "block 5/0 400 --raw", 400, 0 },
+    };
+
+    for (int comp = CW_COMPRESSION_OFF; comp <= CW_COMPRESSION_INLINE; comp++) {
+        struct image im;
+
+        image_start(&im, (enum cw_compression)comp);
+        for (size_t i = 0; i < CW_LEN(blocks); i++) {
+            uint8_t want[CW_BLOCK_SIZE];
+            size_t len;
+            char *out;
+
+            storeworld_fill(want, SHARD_ID, blocks[i].lba, blocks[i].seq);
+            assert_int_equal(dump(&out, &len, &im, blocks[i].words), CW_TOOL_OK);
+            assert_int_equal(len, CW_BLOCK_SIZE);
+            assert_memory_equal(out, want, CW_BLOCK_SIZE);
+            free(out);
+        }
+        image_remove(&im);
+    }
+}
+
+static void
+damage_is_shown_with_what_is_wrong(void **state)
+{
+    struct image im;
+
+    image_start(&im, CW_COMPRESSION_OFF);
+    image_flip(&im, 100);
+    dump_says(&im, "superblock 0", CW_TOOL_OK, "wrong=its checksum does not match");
+    image_flip(&im, CW_SEG_BASE + 4096 + 17);
+    dump_says(&im, "batch 0:4096", CW_TOOL_OK, "its checksum does not match");
+    image_flip(&im, CW_SEG_BASE + 24);
+    dump_says(&im, "segment 0", CW_TOOL_OK, "wrong=");
+    image_remove(&im);
+}
+
+/* Wherever bits rot, the program ends by itself and says something. */
+static void
+no_bytes_make_it_fall(void **state)
+{
+    static const char *const words[] = { "checkpoint",       "segment 0", "segment 1",
+                                         "segment 2",        "shard 5/0", "page 5/0 0",
+                                         "block 5/0 9 --raw" };
+    struct cw_prng rnd;
+    struct image im;
+
+    cw_prng_init(&rnd, 3);
+    image_start(&im, CW_COMPRESSION_INLINE);
+    for (uint32_t i = 0; i < 60; i++) {
+        uint64_t at[4];
+        int status;
+
+        for (size_t k = 0; k < CW_LEN(at); k++) {
+            at[k] = CW_SEG_BASE + cw_prng_below(&rnd, 3) * 4 * CW_MIB +
+                    cw_prng_below(&rnd, cw_prng_below(&rnd, 2) == 0 ? 16384 : 400 * 1024);
+            image_flip(&im, at[k]);
+        }
+        status = image_tool(NULL, "check", im.path, NULL, NULL);
+        assert_in_range(status, CW_TOOL_OK, CW_TOOL_FOUND);
+        for (size_t k = 0; k < CW_LEN(words); k++) {
+            size_t len;
+            char *out;
+
+            assert_in_range(dump(&out, &len, &im, words[k]), CW_TOOL_OK, CW_TOOL_FOUND);
+            assert_true(len > 0);
+            free(out);
+        }
+        for (size_t k = 0; k < CW_LEN(at); k++)
+            image_flip(&im, at[k]);
+    }
+    image_remove(&im);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_is_shown),
+        cmocka_unit_test(what_is_not_there_is_said),
+        cmocka_unit_test(raw_blocks_are_what_was_written),
+        cmocka_unit_test(damage_is_shown_with_what_is_wrong),
+        cmocka_unit_test(no_bytes_make_it_fall),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
