@@ -389,7 +389,9 @@ attach_refuse(struct mgr_call_op *c, const struct cw_manager *m, struct mgr_volu
     cw_mgr_fail(c->call, CW_MGR_UNAVAILABLE, v->o.rec.volume.name,
                 "copies of volume %s know newer records than the metadata store: it went back",
                 v->o.rec.volume.name);
-    cw_mgr_error_hint(&c->call->error, "restore the newest copy of the metadata store");
+    cw_mgr_error_hint(&c->call->error,
+                      "restore the newest copy of the metadata store, or rebuild it from the "
+                      "stores: causeway-store rebuild-metadata");
     return cw_mgr_refused(c);
 }
 

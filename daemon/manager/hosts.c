@@ -188,6 +188,41 @@ is_refused(const struct cw_mgr_register_reply *reply, const struct cw_uuid *disk
     return false;
 }
 
+static bool
+register_has_disk(const struct cw_mgr_register *r, const struct cw_mgr_register_reply *reply,
+                  const struct cw_uuid *disk)
+{
+    for (size_t i = 0; i < r->n_disks; i++) {
+        if (cw_uuid_equal(&r->disks[i].uuid, disk))
+            return !is_refused(reply, disk);
+    }
+    return false;
+}
+
+/* A host without a key never registered: it was put there for disks whose hosts nobody knows (by
+ * causeway-store rebuild-metadata). It goes with the last of them. */
+static void
+register_end_stand_ins(struct mgr_txn *t, const struct cw_mgr_register *r,
+                       const struct cw_mgr_register_reply *reply)
+{
+    MGR_EACH(&t->m->t, CW_REC_HOST, struct mgr_host, h)
+    {
+        const struct cw_host_rec *host = &h->o.rec.host;
+        bool left = false;
+
+        if (!cw_uuid_is_nil(&host->host_key) || strcmp(host->name, r->name) == 0)
+            continue;
+        MGR_EACH(&t->m->t, CW_REC_DISK, struct mgr_disk, d)
+        left |= strcmp(d->o.rec.disk.host, host->name) == 0 &&
+                !register_has_disk(r, reply, &d->o.rec.disk.uuid);
+        if (left)
+            continue;
+        cw_mgr_txn_del(t, &h->o);
+        cw_mgr_txn_event(t, "HOST_REMOVED", host->name,
+                         "all its disks are on hosts that registered");
+    }
+}
+
 static enum mgr_build
 register_build(struct mgr_call_op *c, struct mgr_txn *t)
 {
@@ -210,6 +245,7 @@ register_build(struct mgr_call_op *c, struct mgr_txn *t)
     for (size_t i = 0; i < r->n_disks; i++)
         if (!is_refused(reply, &r->disks[i].uuid))
             register_put_disk(t, r, &r->disks[i]);
+    register_end_stand_ins(t, r, reply);
     return t->n_items > 0 ? MGR_BUILD_COMMIT : MGR_BUILD_NONE;
 }
 

@@ -280,7 +280,6 @@ bool cw_mgr_many_absent(const struct cw_manager *m);
 
 bool cw_mgr_policy_rule(const struct cw_policy_rec *p, struct cw_place_rule *ret,
                         struct cw_mgr_error *err);
-void cw_mgr_policy_default(struct cw_policy_rec *ret);
 void cw_mgr_policy_fill(const struct cw_policy_rec *p, struct cw_mgr_arena *a,
                         struct cw_mgr_policy *ret);
 /* Never NULL: that of the volume, else the default's. */

@@ -60,6 +60,9 @@ struct cw_policy_rec {
     char space_full[8];  /* wait, error */
 };
 
+/* The policy `default` of a new cluster. */
+void cw_mgr_policy_default(struct cw_policy_rec *ret);
+
 struct cw_host_rec {
     char name[CW_NAME_SIZE];
     struct cw_uuid host_key;

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/bits.h"
@@ -161,6 +162,45 @@ moved_disk_is_found_at_its_new_host(void **state)
     world_fini(&w);
 }
 
+/* What rebuild-metadata leaves: disks on a host that nobody is. As the hosts register their disks
+ * move to them, and the stand-in goes with its last disk, by itself; one that has a key stays. */
+static void
+stand_in_goes_with_its_last_disk(void **state)
+{
+    struct cw_rec host = { .kind = CW_REC_HOST }, disk = { .kind = CW_REC_DISK }, got;
+    static struct world w;
+
+    world_init(&w);
+    strcpy(host.host.name, "recovered");
+    strcpy(host.host.site, "recovered");
+    fakekv_put(&w.kv, &host);
+    for (uint64_t i = 0; i < 2; i++) {
+        disk.disk.uuid = cw_uuid_from_random(i + 1, 99); /* of daemon i */
+        disk.disk.format_id = 5;
+        strcpy(disk.disk.host, "recovered");
+        snprintf(disk.disk.name, sizeof(disk.disk.name), "disk-%d", (int)i);
+        fakekv_put(&w.kv, &disk);
+    }
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    assert_int_equal(world_up(&w, 0, "dc1-1", "dc1"), CW_MGR_OK);
+    assert_true(fakekv_get(&w.kv, "/node/recovered", &got));
+    assert_int_equal(world_up(&w, 1, "dc1-2", "dc1"), CW_MGR_OK);
+    assert_false(fakekv_get(&w.kv, "/node/recovered", &got));
+    assert_true(fakekv_get(&w.kv, "/node/dc1-1", &got));
+    world_run(&w, 6000);
+    assert_false(world_finding(&w, "HOST_ABSENT", NULL));
+    /* a host that was one stays when its disk goes elsewhere */
+    world_down(&w, 0);
+    world_down(&w, 1);
+    world_run(&w, 5000);
+    w.d[1].disk_uuid = w.d[0].disk_uuid;
+    w.d[1].format_id = w.d[0].format_id;
+    assert_int_equal(world_up(&w, 1, "dc1-2", "dc1"), CW_MGR_OK);
+    assert_true(fakekv_get(&w.kv, "/node/dc1-1", &got));
+    world_fini(&w);
+}
+
 /* Full and failed stores become findings with the whole path, and end with their cause. */
 static void
 disk_trouble_is_found(void **state)
@@ -211,6 +251,7 @@ main(void)
         cmocka_unit_test(foreign_hosts_are_refused),
         cmocka_unit_test(foreign_disks_are_refused),
         cmocka_unit_test(moved_disk_is_found_at_its_new_host),
+        cmocka_unit_test(stand_in_goes_with_its_last_disk),
         cmocka_unit_test(disk_trouble_is_found),
         cmocka_unit_test(host_rm_needs_an_empty_host),
     };
