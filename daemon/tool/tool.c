@@ -13,10 +13,8 @@
 #define MESSAGE_SIZE 1024
 
 static const struct cw_tool_cmd *const commands[] = {
-    &cw_tool_format_cmd,
-    &cw_tool_info_cmd,
-    &cw_tool_check_cmd,
-    &cw_tool_dump_cmd,
+    &cw_tool_format_cmd, &cw_tool_info_cmd,    &cw_tool_check_cmd,
+    &cw_tool_dump_cmd,   &cw_tool_rebuild_cmd,
 };
 
 #define PROGRESS_NS (200 * CW_NS_PER_MS)
@@ -250,8 +248,8 @@ cw_tool_args(struct cw_tool *t, const struct cw_tool_cmd *cmd, const struct cw_t
 static const char about[] =
     "\n"
     "Works on stores that no daemon has open: it locks each of them, and refuses one in use.\n"
-    "info, check and dump never write to a store: they recover it as the daemon would, with all\n"
-    "writes kept in memory.\n"
+    "All but format never write to a store: they recover it as the daemon would, with all writes\n"
+    "kept in memory.\n"
     "\n"
     "  causeway-store COMMAND --help   what a command does, with examples\n"
     "  --json                          one object for programs, with a \"schema\" number\n"
@@ -259,6 +257,7 @@ static const char about[] =
     "A daemon does not start on a store?     causeway-store info PATH, then check PATH\n"
     "What is damaged, and where?             causeway-store check PATH\n"
     "What do the bytes there say?            causeway-store dump PATH segment N, batch SEG:OFF ..\n"
+    "The manager's directory is lost?        causeway-store rebuild-metadata STORE.. --out DIR\n"
     "\n"
     "Exit status: 0 fine, 1 failed or something was found, 2 bad usage.\n";
 

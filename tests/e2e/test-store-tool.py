@@ -111,6 +111,90 @@ def test_a_rotten_superblock_is_named_and_the_daemon_starts_all_the_same(t):
     c.wait_full("v")
 
 
+# ---- rebuild-metadata ----
+
+HOSTS = ("onprem-1", "onprem-2", "aws-1")
+
+
+def metadata(c):
+    """The manager's directory, as it was told in its command line."""
+    found = [os.path.join(base, d) for base, dirs, _ in os.walk(c.dir) for d in dirs
+             if os.path.exists(os.path.join(base, d, "data.mdb"))]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def lost(t):
+    """A cluster that is down, and has lost its manager's directory; that one's path."""
+    c, blocks = filled(t)
+    c.local("down")
+    path = metadata(c)
+    os.rename(path, t.path("lost"))
+    return c, blocks, path
+
+
+def reads_back(t, c, name, blocks):
+    n = Nbd(t.nbd(c).sock, name)
+    for i, data in enumerate(blocks):
+        assert n.read(i * BLOCK, BLOCK) == data, f"block {i} is wrong"
+    n.write(0, blocks[1])
+    n.flush()
+    assert n.read(0, BLOCK) == blocks[1]
+    n.close()
+
+
+def test_lost_metadata_is_rebuilt_and_the_volume_reads_back(t):
+    c, blocks, path = lost(t)
+    before = {h: digest(store(c, h)) for h in HOSTS}
+    r = json.loads(t.ok("causeway-store", "rebuild-metadata", *(store(c, h) for h in HOSTS), "--out",
+                        path, "--name", "1=v", "--json").out)
+    assert r["written"] and not r["notes"] and not r["refused"], r
+    assert [(v["id"], v["name"], v["size_bytes"], v["policy"]) for v in r["volumes"]] == \
+        [(1, "v", 64 << 20, "default")], r
+    assert {h: digest(store(c, h)) for h in HOSTS} == before
+    c.up()
+    reads_back(t, c, "v", blocks)
+    c.wait_full("v")
+    hosts = {h["name"] for h in c.json("host", "ls")["hosts"]}
+    assert hosts == set(HOSTS), hosts
+    # numbers of volumes that are not known any more are not given again
+    c.admin("volume", "create", "w", "--size", "64M")
+    assert c.volume("w")["id"] > 1, c.volume("w")
+    c.admin("volume", "verify", "v")
+
+
+def test_a_volume_whose_in_sync_copy_is_not_there_is_refused_unless_forced(t):
+    c, blocks, path = lost(t)
+    two = [store(c, h) for h in HOSTS[:2]]
+    r = t.fails("causeway-store", "rebuild-metadata", *two, "--out", path, code=1)
+    assert "volume 1 shard 0: its in-sync copy" in r.out and "nothing was written" in r.out, r
+    assert not os.path.exists(path)
+    r = t.ok("causeway-store", "rebuild-metadata", *two, "--out", path, "--leave-out", "1", "--json")
+    assert json.loads(r.out)["volumes"] == [], r
+    t.fails("causeway-store", "rebuild-metadata", *two, "--out", path, code=1, says="not empty")
+    os.rename(path, t.path("without"))
+    t.ok("causeway-store", "rebuild-metadata", *two, "--out", path, "--force")
+    # the copy that was not found comes back, and is brought up to date
+    c.up()
+    reads_back(t, c, "recovered-1", blocks)
+    c.wait_full("recovered-1")
+    c.admin("volume", "verify", "recovered-1")
+
+
+def test_rebuild_says_what_it_needs(t):
+    c, _, path = lost(t)
+    t.fails("causeway-store", "rebuild-metadata", "--out", path, code=2)
+    t.fails("causeway-store", "rebuild-metadata", store(c, "aws-1"), code=2)
+    r = t.fails("causeway-store", "rebuild-metadata", store(c, "aws-1"), store(c, "aws-1"), "--out",
+                path, code=1)
+    assert "are the same disk" in r.out, r
+    t.ok("causeway-store", "format", t.path("new") + ":512M")
+    r = t.fails("causeway-store", "rebuild-metadata", *(store(c, h) for h in HOSTS), t.path("new"),
+                "--out", path, code=1)
+    assert "belongs to no cluster" in r.out and t.path("new") in r.out, r
+    assert not os.path.exists(path)
+
+
 def test_format_makes_what_check_passes(t):
     path = t.path("new")
     t.ok("causeway-store", "format", f"{path}:512M")
