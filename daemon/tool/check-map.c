@@ -1,8 +1,10 @@
 /* tool/check-map.c - superblocks; and the counts of a checkpoint against its map pages. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/bits.h"
+#include "common/codec/hash.h"
 #include "daemon/tool/check.h"
 #include "daemon/tool/words.h"
 
@@ -31,6 +33,32 @@ slot_why(const struct cw_stand_slots *s, uint32_t slot)
     return NULL;
 }
 
+#define ROT_BITS 16u /* fewer differ where bits rot, more where a checksum is another one's */
+
+/* May a crash have cut its write? Then sectors of it are what was to be written and the others what
+ * was there: of what does not differ between the two, nothing is wrong. */
+static bool
+slot_was_cut(const struct cw_stand_slots *s, uint32_t slot)
+{
+    const struct cw_sb *sb = &s->slot[slot], *best = s->best;
+    struct cw_sb like = *best;
+
+    if (s->res[slot] != 0 || (best->flags & CW_SB_CLEAN) ||
+        (best->sb_seq + 1) % CW_SB_SLOTS != slot)
+        return false;
+    if (sb->sb_seq != best->sb_seq + 1 && sb->sb_seq != slot_seq(best, slot))
+        return false;
+    like.version = sb->version;
+    memcpy(like.cluster_id, sb->cluster_id, sizeof(like.cluster_id));
+    like.incarnation = sb->incarnation;
+    like.sb_seq = sb->sb_seq;
+    like.flags = sb->flags;
+    memcpy(like.ckpt, sb->ckpt, sizeof(like.ckpt));
+    like.csum = sb->csum;
+    return memcmp(&like, sb, sizeof(like)) == 0 &&
+           (uint32_t)cw_popcount(sb->csum ^ cw_hash(sb, offsetof(struct cw_sb, csum))) > ROT_BITS;
+}
+
 void
 cw_check_superblocks(struct cw_check *c)
 {
@@ -38,14 +66,18 @@ cw_check_superblocks(struct cw_check *c)
 
     for (uint32_t i = 0; i < CW_SB_SLOTS; i++) {
         const char *why = slot_why(s, i);
+        bool cut;
 
         /* a format writes all of those that no store filled yet */
         if (why == NULL || (slot_seq(s->best, i) == 0 && s->slot[i].magic != CW_SB_MAGIC))
             continue;
-        cw_report_add(
-            c->rep,
-            (struct cw_report_item){ .kind = CW_REPORT_SUPERBLOCK, .seg = CW_REPORT_NOWHERE },
-            "slot %u (at byte %" PRIu64 "): %s", i, cw_inspect_sb_off(c->st->disk->bytes, i), why);
+        cut = slot_was_cut(s, i);
+        cw_report_add(c->rep,
+                      (struct cw_report_item){
+                          .kind = CW_REPORT_SUPERBLOCK, .note = cut, .seg = CW_REPORT_NOWHERE },
+                      "slot %u (at byte %" PRIu64 "): %s%s", i,
+                      cw_inspect_sb_off(c->st->disk->bytes, i), why,
+                      cut ? "; its write was cut by a crash, it seems" : "");
     }
 }
 

@@ -22,6 +22,13 @@ struct ref {
     uint32_t lba, layer;
 };
 
+/* Blocks of one record that are damaged and that nothing refers to: told of together. */
+struct dead {
+    uint64_t batch_seq;
+    uint32_t rec, off, n; /* n 0: none */
+    const char *type, *why;
+};
+
 struct pass {
     struct cw_check *c;
     uint32_t first, end; /* segments [first, end) */
@@ -38,6 +45,7 @@ struct pass {
     uint64_t *unreadable, *live, *by_map; /* bit per 4 KiB */
     struct cw_compressor *comp;
     uint8_t *scratch;
+    struct dead dead;
 };
 
 /* ---- what refers to blocks of the store's own ---- */
@@ -356,6 +364,49 @@ segment_is_live(void *user, uint32_t off, uint32_t len)
 }
 
 static void
+dead_tell(struct pass *p)
+{
+    const struct dead *d = &p->dead;
+
+    if (d->n > 0)
+        cw_report_add(p->c->rep,
+                      (struct cw_report_item){
+                          .kind = CW_REPORT_SEGMENT, .note = true, .seg = p->no, .off = d->off },
+                      "batch %" PRIu64 " record %u (%s), %u places that nothing refers to: %s",
+                      d->batch_seq, d->rec, d->type, d->n, d->why);
+    p->dead.n = 0;
+}
+
+static void
+dead_found(struct pass *p, const struct cw_inspect_found *f)
+{
+    if (p->dead.n > 0 && (p->dead.batch_seq != f->batch_seq || p->dead.rec != f->rec))
+        dead_tell(p);
+    if (p->dead.n++ == 0)
+        p->dead = (struct dead){ .batch_seq = f->batch_seq,
+                                 .rec = f->rec,
+                                 .off = f->off,
+                                 .n = 1,
+                                 .type = cw_inspect_rec_name(f->d->type),
+                                 .why = f->what };
+}
+
+static void
+payload_found(struct pass *p, const struct cw_inspect_found *f)
+{
+    if (any_bit(p->by_map, f->off, f->len))
+        return; /* told by whoever refers to it */
+    if (f->level == CW_INSPECT_NOTE) {
+        dead_found(p, f);
+        return;
+    }
+    cw_report_add(p->c->rep,
+                  (struct cw_report_item){ .kind = CW_REPORT_TAIL, .seg = p->no, .off = f->off },
+                  "batch %" PRIu64 " record %u (%s) block %" PRIu64 ": %s", f->batch_seq, f->rec,
+                  cw_inspect_rec_name(f->d->type), f->lba, f->what);
+}
+
+static void
 segment_found(void *user, const struct cw_inspect_found *f)
 {
     struct pass *p = user;
@@ -363,13 +414,11 @@ segment_found(void *user, const struct cw_inspect_found *f)
         .kind = CW_REPORT_SEGMENT, .note = f->level == CW_INSPECT_NOTE, .seg = p->no, .off = f->off
     };
 
-    /* told by whoever refers to it */
-    if (f->d != NULL && any_bit(p->by_map, f->off, f->len))
+    if (f->d != NULL) {
+        payload_found(p, f);
         return;
-    if (f->d != NULL)
-        cw_report_add(p->c->rep, item, "batch %" PRIu64 " record %u (%s) block %" PRIu64 ": %s",
-                      f->batch_seq, f->rec, cw_inspect_rec_name(f->d->type), f->lba, f->what);
-    else if (f->batch_seq != 0)
+    }
+    if (f->batch_seq != 0)
         cw_report_add(p->c->rep, item, "batch %" PRIu64 ": %s", f->batch_seq, f->what);
     else if (f->off == 0)
         cw_report_add(p->c->rep, item, "its header: %s", f->what);
@@ -395,6 +444,7 @@ segment_check(struct pass *p, const struct ref *r, uint64_t n)
     segment_read(p);
     segment_mark(p, r, n);
     cw_inspect_segment(&g);
+    dead_tell(p);
     refs_follow(p, r, n);
     p->c->n_segments++;
     p->c->n_batches += g.n_batches;

@@ -151,6 +151,68 @@ a_store_that_was_cut_has_no_faults(void **state)
     }
 }
 
+/* Overwritten until it was cleaned for long, snapshots taken and given back all the while, closed
+ * or cut in the middle of it, several times over. */
+static void
+hard_life(struct storeworld *w, struct cw_prng *rnd, uint64_t *snap)
+{
+    struct cw_store_shard *sh = storeworld_shard(w, SHARD_ID);
+    struct cw_store_snap_info list[8];
+    struct storeworld_ticket t;
+
+    for (uint32_t i = 0; i < 1000; i++) {
+        uint32_t nblk = 1 + (uint32_t)cw_prng_below(rnd, 128), n;
+        int err;
+
+        (void)storeworld_write(w, sh, cw_prng_below(rnd, 24000 - nblk), nblk); /* or full */
+        if (i % 64 != 0)
+            continue;
+        settle(w, sh);
+        n = cw_store_snap_list(sh, list, CW_LEN(list));
+        if (n > 3 || (n > 1 && cw_prng_below(rnd, 4) == 0))
+            err = cw_store_snap_delete(sh, list[cw_prng_below(rnd, n - 1)].snap,
+                                       storeworld_ticket(&t));
+        else
+            err = cw_store_snap_create(sh, ++*snap, storeworld_ticket(&t));
+        assert_int_equal(err, 0);
+        assert_int_equal(storeworld_ticket_wait(w, &t), 0);
+    }
+}
+
+static void
+a_store_with_a_hard_life_has_no_faults(void **state)
+{
+    const char *more = getenv("CAUSEWAY_TEST_SEEDS"); /* 40 take five minutes */
+    uint64_t seeds = more != NULL ? strtoull(more, NULL, 10) : 2;
+
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        struct cw_prng rnd = seeded(seed);
+        struct storeworld w;
+        uint64_t snap = 0;
+
+        storeworld_init(&w, seed, 512 * CW_MIB, 16 * CW_MIB);
+        w.compression = (enum cw_compression)(seed % 3);
+        assert_int_equal(storeworld_format(&w, false), 0);
+        for (uint32_t life = 0; life < 4; life++) {
+            struct image im;
+
+            assert_int_equal(storeworld_open(&w), 0);
+            hard_life(&w, &rnd, &snap);
+            if (cw_prng_below(&rnd, 4) == 0)
+                assert_int_equal(storeworld_close(&w), 0);
+            else
+                storeworld_crash(
+                    &w, (struct cw_ramdisk_crash){ .seed = seed * 10 + life,
+                                                   .keep = (uint32_t)cw_prng_below(&rnd, 257),
+                                                   .torn = true });
+            image_make(&im, &w);
+            check_is(&im, CW_TOOL_OK, "no faults");
+            image_remove(&im);
+        }
+        storeworld_fini(&w);
+    }
+}
+
 static void
 stores_of_version_1_are_checked(void **state)
 {
@@ -339,6 +401,73 @@ a_wrong_count_is_found(void **state)
     image_remove(&im);
 }
 
+/* An entry that says that somebody else owns its place, under checksums that are right. */
+static void
+a_place_without_an_owner_is_found(void **state)
+{
+    struct cw_map_page page;
+    struct cw_tab_page tab;
+    struct image_look l;
+    struct image im;
+    uint32_t chunk = 0, i = 0;
+    uint64_t at;
+
+    world_closed(&im, 41, CW_COMPRESSION_OFF);
+    image_look(&im, &l);
+    tab = *l.k.tabs[0].page;
+    while (tab.e[chunk].page_loc == 0)
+        chunk++;
+    at = image_off(&l, tab.e[chunk].page_loc);
+    assert_int_equal(pread(im.fd, &page, sizeof(page), (off_t)at), sizeof(page));
+    while (cw_loc_kind(page.e[i].loc) != CW_MAP_RAW || (page.e[i].loc & CW_LOC_SHARED))
+        i++;
+    page.e[i].loc |= CW_LOC_SHARED;
+    assert_int_equal(pwrite(im.fd, &page, sizeof(page), (off_t)at), sizeof(page));
+    tab.e[chunk].page_csum = cw_hash_block(&page);
+    at = image_off(&l, l.k.tabs[0].dir.loc);
+    assert_int_equal(pwrite(im.fd, &tab, sizeof(tab), (off_t)at), sizeof(tab));
+    ((struct cw_tabdir_entry *)(void *)l.k.content[CW_PART_TABS])[0].csum = cw_hash_block(&tab);
+    image_put_part(&im, &l, part_of(&l, CW_PART_TABS), l.k.content[CW_PART_TABS]);
+    image_look_end(&l);
+    check_is(&im, CW_TOOL_FOUND, "its place is shared and has no owner");
+    image_remove(&im);
+}
+
+/* The log rots behind the checkpoint, in front of what was durable. */
+static void
+a_hole_in_the_log_is_found(void **state)
+{
+    struct cw_batch_hdr h;
+    struct storeworld w;
+    struct image im;
+    uint64_t at = CW_SEG_BASE, last = 0;
+
+    world_start(&w, 51, CW_COMPRESSION_OFF);
+    for (uint32_t i = 0; i < 30; i++) {
+        struct cw_store_shard *sh = cw_store_shard_find(w.store, SHARD_ID);
+
+        assert_int_equal(storeworld_write(&w, sh, i, 1), 0);
+        storeworld_wait_durable(&w, sh, cw_store_shard_info(sh)->last_seq);
+    }
+    storeworld_run(&w, WORLD_S);
+    storeworld_crash(&w, (struct cw_ramdisk_crash){ .keep = 256 });
+    image_make(&im, &w);
+    storeworld_fini(&w);
+    check_is(&im, CW_TOOL_OK, "no faults");
+    for (uint64_t i = CW_SEG_BASE; i < 64 * CW_MIB; i += 4096) {
+        assert_int_equal(pread(im.fd, &h, sizeof(h), (off_t)i), sizeof(h));
+        if (h.magic == CW_BATCH_MAGIC && h.batch_seq > last)
+            last = h.batch_seq;
+    }
+    do { /* in an open segment: no summary tells of it */
+        at += 4096;
+        assert_int_equal(pread(im.fd, &h, sizeof(h), (off_t)at), sizeof(h));
+    } while (h.magic != CW_BATCH_MAGIC || h.batch_seq != last - 10);
+    image_flip(&im, at + 50);
+    check_is(&im, CW_TOOL_FOUND, "end before what was durable");
+    image_remove(&im);
+}
+
 /* ---- the command line ---- */
 
 static void
@@ -374,10 +503,13 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_closed_store_has_no_faults_and_is_not_changed),
         cmocka_unit_test(a_store_that_was_cut_has_no_faults),
+        cmocka_unit_test(a_store_with_a_hard_life_has_no_faults),
         cmocka_unit_test(stores_of_version_1_are_checked),
         cmocka_unit_test(a_flipped_byte_is_found_wherever_it_is),
         cmocka_unit_test(a_flipped_byte_in_a_segment_is_found),
         cmocka_unit_test(a_wrong_count_is_found),
+        cmocka_unit_test(a_place_without_an_owner_is_found),
+        cmocka_unit_test(a_hole_in_the_log_is_found),
         cmocka_unit_test(what_is_no_store_is_refused),
     };
 
