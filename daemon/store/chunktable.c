@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 struct tab *
@@ -110,27 +111,15 @@ tab_encode(const struct cw_store *s, const struct tab *t, struct cw_tab_page *to
     }
 }
 
-static bool
-entry_ok(const struct cw_store *s, const struct cw_chunk_entry *e)
-{
-    if (e->state > CW_CHUNK_OWN || e->nmapped > CW_CHUNK_BLOCKS)
-        return false;
-    return e->page_loc == 0 ? e->nmapped == 0 : e->nmapped > 0 && loc_valid(s, e->page_loc, 1);
-}
-
 bool
 tab_load(struct cw_store *s, struct layer *l, const struct cw_tab_page *from,
          const struct cw_tabdir_entry *dir)
 {
     struct tab *t;
 
-    if (from->magic != CW_TAB_MAGIC || from->format_id != s->sb.format_id || from->layer != l->id ||
-        from->index != dir->index || dir->index >= CW_SHARD_TABS || l->tabs[dir->index] != NULL)
+    if (cw_inspect_tab(&s->sb, from, dir) != NULL || from->layer != l->id ||
+        l->tabs[dir->index] != NULL)
         return false;
-    for (uint32_t i = 0; i < CW_TAB_CHUNKS; i++) {
-        if (!entry_ok(s, &from->e[i]))
-            return false;
-    }
     t = tab_make(l, dir->index);
     memcpy(t->e, from->e, sizeof(t->e));
     t->loc = dir->loc;

@@ -14,43 +14,63 @@ cw_inspect_sb_off(uint64_t disk_bytes, uint32_t slot)
     return sb_off(&(struct cw_disk){ .bytes = disk_bytes }, slot);
 }
 
-bool
+const char *
 cw_inspect_sb_whole(const struct cw_sb *sb)
 {
-    return sb_valid(sb);
-}
-
-static const char *
-sb_geometry(const struct cw_sb *sb, uint64_t disk_bytes)
-{
-    uint64_t end = CW_SEG_BASE + (uint64_t)sb->seg_count * sb->seg_bytes + 2 * 4096;
-
-    if (!cw_is_pow2(sb->seg_bytes) || sb->seg_bytes < CW_SEG_BYTES_MIN ||
-        sb->seg_bytes > CW_SEG_BYTES_MAX)
-        return "its segment size is none";
-    if (sb->seg_count < 16 || sb->seg_count > CW_SEG_COUNT_MAX || end > sb->dev_bytes)
-        return "its segments do not fit its size";
-    return sb->dev_bytes > disk_bytes ? "it is of a larger disk: this one was cut" : NULL;
-}
-
-const char *
-cw_inspect_sb(const struct cw_sb *sb, uint64_t disk_bytes)
-{
-    static const uint8_t none[sizeof(*sb)];
-
-    if (memcmp(sb, none, sizeof(none)) == 0)
-        return "never written";
     if (sb->magic != CW_SB_MAGIC)
-        return "no superblock (magic)";
-    if (!sb_valid(sb))
-        return sb->format_id == 0 ? "its format id is 0" : "its checksum does not match";
+        return cw_block_is_zero(sb) ? "never written" : "no superblock (magic)";
+    if (sb->csum != cw_hash(sb, offsetof(struct cw_sb, csum)))
+        return "its checksum does not match";
+    if (sb->format_id == 0)
+        return "its format id is 0";
+    for (size_t i = 0; i < CW_LEN(sb->ckpt); i++) {
+        if (sb->ckpt[i].number > STORE_SEQ_MAX || sb->ckpt[i].replay_batch > STORE_SEQ_MAX)
+            return "the numbers of a checkpoint are none";
+    }
+    return sb->sb_seq > STORE_SEQ_MAX ? "its sequence number is none" : NULL;
+}
+
+/* Fields that later arithmetic relies on. */
+static const char *
+sb_geometry(const struct cw_sb *sb)
+{
     if (sb->version < CW_STORE_VERSION_MIN || sb->version > CW_STORE_VERSION)
         return "its version is not one that this program knows";
     if (sb->feature_incompat != 0)
         return "it has a feature that this program does not know";
     if (sb->blk != CW_BLOCK_SIZE)
         return "its block size is not 4096";
-    return sb_geometry(sb, disk_bytes);
+    if (!cw_is_pow2(sb->seg_bytes) || sb->seg_bytes < CW_SEG_BYTES_MIN ||
+        sb->seg_bytes > CW_SEG_BYTES_MAX)
+        return "its segment size is none";
+    if (sb->seg_count < 16 || sb->seg_count > CW_SEG_COUNT_MAX)
+        return "its number of segments is none";
+    return NULL;
+}
+
+const char *
+cw_inspect_sb_opens(const struct cw_sb *sb, uint64_t disk_bytes, int *ret_outcome)
+{
+    uint64_t end = CW_SEG_BASE + (uint64_t)sb->seg_count * sb->seg_bytes + 2 * 4096;
+    const char *why = sb_geometry(sb);
+
+    *ret_outcome = CW_STORE_E_VERSION;
+    if (why != NULL)
+        return why;
+    if (sb->dev_bytes > disk_bytes || end > disk_bytes) {
+        *ret_outcome = CW_STORE_E_TRUNCATED;
+        return "it is of a larger disk: this one was cut";
+    }
+    return end > sb->dev_bytes ? "its segments do not fit its size" : NULL;
+}
+
+const char *
+cw_inspect_sb(const struct cw_sb *sb, uint64_t disk_bytes)
+{
+    const char *why = cw_inspect_sb_whole(sb);
+    int outcome;
+
+    return why != NULL ? why : cw_inspect_sb_opens(sb, disk_bytes, &outcome);
 }
 
 /* ---- segment header ---- */
@@ -76,7 +96,8 @@ cw_inspect_data_loc(const struct cw_sb *sb, uint64_t loc)
     uint64_t off = cw_loc_off(loc), len = (uint64_t)cw_loc_len512(loc) * CW_SECTOR;
 
     if (cw_loc_kind(loc) != CW_MAP_COMP)
-        return cw_inspect_loc(sb, loc, 1);
+        return cw_loc_len512(loc) == CW_BLOCK_SECTORS ? cw_inspect_loc(sb, loc, 1)
+                                                      : "the length of its place is none";
     if (cw_loc_seg(loc) >= sb->seg_count)
         return "its place is in no segment";
     if (off == 0 || len == 0 || off + len > sb->seg_bytes)
@@ -102,13 +123,13 @@ cw_inspect_seg_hdr(const struct cw_sb *sb, const struct cw_seg_hdr *h, uint32_t 
         return "it is of another segment";
     if (h->cls < CW_SEG_HOT || h->cls >= CW_SEG_CLASSES)
         return "its class is none";
-    return h->seg_seq == 0 ? "its sequence number is 0" : NULL;
+    return h->seg_seq == 0 || h->seg_seq > STORE_SEQ_MAX ? "its sequence number is none" : NULL;
 }
 
 /* ---- batch ---- */
 
-static const char *
-batch_shape(const struct cw_sb *sb, const struct cw_batch_hdr *h, uint32_t off)
+const char *
+cw_inspect_batch_hdr(const struct cw_sb *sb, const struct cw_batch_hdr *h, uint32_t off)
 {
     if (h->magic != CW_BATCH_MAGIC)
         return "no batch header (magic)";
@@ -118,10 +139,14 @@ batch_shape(const struct cw_sb *sb, const struct cw_batch_hdr *h, uint32_t off)
         return "it is of an earlier format";
     if (h->hdr_bytes == 0 || h->hdr_bytes % 4096 != 0 || h->hdr_bytes > CW_BATCH_HDR_MAX)
         return "its header length is none";
+    if (off < 4096 || off % 4096 != 0)
+        return "no batch begins there";
     if (h->payload_bytes % 4096 != 0 || h->payload_bytes > CW_BATCH_PAYLOAD_MAX ||
         (uint64_t)off + h->hdr_bytes + h->payload_bytes > sb->seg_bytes)
         return "its payload does not fit";
-    return h->batch_seq == 0 ? "its sequence number is 0" : NULL;
+    if (h->batch_seq == 0 || h->batch_seq > STORE_SEQ_MAX || h->durable_upto > STORE_SEQ_MAX)
+        return "its sequence numbers are none";
+    return NULL;
 }
 
 const char *
@@ -134,7 +159,7 @@ cw_inspect_batch(const struct cw_sb *sb, const uint8_t *hdr, size_t avail, uint3
     if (avail < sizeof(h))
         return "it is cut off";
     memcpy(&h, hdr, sizeof(h));
-    why = batch_shape(sb, &h, off);
+    why = cw_inspect_batch_hdr(sb, &h, off);
     if (why != NULL)
         return why;
     if (h.hdr_bytes > avail)
@@ -273,9 +298,9 @@ cw_inspect_summary_there(const struct cw_sb *sb, const uint8_t *tail, uint32_t n
 }
 
 static const char *
-summary_entries(const struct cw_sb *sb, const uint8_t *sum, uint32_t bytes, uint32_t n_batches)
+summary_entries(const struct cw_sb *sb, const uint8_t *sum, const struct cw_sum_footer *f)
 {
-    uint32_t n = 0;
+    uint32_t n = 0, bytes = f->bytes;
 
     for (uint32_t at = 0; at < bytes; n++) {
         struct cw_sum_entry e;
@@ -289,12 +314,22 @@ summary_entries(const struct cw_sb *sb, const uint8_t *sum, uint32_t bytes, uint
         if (e.used < sizeof(h) || e.used % 8 != 0 || e.used > bytes - at)
             return "the length of an entry is none";
         memcpy(&h, sum + at, sizeof(h));
-        if (batch_shape(sb, &h, e.off) != NULL || !record_check_all(&h, sum + at, e.used, &used) ||
-            used != e.used)
+        if (cw_inspect_batch_hdr(sb, &h, e.off) != NULL || h.seg_seq != f->seg_seq ||
+            !record_check_all(&h, sum + at, e.used, &used) || used != e.used)
             return "an entry is not a batch header";
         at += e.used;
     }
-    return n == n_batches ? NULL : "it does not hold as many batches as it says";
+    return n == f->n_batches ? NULL : "it does not hold as many batches as it says";
+}
+
+const char *
+cw_inspect_sum_footer(const struct cw_sb *sb, const struct cw_sum_footer *f, uint32_t no,
+                      uint64_t seg_seq)
+{
+    if (f->magic != CW_SUM_MAGIC || f->format_id != sb->format_id || f->seg_seq != seg_seq ||
+        f->seg_no != no || f->bytes > sb->seg_bytes - 8192)
+        return "its footer is damaged";
+    return NULL;
 }
 
 const char *
@@ -302,16 +337,17 @@ cw_inspect_summary(const struct cw_sb *sb, const uint8_t *sum, uint32_t room, ui
                    uint64_t seg_seq)
 {
     struct cw_sum_footer f;
+    const char *why;
 
     if (room < 4096)
         return "it is cut off";
     memcpy(&f, sum + room - sizeof(f), sizeof(f));
-    if (f.magic != CW_SUM_MAGIC || f.format_id != sb->format_id || f.seg_seq != seg_seq ||
-        f.seg_no != no)
-        return "its footer is damaged";
+    why = cw_inspect_sum_footer(sb, &f, no, seg_seq);
+    if (why != NULL)
+        return why;
     if (!footer_csum_ok(&f, sum, room))
         return "its checksum does not match";
-    return summary_entries(sb, sum, f.bytes, f.n_batches);
+    return summary_entries(sb, sum, &f);
 }
 
 /* ---- checkpoint ---- */
@@ -340,6 +376,9 @@ cw_inspect_root(const struct cw_sb *sb, const struct cw_sb_ckpt *c, const uint8_
         return "its version is not one that this program knows";
     if (r.n_parts > (c->len - sizeof(r)) / sizeof(struct cw_root_part))
         return "it has more parts than it has room for";
+    /* what is counted on from */
+    if (r.next_seg_seq > STORE_SEQ_MAX || r.next_layer > CW_LAYER_FAMILY + 1)
+        return "the numbers that go on from it are none";
     return NULL;
 }
 
@@ -351,6 +390,22 @@ cw_inspect_part(const struct cw_sb *sb, const struct cw_root_part *p)
     if (p->bytes == 0 || p->bytes > CW_BATCH_PAYLOAD_MAX)
         return "its length is none";
     return cw_inspect_loc(sb, p->loc, (uint32_t)cw_div_up(p->bytes, CW_BLOCK_SIZE));
+}
+
+const char *
+cw_inspect_segtab(const struct cw_sb *sb, uint32_t root_version, const uint8_t *bytes, size_t len)
+{
+    uint32_t max = sb->seg_bytes / CW_SECTOR / cw_inspect_live_unit(root_version);
+    struct cw_segtab_entry e;
+
+    if (len != sb->seg_count * sizeof(e))
+        return "it does not have as many segments as the store";
+    for (uint32_t i = 0; i < sb->seg_count; i++) {
+        memcpy(&e, bytes + i * sizeof(e), sizeof(e));
+        if (e.state > CW_SEG_SEALED || e.cls >= CW_SEG_CLASSES || e.live > max)
+            return "an entry is none";
+    }
+    return NULL;
 }
 
 static const char *
@@ -401,8 +456,43 @@ cw_inspect_map_page(const struct cw_sb *sb, const struct cw_map_page *p, uint32_
     return why;
 }
 
+/* A place where a batch may begin, and blocks that a record may have. */
+static bool
+tail_entry_ok(const struct cw_sb *sb, const struct cw_tail_bytes *b)
+{
+    uint32_t max = b->type == CW_FT_WRITE ? CW_IO_BLOCKS_MAX : CW_WIRE_NBLK_MAX;
+
+    if (b->seg >= sb->seg_count || b->off < 4096 || b->off >= sb->seg_bytes || b->off % 4096 != 0)
+        return false;
+    if (b->type == CW_FT_GEN_START)
+        return b->nblk == 0;
+    return (b->type == CW_FT_WRITE || b->type == CW_FT_ZERO || b->type == CW_FT_TRIM) &&
+           b->nblk >= 1 && b->nblk <= max && b->lba < CW_SHARD_BLOCKS &&
+           b->nblk <= CW_SHARD_BLOCKS - b->lba;
+}
+
+/* The seqs of a tail ascend, up to the shard's last one. */
+static const char *
+shard_tail(const struct cw_sb *sb, const struct cw_inspect_shard *sh)
+{
+    uint64_t last = 0;
+
+    for (uint32_t i = 0; i < sh->h.n_tail; i++) {
+        struct cw_tail_bytes b;
+
+        memcpy(&b, sh->tail + i * sizeof(b), sizeof(b));
+        if (!tail_entry_ok(sb, &b))
+            return "a record in its tail is none";
+        if (b.seq <= last || b.seq > sh->h.last_seq)
+            return "the records in its tail are not in order";
+        last = b.seq;
+    }
+    return NULL;
+}
+
 const char *
-cw_inspect_shard(const uint8_t *from, size_t len, struct cw_inspect_shard *ret)
+cw_inspect_shard(const struct cw_sb *sb, const uint8_t *from, size_t len,
+                 struct cw_inspect_shard *ret)
 {
     size_t rec_len, hist_len;
 
@@ -421,5 +511,31 @@ cw_inspect_shard(const uint8_t *from, size_t len, struct cw_inspect_shard *ret)
         return "its shard record is none";
     ret->hist = from + sizeof(ret->h) + rec_len;
     ret->tail = ret->hist + hist_len;
-    return NULL;
+    return shard_tail(sb, ret);
+}
+
+const char *
+cw_inspect_layer(const struct cw_layer_bytes *l, const struct cw_inspect_family *f)
+{
+    bool head = l->flags & CW_LAYER_HEAD, gone = l->flags & CW_LAYER_GONE;
+
+    if (!f->has_copy)
+        return "one belongs to no copy";
+    if (f->is_there)
+        return "an id is there twice";
+    if (((l->id ^ l->shard) & CW_LAYER_FAMILY) != 0 || (l->id & CW_LAYER_FAMILY) == 0)
+        return "one is not of the family of its copy";
+    if (l->parent != 0 && !f->has_parent)
+        return "the parent of one is not there";
+    if (l->parent != 0 && ((l->id ^ l->parent) & CW_LAYER_FAMILY) != 0)
+        return "the parent of one is of another family";
+    if (l->parent != 0 && f->parent_snap == 0)
+        return "the parent of one is a head";
+    if (head != (l->snap == 0))
+        return "one is head and snapshot, or neither";
+    if (head && f->has_head)
+        return "a copy has two heads";
+    if ((f->copy_gone && !gone) || (head && gone && !f->copy_gone))
+        return "one is there and its copy is not, or the other way round";
+    return l->mapped > CW_SHARD_BLOCKS ? "one counts more blocks than a copy has" : NULL;
 }

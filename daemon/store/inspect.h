@@ -1,7 +1,8 @@
 /* store/inspect.h - the bytes of a store judged one by one, by what docs/format.md says of them.
  *
- * For tools and tests: no I/O, no state. The bytes are anybody's, so every bound is checked. A
- * `why` is static text that names the first thing that is wrong; NULL: nothing is.
+ * No I/O, no state: the store itself goes by it when it reads them, and so do tools. The bytes are
+ * anybody's, so every bound is checked, and every number that later arithmetic relies on. A `why`
+ * is static text that names the first thing that is wrong; NULL: nothing is.
  */
 #pragma once
 
@@ -17,10 +18,14 @@
 
 uint64_t cw_inspect_sb_off(uint64_t disk_bytes, uint32_t slot);
 
-/* As it was written, whatever it says: recovery goes by the one with the highest sb_seq. */
-bool cw_inspect_sb_whole(const struct cw_sb *sb);
+/* As it was written: recovery goes by the one with the highest sb_seq. */
+const char *cw_inspect_sb_whole(const struct cw_sb *sb);
 
-/* Whole, and of a store that this program can open on a disk of that size. */
+/* Of a whole one: can this program open its store on a disk of that size? If not, *ret_outcome is
+ * the enum cw_store_outcome. */
+const char *cw_inspect_sb_opens(const struct cw_sb *sb, uint64_t disk_bytes, int *ret_outcome);
+
+/* Both. */
 const char *cw_inspect_sb(const struct cw_sb *sb, uint64_t disk_bytes);
 
 /* ---- what lies in segments; sb passed cw_inspect_sb ---- */
@@ -39,8 +44,11 @@ const char *cw_inspect_data_loc(const struct cw_sb *sb, uint64_t loc);
 
 const char *cw_inspect_seg_hdr(const struct cw_sb *sb, const struct cw_seg_hdr *h, uint32_t no);
 
-/* A batch header at `off` of its segment, with its records, of which `avail` bytes are there.
- * *ret_used: header and records without padding. */
+/* The fields of a batch header at `off` of its segment. */
+const char *cw_inspect_batch_hdr(const struct cw_sb *sb, const struct cw_batch_hdr *h,
+                                 uint32_t off);
+/* That, its checksum and its records, of which `avail` bytes are there. *ret_used: header and
+ * records without padding. */
 const char *cw_inspect_batch(const struct cw_sb *sb, const uint8_t *hdr, size_t avail, uint32_t off,
                              uint32_t *ret_used);
 
@@ -74,6 +82,8 @@ uint64_t cw_inspect_rec_lba(const struct cw_inspect_rec *r, uint32_t i);
  * the names in its footer may be damaged. */
 bool cw_inspect_summary_there(const struct cw_sb *sb, const uint8_t *tail, uint32_t no,
                               uint64_t seg_seq, uint32_t *ret_room);
+const char *cw_inspect_sum_footer(const struct cw_sb *sb, const struct cw_sum_footer *f,
+                                  uint32_t no, uint64_t seg_seq);
 /* All `room` bytes of it. */
 const char *cw_inspect_summary(const struct cw_sb *sb, const uint8_t *sum, uint32_t room,
                                uint32_t no, uint64_t seg_seq);
@@ -84,6 +94,15 @@ const char *cw_inspect_ckpt(const struct cw_sb *sb, const struct cw_sb_ckpt *c);
 const char *cw_inspect_root(const struct cw_sb *sb, const struct cw_sb_ckpt *c,
                             const uint8_t *bytes);
 const char *cw_inspect_part(const struct cw_sb *sb, const struct cw_root_part *p); /* its place */
+/* All that the parts of that kind hold. */
+const char *cw_inspect_segtab(const struct cw_sb *sb, uint32_t root_version, const uint8_t *bytes,
+                              size_t len);
+/* What 1 of its live counts means, in sectors. */
+static inline uint32_t
+cw_inspect_live_unit(uint32_t root_version)
+{
+    return root_version == 0 ? CW_BLOCK_SECTORS : 1;
+}
 const char *cw_inspect_tab(const struct cw_sb *sb, const struct cw_tab_page *t,
                            const struct cw_tabdir_entry *dir);
 /* Only its own sums: what its parent says of it is the caller's to compare. */
@@ -96,7 +115,18 @@ struct cw_inspect_shard {
     const uint8_t *hist; /* h.n_hist x struct cw_wire_hist, 8-byte aligned */
     const uint8_t *tail; /* h.n_tail x struct cw_tail_bytes */
 };
-const char *cw_inspect_shard(const uint8_t *from, size_t len, struct cw_inspect_shard *ret);
+const char *cw_inspect_shard(const struct cw_sb *sb, const uint8_t *from, size_t len,
+                             struct cw_inspect_shard *ret);
+
+/* What the lists have of a layer's family before it. */
+struct cw_inspect_family {
+    bool has_copy, copy_gone; /* of the shard that it names */
+    bool has_head;            /* of that copy */
+    bool is_there;            /* a layer with its id */
+    bool has_parent;          /* the one that it names .. */
+    uint64_t parent_snap;     /* .. and whose snapshot that is */
+};
+const char *cw_inspect_layer(const struct cw_layer_bytes *l, const struct cw_inspect_family *f);
 
 /* ---- a whole segment ---- */
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 static struct cw_list *
@@ -147,16 +148,18 @@ layer_decode(struct cw_store *s, const struct cw_layer_bytes *b)
 {
     struct cw_store_shard *sh = shard_by_layer(s, b->shard);
     struct layer *parent = b->parent == 0 ? NULL : layer_find(s, b->parent);
-    bool head = b->flags & CW_LAYER_HEAD, gone = b->flags & CW_LAYER_GONE;
+    const struct cw_inspect_family family = {
+        .has_copy = sh != NULL,
+        .copy_gone = sh != NULL && sh->gone_applied,
+        .has_head = sh != NULL && sh->head != NULL,
+        .is_there = layer_find(s, b->id) != NULL,
+        .has_parent = parent != NULL,
+        .parent_snap = parent != NULL ? parent->snap : 0,
+    };
+    bool gone = b->flags & CW_LAYER_GONE;
     struct layer *l;
 
-    if (sh == NULL || (parent == NULL) != (b->parent == 0) || layer_find(s, b->id) != NULL ||
-        ((b->id ^ b->shard) & CW_LAYER_FAMILY) != 0 || (b->id & CW_LAYER_FAMILY) == 0 ||
-        (parent != NULL && ((b->id ^ parent->id) & CW_LAYER_FAMILY) != 0))
-        return false;
-    if (head != (b->snap == 0) || (head && sh->head != NULL) || b->mapped > CW_SHARD_BLOCKS ||
-        (sh->gone_applied && !gone) || (head && gone && !sh->gone_applied) ||
-        (parent != NULL && parent->snap == 0))
+    if (cw_inspect_layer(b, &family) != NULL)
         return false;
     l = layer_make(sh, b->id, parent, b->snap);
     l->next_index = (uint32_t)cw_max_u64(l->next_index, b->next_index);
@@ -165,7 +168,7 @@ layer_decode(struct cw_store *s, const struct cw_layer_bytes *b)
     l->gone = gone;
     s->n_gone += gone;
     sh->info.mapped_blocks += l->mapped;
-    if (head)
+    if (b->flags & CW_LAYER_HEAD)
         sh->head = l;
     return true;
 }

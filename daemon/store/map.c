@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 bool
@@ -292,16 +293,9 @@ map_chunk_move(struct layer *from, struct layer *to, uint32_t chunk)
 static bool
 page_entries_ok(const struct cw_store *s, const struct cw_map_page *page, uint32_t nmapped)
 {
-    uint32_t n = 0;
+    uint32_t n;
 
-    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
-        enum cw_map_kind kind = cw_loc_kind(page->e[i].loc);
-
-        if (kind >= CW_MAP_KINDS || (map_kind_is_data(kind) && !loc_data_valid(s, page->e[i].loc)))
-            return false;
-        n += map_kind_is_mapped(kind);
-    }
-    return n == nmapped;
+    return cw_inspect_map_page(&s->sb, page, &n) == NULL && n == nmapped;
 }
 
 /* The page is gone: every block of the chunk is unreadable until it is repaired or overwritten.

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 #define HEADERS_AT_ONCE 256u
@@ -135,16 +136,14 @@ content_segments(struct recovery *r)
 {
     struct cw_store *s = r->s;
     const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
-    uint32_t unit = r->root->version == 0 ? CW_BLOCK_SECTORS : 1;
+    uint32_t unit = cw_inspect_live_unit(r->root->version);
 
-    if (r->content_len[CW_PART_SEGMENTS] != s->n_segs * sizeof(*e))
+    if (cw_inspect_segtab(&s->sb, r->root->version, r->content[CW_PART_SEGMENTS],
+                          r->content_len[CW_PART_SEGMENTS]) != NULL)
         return false;
     for (uint32_t i = 0; i < s->n_segs; i++) {
         struct seg *g = &s->segs[i];
 
-        if (e[i].state > CW_SEG_SEALED || e[i].cls >= CW_SEG_CLASSES ||
-            e[i].live > s->seg_bytes / CW_SECTOR / unit)
-            return false;
         s->n_state[g->state]--;
         g->state = e[i].state == CW_SEG_OPEN ? CW_SEG_SEALED : e[i].state;
         s->n_state[g->state]++;
@@ -226,7 +225,7 @@ tabs_on_fetched(struct store_fetch *f)
         const uint8_t *page = r->mem + (size_t)i * CW_BLOCK_SIZE;
         struct layer *l = layer_find(r->s, dir[i].layer);
 
-        ok = !cw_bit_get(r->bad, i) && cw_hash_block(page) == dir[i].csum && l != NULL &&
+        ok = !cw_bit_get(r->bad, i) && l != NULL &&
              tab_load(r->s, l, (const struct cw_tab_page *)(const void *)page, &dir[i]);
     }
     if (ok)
@@ -320,8 +319,7 @@ checkpoint_next_part(struct recovery *r)
         return;
     }
     n = (uint32_t)cw_div_up(p->bytes, CW_BLOCK_SIZE);
-    if (p->kind < CW_PART_SEGMENTS || p->kind >= CW_PART_KINDS || p->bytes == 0 ||
-        p->bytes > CW_BATCH_PAYLOAD_MAX || !loc_valid(r->s, p->loc, n)) {
+    if (cw_inspect_part(&r->s->sb, p) != NULL) {
         checkpoint_bad(r, "part");
         return;
     }
@@ -330,29 +328,18 @@ checkpoint_next_part(struct recovery *r)
                    (uint64_t)n * CW_BLOCK_SIZE);
 }
 
-/* What is counted on from. */
-static bool
-root_numbers_ok(const struct cw_root *root)
-{
-    return root->next_seg_seq <= STORE_SEQ_MAX && root->next_layer <= CW_LAYER_FAMILY + 1;
-}
-
 static void
 root_on_read(struct store_io *io, int res)
 {
     struct recovery *r = cw_container_of(io, struct recovery, io);
     const struct cw_sb_ckpt *c = &r->s->sb.ckpt[r->which];
-    const struct cw_root *root = (const void *)r->mem;
 
-    if (res != 0 || cw_hash(r->mem, c->len) != c->csum || root->magic != CW_ROOT_MAGIC ||
-        root->format_id != r->s->sb.format_id || root->number != c->number ||
-        (root->version != 0 && root->version != CW_STORE_VERSION) || !root_numbers_ok(root) ||
-        root->n_parts > (c->len - sizeof(*root)) / sizeof(root->parts[0])) {
+    if (res != 0 || cw_inspect_root(&r->s->sb, c, r->mem) != NULL) {
         checkpoint_bad(r, "root");
         return;
     }
     r->root = store_alloc(c->len);
-    memcpy(r->root, root, c->len);
+    memcpy(r->root, r->mem, c->len);
     r->part = 0;
     checkpoint_next_part(r);
 }
@@ -367,8 +354,7 @@ recovery_checkpoint(struct recovery *r)
         checkpoint_loaded(r);
         return;
     }
-    if (c->len < CW_BLOCK_SIZE || c->len % CW_BLOCK_SIZE != 0 || c->len > CW_BATCH_PAYLOAD_MAX ||
-        !loc_valid(r->s, c->loc, c->len / CW_BLOCK_SIZE)) {
+    if (cw_inspect_ckpt(&r->s->sb, c) != NULL) {
         checkpoint_bad(r, "place");
         return;
     }

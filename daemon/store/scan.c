@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 #define SCAN_WIN CW_MIB
@@ -14,15 +15,7 @@ static void scan_walk(struct scan *sc);
 static bool
 scan_hdr_ok(const struct scan *sc, const struct cw_batch_hdr *h, uint32_t off)
 {
-    const struct cw_store *s = sc->s;
-
-    return h->magic == CW_BATCH_MAGIC && h->ver >= CW_STORE_VERSION_MIN &&
-           h->ver <= CW_STORE_VERSION && h->format_id == s->sb.format_id &&
-           h->seg_seq == sc->seg_seq && h->hdr_bytes != 0 && h->hdr_bytes % 4096 == 0 &&
-           h->hdr_bytes <= CW_BATCH_HDR_MAX && h->payload_bytes % 4096 == 0 &&
-           h->payload_bytes <= CW_BATCH_PAYLOAD_MAX && off >= 4096 && off % 4096 == 0 &&
-           (uint64_t)off + h->hdr_bytes + h->payload_bytes <= s->seg_bytes && h->batch_seq != 0 &&
-           h->batch_seq <= STORE_SEQ_MAX && h->durable_upto <= STORE_SEQ_MAX;
+    return h->seg_seq == sc->seg_seq && cw_inspect_batch_hdr(&sc->s->sb, h, off) == NULL;
 }
 
 static void
@@ -64,35 +57,20 @@ scan_fini(struct scan *sc)
 
 /* ---- summary ---- */
 
-static bool
+/* Of a summary that is right. */
+static void
 summary_take(struct scan *sc, uint32_t bytes)
 {
     for (uint32_t at = 0; at < bytes;) {
         struct cw_sum_entry e;
         struct cw_batch_hdr h;
-        uint32_t used;
 
-        if (bytes - at < sizeof(e) + sizeof(h))
-            return false;
         memcpy(&e, sc->win + at, sizeof(e));
         at += (uint32_t)sizeof(e);
-        if (e.used < sizeof(h) || e.used % 8 != 0 || e.used > bytes - at)
-            return false;
         memcpy(&h, sc->win + at, sizeof(h));
-        if (!scan_hdr_ok(sc, &h, e.off) || !record_check_all(&h, sc->win + at, e.used, &used) ||
-            used != e.used)
-            return false;
-        scan_add(sc, &h, sc->win + at, e.off, used);
+        scan_add(sc, &h, sc->win + at, e.off, e.used);
         at += e.used;
     }
-    return true;
-}
-
-static bool
-summary_footer_ok(const struct scan *sc, const struct cw_sum_footer *f)
-{
-    return f->magic == CW_SUM_MAGIC && f->format_id == sc->s->sb.format_id &&
-           f->seg_seq == sc->seg_seq && f->seg_no == sc->seg && f->bytes <= sc->s->seg_bytes - 8192;
 }
 
 static void
@@ -112,15 +90,15 @@ summary_on_read(struct store_io *io, int res)
     struct scan *sc = cw_container_of(io, struct scan, io);
     struct cw_sum_footer f;
 
-    memcpy(&f, sc->win + sc->win_len - sizeof(f), sizeof(f));
-    if (res == 0 && summary_footer_ok(sc, &f) && f.bytes <= sc->win_len - sizeof(f) &&
-        f.csum == cw_hash2(sc->win, f.bytes, &f, offsetof(struct cw_sum_footer, csum)) &&
-        summary_take(sc, f.bytes)) {
-        sc->from_summary = true;
-        scan_finish(sc);
+    if (res != 0 ||
+        cw_inspect_summary(&sc->s->sb, sc->win, sc->win_len, sc->seg, sc->seg_seq) != NULL) {
+        scan_start_walk(sc);
         return;
     }
-    scan_start_walk(sc);
+    memcpy(&f, sc->win + sc->win_len - sizeof(f), sizeof(f));
+    summary_take(sc, f.bytes);
+    sc->from_summary = true;
+    scan_finish(sc);
 }
 
 static void
@@ -130,7 +108,7 @@ footer_on_read(struct store_io *io, int res)
     struct cw_sum_footer f;
 
     memcpy(&f, sc->win + 4096 - sizeof(f), sizeof(f));
-    if (res != 0 || !summary_footer_ok(sc, &f)) {
+    if (res != 0 || cw_inspect_sum_footer(&sc->s->sb, &f, sc->seg, sc->seg_seq) != NULL) {
         scan_start_walk(sc);
         return;
     }
@@ -190,9 +168,7 @@ walk_here(struct scan *sc, bool *ret_more)
         *ret_more = sc->win_off != sc->at;
         return false;
     }
-    if (h.hdr_csum != cw_hash2(p, offsetof(struct cw_batch_hdr, hdr_csum), p + sizeof(h),
-                               h.hdr_bytes - sizeof(h)) ||
-        !record_check_all(&h, p, h.hdr_bytes, &used))
+    if (cw_inspect_batch(&sc->s->sb, p, h.hdr_bytes, sc->at, &used) != NULL)
         return false;
     scan_add(sc, &h, p, sc->at, used);
     sc->lost_end = 0;

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 #define WEEK_NS (7 * 24 * 3600 * CW_NS_PER_S)
@@ -417,7 +418,7 @@ step_part(struct scrub *c)
     const struct cw_root_part *p = &c->root->parts[c->part];
     uint32_t n = (uint32_t)cw_div_up(p->bytes, CW_BLOCK_SIZE);
 
-    if (p->bytes == 0 || p->bytes > CW_BATCH_PAYLOAD_MAX || !loc_valid(c->s, p->loc, n)) {
+    if (cw_inspect_part(&c->s->sb, p) != NULL) {
         c->part++;
         return STEP_NEXT;
     }
@@ -440,8 +441,7 @@ root_on_read(struct store_io *io, int res)
     c->s->segs[c->root_seg].read_pins--;
     if (ckpt_moved(c)) {
         ckpt_next(c);
-    } else if (res != 0 || cw_hash(root, k->len) != k->csum ||
-               root->n_parts > (k->len - sizeof(*root)) / sizeof(root->parts[0])) {
+    } else if (res != 0 || cw_inspect_root(&c->s->sb, k, c->buf->data) != NULL) {
         ckpt_bad(c, "root");
         ckpt_next(c);
     } else {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 uint64_t
@@ -27,22 +28,13 @@ loc_off(const struct cw_store *s, uint64_t loc)
 bool
 loc_valid(const struct cw_store *s, uint64_t loc, uint32_t n_blocks)
 {
-    uint64_t off = cw_loc_off(loc);
-
-    return cw_loc_seg(loc) < s->n_segs && cw_loc_kind(loc) == CW_MAP_RAW &&
-           off % CW_BLOCK_SIZE == 0 && off != 0 &&
-           off + (uint64_t)n_blocks * CW_BLOCK_SIZE <= s->seg_bytes;
+    return cw_inspect_loc(&s->sb, loc, n_blocks) == NULL;
 }
 
 bool
 loc_data_valid(const struct cw_store *s, uint64_t loc)
 {
-    uint64_t off = cw_loc_off(loc), len = (uint64_t)cw_loc_len512(loc) * CW_SECTOR;
-
-    if (cw_loc_kind(loc) != CW_MAP_COMP)
-        return loc_valid(s, loc, 1);
-    return cw_loc_seg(loc) < s->n_segs && off != 0 && len != 0 && off + len <= s->seg_bytes &&
-           cw_loc_idx(loc) < cw_loc_n(loc) && len <= (uint64_t)cw_loc_n(loc) * CW_BLOCK_SIZE;
+    return cw_inspect_data_loc(&s->sb, loc) == NULL;
 }
 
 static void
@@ -350,8 +342,5 @@ segment_fill_hdr(struct cw_store *s, uint8_t cls, struct cw_seg_hdr *h, uint64_t
 bool
 segment_hdr_valid(const struct cw_store *s, const struct cw_seg_hdr *h, uint32_t no)
 {
-    return h->magic == CW_SEG_MAGIC && h->format_id == s->sb.format_id && h->seg_no == no &&
-           h->disk_uuid_lo == uuid_lo(s->sb.disk_uuid) && h->cls >= CW_SEG_HOT &&
-           h->cls < CW_SEG_CLASSES && h->seg_seq != 0 && h->seg_seq <= STORE_SEQ_MAX &&
-           h->csum == cw_hash(h, offsetof(struct cw_seg_hdr, csum));
+    return cw_inspect_seg_hdr(&s->sb, h, no) == NULL;
 }

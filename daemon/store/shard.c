@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 static struct cw_list *
@@ -446,34 +447,13 @@ shard_encode(const struct cw_store_shard *sh, uint8_t *to)
     return h.bytes;
 }
 
-/* A place where a batch may begin, and blocks that a record may have. */
-static bool
-tail_bytes_ok(const struct cw_store *s, const struct cw_tail_bytes *b)
-{
-    uint32_t max = b->type == CW_FT_WRITE ? CW_IO_BLOCKS_MAX : CW_WIRE_NBLK_MAX;
-
-    if (b->seg >= s->n_segs || b->off < 4096 || b->off >= s->seg_bytes || b->off % 4096 != 0)
-        return false;
-    if (b->type == CW_FT_GEN_START)
-        return b->nblk == 0;
-    return (b->type == CW_FT_WRITE || b->type == CW_FT_ZERO || b->type == CW_FT_TRIM) &&
-           b->nblk >= 1 && b->nblk <= max && b->lba < CW_SHARD_BLOCKS &&
-           b->nblk <= CW_SHARD_BLOCKS - b->lba;
-}
-
-/* The seqs of a tail ascend, up to the shard's last one. */
-static bool
+static void
 shard_decode_tail(struct cw_store_shard *sh, const uint8_t *from, uint32_t n)
 {
-    uint64_t last = 0;
-
     for (uint32_t i = 0; i < n; i++) {
         struct cw_tail_bytes b;
 
         memcpy(&b, from + i * sizeof(b), sizeof(b));
-        if (!tail_bytes_ok(sh->s, &b) || b.seq <= last || b.seq > sh->info.durable_seq)
-            return false;
-        last = b.seq;
         tail_push(sh, (struct tail_entry){
                           .e = { .seq = b.seq,
                                  .lba = b.lba,
@@ -487,47 +467,32 @@ shard_decode_tail(struct cw_store_shard *sh, const uint8_t *from, uint32_t n)
                           .rec = b.rec,
                       });
     }
-    return true;
 }
 
 bool
 shard_decode(struct cw_store *s, const uint8_t *from, size_t len, size_t *ret_used)
 {
-    struct cw_shard_bytes h;
-    struct cw_shard_rec rec;
+    struct cw_inspect_shard b;
     struct cw_store_shard *sh;
-    size_t rec_len;
 
-    if (len < sizeof(h))
+    if (cw_inspect_shard(&s->sb, from, len, &b) != NULL || shard_by_layer(s, b.h.layer) != NULL)
         return false;
-    memcpy(&h, from, sizeof(h));
-    rec_len = cw_align_up(h.rec_bytes, 8);
-    if (h.rec_bytes > CW_SHARD_REC_BYTES_MAX || h.n_hist > CW_HIST_MAX || h.n_tail > CW_TAIL_MAX ||
-        h.bytes > len ||
-        h.bytes != sizeof(h) + rec_len + h.n_hist * sizeof(struct cw_wire_hist) +
-                       h.n_tail * sizeof(struct cw_tail_bytes) ||
-        !cw_shard_rec_decode(from + sizeof(h), h.rec_bytes, &rec) ||
-        shard_by_layer(s, h.layer) != NULL)
+    if (!(b.h.flags & CW_SHARD_GONE) && cw_store_shard_find(s, b.rec.shard) != NULL)
         return false;
-    if (!(h.flags & CW_SHARD_GONE) && cw_store_shard_find(s, rec.shard) != NULL)
-        return false;
-    sh = shard_make(s, &rec, h.layer);
-    sh->info.syncing = h.flags & CW_SHARD_SYNCING;
-    sh->info.damaged = h.flags & CW_SHARD_DAMAGED;
-    sh->info.durable_seq = h.last_seq;
-    sh->info.durable_gen = h.last_gen;
-    sh->info.promised_gen = h.promised_gen;
-    sh->info.stable = h.stable;
-    sh->info.join_id = h.join_id;
-    from += sizeof(h) + rec_len;
-    shard_hist_set(sh, (const void *)from, h.n_hist);
-    from += h.n_hist * sizeof(struct cw_wire_hist);
-    if (!shard_decode_tail(sh, from, h.n_tail))
-        return false;
-    if (h.flags & CW_SHARD_GONE) {
+    sh = shard_make(s, &b.rec, b.h.layer);
+    sh->info.syncing = b.h.flags & CW_SHARD_SYNCING;
+    sh->info.damaged = b.h.flags & CW_SHARD_DAMAGED;
+    sh->info.durable_seq = b.h.last_seq;
+    sh->info.durable_gen = b.h.last_gen;
+    sh->info.promised_gen = b.h.promised_gen;
+    sh->info.stable = b.h.stable;
+    sh->info.join_id = b.h.join_id;
+    shard_hist_set(sh, (const void *)b.hist, b.h.n_hist);
+    shard_decode_tail(sh, b.tail, b.h.n_tail);
+    if (b.h.flags & CW_SHARD_GONE) {
         shard_make_gone(sh);
         sh->gone_applied = true;
     }
-    *ret_used = h.bytes;
+    *ret_used = b.h.bytes;
     return true;
 }

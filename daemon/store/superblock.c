@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 uint64_t
@@ -12,41 +13,18 @@ sb_off(const struct cw_disk *d, uint32_t slot)
     return slot < 2 ? slot * UINT64_C(4096) : d->bytes - (4 - slot) * UINT64_C(4096);
 }
 
-static uint64_t
-sb_csum(const struct cw_sb *sb)
-{
-    return cw_hash(sb, offsetof(struct cw_sb, csum));
-}
-
 bool
 sb_valid(const struct cw_sb *sb)
 {
-    if (sb->magic != CW_SB_MAGIC || sb->csum != sb_csum(sb) || sb->format_id == 0)
-        return false;
-    for (size_t i = 0; i < CW_LEN(sb->ckpt); i++) {
-        if (sb->ckpt[i].number > STORE_SEQ_MAX || sb->ckpt[i].replay_batch > STORE_SEQ_MAX)
-            return false;
-    }
-    return sb->sb_seq <= STORE_SEQ_MAX;
+    return cw_inspect_sb_whole(sb) == NULL;
 }
 
-/* Fields that later arithmetic relies on. */
 static int
 sb_check(const struct cw_sb *sb, const struct cw_disk *d)
 {
-    uint64_t end = CW_SEG_BASE + (uint64_t)sb->seg_count * sb->seg_bytes + 2 * 4096;
+    int outcome;
 
-    if (sb->version < CW_STORE_VERSION_MIN || sb->version > CW_STORE_VERSION ||
-        sb->feature_incompat != 0 || sb->blk != CW_BLOCK_SIZE)
-        return CW_STORE_E_VERSION;
-    if (!cw_is_pow2(sb->seg_bytes) || sb->seg_bytes < CW_SEG_BYTES_MIN ||
-        sb->seg_bytes > CW_SEG_BYTES_MAX || sb->seg_count < 16 || sb->seg_count > CW_SEG_COUNT_MAX)
-        return CW_STORE_E_VERSION;
-    if (sb->dev_bytes > d->bytes || end > d->bytes)
-        return CW_STORE_E_TRUNCATED;
-    if (end > sb->dev_bytes)
-        return CW_STORE_E_VERSION;
-    return 0;
+    return cw_inspect_sb_opens(sb, d->bytes, &outcome) == NULL ? 0 : outcome;
 }
 
 /* ---- reading all slots ---- */
@@ -158,7 +136,7 @@ sb_write_next(struct cw_store *s)
     *sb = s->sb;
     sb->sb_seq++;
     w->change(s, sb, w->arg);
-    sb->csum = sb_csum(sb);
+    sb->csum = cw_hash(sb, offsetof(struct cw_sb, csum));
     s->sb_busy = true;
     s->sb_io.done = sb_on_write;
     store_io_start(s, &s->sb_io, CW_DISK_WRITE_SYNC,

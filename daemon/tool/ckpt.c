@@ -53,7 +53,7 @@ load_root(const struct load *l)
     why = cw_inspect_root(c->sb, &c->at, (const uint8_t *)c->root);
     if (why != NULL)
         return load_bad(l, c->at.loc, "root", why);
-    c->unit = c->root->version == 0 ? CW_BLOCK_SECTORS : 1;
+    c->unit = cw_inspect_live_unit(c->root->version);
     c->counted = c->root->version != 0;
     return true;
 }
@@ -98,17 +98,30 @@ static bool
 load_segments(const struct load *l)
 {
     struct cw_ckpt *c = l->c;
-    uint32_t max = c->sb->seg_bytes / CW_SECTOR / c->unit;
+    const char *why = cw_inspect_segtab(c->sb, c->root->version, c->content[CW_PART_SEGMENTS],
+                                        c->content_len[CW_PART_SEGMENTS]);
 
+    if (why != NULL)
+        return load_bad(l, 0, "segment table", why);
     c->segs = (const void *)c->content[CW_PART_SEGMENTS];
-    if (c->content_len[CW_PART_SEGMENTS] != c->sb->seg_count * sizeof(*c->segs))
-        return load_bad(l, 0, "segment table", "it does not have as many segments as the store");
-    for (uint32_t i = 0; i < c->sb->seg_count; i++) {
-        if (c->segs[i].state > CW_SEG_SEALED || c->segs[i].cls >= CW_SEG_CLASSES ||
-            c->segs[i].live > max)
-            return load_bad(l, 0, "segment table", "an entry is none");
-    }
     return true;
+}
+
+/* What the copies before it leave over. */
+static const char *
+shard_why(const struct cw_ckpt *c, const struct cw_inspect_shard *sh)
+{
+    if ((sh->h.layer & CW_LAYER_FAMILY) >= c->root->next_layer)
+        return "the layer of one is still to be given";
+    for (uint32_t i = 0; i < c->n_shards; i++) {
+        const struct cw_inspect_shard *o = &c->shards[i];
+
+        if (o->h.layer == sh->h.layer)
+            return "two have one layer";
+        if (o->rec.shard == sh->rec.shard && !((o->h.flags | sh->h.flags) & CW_SHARD_GONE))
+            return "two are of one shard";
+    }
+    return NULL;
 }
 
 static bool
@@ -120,8 +133,11 @@ load_shards(const struct load *l)
 
     c->shards = cw_tool_alloc((len / sizeof(struct cw_shard_bytes) + 1) * sizeof(*c->shards));
     for (size_t at = 0; at < len; at += c->shards[c->n_shards++].h.bytes) {
-        const char *why = cw_inspect_shard(from + at, len - at, &c->shards[c->n_shards]);
+        struct cw_inspect_shard *sh = &c->shards[c->n_shards];
+        const char *why = cw_inspect_shard(c->sb, from + at, len - at, sh);
 
+        if (why == NULL)
+            why = shard_why(c, sh);
         if (why != NULL)
             return load_bad(l, 0, "list of copies", why);
     }
@@ -150,25 +166,32 @@ layer_index(const struct cw_ckpt *c, uint64_t id, uint32_t before)
     return UINT32_MAX;
 }
 
+/* A layer of that copy with all these flags. */
+static bool
+has_layer(const struct cw_ckpt *c, uint64_t shard_layer, uint32_t flags, uint32_t before)
+{
+    for (uint32_t i = 0; i < before; i++) {
+        if (c->layers[i].shard == shard_layer && (c->layers[i].flags & flags) == flags)
+            return true;
+    }
+    return false;
+}
+
 static const char *
 layer_why(const struct cw_ckpt *c, uint32_t i)
 {
     const struct cw_layer_bytes *l = &c->layers[i];
-    uint32_t parent = layer_index(c, l->parent, i);
+    const struct cw_inspect_shard *sh = cw_ckpt_shard_of(c, l);
+    uint32_t parent = l->parent == 0 ? UINT32_MAX : layer_index(c, l->parent, i);
 
-    if (layer_index(c, l->id, i) != UINT32_MAX)
-        return "an id is there twice";
-    if (cw_ckpt_shard_of(c, l) == NULL)
-        return "one belongs to no copy";
-    if (((l->id ^ l->shard) & CW_LAYER_FAMILY) != 0 || (l->id & CW_LAYER_FAMILY) == 0)
-        return "one is not of the family of its copy";
-    if (l->parent != 0 && parent == UINT32_MAX)
-        return "the parent of one is not there";
-    if (l->parent != 0 && c->layers[parent].snap == 0)
-        return "the parent of one is a head";
-    if (!(l->flags & CW_LAYER_HEAD) != (l->snap != 0))
-        return "one is head and snapshot";
-    return l->mapped > CW_SHARD_BLOCKS ? "one counts more blocks than a copy has" : NULL;
+    return cw_inspect_layer(l, &(struct cw_inspect_family){
+                                   .has_copy = sh != NULL,
+                                   .copy_gone = sh != NULL && (sh->h.flags & CW_SHARD_GONE),
+                                   .has_head = has_layer(c, l->shard, CW_LAYER_HEAD, i),
+                                   .is_there = layer_index(c, l->id, i) != UINT32_MAX,
+                                   .has_parent = parent != UINT32_MAX,
+                                   .parent_snap = parent != UINT32_MAX ? c->layers[parent].snap : 0,
+                               });
 }
 
 static bool
@@ -192,6 +215,12 @@ load_layers(const struct load *l)
 
         if (why != NULL)
             return load_bad(l, 0, "list of layers", why);
+    }
+    for (uint32_t i = 0; i < c->n_shards; i++) {
+        uint32_t flags = c->shards[i].h.flags & CW_SHARD_GONE ? 0 : CW_LAYER_HEAD;
+
+        if (!has_layer(c, c->shards[i].h.layer, flags, c->n_layers))
+            return load_bad(l, 0, "list of layers", "a copy has no head");
     }
     return true;
 }
