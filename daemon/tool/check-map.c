@@ -83,10 +83,16 @@ cw_check_superblocks(struct cw_check *c)
 
 /* ---- counts ---- */
 
+struct seg_count {
+    uint32_t live;    /* sectors */
+    uint32_t refs;    /* entries that name a place in it */
+    uint32_t nothing; /* of those that own their place: whose share of it is no sector */
+};
+
 struct counts {
     struct cw_check *c;
     const struct cw_ckpt *k;
-    uint32_t *live, *refs;      /* per segment */
+    struct seg_count *segs;
     uint64_t *mapped, *sectors; /* per layer */
     bool unknown;               /* a page was lost earlier: what it referred to stays counted */
 };
@@ -122,19 +128,20 @@ count_entries(struct counts *n, const struct cw_walk_page *p)
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
         const struct cw_map_entry *e = &p->page->e[i];
         enum cw_map_kind kind = cw_loc_kind(e->loc);
-        bool data = kind == CW_MAP_RAW || kind == CW_MAP_COMP;
+        bool data = kind == CW_MAP_RAW || kind == CW_MAP_COMP, own = !(e->loc & CW_LOC_SHARED);
 
         bad += kind == CW_MAP_BAD;
         n->unknown |= kind == CW_MAP_BAD && e->xxh3 == 0;
-        if (data && n->refs != NULL)
-            n->refs[cw_loc_seg(e->loc)]++;
-        if ((!data && kind != CW_MAP_BAD) || (e->loc & CW_LOC_SHARED))
-            continue;
-        n->mapped[p->layer]++;
-        if (!data)
-            continue;
-        n->live[cw_loc_seg(e->loc)] += cw_loc_sectors(e->loc);
-        n->sectors[p->layer] += cw_loc_sectors(e->loc);
+        n->mapped[p->layer] += (data || kind == CW_MAP_BAD) && own;
+        if (data) {
+            uint32_t sectors = own ? cw_loc_sectors(e->loc) : 0;
+            struct seg_count *s = &n->segs[cw_loc_seg(e->loc)];
+
+            s->refs++;
+            s->live += sectors;
+            s->nothing += own && sectors == 0;
+            n->sectors[p->layer] += sectors;
+        }
     }
     count_bad(n, p, bad);
 }
@@ -164,10 +171,10 @@ static void
 sum_segment(const struct counts *n, uint32_t no, bool all)
 {
     const struct cw_segtab_entry *s = &n->k->segs[no];
-    uint64_t says = (uint64_t)s->live * n->k->unit, is = n->live[no];
+    uint64_t says = (uint64_t)s->live * n->k->unit, is = n->segs[no].live;
     struct cw_report_item item = { .kind = CW_REPORT_SEGMENT_COUNT, .seg = no };
 
-    if (is > 0 && (s->state == CW_SEG_FREE || s->cls == CW_SEG_META)) {
+    if (n->segs[no].refs > 0 && (s->state == CW_SEG_FREE || s->cls == CW_SEG_META)) {
         cw_report_add(n->c->rep, item, "the map has data in it, the table says %s, %s",
                       cw_words_seg_state(s->state), cw_words_class(s->cls));
         return;
@@ -178,6 +185,19 @@ sum_segment(const struct counts *n, uint32_t no, bool all)
     cw_report_add(n->c->rep, item,
                   "counts %" PRIu64 " live sectors, the map has %" PRIu64 " in it%s", says, is,
                   item.note ? " (a map page was lost once)" : "");
+}
+
+/* The count is what such blocks make of it: right, and yet not enough to keep the segment. */
+static void
+sum_nothing(const struct counts *n, uint32_t no)
+{
+    const struct seg_count *s = &n->segs[no];
+
+    if (s->nothing > 0)
+        cw_report_add(n->c->rep, (struct cw_report_item){ .kind = CW_REPORT_SHORT_RUN, .seg = no },
+                      "%u blocks in it count for nothing: their runs have fewer sectors than "
+                      "blocks; it counts %u live sectors for all that is in it",
+                      s->nothing, s->live);
 }
 
 /* A store that was once of version 1 took the blocks that were BAD then for live ones. */
@@ -209,13 +229,12 @@ sum_layer(const struct counts *n, uint32_t i)
 
 uint64_t
 cw_check_map(struct cw_check *c, const struct cw_ckpt *k, enum cw_stand_side side,
-             uint32_t *ret_refs)
+             uint32_t *ret_refs, bool *ret_whole)
 {
     struct counts n = {
         .c = c,
         .k = k,
-        .live = cw_tool_alloc(k->sb->seg_count * sizeof(*n.live)),
-        .refs = ret_refs,
+        .segs = cw_tool_alloc(k->sb->seg_count * sizeof(*n.segs)),
         .mapped = cw_tool_alloc((k->n_layers + 1) * sizeof(*n.mapped)),
         .sectors = cw_tool_alloc((k->n_layers + 1) * sizeof(*n.sectors)),
     };
@@ -229,13 +248,19 @@ cw_check_map(struct cw_check *c, const struct cw_ckpt *k, enum cw_stand_side sid
     };
 
     cw_walk(&w);
-    for (uint32_t i = 0; !k->empty && i < k->sb->seg_count; i++)
+    for (uint32_t i = 0; !k->empty && i < k->sb->seg_count; i++) {
         sum_segment(&n, i, w.n_lost == 0);
+        if (ret_refs == NULL)
+            continue;
+        sum_nothing(&n, i); /* once: older checkpoints say the same of most of them */
+        ret_refs[i] = n.segs[i].refs;
+    }
     /* what a lost page held is in the counts of its layer still */
     for (uint32_t i = 0; w.n_lost == 0 && i < k->n_layers; i++)
         sum_layer(&n, i);
-    free(n.live);
+    free(n.segs);
     free(n.mapped);
     free(n.sectors);
+    *ret_whole = w.n_lost == 0;
     return w.n_pages;
 }

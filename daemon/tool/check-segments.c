@@ -219,7 +219,7 @@ ref_owner(struct pass *p, const struct ref *r, const struct ref *before, const s
 
     if (same && !shared)
         ref_found(p, r, CW_REPORT_OWNER, "its place has two owners");
-    if (!same && shared)
+    if (!same && shared && p->c->map_whole) /* else a page that was lost may own it */
         ref_found(p, r, CW_REPORT_OWNER, "its place is shared and has no owner");
     if (shared && owner != NULL &&
         ((layers[owner->layer].id ^ layers[r->layer].id) & CW_LAYER_FAMILY) != 0)
@@ -391,10 +391,19 @@ dead_found(struct pass *p, const struct cw_inspect_found *f)
                                  .why = f->what };
 }
 
+/* Every page, table and part was read by who refers to it. */
+static bool
+is_of_a_checkpoint(const struct cw_inspect_found *f)
+{
+    return f->level == CW_INSPECT_FOUND &&
+           (f->d->type == CW_REC_MAPPAGE || f->d->type == CW_REC_TABPAGE ||
+            f->d->type == CW_REC_ROOT);
+}
+
 static void
 payload_found(struct pass *p, const struct cw_inspect_found *f)
 {
-    if (any_bit(p->by_map, f->off, f->len))
+    if (any_bit(p->by_map, f->off, f->len) || is_of_a_checkpoint(f))
         return; /* told by whoever refers to it */
     if (f->level == CW_INSPECT_NOTE) {
         dead_found(p, f);

@@ -17,7 +17,7 @@ check_on_disk(struct cw_check *c)
 
         /* the pages of a checkpoint whose tables are damaged count as far as they are there */
         if (cw_ckpt_load(c->st, CW_STAND_DISK, which, c->rep, &k) && !k.empty)
-            (void)cw_check_map(c, &k, CW_STAND_DISK, NULL);
+            (void)cw_check_map(c, &k, CW_STAND_DISK, NULL, &(bool){ 0 });
         cw_ckpt_free(&k);
     }
 }
@@ -26,13 +26,6 @@ static struct cw_report_item
 log_item(bool note)
 {
     return (struct cw_report_item){ .kind = CW_REPORT_LOG, .seg = CW_REPORT_NOWHERE, .note = note };
-}
-
-static void
-recovery_refused(struct cw_check *c, int res)
-{
-    cw_report_add(c->rep, log_item(false), "a start of the daemon would fail: %s",
-                  cw_stand_outcome(res));
 }
 
 static void
@@ -54,7 +47,9 @@ check_recovery(struct cw_check *c)
 
     recovery_lines(c);
     if (res != 0) {
-        recovery_refused(c, res);
+        cw_report_add(c->rep,
+                      (struct cw_report_item){ .kind = CW_REPORT_START, .seg = CW_REPORT_NOWHERE },
+                      "a start of the daemon would fail: %s", cw_stand_outcome(res));
         return;
     }
     if (r->damaged_copies > 0)
@@ -77,7 +72,7 @@ check_now(struct cw_check *c)
     c->refs = cw_tool_alloc(c->now.sb->seg_count * sizeof(*c->refs));
     c->n_copies = c->now.n_shards;
     c->n_layers = c->now.n_layers;
-    c->n_pages = cw_check_map(c, &c->now, c->side, c->refs);
+    c->n_pages = cw_check_map(c, &c->now, c->side, c->refs, &c->map_whole);
     cw_check_segments(c);
 }
 
@@ -96,8 +91,9 @@ say_text(const struct cw_check *c)
     if (faults == 0)
         fprintf(c->t->out, "%s: no faults", c->st->path);
     else
-        fprintf(c->t->out, "%s: %" PRIu64 " faults", c->st->path, faults);
-    fprintf(c->t->out, ", %" PRIu64 " notes\n", notes);
+        fprintf(c->t->out, "%s: %" PRIu64 " %s", c->st->path, faults,
+                faults == 1 ? "fault" : "faults");
+    fprintf(c->t->out, ", %" PRIu64 " %s\n", notes, notes == 1 ? "note" : "notes");
 }
 
 static void

@@ -22,6 +22,8 @@ static const struct kind kinds[CW_REPORT_KINDS] = {
     [CW_REPORT_SUPERBLOCK] = { "superblock", "the store opens from the best of the other slots" },
     [CW_REPORT_CHECKPOINT] = { "checkpoint", "the store opens from the other checkpoint; without "
                                              "both it is refused" },
+    [CW_REPORT_START] = { "start", "the daemon refuses this store: format a new one in its place, "
+                                   "the cluster builds the copies anew" },
     [CW_REPORT_LOG] = { "log", "copies may lack acknowledged writes: the cluster treats them as "
                                "out and brings them up to date again" },
     [CW_REPORT_MAP_PAGE] = { "map-page",
@@ -35,6 +37,9 @@ static const struct kind kinds[CW_REPORT_KINDS] = {
                                    "it, or never" },
     [CW_REPORT_SEGMENT_COUNT] = { "segment-count", "a segment is freed too early if it counts too "
                                                    "little, too late if too much" },
+    [CW_REPORT_SHORT_RUN] = { "short-run",
+                              "an older program packed them; once nothing else is left in the "
+                              "segment it is taken for empty and they are lost: write them again" },
     [CW_REPORT_LAYER_COUNT] = { "layer-count", "what a copy or snapshot is said to hold is wrong" },
     [CW_REPORT_CHUNK_COUNT] = { "chunk-count",
                                 "a chunk may count as empty, or be kept when it is" },

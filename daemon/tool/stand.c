@@ -147,8 +147,8 @@ stand_refuse(struct cw_stand *st)
         if (st->slots.res[i] != 0 || st->slots.slot[i].magic == CW_SB_MAGIC)
             return cw_tool_fail(
                 st->t, "SUPERBLOCKS_BAD", st->path,
-                "see: causeway-store dump PATH superblock; if its disk is at fault, "
-                "the cluster rebuilds its copies: causeway disk rm",
+                "see: causeway-store dump PATH superblock; to give it up, format a new "
+                "store in its place: the cluster builds the copies anew",
                 "%s: a store without a superblock that holds (slot %u: %s)", st->path, i,
                 st->slots.why[i]);
     }

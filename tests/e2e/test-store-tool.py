@@ -87,7 +87,7 @@ def test_a_rotten_block_is_named(t):
     assert fault["kind"] == "block" and "chunk 1 block 44" in fault["what"], fault
     assert fault["shard"] == 0 and fault["segment"] >= 0 and fault["offset"] > 0, fault
     said = t.fails("causeway-store", "check", store(c, "onprem-1"), code=1).out
-    assert "found block" in said and "1 faults" in said, said
+    assert "found block" in said and "1 fault," in said, said
     shown = json.loads(t.ok("causeway-store", "dump", store(c, "onprem-1"), "block", "1/0", "300",
                             "--json").out)
     assert "does not match" in shown["wrong"], shown

@@ -268,16 +268,17 @@ a_flipped_byte_is_found_wherever_it_is(void **state)
         const struct {
             uint64_t at;
             uint32_t len;
-            const char *says;
+            const char *says, *all;
         } what[] = {
-            { root, 144, "root of checkpoint" },
-            { part, 64, "part segments of checkpoint" },
-            { tab, 4096, "chunk table of checkpoint" },
-            { page, 4096, "map page of chunk" },
-            { 0, 4096, "slot 0" },
-            { 4096, 4096, "slot 1" },
-            { 512 * CW_MIB - 8192, 4096, "slot 2" },
-            { 512 * CW_MIB - 4096, 4096, "slot 3" },
+            { root, 144, "root of checkpoint", ": 1 fault," },
+            { part, 64, "part segments of checkpoint", ": 1 fault," },
+            /* both checkpoints have it */
+            { tab, 4096, "a start of the daemon would fail", ": 3 faults," },
+            { page, 4096, "map page of chunk", ": 1 fault," },
+            { 0, 4096, "slot 0", ": 1 fault," },
+            { 4096, 4096, "slot 1", ": 1 fault," },
+            { 512 * CW_MIB - 8192, 4096, "slot 2", ": 1 fault," },
+            { 512 * CW_MIB - 4096, 4096, "slot 3", ": 1 fault," },
         };
 
         for (size_t i = 0; i < CW_LEN(what); i++) {
@@ -285,6 +286,7 @@ a_flipped_byte_is_found_wherever_it_is(void **state)
 
             image_flip(&im, at);
             check_is(&im, CW_TOOL_FOUND, what[i].says);
+            check_is(&im, CW_TOOL_FOUND, what[i].all);
             image_flip(&im, at);
         }
     }
@@ -401,35 +403,178 @@ a_wrong_count_is_found(void **state)
     image_remove(&im);
 }
 
-/* An entry that says that somebody else owns its place, under checksums that are right. */
+/* The first map page of the first table. */
+struct first_page {
+    struct cw_tab_page tab;
+    struct cw_map_page page;
+    uint32_t chunk;
+};
+
+static void
+first_page_get(const struct image *im, const struct image_look *l, struct first_page *p)
+{
+    p->tab = *l->k.tabs[0].page;
+    p->chunk = 0;
+    while (p->tab.e[p->chunk].page_loc == 0)
+        p->chunk++;
+    assert_int_equal(
+        pread(im->fd, &p->page, sizeof(p->page), (off_t)image_off(l, p->tab.e[p->chunk].page_loc)),
+        sizeof(p->page));
+}
+
+/* Under checksums that are right. */
+static void
+first_page_put(const struct image *im, struct image_look *l, struct first_page *p)
+{
+    struct cw_tabdir_entry *dir = (void *)l->k.content[CW_PART_TABS];
+
+    assert_int_equal(
+        pwrite(im->fd, &p->page, sizeof(p->page), (off_t)image_off(l, p->tab.e[p->chunk].page_loc)),
+        sizeof(p->page));
+    p->tab.e[p->chunk].page_csum = cw_hash_block(&p->page);
+    assert_int_equal(
+        pwrite(im->fd, &p->tab, sizeof(p->tab), (off_t)image_off(l, l->k.tabs[0].dir.loc)),
+        sizeof(p->tab));
+    dir[0].csum = cw_hash_block(&p->tab);
+    image_put_part(im, l, part_of(l, CW_PART_TABS), dir);
+}
+
+static struct cw_map_entry *
+first_own_raw(struct first_page *p)
+{
+    struct cw_map_entry *e = p->page.e;
+
+    while (cw_loc_kind(e->loc) != CW_MAP_RAW || (e->loc & CW_LOC_SHARED))
+        e++;
+    return e;
+}
+
+/* An entry that says that somebody else owns its place. */
 static void
 a_place_without_an_owner_is_found(void **state)
 {
-    struct cw_map_page page;
-    struct cw_tab_page tab;
+    struct first_page p;
     struct image_look l;
     struct image im;
-    uint32_t chunk = 0, i = 0;
-    uint64_t at;
 
     world_closed(&im, 41, CW_COMPRESSION_OFF);
     image_look(&im, &l);
-    tab = *l.k.tabs[0].page;
-    while (tab.e[chunk].page_loc == 0)
-        chunk++;
-    at = image_off(&l, tab.e[chunk].page_loc);
-    assert_int_equal(pread(im.fd, &page, sizeof(page), (off_t)at), sizeof(page));
-    while (cw_loc_kind(page.e[i].loc) != CW_MAP_RAW || (page.e[i].loc & CW_LOC_SHARED))
-        i++;
-    page.e[i].loc |= CW_LOC_SHARED;
-    assert_int_equal(pwrite(im.fd, &page, sizeof(page), (off_t)at), sizeof(page));
-    tab.e[chunk].page_csum = cw_hash_block(&page);
-    at = image_off(&l, l.k.tabs[0].dir.loc);
-    assert_int_equal(pwrite(im.fd, &tab, sizeof(tab), (off_t)at), sizeof(tab));
-    ((struct cw_tabdir_entry *)(void *)l.k.content[CW_PART_TABS])[0].csum = cw_hash_block(&tab);
-    image_put_part(&im, &l, part_of(&l, CW_PART_TABS), l.k.content[CW_PART_TABS]);
+    first_page_get(&im, &l, &p);
+    first_own_raw(&p)->loc |= CW_LOC_SHARED;
+    first_page_put(&im, &l, &p);
     image_look_end(&l);
     check_is(&im, CW_TOOL_FOUND, "its place is shared and has no owner");
+    image_remove(&im);
+}
+
+/* One that is longer than a block and goes beyond its segment. */
+static void
+a_place_that_cannot_be_is_found(void **state)
+{
+    struct cw_map_entry *e;
+    struct first_page p;
+    struct image_look l;
+    struct image im;
+
+    world_closed(&im, 42, CW_COMPRESSION_OFF);
+    image_look(&im, &l);
+    first_page_get(&im, &l, &p);
+    e = first_own_raw(&p);
+    e->loc = cw_loc_make(cw_loc_seg(e->loc), l.sb.seg_bytes / CW_SECTOR - CW_BLOCK_SECTORS, 255,
+                         CW_MAP_RAW);
+    first_page_put(&im, &l, &p);
+    image_look_end(&l);
+    check_is(&im, CW_TOOL_FOUND, "the length of its place is none");
+    image_remove(&im);
+}
+
+/* A run of blocks of one letter each: it packs into a sector. */
+static void
+write_letters(struct storeworld *w, struct cw_store_shard *sh)
+{
+    static uint8_t data[CW_RUN_BLOCKS_MAX * CW_BLOCK_SIZE] __attribute__((aligned(4096)));
+    uint64_t csums[CW_RUN_BLOCKS_MAX];
+    struct cw_store_rec rec = {
+        .type = CW_FT_WRITE,
+        .gen = 1,
+        .seq = cw_store_shard_info(sh)->last_seq + 1,
+        .nblk = CW_RUN_BLOCKS_MAX,
+        .csums = csums,
+        .data = data,
+    };
+
+    for (uint32_t i = 0; i < CW_RUN_BLOCKS_MAX; i++) {
+        memset(data + (size_t)i * CW_BLOCK_SIZE, 'a' + (int)i, CW_BLOCK_SIZE);
+        csums[i] = cw_hash_block(data + (size_t)i * CW_BLOCK_SIZE);
+    }
+    assert_int_equal(storeworld_append(w, sh, &rec), 0);
+    storeworld_wait_durable(w, sh, cw_store_shard_info(sh)->last_seq);
+}
+
+/* As an older program packed it: in a sector, of which the last block has all. The counts fit. */
+static void
+pack_short(const struct image *im, struct image_look *l, struct first_page *p)
+{
+    struct cw_segtab_entry *segs = (void *)l->k.content[CW_PART_SEGMENTS];
+    struct cw_layer_bytes *layers = (void *)l->k.content[CW_PART_LAYERS];
+
+    first_page_get(im, l, p);
+    for (uint32_t i = 0; i < CW_RUN_BLOCKS_MAX; i++) {
+        uint64_t *loc = &p->page.e[i].loc;
+
+        assert_int_equal(cw_loc_kind(*loc), CW_MAP_COMP);
+        assert_int_equal(cw_loc_len512(*loc), CW_RUN_BLOCKS_MAX);
+        *loc ^= (uint64_t)(CW_RUN_BLOCKS_MAX ^ 1) << 16;
+    }
+    first_page_put(im, l, p);
+    segs[cw_loc_seg(p->page.e[0].loc)].live = 1;
+    image_put_part(im, l, part_of(l, CW_PART_SEGMENTS), segs);
+    layers[0].sectors = 1;
+    image_put_part(im, l, part_of(l, CW_PART_LAYERS), layers);
+}
+
+/* The last block gone too: the counts say that nothing is there. */
+static void
+pack_short_to_nothing(const struct image *im, struct image_look *l, struct first_page *p)
+{
+    struct cw_segtab_entry *segs = (void *)l->k.content[CW_PART_SEGMENTS];
+    struct cw_layer_bytes *layers = (void *)l->k.content[CW_PART_LAYERS];
+
+    p->page.e[CW_RUN_BLOCKS_MAX - 1] = (struct cw_map_entry){ 0 };
+    p->tab.e[p->chunk].nmapped--;
+    first_page_put(im, l, p);
+    segs[cw_loc_seg(p->page.e[0].loc)].live = 0;
+    segs[cw_loc_seg(p->page.e[0].loc)].state = CW_SEG_FREE;
+    image_put_part(im, l, part_of(l, CW_PART_SEGMENTS), segs);
+    layers[0].mapped--;
+    layers[0].sectors = 0;
+    image_put_part(im, l, part_of(l, CW_PART_LAYERS), layers);
+}
+
+static void
+blocks_that_count_for_nothing_are_found(void **state)
+{
+    struct first_page p;
+    struct storeworld w;
+    struct image_look l;
+    struct image im;
+
+    storeworld_init(&w, 43, 512 * CW_MIB, CW_MIB);
+    w.compression = CW_COMPRESSION_INLINE;
+    assert_int_equal(storeworld_format(&w, false), 0);
+    assert_int_equal(storeworld_open(&w), 0);
+    write_letters(&w, storeworld_shard(&w, SHARD_ID));
+    assert_int_equal(storeworld_close(&w), 0);
+    image_make(&im, &w);
+    storeworld_fini(&w);
+    check_is(&im, CW_TOOL_OK, "no faults");
+    image_look(&im, &l);
+    pack_short(&im, &l, &p);
+    check_is(&im, CW_TOOL_FOUND, "15 blocks in it count for nothing");
+    check_is(&im, CW_TOOL_FOUND, ": 1 fault,");
+    pack_short_to_nothing(&im, &l, &p);
+    check_is(&im, CW_TOOL_FOUND, "the map has data in it, the table says free");
+    image_look_end(&l);
     image_remove(&im);
 }
 
@@ -509,6 +654,8 @@ main(void)
         cmocka_unit_test(a_flipped_byte_in_a_segment_is_found),
         cmocka_unit_test(a_wrong_count_is_found),
         cmocka_unit_test(a_place_without_an_owner_is_found),
+        cmocka_unit_test(a_place_that_cannot_be_is_found),
+        cmocka_unit_test(blocks_that_count_for_nothing_are_found),
         cmocka_unit_test(a_hole_in_the_log_is_found),
         cmocka_unit_test(what_is_no_store_is_refused),
     };
