@@ -291,30 +291,48 @@ bits_mark(uint64_t *bits, uint32_t off, uint32_t len)
         cw_bit_set(bits, i);
 }
 
+/* Does the record of a tail lie where it says? ret: its batch. */
+static bool
+tail_is_there(const struct pass *p, const struct cw_tail_bytes *t, struct cw_batch_hdr *ret)
+{
+    const struct cw_sb *sb = p->c->now.sb;
+    const uint8_t *hdr = p->bytes + t->off, *at = hdr + sizeof(*ret);
+    struct cw_inspect_rec r = { 0 };
+    uint32_t used;
+
+    if (cw_inspect_batch(sb, hdr, sb->seg_bytes - t->off, t->off, &used) != NULL)
+        return false;
+    memcpy(ret, hdr, sizeof(*ret));
+    if (ret->batch_seq != t->batch_seq || t->rec >= ret->nrec)
+        return false;
+    for (uint32_t i = 0; i <= t->rec; i++) {
+        if (cw_inspect_rec(at, hdr + ret->hdr_bytes, ret->payload_bytes, &r) != NULL)
+            return false;
+        at += r.bytes;
+    }
+    return r.d.seq == t->seq && r.d.gen == t->gen && r.d.lba == t->lba && r.d.nblk == t->nblk;
+}
+
 /* Records that a takeover may ask for: of them the whole batch. */
 static void
 tail_mark(struct pass *p, const struct cw_inspect_shard *sh)
 {
     for (uint32_t i = 0; i < sh->h.n_tail; i++) {
-        const struct cw_sb *sb = p->c->now.sb;
+        struct cw_report_item item = { .kind = CW_REPORT_TAIL, .shard = sh->rec.shard };
         struct cw_tail_bytes t;
         struct cw_batch_hdr h;
-        uint32_t used;
 
         memcpy(&t, sh->tail + i * sizeof(t), sizeof(t));
-        if (t.seg != p->no || t.off >= sb->seg_bytes)
+        if (t.seg != p->no)
             continue;
-        if (t.off % 4096 != 0 ||
-            cw_inspect_batch(sb, p->bytes + t.off, sb->seg_bytes - t.off, t.off, &used) != NULL) {
-            cw_report_add(
-                p->c->rep,
-                (struct cw_report_item){
-                    .kind = CW_REPORT_TAIL, .seg = t.seg, .off = t.off, .shard = sh->rec.shard },
-                "the batch of record %u.%" PRIu64 " is not there", t.gen, t.seq);
-            continue;
-        }
-        memcpy(&h, p->bytes + t.off, sizeof(h));
-        bits_mark(p->live, t.off, h.hdr_bytes + h.payload_bytes);
+        item.seg = t.seg;
+        item.off = t.off;
+        if (tail_is_there(p, &t, &h))
+            bits_mark(p->live, t.off, h.hdr_bytes + h.payload_bytes);
+        else
+            cw_report_add(p->c->rep, item,
+                          "record %u.%" PRIu64 " is not in batch %" PRIu64 " there", t.gen, t.seq,
+                          t.batch_seq);
     }
 }
 

@@ -245,24 +245,28 @@ record_json(const struct cw_inspect_rec *r, uint32_t i, const char *why)
     return o;
 }
 
-/* The record with that index, or all of them with `list`. */
+/* Up to the record with that index, or one that is not right; into `list` too if there is one. */
 static const char *
-records_walk(const uint8_t *hdr, uint32_t index, json_t *list, struct cw_inspect_rec *ret)
+records_walk(const uint8_t *hdr, uint64_t index, json_t *list, struct cw_inspect_rec *ret)
 {
     struct cw_batch_hdr h;
     const uint8_t *at = hdr + sizeof(h);
     const char *why = NULL;
 
     memcpy(&h, hdr, sizeof(h));
-    for (uint32_t i = 0; i < h.nrec && why == NULL; i++) {
+    for (uint32_t i = 0; i < h.nrec && i <= index; i++) {
         why = cw_inspect_rec(at, hdr + h.hdr_bytes, h.payload_bytes, ret);
         if (list != NULL)
             json_array_append_new(list, record_json(ret, i, why));
-        else if (i == index)
+        if (why != NULL && i < index && list == NULL) {
+            memset(ret, 0, sizeof(*ret)); /* where it begins is not known */
+            return "a record before it is not right";
+        }
+        if (why != NULL)
             return why;
         at += ret->bytes;
     }
-    return list != NULL ? why : "the batch has no such record";
+    return NULL;
 }
 
 /* Bytes of the segment and the batch in it; the header is big enough to be walked. */
@@ -307,7 +311,7 @@ cw_dump_batch(struct cw_dump *d)
     json_object_set_new(d->o, "batch", batch_json(&h, (uint32_t)place[1]));
     list = json_array();
     json_object_set_new(d->o, "record", list);
-    (void)records_walk(bytes + place[1], 0, list, &r);
+    (void)records_walk(bytes + place[1], UINT64_MAX, list, &r);
     raw_put(d, bytes + place[1], (size_t)h.hdr_bytes + h.payload_bytes);
     free(bytes);
     return CW_TOOL_OK;
@@ -382,12 +386,11 @@ cw_dump_record(struct cw_dump *d)
         status = batch_take(d, place, &bytes, &h);
     if (status != CW_TOOL_OK)
         return status;
-    why = place[2] >= h.nrec ? "the batch has no such record"
-                             : records_walk(bytes + place[1], (uint32_t)place[2], NULL, &r);
     if (place[2] >= h.nrec) {
         free(bytes);
-        return cw_dump_missing(d, "the batch there has records 0 to %u", h.nrec - 1u);
+        return cw_dump_missing(d, "the batch there has %u records, from 0 on", h.nrec);
     }
+    why = records_walk(bytes + place[1], place[2], NULL, &r);
     cw_dump_num(d->o, "batch_seq", h.batch_seq);
     json_object_set_new(d->o, "record", record_json(&r, (uint32_t)place[2], why));
     if (why == NULL) {

@@ -70,10 +70,12 @@ tabs_json(const struct cw_ckpt *k, uint64_t layer)
     return list;
 }
 
+/* Of a damaged one, as many parts as there can be. */
 static void
-root_json(json_t *o, const struct cw_root *r)
+root_json(json_t *o, const struct cw_root *r, uint32_t len)
 {
     json_t *parts = json_array(), *chains = json_array();
+    uint64_t n = cw_min_u64(r->n_parts, (len - sizeof(*r)) / sizeof(r->parts[0]));
 
     cw_dump_num(o, "number", r->number);
     cw_dump_num(o, "version", r->version);
@@ -90,7 +92,7 @@ root_json(json_t *o, const struct cw_root *r)
         json_array_append_new(chains, c);
     }
     json_object_set_new(o, "log", chains);
-    for (uint32_t i = 0; i < r->n_parts; i++) {
+    for (uint64_t i = 0; i < n; i++) {
         json_t *p = json_object();
 
         cw_dump_text(p, "kind", cw_words_part(r->parts[i].kind));
@@ -141,7 +143,7 @@ cw_dump_checkpoint(struct cw_dump *d)
         cw_dump_text(d->o, "checkpoint", "that of an empty store");
     if (d->k.root == NULL)
         return CW_TOOL_OK;
-    root_json(d->o, d->k.root);
+    root_json(d->o, d->k.root, d->k.at.len);
     if (d->k.segs != NULL && whole)
         json_object_set_new(d->o, "segment", segments_json(&d->k));
     json_object_set_new(d->o, "copy", copies_json(&d->k));

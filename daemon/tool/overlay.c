@@ -134,6 +134,7 @@ overlay_submit(struct cw_disk *d, struct cw_disk_io *io)
     struct op *op = calloc(1, sizeof(*op));
 
     cw_assert(op != NULL && io->off % BLOCK == 0 && io->len % BLOCK == 0);
+    cw_assert(io->off <= d->bytes && io->len <= d->bytes - io->off);
     op->o = o;
     op->io = io;
     if (io->op == CW_DISK_READ) {

@@ -488,6 +488,32 @@ a_place_that_cannot_be_is_found(void **state)
     image_remove(&im);
 }
 
+/* A tail that names another batch than the one at its place, and one whose record is not there. */
+static void
+a_tail_that_is_not_there_is_found(void **state)
+{
+    struct cw_tail_bytes *tail;
+    struct image_look l;
+    struct image im;
+
+    world_closed(&im, 44, CW_COMPRESSION_OFF);
+    image_look(&im, &l);
+    assert_true(l.k.shards[0].h.n_tail > 0);
+    tail = (void *)(uintptr_t)l.k.shards[0].tail;
+    tail->batch_seq++;
+    image_put_part(&im, &l, part_of(&l, CW_PART_SHARDS), l.k.content[CW_PART_SHARDS]);
+    check_is(&im, CW_TOOL_FOUND, "found tail: segment");
+    tail->batch_seq--;
+    tail->rec += 100;
+    image_put_part(&im, &l, part_of(&l, CW_PART_SHARDS), l.k.content[CW_PART_SHARDS]);
+    check_is(&im, CW_TOOL_FOUND, "found tail: segment");
+    tail->rec -= 100;
+    image_put_part(&im, &l, part_of(&l, CW_PART_SHARDS), l.k.content[CW_PART_SHARDS]);
+    check_is(&im, CW_TOOL_OK, "no faults");
+    image_look_end(&l);
+    image_remove(&im);
+}
+
 /* A run of blocks of one letter each: it packs into a sector. */
 static void
 write_letters(struct storeworld *w, struct cw_store_shard *sh)
@@ -655,6 +681,7 @@ main(void)
         cmocka_unit_test(a_wrong_count_is_found),
         cmocka_unit_test(a_place_without_an_owner_is_found),
         cmocka_unit_test(a_place_that_cannot_be_is_found),
+        cmocka_unit_test(a_tail_that_is_not_there_is_found),
         cmocka_unit_test(blocks_that_count_for_nothing_are_found),
         cmocka_unit_test(a_hole_in_the_log_is_found),
         cmocka_unit_test(what_is_no_store_is_refused),

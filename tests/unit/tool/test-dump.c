@@ -115,7 +115,7 @@ what_is_not_there_is_said(void **state)
     dump_says(&im, "segment 127", CW_TOOL_FOUND, "it has segments 0 to 126");
     dump_says(&im, "batch 0:8", CW_TOOL_FOUND, "is no place");
     dump_says(&im, "batch 90:4096", CW_TOOL_FOUND, "is no batch");
-    dump_says(&im, "record 0:4096:9", CW_TOOL_FOUND, "has records 0 to");
+    dump_says(&im, "record 0:4096:9", CW_TOOL_FOUND, "records, from 0 on");
     dump_says(&im, "shard 6/0", CW_TOOL_FOUND, "no copy of shard 6/0");
     dump_says(&im, "page 5/0 0 3", CW_TOOL_FOUND, "no snapshot 3");
     dump_says(&im, "page 5/0 65536", CW_TOOL_FOUND, "no number of a chunk");
@@ -172,6 +172,32 @@ damage_is_shown_with_what_is_wrong(void **state)
     image_remove(&im);
 }
 
+/* Counts of what follows, in bytes whose checksum does not match: they are not followed beyond. */
+static void
+damaged_counts_are_not_followed(void **state)
+{
+    struct cw_batch_hdr h;
+    uint32_t many = UINT32_MAX;
+    struct image_look l;
+    struct image im;
+    uint64_t root;
+
+    image_start(&im, CW_COMPRESSION_OFF);
+    image_look(&im, &l);
+    root = image_off(&l, l.k.at.loc);
+    image_look_end(&l);
+    assert_int_equal(
+        pwrite(im.fd, &many, sizeof(many), (off_t)(root + offsetof(struct cw_root, n_parts))),
+        sizeof(many));
+    dump_says(&im, "checkpoint", CW_TOOL_OK, "it is damaged");
+    assert_int_equal(pread(im.fd, &h, sizeof(h), CW_SEG_BASE + 4096), sizeof(h));
+    h.nrec = UINT16_MAX;
+    assert_int_equal(pwrite(im.fd, &h, sizeof(h), CW_SEG_BASE + 4096), sizeof(h));
+    dump_says(&im, "batch 0:4096", CW_TOOL_OK, "wrong=its type is none");
+    dump_says(&im, "record 0:4096:60000", CW_TOOL_OK, "wrong=a record before it is not right");
+    image_remove(&im);
+}
+
 /* Wherever bits rot, the program ends by itself and says something. */
 static void
 no_bytes_make_it_fall(void **state)
@@ -217,6 +243,7 @@ main(void)
         cmocka_unit_test(what_is_not_there_is_said),
         cmocka_unit_test(raw_blocks_are_what_was_written),
         cmocka_unit_test(damage_is_shown_with_what_is_wrong),
+        cmocka_unit_test(damaged_counts_are_not_followed),
         cmocka_unit_test(no_bytes_make_it_fall),
     };
 
