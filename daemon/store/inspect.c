@@ -362,6 +362,24 @@ cw_inspect_ckpt(const struct cw_sb *sb, const struct cw_sb_ckpt *c)
     return cw_inspect_loc(sb, c->loc, c->len / CW_BLOCK_SIZE);
 }
 
+/* Parts have a place each, and so have the tables that they list: all that is read of them at once
+ * is no more than the store. */
+static bool
+root_fits(const struct cw_sb *sb, const uint8_t *parts, uint32_t n)
+{
+    uint64_t all = 0, tabs = 0, room = (uint64_t)sb->seg_count * sb->seg_bytes;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct cw_root_part p;
+
+        memcpy(&p, parts + i * sizeof(p), sizeof(p));
+        all += p.bytes;
+        if (p.kind == CW_PART_TABS)
+            tabs += p.bytes / sizeof(struct cw_tabdir_entry);
+    }
+    return all <= room && tabs * CW_BLOCK_SIZE <= room;
+}
+
 const char *
 cw_inspect_root(const struct cw_sb *sb, const struct cw_sb_ckpt *c, const uint8_t *bytes)
 {
@@ -376,6 +394,8 @@ cw_inspect_root(const struct cw_sb *sb, const struct cw_sb_ckpt *c, const uint8_
         return "its version is not one that this program knows";
     if (r.n_parts > (c->len - sizeof(r)) / sizeof(struct cw_root_part))
         return "it has more parts than it has room for";
+    if (!root_fits(sb, bytes + sizeof(r), r.n_parts))
+        return "its parts are more than the store has room for";
     /* what is counted on from */
     if (r.next_seg_seq > STORE_SEQ_MAX || r.next_layer > CW_LAYER_FAMILY + 1)
         return "the numbers that go on from it are none";

@@ -488,6 +488,37 @@ a_place_that_cannot_be_is_found(void **state)
     image_remove(&im);
 }
 
+/* A root whose parts, one place over and over, would fill any memory. */
+static void
+a_root_with_too_much_is_refused(void **state)
+{
+    struct cw_root *root = aligned_alloc(4096, CW_MIB);
+    struct image_look l;
+    struct image im;
+    uint32_t tabs;
+
+    assert_non_null(root);
+    world_closed(&im, 45, CW_COMPRESSION_OFF);
+    image_look(&im, &l);
+    tabs = part_of(&l, CW_PART_TABS);
+    memset(root, 0, CW_MIB);
+    memcpy(root, l.k.root, l.k.at.len);
+    while (root->n_parts < (CW_MIB - sizeof(*root)) / sizeof(root->parts[0])) {
+        root->parts[root->n_parts] = root->parts[tabs];
+        root->parts[root->n_parts++].bytes = CW_BATCH_PAYLOAD_MAX;
+    }
+    free(l.k.root);
+    l.k.root = root;
+    /* over a segment that has been free so far */
+    l.sb.ckpt[0].len = l.k.at.len = CW_MIB;
+    l.sb.ckpt[0].loc = l.k.at.loc =
+        cw_loc_make(l.sb.seg_count - 1, CW_BLOCK_SECTORS, CW_BLOCK_SECTORS, CW_MAP_RAW);
+    image_put_part(&im, &l, tabs, l.k.content[CW_PART_TABS]);
+    check_is(&im, CW_TOOL_FOUND, "its parts are more than the store has room for");
+    image_look_end(&l);
+    image_remove(&im);
+}
+
 /* A tail that names another batch than the one at its place, and one whose record is not there. */
 static void
 a_tail_that_is_not_there_is_found(void **state)
@@ -681,6 +712,7 @@ main(void)
         cmocka_unit_test(a_wrong_count_is_found),
         cmocka_unit_test(a_place_without_an_owner_is_found),
         cmocka_unit_test(a_place_that_cannot_be_is_found),
+        cmocka_unit_test(a_root_with_too_much_is_refused),
         cmocka_unit_test(a_tail_that_is_not_there_is_found),
         cmocka_unit_test(blocks_that_count_for_nothing_are_found),
         cmocka_unit_test(a_hole_in_the_log_is_found),
