@@ -176,6 +176,11 @@ cw_stand_open(struct cw_tool *t, const char *path, bool whole, struct cw_stand *
                             err == -EBUSY ? "or ask its daemon: causeway disk show" : NULL, "%s",
                             why);
     }
+    if (st->disk->bytes < CW_SB_SLOTS * UINT64_C(4096)) {
+        cw_stand_close(st);
+        return cw_tool_fail(t, "NOT_A_STORE", path, "to make one: causeway-store format PATH:SIZE",
+                            "%s: too small even for the superblocks of a store", path);
+    }
     slots_read(st, CW_STAND_DISK, &st->slots);
     if (whole && st->slots.best == NULL) {
         err = stand_refuse(st);

@@ -695,6 +695,12 @@ what_is_no_store_is_refused(void **state)
     assert_int_equal(image_tool(NULL, "format", im.path, NULL, NULL), CW_TOOL_FOUND);
     assert_int_equal(image_tool(NULL, "format", im.path, "--force", NULL), CW_TOOL_OK);
     assert_int_equal(image_tool(NULL, "check", im.path, NULL, NULL), CW_TOOL_OK);
+    for (off_t size = 0; size <= 20480; size += 4096) { /* too small even for superblocks */
+        assert_int_equal(ftruncate(im.fd, size), 0);
+        assert_int_equal(image_tool(&out, "check", im.path, NULL, NULL), CW_TOOL_FOUND);
+        assert_non_null(strstr(out, im.path));
+        free(out);
+    }
     image_remove(&im);
     storeworld_fini(&w);
 }
