@@ -8,6 +8,7 @@
 
 #include "common/base/assert.h"
 #include "common/base/bits.h"
+#include "common/base/size.h"
 #include "daemon/manager/text.h"
 
 #define HOST "recovered"
@@ -316,13 +317,36 @@ struct volume {
     char policy[CW_NAME_SIZE];
 };
 
+/* A volume that grew beyond a shard has that one full, whatever its copies were shown: the record
+ * put last, if another shard follows. */
+static void
+volume_grown(struct cw_rebuild *r, struct volume *v)
+{
+    struct cw_shard_rec *rec = &r->recs[r->n_recs - 1].shard;
+    char size[CW_SIZE_TEXT_SIZE];
+
+    if (v->n_shards == 0 || rec->n_blocks == CW_SHARD_BLOCKS)
+        return;
+    say(&r->notes,
+        "volume %" PRIu64 " shard %u: its copies were shown %s of it; it has grown since", v->id,
+        v->n_shards - 1, cw_size_format(rec->n_blocks * UINT64_C(4096), size));
+    v->n_blocks += CW_SHARD_BLOCKS - rec->n_blocks;
+    rec->n_blocks = CW_SHARD_BLOCKS;
+}
+
 static void
 volume_end(struct cw_rebuild *r, const struct volume *v)
 {
+    char size[CW_SIZE_TEXT_SIZE];
     struct cw_rec *rec;
 
     if (v->n_shards == 0)
         return;
+    if (v->n_blocks % CW_SHARD_BLOCKS == 0)
+        say(&r->notes,
+            "volume %" PRIu64 ": its last shard is full; if it was larger than %s, name the stores "
+            "of the others too",
+            v->id, cw_size_format(v->n_blocks * 4096, size));
     rec = put(r, CW_REC_VOLUME);
     rec->volume.id = v->id;
     volume_name(r, v->id, rec->volume.name);
@@ -347,6 +371,7 @@ volume_shard(struct cw_rebuild *r, struct volume *v, struct shard *s)
             ": no copy of its shard %u was found; name its stores too, or leave the "
             "volume out: --leave-out %" PRIu64,
             v->id, v->n_shards, v->id);
+    volume_grown(r, v);
     v->n_shards = CW_SHARD_INDEX(s->copies[0].rec.shard) + 1u;
     shard_decide(r, s);
     shard_notes(r, s);

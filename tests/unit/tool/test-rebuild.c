@@ -222,6 +222,35 @@ without_an_in_sync_copy_force_takes_the_best_other(void **state)
     }
 }
 
+/* A volume that was grown has full shards in front of its last, whatever their copies were shown;
+ * one whose last shard is full may have had more of them. */
+static void
+shards_before_the_last_are_full(void **state)
+{
+    struct cw_shard_rec last = rec_of(4, 1, 2, 3);
+    struct world w;
+
+    for (int full = 0; full < 2; full++) {
+        uint64_t blocks = CW_SHARD_BLOCKS;
+
+        world_init(&w, 3);
+        last.n_blocks = full ? CW_SHARD_BLOCKS : 16384;
+        for (uint32_t s = 0; s < 3; s++) {
+            copy_put(&w, s, rec_of(4, 0, 2, 3));
+            copy_put(&w, s, last);
+        }
+        assert_true(cw_rebuild_plan(&w.r));
+        assert_int_equal(found(&w, CW_REC_SHARD, 0)->shard.n_blocks, CW_SHARD_BLOCKS);
+        blocks += last.n_blocks;
+        assert_int_equal(found(&w, CW_REC_VOLUME, 0)->volume.size_bytes, blocks * 4096);
+        assert_int_equal(w.r.notes.n, 1 + full);
+        texts_have(&w.r.notes, "volume 4 shard 0: its copies were shown 64M of it");
+        if (full)
+            texts_have(&w.r.notes, "volume 4: its last shard is full");
+        cw_rebuild_fini(&w.r);
+    }
+}
+
 static void
 a_volume_with_a_hole_is_refused(void **state)
 {
@@ -339,6 +368,7 @@ main(void)
         cmocka_unit_test(an_in_sync_copy_that_is_missing_refuses_the_shard),
         cmocka_unit_test(members_that_are_not_in_sync_need_not_be_there),
         cmocka_unit_test(without_an_in_sync_copy_force_takes_the_best_other),
+        cmocka_unit_test(shards_before_the_last_are_full),
         cmocka_unit_test(a_volume_with_a_hole_is_refused),
         cmocka_unit_test(records_that_contradict_each_other_are_refused),
         cmocka_unit_test(stores_of_other_clusters_and_twins_are_refused),
