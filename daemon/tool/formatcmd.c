@@ -33,7 +33,7 @@ format_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **ar
 
     if (status != CW_TOOL_GO)
         return status;
-    if (n != 1 || argv[0][0] == '\0')
+    if (n != 1 || argv[0][0] == '\0' || argv[0][0] == ':')
         return cw_tool_usage(t, cmd, "which store? One PATH or PATH:SIZE is needed");
     return format_one(t, argv[0], force);
 }

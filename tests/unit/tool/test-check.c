@@ -689,6 +689,7 @@ what_is_no_store_is_refused(void **state)
     free(out);
     assert_int_equal(image_tool(NULL, "check", NULL, NULL, NULL), CW_TOOL_USAGE);
     assert_int_equal(image_tool(NULL, "check", im.path, "--what", NULL), CW_TOOL_USAGE);
+    assert_int_equal(image_tool(NULL, "format", ":1G", NULL, NULL), CW_TOOL_USAGE);
     assert_int_equal(image_tool(NULL, "nothing", NULL, NULL, NULL), CW_TOOL_USAGE);
     assert_int_equal(image_tool(NULL, "check", "--help", NULL, NULL), CW_TOOL_OK);
     assert_int_equal(image_tool(NULL, "format", im.path, NULL, NULL), CW_TOOL_OK);
