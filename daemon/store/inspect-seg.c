@@ -11,10 +11,6 @@
 #include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
-/* Sectors of 512 bytes reach the medium whole, whatever a crash does. One that differs from what it
- * must be by so few bits was written, and has rotted. */
-#define ROT_BITS 16u
-
 struct walk {
     struct cw_inspect_seg *g;
     uint64_t chain, seq; /* of the batch before; seq 0: none */
@@ -278,10 +274,10 @@ summary_compare(const struct walk *w)
     want = summary_wanted(w, &is, room);
     for (uint32_t at = 0; at < room; at += CW_SECTOR) {
         n = bits_differ(want + at, g->bytes + off + at, CW_SECTOR);
-        other += n > ROT_BITS;
+        other += n > CW_INSPECT_ROT_BITS;
     }
     /* n: of the sector with the footer */
-    if (n <= ROT_BITS)
+    if (n <= CW_INSPECT_ROT_BITS)
         seg_found_whole(g, other > 0,
                         other > 0 ? "its summary was cut by a crash: its batches are read instead"
                                   : "its summary does not match its checksum or its batches",

@@ -14,6 +14,10 @@
 #include "common/codec/shardrec.h"
 #include "daemon/store/format.h"
 
+/* Sectors of 512 bytes reach the medium whole, whatever a crash does. Bytes that differ from what
+ * they must be by so few bits were written, and have rotted. */
+#define CW_INSPECT_ROT_BITS 16u
+
 /* ---- superblock ---- */
 
 uint64_t cw_inspect_sb_off(uint64_t disk_bytes, uint32_t slot);

@@ -33,8 +33,6 @@ slot_why(const struct cw_stand_slots *s, uint32_t slot)
     return NULL;
 }
 
-#define ROT_BITS 16u /* fewer differ where bits rot, more where a checksum is another one's */
-
 /* May a crash have cut its write? Then sectors of it are what was to be written and the others what
  * was there: of what does not differ between the two, nothing is wrong. */
 static bool
@@ -56,7 +54,8 @@ slot_was_cut(const struct cw_stand_slots *s, uint32_t slot)
     memcpy(like.ckpt, sb->ckpt, sizeof(like.ckpt));
     like.csum = sb->csum;
     return memcmp(&like, sb, sizeof(like)) == 0 &&
-           (uint32_t)cw_popcount(sb->csum ^ cw_hash(sb, offsetof(struct cw_sb, csum))) > ROT_BITS;
+           (uint32_t)cw_popcount(sb->csum ^ cw_hash(sb, offsetof(struct cw_sb, csum))) >
+               CW_INSPECT_ROT_BITS;
 }
 
 void

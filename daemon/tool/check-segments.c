@@ -179,10 +179,10 @@ ref_found(const struct pass *p, const struct ref *r, enum cw_report_kind kind, c
 }
 
 static bool
-bytes_unreadable(const struct pass *p, uint32_t off, uint32_t len)
+any_bit(const uint64_t *bits, uint32_t off, uint32_t len)
 {
     for (uint32_t i = off / 4096; i < cw_div_up((uint64_t)off + len, 4096); i++) {
-        if (cw_bit_get(p->unreadable, i))
+        if (cw_bit_get(bits, i))
             return true;
     }
     return false;
@@ -199,7 +199,7 @@ ref_plain(struct pass *p, const struct ref *r, const struct ref *before, const u
     if (cw_loc_kind(r->loc) == CW_MAP_RAW)
         len = CW_BLOCK_SIZE;
     *ret_why = "it cannot be read";
-    if (bytes_unreadable(p, off, len))
+    if (any_bit(p->unreadable, off, len))
         return NULL;
     *ret_why = "it is not what was packed there";
     if (before != NULL && cw_loc_kind(r->loc) == CW_MAP_COMP &&
@@ -361,16 +361,6 @@ segment_mark(struct pass *p, const struct ref *r, uint64_t n)
         cw_bit_set(p->live, (uint32_t)(p->meta[lo] - first));
     for (uint32_t i = 0; i < p->c->now.n_shards; i++)
         tail_mark(p, &p->c->now.shards[i]);
-}
-
-static bool
-any_bit(const uint64_t *bits, uint32_t off, uint32_t len)
-{
-    for (uint32_t i = off / 4096; i < cw_div_up((uint64_t)off + len, 4096); i++) {
-        if (cw_bit_get(bits, i))
-            return true;
-    }
-    return false;
 }
 
 static bool

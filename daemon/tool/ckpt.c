@@ -156,10 +156,11 @@ layers_of_version_1(struct cw_ckpt *c)
         };
 }
 
+/* Among the first n. */
 static uint32_t
-layer_index(const struct cw_ckpt *c, uint64_t id, uint32_t before)
+layer_index(const struct cw_ckpt *c, uint64_t id, uint32_t n)
 {
-    for (uint32_t i = 0; i < before; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         if (c->layers[i].id == id)
             return i;
     }
@@ -254,7 +255,7 @@ load_tab_dir(const struct load *l)
         const char *why;
 
         memcpy(&t->dir, c->content[CW_PART_TABS] + i * sizeof(t->dir), sizeof(t->dir));
-        t->layer = layer_index(c, t->dir.layer, c->n_layers);
+        t->layer = cw_ckpt_layer(c, t->dir.layer);
         why = cw_inspect_loc(c->sb, t->dir.loc, 1);
         if (t->layer == UINT32_MAX)
             why = "an entry is of no layer";
@@ -337,6 +338,12 @@ cw_ckpt_shard_of(const struct cw_ckpt *c, const struct cw_layer_bytes *l)
             return &c->shards[i];
     }
     return NULL;
+}
+
+uint32_t
+cw_ckpt_layer(const struct cw_ckpt *c, uint64_t id)
+{
+    return layer_index(c, id, c->n_layers);
 }
 
 uint64_t

@@ -47,5 +47,7 @@ void cw_ckpt_free(struct cw_ckpt *c); /* zeroed is fine */
 /* Of the copy that a layer belongs to; NULL: none. */
 const struct cw_inspect_shard *cw_ckpt_shard_of(const struct cw_ckpt *c,
                                                 const struct cw_layer_bytes *l);
+/* Its index; UINT32_MAX: there is none. */
+uint32_t cw_ckpt_layer(const struct cw_ckpt *c, uint64_t id);
 /* Shard id of a layer, for reports. */
 uint64_t cw_ckpt_shard_id(const struct cw_ckpt *c, uint32_t layer);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/assert.h"
 #include "common/base/bits.h"
 #include "common/codec/hash.h"
 #include "daemon/tool/dump.h"
@@ -14,8 +15,7 @@ raw_put(struct cw_dump *d, const void *bytes, size_t n)
     if (!d->raw)
         return;
     d->bytes = realloc(d->bytes, d->n_bytes + n);
-    if (d->bytes == NULL)
-        abort();
+    cw_assert(d->bytes != NULL);
     memcpy(d->bytes + d->n_bytes, bytes, n);
     d->n_bytes += n;
 }

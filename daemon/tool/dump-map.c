@@ -238,16 +238,6 @@ cw_dump_shard(struct cw_dump *d)
     return CW_TOOL_OK;
 }
 
-static uint32_t
-layer_by_id(const struct cw_ckpt *k, uint64_t id)
-{
-    for (uint32_t i = 0; i < k->n_layers; i++) {
-        if (k->layers[i].id == id)
-            return i;
-    }
-    return UINT32_MAX;
-}
-
 /* argv[0] */
 static int
 layer_take(struct cw_dump *d, uint32_t *ret)
@@ -260,7 +250,7 @@ layer_take(struct cw_dump *d, uint32_t *ret)
     status = cw_dump_state(d);
     if (status != CW_TOOL_OK)
         return status;
-    *ret = layer_by_id(&d->k, id);
+    *ret = cw_ckpt_layer(&d->k, id);
     return *ret != UINT32_MAX ? CW_TOOL_OK : cw_dump_missing(d, "it has no layer %s", d->argv[0]);
 }
 
@@ -364,7 +354,7 @@ chunk_seen(const struct cw_ckpt *k, uint32_t layer, uint32_t chunk, struct seen 
             if (l->parent == 0 || ret->e->state == CW_CHUNK_OWN)
                 return true;
         }
-        layer = l->parent == 0 ? UINT32_MAX : layer_by_id(k, l->parent);
+        layer = l->parent == 0 ? UINT32_MAX : cw_ckpt_layer(k, l->parent);
     }
     return false;
 }

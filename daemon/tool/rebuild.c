@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "common/base/assert.h"
 #include "common/base/bits.h"
 #include "common/base/size.h"
 #include "daemon/manager/text.h"
@@ -45,8 +46,7 @@ copy_add(struct run *x, uint32_t store, const struct cw_inspect_shard *sh)
     if (x->r.n_copies == x->cap_copies) {
         x->cap_copies = x->cap_copies == 0 ? 64 : x->cap_copies * 2;
         x->copies = realloc(x->copies, x->cap_copies * sizeof(*x->copies));
-        if (x->copies == NULL)
-            abort();
+        cw_assert(x->copies != NULL);
     }
     x->copies[x->r.n_copies++] = (struct cw_rebuild_copy){
         .store = store,
