@@ -149,6 +149,13 @@ look_at_space(struct cw_manager *m, const struct mgr_disk *d, const char *object
 }
 
 static void
+look_closer(const struct mgr_disk *d, struct mgr_finding *f)
+{
+    snprintf(f->command, sizeof(f->command), "causeway disk show %s/%s", d->o.rec.disk.host,
+             d->o.rec.disk.name);
+}
+
+static void
 look_at_disk(struct cw_manager *m, const struct mgr_disk *d)
 {
     const struct mgr_host *h = cw_mgr_disk_host(m, d);
@@ -159,7 +166,10 @@ look_at_disk(struct cw_manager *m, const struct mgr_disk *d)
     if (d->o.rec.disk.failed) {
         f = found(m, "DISK_FAILED", true, object, 0, d->why[0] != '\0' ? d->why : "it failed");
         snprintf(f->effect, sizeof(f->effect), "its copies are not used");
-        snprintf(f->next, sizeof(f->next), "new copies are built where there is a place");
+        snprintf(f->next, sizeof(f->next),
+                 "new copies are built where there is a place; if it is well again, a start of "
+                 "its daemon takes it back");
+        look_closer(d, f);
         return;
     }
     if (h == NULL || h->absent || h->session == NULL)
@@ -168,11 +178,13 @@ look_at_disk(struct cw_manager *m, const struct mgr_disk *d)
         f = found(m, "DISK_MISSING", true, object, 0, "its host is up without it");
         snprintf(f->effect, sizeof(f->effect), "its copies are not used");
         snprintf(f->next, sizeof(f->next), "as for an absent host");
+        look_closer(d, f);
     } else if (d->reported && d->now.stuck) {
         f = found(m, "DISK_STUCK", true, object, 0,
                   d->why[0] != '\0' ? d->why : "it does not answer");
         snprintf(f->effect, sizeof(f->effect), "its copies leave the in-sync set");
         snprintf(f->next, sizeof(f->next), "they resync when it answers again");
+        look_closer(d, f);
     } else if (d->reported) {
         look_at_space(m, d, object);
     }
