@@ -29,19 +29,26 @@ class Daemons(Cluster):
         return path
 
     def start(self, host, stores=None, *args, site="dc1"):
-        """Starts (or starts again, as before) a host and waits until it is up."""
+        """Starts (or starts again; as before, if no stores are named) a host, waits until it is up."""
         if stores is not None:
-            self.hosts[host] = [free_port(), stores, args, site, None]
-        port, stores, args, site, _ = self.hosts[host]
-        more = [x for path in stores for x in ("--store", path)]
-        p = self.test.spawn("causewayd", "--host", host, "--domain", f"site={site}", "--listen",
-                            f"127.0.0.1:{port}", "--join", self.addr, *more, *args,
-                            log=self.test.path(f"{host}.log"))
+            port = self.hosts[host][0] if host in self.hosts else free_port()
+            self.hosts[host] = [port, stores, args, site, None]
+        log = self.test.path(f"{host}.log")
+        before = os.path.getsize(log) if os.path.exists(log) else 0
+        p = self.test.spawn("causewayd", *self.args(host), log=log)
         self.hosts[host][4] = p
-        wait_for(f"host {host}", lambda: p.poll() is not None or self.is_up(host), 60)
+        # one that was up a moment ago is up for the manager until it has been missed for a while
+        wait_for(f"host {host}", lambda: p.poll() is not None or
+                 "registered with cluster" in self.log(host, before) and self.is_up(host), 60)
         if p.poll() is not None:
             raise Failed(f"causewayd of {host} ended: {open(p.log).read()[-2000:]}")
         return p
+
+    def args(self, host):
+        port, stores, args, site, _ = self.hosts[host]
+        more = [x for path in stores for x in ("--store", path)]
+        return ["--host", host, "--domain", f"site={site}", "--listen", f"127.0.0.1:{port}",
+                "--join", self.addr, *more, *args]
 
     def is_up(self, host):
         return any(h["name"] == host and h["state"] == "up" for h in self.json("host", "ls")["hosts"])
@@ -54,9 +61,10 @@ class Daemons(Cluster):
         p.send_signal(signal.SIGKILL)
         p.wait()
 
-    def log(self, host):
-        with open(self.process(host).log, errors="replace") as f:
-            return f.read()
+    def log(self, host, after=0):
+        with open(self.process(host).log, "rb") as f:
+            f.seek(after)
+            return f.read().decode("utf-8", "replace")
 
     def disk(self, host, name="store-0"):
         """The disk as `disk ls --json` shows it."""

@@ -57,6 +57,7 @@ class Test:
         self.name = name
         self.dir = tempfile.mkdtemp(prefix="causeway-test-")
         self.clusters, self.procs, self.env = [], [], dict(os.environ)
+        self.ends = []
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
@@ -129,7 +130,13 @@ class Test:
         p.uri = lambda volume: f"nbd+unix:///{volume}?socket={sock}"
         return p
 
+    def at_end(self, undo):
+        """Called before anything is killed, whatever happens: what processes may wait for."""
+        self.ends.append(undo)
+
     def cleanup(self, keep):
+        for undo in reversed(self.ends):
+            undo()
         for p in self.procs:
             if p.poll() is None:
                 p.kill()

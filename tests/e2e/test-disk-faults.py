@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""A disk that fails, hangs or is pulled under a running daemon: its store goes, nothing else does."""
+import os
+import random
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import harness
+from harness import Failed, wait_for
+
+from daemons import Daemons
+from faultdisk import FaultDisk
+from load import Load
+from nbd import Nbd
+
+
+def make(t, before=()):
+    """Three hosts; the last store of h1 is on a disk that can fail, behind those of `before`."""
+    c = Daemons(t)
+    disk = FaultDisk(t, c.format("disk"))
+    c.start("h1", [*[c.format(x) for x in before], disk.path])
+    for host in ("h2", "h3"):
+        c.start(host, [c.format(host + ".store")])
+    return c, disk
+
+
+def loaded(t, c, server, volume):
+    load = Load(server.sock, volume, 2048, depth=4).start()
+    wait_for(f"writes to {volume}", lambda: load.n_acked > 200)
+    return load
+
+
+def serving(t):
+    c, disk = make(t)
+    c.admin("volume", "create", "v", "--size", "64M")
+    server = t.nbd(c)
+    return c, disk, server, loaded(t, c, server, "v")
+
+
+def goes_on(load, n=300, timeout=10):
+    before = load.n_acked
+    wait_for("writes go on", lambda: load.n_acked > before + n, timeout)
+
+
+def check(load, sock):
+    """Nothing failed, and what was acknowledged is there."""
+    load.stop()
+    assert not load.errors, load.errors
+    wrong = load.verify(sock, load.args[1])
+    if wrong:
+        raise Failed(f"{len(wrong)} blocks are wrong: {wrong[:5]}")
+
+
+def finding(c, code, disk):
+    """The finding and the disk as the programs of an operator read them, once it is there."""
+    found = wait_for(code, lambda: c.findings(code), 10, 0.1)
+    assert [f["object"] for f in found] == [f"dc1/{disk}"], found
+    return found[0], c.json("disk", "show", disk)["disk"]
+
+
+def says(c, code, disk, *words):
+    """The same in words: an error, which disk, why, and what happens next."""
+    r = c.try_admin("status")
+    assert r.code == 2, r
+    line = next(x for x in r.out.splitlines() if x.startswith(code))
+    for word in (f"dc1/{disk}", "Effect:", "Next:", "Run:", *words):
+        assert word in line, (word, line)
+    return c.admin("disk", "show", disk).out.splitlines()[0]
+
+
+def test_a_disk_that_fails(t):
+    c, disk, server, load = serving(t)
+    disk.fail()
+    f, d = finding(c, "DISK_FAILED", "h1/store-0")
+    assert d["state"] == "failed" and d["failed"] and d["io_errors"] >= 2, d
+    assert d["why"] == f["cause"] == "an append failed twice", (d, f)
+    assert says(c, "DISK_FAILED", "h1/store-0", f["cause"], "start").endswith("failed: " + f["cause"])
+    goes_on(load)
+
+    # The disk is well again, and is not believed: what it lost while it failed, nobody knows.
+    changed = disk.changed_ns()
+    disk.mend()
+    goes_on(load, 1000)
+    assert disk.changed_ns() == changed, "it was written to after an append had failed"
+    assert c.json("disk", "show", "h1/store-0")["disk"]["state"] == "failed"
+
+    assert t.stop(c.process("h1")) == 1, "a store that was lost is not a clean end"
+    c.start("h1")
+    c.wait_full("v")
+    wait_for("nothing is left to say", lambda: not c.json("status")["findings"], 10)
+    assert c.disk("h1")["state"] == "ok", c.disk("h1")
+    check(load, server.sock)
+    c.admin("volume", "verify", "v")
+
+
+def test_a_disk_that_hangs(t):
+    c, disk, server, load = serving(t)
+    disk.hang()
+    goes_on(load, 300, 8)  # 2 s until the disk calls itself stuck, and then the owner does without
+    f, d = finding(c, "DISK_STUCK", "h1/store-0")
+    assert d["state"] == "stuck" and d["stuck"] and not d["failed"], d
+    assert says(c, "DISK_STUCK", "h1/store-0", f["cause"]).endswith("stuck")
+    goes_on(load)
+    disk.mend()
+    wait_for("the disk is taken back", lambda: not c.findings("DISK_STUCK"), 10)
+    c.wait_full("v")
+    assert c.process("h1").poll() is None
+    check(load, server.sock)
+    c.admin("volume", "verify", "v")
+
+
+def test_a_disk_that_hangs_and_then_fails(t):
+    c, disk, server, load = serving(t)
+    disk.hang()
+    finding(c, "DISK_STUCK", "h1/store-0")
+    disk.fail()
+    finding(c, "DISK_FAILED", "h1/store-0")
+    assert not c.findings("DISK_STUCK")
+    goes_on(load)
+    check(load, server.sock)
+
+
+def test_blocks_that_cannot_be_read(t):
+    c, disk = make(t)
+    c.admin("volume", "create", "v", "--size", "32M")
+    server = t.nbd(c)
+    rng = random.Random(5)
+    blocks = [rng.randbytes(4096) for _ in range(256)]  # about four of them lie on bad places
+    n = Nbd(server.sock, "v")
+    for i, data in enumerate(blocks):
+        n.write(i * 4096, data)
+    n.flush()
+    disk.rot()
+    assert n.read(0, 256 * 4096) == b"".join(blocks)
+    c.try_admin("volume", "verify", "v")  # of every copy; the read above may have found some already
+    wait_for("they were met", lambda: c.disk("h1")["io_errors"] > 0, 10)
+    # a repair may meet a bad place again
+    wait_for("all is repaired", lambda: c.try_admin("volume", "verify", "v").code == 0, 10)
+    assert c.disk("h1")["state"] == "ok" and c.protection("v") == "full"
+    assert n.read(0, 256 * 4096) == b"".join(blocks)
+    n.close()
+
+
+harness.main(globals())

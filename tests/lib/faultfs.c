@@ -1,0 +1,144 @@
+/* tests/lib/faultfs.c - a FUSE file server with one file, which fails on demand.
+ *
+ *   faultfs FILE DIR    DIR/store is FILE, read and written as it stands there. Until a signal:
+ *
+ *   SIGUSR1   every read, write and sync fails with EIO
+ *   SIGUSR2   every one hangs
+ *   SIGRTMIN  every 61st block of 4 KiB is bad: a read that touches one fails, a write does not
+ *   SIGHUP    all is well again; those that hung go on
+ *   SIGTERM   unmounts, when nothing hangs
+ *   SIGKILL   is a disk that is pulled: its users get ENOTCONN, also those that hung
+ */
+#define FUSE_USE_VERSION 31
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse3/fuse.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCK 4096
+#define BAD_EVERY 61 /* odd: batches of one block put their headers on every second */
+
+enum mode { FINE, FAILS, HANGS, ROTS };
+
+static struct {
+    int fd;
+    atomic_int mode;
+} disk;
+
+static void
+on_signal(int sig)
+{
+    atomic_store(&disk.mode, sig == SIGUSR1   ? FAILS
+                             : sig == SIGUSR2 ? HANGS
+                             : sig == SIGHUP  ? FINE
+                                              : ROTS);
+}
+
+/* What becomes of an I/O that comes now. */
+static int
+disk_meets(void)
+{
+    while (atomic_load(&disk.mode) == HANGS)
+        usleep(10000);
+    return atomic_load(&disk.mode) == FAILS ? -EIO : 0;
+}
+
+static bool
+disk_is_bad(off_t off, size_t len)
+{
+    off_t first = off / BLOCK, last = (off + (off_t)len - 1) / BLOCK;
+
+    return atomic_load(&disk.mode) == ROTS && last - last % BAD_EVERY >= first;
+}
+
+static int
+on_getattr(const char *path, struct stat *st, struct fuse_file_info *fi)
+{
+    memset(st, 0, sizeof(*st));
+    if (strcmp(path, "/") == 0) {
+        st->st_mode = S_IFDIR | 0755;
+        st->st_nlink = 2;
+        return 0;
+    }
+    return strcmp(path, "/store") != 0 ? -ENOENT : fstat(disk.fd, st) < 0 ? -errno : 0;
+}
+
+static int
+on_open(const char *path, struct fuse_file_info *fi)
+{
+    if (strcmp(path, "/store") != 0)
+        return -ENOENT;
+    fi->direct_io = 1;
+    return 0;
+}
+
+static int
+on_read(const char *path, char *to, size_t len, off_t off, struct fuse_file_info *fi)
+{
+    int err = disk_meets();
+    ssize_t n = 0;
+
+    if (err == 0)
+        err = disk_is_bad(off, len) ? -EIO : 0;
+    if (err == 0)
+        n = pread(disk.fd, to, len, off);
+
+    return err != 0 ? err : n < 0 ? -errno : (int)n;
+}
+
+static int
+on_write(const char *path, const char *from, size_t len, off_t off, struct fuse_file_info *fi)
+{
+    int err = disk_meets();
+    ssize_t n = err != 0 ? 0 : pwrite(disk.fd, from, len, off);
+
+    return err != 0 ? err : n < 0 ? -errno : (int)n;
+}
+
+static int
+on_fsync(const char *path, int datasync, struct fuse_file_info *fi)
+{
+    int err = disk_meets();
+
+    return err != 0 ? err : fdatasync(disk.fd) < 0 ? -errno : 0;
+}
+
+static int
+on_fallocate(const char *path, int mode, off_t off, off_t len, struct fuse_file_info *fi)
+{
+    return fallocate(disk.fd, mode, off, len) < 0 ? -errno : 0;
+}
+
+static const struct fuse_operations ops = {
+    .getattr = on_getattr,
+    .open = on_open,
+    .read = on_read,
+    .write = on_write,
+    .fsync = on_fsync,
+    .fallocate = on_fallocate,
+};
+
+int
+main(int argc, char **argv)
+{
+    /* A thread for each I/O that hangs, so that those behind it are taken and hang as well. */
+    char foreground[] = "-f", opt[] = "-o", threads[] = "max_threads=256";
+    char *args[] = { argv[0], argv[argc - 1], foreground, opt, threads, NULL };
+    int signals[] = { SIGUSR1, SIGUSR2, SIGRTMIN, SIGHUP };
+    struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+    if (argc != 3 || (disk.fd = open(argv[1], O_RDWR | O_CLOEXEC)) < 0) {
+        fprintf(stderr, "usage: faultfs FILE DIR: %s\n",
+                argc != 3 ? "two operands" : "cannot open");
+        return 2;
+    }
+    for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+        sigaction(signals[i], &sa, NULL);
+    return fuse_main(5, args, &ops, NULL);
+}
