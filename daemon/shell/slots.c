@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/bits.h"
 #include "daemon/shell/data-internal.h"
@@ -23,6 +22,13 @@ slot_fail(struct cw_slot *s, const char *fmt, ...)
 }
 
 /* ---- opening ---- */
+
+/* A host with several stores need not wait for the one that is broken. */
+static const char *
+slot_way_out(const struct cw_slot *s)
+{
+    return s->d->n_slots > 1 ? "; the other stores serve if it is started without this one" : "";
+}
 
 static void
 slot_fail_store(struct cw_slot *s, int res)
@@ -49,8 +55,8 @@ slot_fail_store(struct cw_slot *s, int res)
                   s->path);
         break;
     default:
-        slot_fail(s, "%s: cannot open the store: %s", s->path,
-                  res < 0 ? strerror(-res) : "unknown outcome");
+        slot_fail(s, "%s: cannot open the store: %s%s", s->path,
+                  res < 0 ? strerror(-res) : "unknown outcome", slot_way_out(s));
         break;
     }
 }
@@ -159,14 +165,14 @@ slot_prepare(struct cw_slot *s)
     enum cw_store_discard discard = d->opts.options->store_discard;
     struct cw_disk_opts disk = { .path = s->path };
     char why[CW_WHY_SIZE];
+    int err = cw_disk_open(d->r, &disk, &s->disk, why);
 
-    if (cw_disk_open(d->r, &disk, &s->disk, why) != 0) {
-        slot_fail(s,
-                  access(s->path, F_OK) == 0
-                      ? "%s"
-                      : "%s; is it the right path? a new store "
-                        "is written with: causewayd --format --store PATH[:SIZE]",
-                  why);
+    if (err != 0) { /* only where there is nothing a new store may be the answer */
+        slot_fail(s, "%s%s%s", why,
+                  err == -ENOENT ? "; is it the right path? a new store "
+                                   "is written with: causewayd --format --store PATH[:SIZE]"
+                                 : "",
+                  slot_way_out(s));
         return false;
     }
     if (s->disk->bytes < CW_STORE_BYTES_MIN) { /* a store cut short, or no store at all */

@@ -120,6 +120,53 @@ def test_a_disk_that_hangs_and_then_fails(t):
     check(load, server.sock)
 
 
+def copies_on(c, volume, host):
+    return [m["disk"] for s in c.volume(volume)["shards"] for m in s["members"] if m["host"] == host
+            and m["state"] == "INSYNC"]
+
+
+def beside_a_good_one(t):
+    """h1 has a good store-0 beside store-1, and on each of them lies a copy of a volume under load."""
+    c, disk = make(t, ["good"])
+    server = t.nbd(c)
+    on = {}
+    for i in range(8):
+        c.admin("volume", "create", f"v{i}", "--size", "32M")
+        on.setdefault(copies_on(c, f"v{i}", "h1")[0], f"v{i}")
+        if len(on) == 2:
+            return c, disk, server, [loaded(t, c, server, on[d]) for d in ("store-0", "store-1")]
+    raise Failed(f"all copies went to one disk: {on}")
+
+
+def test_a_disk_that_is_pulled(t):
+    c, disk, server, loads = beside_a_good_one(t)
+    stays, moves = [load.args[1] for load in loads]
+    disk.pull()
+    finding(c, "DISK_FAILED", "h1/store-1")
+    says(c, "DISK_FAILED", "h1/store-1")
+    for load in loads:
+        goes_on(load)
+    c.wait_full(moves)  # the same host has another place for it
+    assert copies_on(c, moves, "h1") == copies_on(c, stays, "h1") == ["store-0"]
+
+    t.stop(c.process("h1"))
+    r = t.fails("causewayd", *c.args("h1"), code=1, says=[disk.path, "not connected", "without this one"])
+    assert "--format" not in r.err, r  # its data may be all there
+    c.start("h1", [t.path("good")])
+    c.wait_full(stays)
+    for load in loads:
+        goes_on(load)
+
+    disk.plug_again()
+    t.stop(c.process("h1"))
+    c.start("h1", [t.path("good"), disk.path])
+    for volume, load in zip((stays, moves), loads):
+        c.wait_full(volume)
+        check(load, server.sock)
+        c.admin("volume", "verify", volume)
+    wait_for("nothing is left to say", lambda: not c.json("status")["findings"], 10)
+
+
 def test_blocks_that_cannot_be_read(t):
     c, disk = make(t)
     c.admin("volume", "create", "v", "--size", "32M")
