@@ -350,6 +350,7 @@ cw_replica_new(struct cw_replica_opts opts)
         .env = opts.env,
         .disk = opts.disk,
         .pool = opts.pool,
+        .name = opts.name,
         .map_cache_bytes = opts.map_cache_bytes,
         .is_device = opts.is_device,
         .discard = opts.discard,

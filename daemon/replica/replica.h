@@ -44,7 +44,8 @@ struct cw_replica_opts {
         *pool; /* frames, batches, reads, chunks in flight: all memory a peer can use */
     const struct cw_replica_world_ops *world_ops;
     void *world;
-    uint64_t map_cache_bytes; /* of the store, as the next two */
+    const char *name; /* of the store, as the next three */
+    uint64_t map_cache_bytes;
     bool is_device, discard;
     uint64_t sync_bytes; /* of the pool: chunks under way in both resync roles; >= 4 MiB */
     uint64_t hold_bytes; /* frames kept while the store has no batch buffer; >= 4 MiB */

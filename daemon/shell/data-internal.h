@@ -15,6 +15,7 @@ struct cw_slot {
     struct cw_data *d;
     const char *path;
     char name[24];
+    char label[300]; /* "store-0: PATH", in log lines */
     struct cw_disk *disk;
     struct cw_replica *replica;
     bool identified, serving, closing, claiming;

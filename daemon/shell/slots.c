@@ -186,6 +186,7 @@ slot_prepare(struct cw_slot *s)
         .env = d->env,
         .disk = s->disk,
         .pool = cw_reactor_pool(d->r),
+        .name = s->label,
         .world_ops = &replica_world,
         .world = s,
         .map_cache_bytes = d->memory.map_cache_bytes,
@@ -215,6 +216,7 @@ cw_slots_open(struct cw_data *d)
 
         *s = (struct cw_slot){ .d = d, .path = o->stores[i].path };
         snprintf(s->name, sizeof(s->name), "store-%u", i % CW_STORES_MAX);
+        snprintf(s->label, sizeof(s->label), "%s: %.256s", s->name, s->path);
         ok = ok && slot_prepare(s);
     }
     if (!ok) {

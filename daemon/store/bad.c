@@ -68,8 +68,8 @@ recent_add(struct cw_store *s)
     b->n_recent = 0;
     b->storms++;
     s->health_due = true;
-    cw_log(s->env, CW_LOG_ERROR, "store: %u bad places were found within 24 h: the disk is failing",
-           CW_SCRUB_RECENT);
+    store_log(s, CW_LOG_ERROR, "%u bad places were found within 24 h: the disk is failing",
+              CW_SCRUB_RECENT);
     store_kick(s);
 }
 
@@ -205,8 +205,8 @@ bad_found(struct cw_store_shard *sh, uint64_t snap, uint64_t lba, uint32_t nblk,
         }
     }
     if (n_new > 0)
-        cw_log(s->env, CW_LOG_ERROR, "store: shard %llx: %u blocks in [%llu, +%u) are bad",
-               (unsigned long long)sh->id, n_new, (unsigned long long)lba, nblk);
+        store_log(s, CW_LOG_ERROR, "shard %llx: %u blocks in [%llu, +%u) are bad",
+                  (unsigned long long)sh->id, n_new, (unsigned long long)lba, nblk);
     told_push(s, &told);
 }
 
@@ -248,7 +248,7 @@ void
 bad_meta(struct cw_store *s, const char *what)
 {
     s->stats.csum_errors++;
-    cw_log(s->env, CW_LOG_ERROR, "store: %s is unreadable on the media: it is written anew", what);
+    store_log(s, CW_LOG_ERROR, "%s is unreadable on the media: it is written anew", what);
     recent_add(s);
 }
 

@@ -422,8 +422,8 @@ batch_failed(struct cw_store *s, struct batch *b, int res)
         store_fail(s, "an append failed twice", res);
         return;
     }
-    cw_log(s->env, CW_LOG_WARNING, "store: append to segment %u failed (%d), written elsewhere",
-           seg, res);
+    store_log(s, CW_LOG_WARNING, "append to segment %u failed: %s; written elsewhere", seg,
+              strerror(-res));
     if (o->open && o->no == seg)
         segment_seal(s, b->cls, false);
     b->failed_once = true;

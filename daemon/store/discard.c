@@ -44,8 +44,8 @@ discard_on_done(struct store_io *io, int res)
         s->stats.bytes_discarded += s->seg_bytes;
     } else {
         s->discard = false; /* it can do without: content is safe either way */
-        cw_log(s->env, res == -EOPNOTSUPP ? CW_LOG_INFO : CW_LOG_WARNING,
-               "store: the disk does not discard (%d): free segments stay allocated", res);
+        store_log(s, res == -EOPNOTSUPP ? CW_LOG_INFO : CW_LOG_WARNING,
+                  "the disk does not discard (%d): free segments stay allocated", res);
     }
     store_kick(s);
 }

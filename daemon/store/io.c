@@ -63,8 +63,8 @@ store_io_watch(struct cw_store *s)
     if (s->stats.stuck != s->was_stuck) {
         s->was_stuck = s->stats.stuck;
         s->health_due = true;
-        cw_log(s->env, s->stats.stuck ? CW_LOG_ERROR : CW_LOG_NOTICE, "store: disk %s",
-               s->stats.stuck ? "is stuck: an I/O is older than 2 s" : "answers again");
+        store_log(s, s->stats.stuck ? CW_LOG_ERROR : CW_LOG_NOTICE, "disk %s",
+                  s->stats.stuck ? "is stuck: an I/O is older than 2 s" : "answers again");
         store_kick(s);
     }
 }

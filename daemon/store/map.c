@@ -306,8 +306,8 @@ page_lost(struct cw_store *s, struct page *p)
     struct cw_chunk_entry *e = chunk_change(p->l, p->chunk);
 
     s->stats.csum_errors++;
-    cw_log(s->env, CW_LOG_ERROR, "store: map page of shard %llx chunk %u is unreadable",
-           (unsigned long long)p->l->sh->id, p->chunk);
+    store_log(s, CW_LOG_ERROR, "map page of shard %llx chunk %u is unreadable",
+              (unsigned long long)p->l->sh->id, p->chunk);
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++)
         p->data->e[i] = (struct cw_map_entry){ .loc = cw_loc_make(0, 0, 0, CW_MAP_BAD) };
     p->l->mapped += CW_CHUNK_BLOCKS - e->nmapped;

@@ -120,8 +120,8 @@ checkpoint_bad(struct recovery *r, const char *what)
 {
     struct cw_store *s = r->s;
 
-    cw_log(s->env, CW_LOG_ERROR, "store: checkpoint %llu is unreadable: %s",
-           (unsigned long long)s->sb.ckpt[r->which].number, what);
+    store_log(s, CW_LOG_ERROR, "checkpoint %llu is unreadable: %s",
+              (unsigned long long)s->sb.ckpt[r->which].number, what);
     s->stats.csum_errors++;
     if (r->which == 1) {
         recovery_fail(r, CW_STORE_E_UNREADABLE);
@@ -818,10 +818,10 @@ recovery_damage(struct recovery *r)
 {
     struct cw_store *s = r->s;
 
-    cw_log(s->env, CW_LOG_ERROR,
-           "store: batch %llu is missing but was durable (up to %llu), or cannot be read: "
-           "all copies are damaged",
-           (unsigned long long)r->next, (unsigned long long)r->covered);
+    store_log(s, CW_LOG_ERROR,
+              "batch %llu is missing but was durable (up to %llu), or cannot be read: "
+              "all copies are damaged",
+              (unsigned long long)r->next, (unsigned long long)r->covered);
     CW_LIST_EACH (it, &s->shards)
         cw_list_entry(it, struct cw_store_shard, link)->info.damaged = true;
 }
@@ -873,8 +873,7 @@ recovery_end(struct recovery *r)
     segindex_build(s);
     recovery_cut(r, damaged);
     if (!recovery_numbers_ok(s)) {
-        cw_log(s->env, CW_LOG_ERROR,
-               "store: its numbers end here: it was not written by this program");
+        store_log(s, CW_LOG_ERROR, "its numbers end here: it was not written by this program");
         recovery_fail(r, CW_STORE_E_UNREADABLE);
         return;
     }

@@ -126,8 +126,8 @@ pass_begin(struct scrub *c, bool hurry)
     c->at = (struct scrub_at){ 0 };
     c->slot = c->which = 0;
     c->hurry = hurry;
-    cw_log(c->s->env, hurry ? CW_LOG_NOTICE : CW_LOG_INFO, "store: scrub pass %llu begins%s",
-           (unsigned long long)c->pass.number, hurry ? ", asked for" : "");
+    store_log(c->s, hurry ? CW_LOG_NOTICE : CW_LOG_INFO, "scrub pass %llu begins%s",
+              (unsigned long long)c->pass.number, hurry ? ", asked for" : "");
 }
 
 static void
@@ -138,10 +138,10 @@ pass_end(struct scrub *c)
     c->ended_ns = cw_now_ns(c->s->env);
     c->phase = CW_SCRUB_REST;
     c->hurry = false;
-    cw_log(c->s->env, c->pass.found > 0 ? CW_LOG_WARNING : CW_LOG_INFO,
-           "store: scrub pass %llu is over: %llu MiB read, %llu bad blocks found, %llu repaired",
-           (unsigned long long)c->pass.number, (unsigned long long)(c->pass.bytes / CW_MIB),
-           (unsigned long long)c->pass.found, (unsigned long long)c->pass.repaired);
+    store_log(c->s, c->pass.found > 0 ? CW_LOG_WARNING : CW_LOG_INFO,
+              "scrub pass %llu is over: %llu MiB read, %llu bad blocks found, %llu repaired",
+              (unsigned long long)c->pass.number, (unsigned long long)(c->pass.bytes / CW_MIB),
+              (unsigned long long)c->pass.found, (unsigned long long)c->pass.repaired);
     ckpt_want(c->s);
 }
 

@@ -179,7 +179,7 @@ summary_on_done(struct store_io *io, int res)
 
     /* without it the headers of the batches are read */
     if (res != 0)
-        cw_log(s->env, CW_LOG_WARNING, "store: a segment summary could not be written: %d", res);
+        store_log(s, CW_LOG_WARNING, "a segment summary could not be written: %d", res);
     store_own_free(&w->own);
     store_close_step(s);
 }

@@ -793,6 +793,7 @@ struct cw_store {
     struct cw_buf_pool *pool;
     const struct cw_store_events *ev;
     void *user;
+    const char *name; /* in log lines */
     enum store_state state;
 
     struct cw_sb sb;
@@ -894,6 +895,9 @@ struct cw_store {
     bool done_due;
 };
 
+/* Says which of the daemon's stores it speaks of. */
+#define store_log(s, level, fmt, ...) \
+    cw_log((s)->env, level, "%s: " fmt, (s)->name __VA_OPT__(, ) __VA_ARGS__)
 void store_fail(struct cw_store *s, const char *why, int err);
 void store_free_shards(struct cw_store *s); /* with their layers; pages were freed before */
 /* The same, but a millisecond later: for what waits for memory that others hold. */

@@ -208,7 +208,7 @@ store_fail(struct cw_store *s, const char *why, int err)
     s->stats.failed = true;
     s->stats.why = why;
     s->health_due = true;
-    cw_log(s->env, CW_LOG_ERROR, "store: out of service: %s (%d)", why, err);
+    store_log(s, CW_LOG_ERROR, "out of service: %s: %s", why, strerror(-err));
     batch_fail_all(s);
     store_kick(s);
     if (s->state == STORE_OPENING && done != NULL && s->ckpt.state != CKPT_SB) {
@@ -262,6 +262,7 @@ cw_store_new(struct cw_store_opts opts)
     s->pool = opts.pool;
     s->ev = opts.ev;
     s->user = opts.user;
+    s->name = opts.name != NULL ? opts.name : "store";
     s->is_device = opts.is_device;
     s->discard = opts.discard;
     s->map_budget = cw_max_u64(opts.map_cache_bytes, MAP_BUDGET_MIN);

@@ -95,6 +95,7 @@ struct cw_store_opts {
     struct cw_env *env;
     struct cw_disk *disk;
     struct cw_buf_pool *pool; /* batches, reads, cleaning */
+    const char *name;         /* in log lines; outlives the store; NULL: "store" */
     uint64_t map_cache_bytes; /* budget of resident map pages */
     bool is_device;           /* no file: segments need no zeroes before their first use */
     bool discard;             /* tell the disk of segments that became free */

@@ -69,7 +69,7 @@ suspect_on_read(struct store_io *io, int res)
         suspects_next(x);
         return;
     }
-    cw_log(x->s->env, CW_LOG_WARNING, "store: segment %u has batches but no valid header", one->no);
+    store_log(x->s, CW_LOG_WARNING, "segment %u has batches but no valid header", one->no);
     x->scan.done = suspect_on_scan;
     scan_start(x->s, &x->scan, one->no);
     x->scan.seg_seq = h.seg_seq;

@@ -75,6 +75,7 @@ def test_a_disk_that_fails(t):
     assert d["state"] == "failed" and d["failed"] and d["io_errors"] >= 2, d
     assert d["why"] == f["cause"] == "an append failed twice", (d, f)
     assert says(c, "DISK_FAILED", "h1/store-0", f["cause"], "start").endswith("failed: " + f["cause"])
+    assert f"store-0: {disk.path}: out of service: {f['cause']}" in c.log("h1")
     goes_on(load)
 
     # The disk is well again, and is not believed: what it lost while it failed, nobody knows.
@@ -100,6 +101,7 @@ def test_a_disk_that_hangs(t):
     f, d = finding(c, "DISK_STUCK", "h1/store-0")
     assert d["state"] == "stuck" and d["stuck"] and not d["failed"], d
     assert says(c, "DISK_STUCK", "h1/store-0", f["cause"]).endswith("stuck")
+    assert f"store-0: {disk.path}: disk is stuck" in c.log("h1")
     goes_on(load)
     disk.mend()
     wait_for("the disk is taken back", lambda: not c.findings("DISK_STUCK"), 10)
