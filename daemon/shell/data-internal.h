@@ -18,7 +18,8 @@ struct cw_slot {
     char label[300]; /* "store-0: PATH", in log lines */
     struct cw_disk *disk;
     struct cw_replica *replica;
-    bool identified, serving, closing, claiming;
+    bool identified, serving, closing, closed, claiming;
+    uint64_t stuck_ns; /* while it is closed: since when its disk does not answer; 0: it does */
 };
 
 /* A volume without a client that this daemon owns for a while. */
@@ -47,6 +48,7 @@ struct cw_data {
     struct cw_slot slots[CW_STORES_MAX];
     uint32_t n_slots, n_waiting;
     bool ready, closing, close_due; /* close_due: once the claims under way are over */
+    bool hangs;                     /* a disk was given up with I/O under way */
     char why[CW_DATA_WHY_SIZE];
     int close_res;
 
@@ -57,7 +59,7 @@ struct cw_data {
 
     struct cw_owner *owner;
     struct cw_list cares;
-    struct cw_timer report_timer, release_timer;
+    struct cw_timer report_timer, release_timer, hang_timer;
     uint64_t release_until_ns;
 };
 
@@ -68,6 +70,7 @@ void cw_data_dial(struct cw_data *d, struct cw_dial *dial);
 /* slots.c */
 void cw_slots_open(struct cw_data *d);
 void cw_slots_close(struct cw_data *d);
+void cw_slots_on_hang_timer(struct cw_timer *t);
 void cw_slots_free(struct cw_data *d);
 void cw_slots_claim(struct cw_data *d);
 void cw_slots_look(struct cw_data *d, struct cw_data_look *l);

@@ -362,6 +362,12 @@ data_on_finish(struct cw_hop *h)
     cw_reactor_stop(d->r);
 }
 
+bool
+cw_data_hangs(const struct cw_data *d)
+{
+    return d->hangs;
+}
+
 void
 cw_data_join(struct cw_data *d)
 {
@@ -437,6 +443,7 @@ data_init(struct cw_data *d, const struct cw_data_opts *opts)
     d->env = cw_reactor_env(d->r);
     d->server.on_hello = data_on_hello;
     d->release_timer.fn = data_on_release_timer;
+    d->hang_timer.fn = cw_slots_on_hang_timer;
     cw_list_init(&d->dials);
     cw_list_init(&d->cares);
     return 0;

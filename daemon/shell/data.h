@@ -32,7 +32,8 @@ struct cw_data_call {
 struct cw_data_events {
     /* Once. why: NULL when all stores serve, else one line why the daemon cannot start. */
     void (*on_ready)(void *user, const char *why);
-    /* Answer to cw_data_close: no link, no I/O, no call to the control thread is left. */
+    /* Answer to cw_data_close: no link, no call to the control thread is left, and no I/O but of
+     * disks that hang. */
     void (*on_closed)(void *user, int res);
 
     /* A caretaker asks the manager. Answered with cw_data_call_answered, later. */
@@ -59,6 +60,10 @@ int cw_data_start(const struct cw_data_opts *opts, struct cw_data **ret_d,
 
 /* Releases what is taken care of, closes the stores cleanly. */
 void cw_data_close(struct cw_data *d);
+
+/* After on_closed: has some disk I/O that it does not give back? Its memory cannot be freed, so
+ * that cw_data_join must not be called: the process ends as it is. */
+bool cw_data_hangs(const struct cw_data *d);
 
 /* After on_closed: ends the thread and frees. */
 void cw_data_join(struct cw_data *d);

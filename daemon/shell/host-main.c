@@ -13,6 +13,8 @@
 #include "daemon/shell/host.h"
 #include "daemon/shell/memory.h"
 
+#define OPEN_WAIT_NS (3 * CW_NS_PER_S)
+
 __attribute__((format(printf, 2, 3))) static void
 host_say_why(struct cw_host *h, const char *fmt, ...)
 {
@@ -27,11 +29,25 @@ host_say_why(struct cw_host *h, const char *fmt, ...)
 
 /* ---- stopping ---- */
 
-/* Once the data thread has answered to its start, which it always does. */
+/* A disk that hangs may keep the data thread from ever answering to its start. Nothing is served
+ * yet, so that nothing is owed to anybody. */
+static void
+host_on_open_timer(struct cw_timer *t)
+{
+    struct cw_host *h = cw_container_of(t, struct cw_host, open_timer);
+
+    cw_log(h->env, CW_LOG_WARNING, "%s: stopped before its stores were open", h->o->host);
+    _exit(h->status);
+}
+
+/* Once the data thread has answered to its start. */
 static void
 host_close_data(struct cw_host *h)
 {
-    if (h->data_answered && !h->closing) {
+    if (!h->data_answered) {
+        cw_timer_set(h->env, &h->open_timer, cw_now_ns(h->env) + OPEN_WAIT_NS);
+    } else if (!h->closing) {
+        cw_timer_cancel(h->env, &h->open_timer);
         h->closing = true;
         cw_data_close(h->data);
     }
@@ -65,7 +81,7 @@ host_on_signal(void *user, int signo)
 {
     struct cw_host *h = user;
 
-    if (h->state == CW_HOST_STOPPING) /* asked again: whoever asks does not want to wait */
+    if (h->state == CW_HOST_STOPPING)
         return;
     cw_log(h->env, CW_LOG_NOTICE, "%s: stopping (%s)", h->o->host,
            signo == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -320,7 +336,7 @@ host_catch_signals(struct cw_host *h)
 int
 cw_host_main(const struct cw_options *o, struct cw_log_sink *log)
 {
-    struct cw_host h = { .o = o, .log = log, .status = 1 };
+    struct cw_host h = { .o = o, .log = log, .status = 1, .open_timer.fn = host_on_open_timer };
     struct cw_service_opts opts = { .log_level = o->log_level,
                                     .log = cw_log_sink_fn,
                                     .log_user = log };
@@ -339,6 +355,8 @@ cw_host_main(const struct cw_options *o, struct cw_log_sink *log)
     cw_rpc_session_free(h.session);
     h.session = NULL;
     cw_rpc_server_free(h.server);
+    if (h.data != NULL && cw_data_hangs(h.data))
+        _exit(h.status);
     if (h.data != NULL)
         cw_data_join(h.data);
     cw_service_free(h.service);

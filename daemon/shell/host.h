@@ -33,7 +33,7 @@ struct cw_host {
     /* registration and beats */
     struct cw_data_look look;
     struct cw_rpc_call call;
-    struct cw_timer beat_timer;
+    struct cw_timer beat_timer, open_timer;
     uint32_t beat_ms, n_beats;
     bool registered; /* on this connection */
     bool ever;       /* on any: from then on refusals are not fatal */

@@ -8,6 +8,9 @@
 #include "common/base/bits.h"
 #include "daemon/shell/data-internal.h"
 
+#define HANG_LOOK_NS (200 * CW_NS_PER_MS)
+#define GIVE_UP_NS (5 * CW_NS_PER_S) /* on top of what makes a disk call itself stuck */
+
 __attribute__((format(printf, 2, 3))) static void
 slot_fail(struct cw_slot *s, const char *fmt, ...)
 {
@@ -332,6 +335,9 @@ slots_on_close(void *user, int res)
     struct cw_slot *s = user;
     struct cw_data *d = s->d;
 
+    if (s->closed) /* given up: it is too late */
+        return;
+    s->closed = true;
     if (res != 0) {
         cw_log(d->env, CW_LOG_ERROR, "%s: %s did not close cleanly: %s", s->name, s->path,
                res < 0 ? strerror(-res) : "refused by the store");
@@ -339,6 +345,54 @@ slots_on_close(void *user, int res)
     }
     if (--d->n_waiting == 0)
         cw_data_slots_closed(d);
+}
+
+/* ---- disks that hang while they are closed ---- */
+
+static void
+slot_give_up(struct cw_slot *s)
+{
+    struct cw_data *d = s->d;
+
+    cw_log(d->env, CW_LOG_ERROR,
+           "%s: %s does not answer and is given up; nothing that was acknowledged is lost", s->name,
+           s->path);
+    s->closed = true;
+    d->hangs = true;
+    d->close_res = -EIO;
+    d->n_waiting--;
+}
+
+static void
+slot_watch(struct cw_slot *s)
+{
+    struct cw_store_stats st;
+
+    cw_store_stats(cw_replica_store(s->replica), &st);
+    if (!st.stuck)
+        s->stuck_ns = 0;
+    else if (s->stuck_ns == 0)
+        s->stuck_ns = cw_now_ns(s->d->env);
+    else if (cw_now_ns(s->d->env) - s->stuck_ns >= GIVE_UP_NS)
+        slot_give_up(s);
+}
+
+/* A disk that is only slow is waited for: it is stuck only when a single I/O takes that long. */
+void
+cw_slots_on_hang_timer(struct cw_timer *t)
+{
+    struct cw_data *d = cw_container_of(t, struct cw_data, hang_timer);
+
+    if (d->n_waiting == 0)
+        return;
+    for (uint32_t i = 0; i < d->n_slots; i++) {
+        if (d->slots[i].closing && !d->slots[i].closed)
+            slot_watch(&d->slots[i]);
+    }
+    if (d->n_waiting == 0)
+        cw_data_slots_closed(d);
+    else
+        cw_timer_set(d->env, t, cw_now_ns(d->env) + HANG_LOOK_NS);
 }
 
 /* A store is not closed while it is being claimed. */
@@ -370,6 +424,8 @@ cw_slots_close(struct cw_data *d)
     }
     if (--d->n_waiting == 0)
         cw_data_slots_closed(d);
+    else
+        cw_timer_set(d->env, &d->hang_timer, cw_now_ns(d->env) + HANG_LOOK_NS);
 }
 
 void

@@ -2,6 +2,7 @@
 """A disk that fails, hangs or is pulled under a running daemon: its store goes, nothing else does."""
 import os
 import random
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -167,6 +168,42 @@ def test_a_disk_that_is_pulled(t):
         check(load, server.sock)
         c.admin("volume", "verify", volume)
     wait_for("nothing is left to say", lambda: not c.json("status")["findings"], 10)
+
+
+def test_a_daemon_is_stopped_while_a_disk_hangs(t):
+    c, disk, server, loads = beside_a_good_one(t)
+    disk.hang()
+    finding(c, "DISK_STUCK", "h1/store-1")
+    p = c.process("h1")
+    p.send_signal(signal.SIGTERM)
+    wait_for("the disk is given up", lambda: f"store-1: {disk.path} does not answer" in c.log("h1"), 12)
+    # The kernel keeps what is left of the process until the I/O is over.
+    disk.pull()
+    assert p.wait(10) == 1
+    disk.plug_again()
+    before = len(c.log("h1"))
+    c.start("h1")
+    assert f"store-0: {t.path('good')} opened clean" in c.log("h1", before), "the other store was not closed"
+    for load in loads:
+        c.wait_full(load.args[1])
+        check(load, server.sock)
+
+
+def test_a_daemon_is_stopped_while_it_opens_a_disk_that_hangs(t):
+    c, disk, server, load = serving(t)
+    t.stop(c.process("h1"))
+    disk.hang()
+    p = t.spawn("causewayd", *c.args("h1"), log=t.path("again.log"))
+    wait_for("it says what it waits for",
+             lambda: f"store-0: {disk.path}: disk is stuck" in open(p.log).read(), 10)
+    p.send_signal(signal.SIGTERM)
+    wait_for("it does not wait", lambda: "stopped before" in open(p.log).read(), 5)
+    disk.pull()
+    assert p.wait(10) == 0  # nothing was served, nothing was lost
+    disk.plug_again()
+    c.start("h1")
+    c.wait_full("v")
+    check(load, server.sock)
 
 
 def test_blocks_that_cannot_be_read(t):
