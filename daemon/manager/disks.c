@@ -162,12 +162,15 @@ cw_mgr_disks_seen(struct cw_manager *m, struct mgr_host *h, const struct cw_mgr_
         cw_mgr_hint_host(m, h, true);
 }
 
+/* Has another disk that is there its name? */
 static bool
-name_listed(const struct cw_mgr_disk_state *disks, size_t n, const struct mgr_disk *d)
+name_listed(struct cw_manager *m, const struct mgr_host *h, const struct cw_mgr_disk_state *disks,
+            size_t n, const struct mgr_disk *d)
 {
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(disks[i].name, d->o.rec.disk.name) == 0 &&
-            !cw_uuid_equal(&disks[i].uuid, &d->o.rec.disk.uuid))
+        const struct mgr_disk *other = disk_of_host(m, h, &disks[i]);
+
+        if (other != NULL && other != d && strcmp(other->o.rec.disk.name, d->o.rec.disk.name) == 0)
             return true;
     }
     return false;
@@ -185,7 +188,7 @@ cw_mgr_disks_registered(struct cw_manager *m, struct mgr_host *h,
         if (!d->missing)
             d->missing_ns = cw_now_ns(m->env);
         d->missing = true;
-        d->replaced = name_listed(disks, n, d);
+        d->replaced = name_listed(m, h, disks, n, d);
     }
     cw_mgr_disks_seen(m, h, disks, n);
 }

@@ -163,7 +163,7 @@ look_at_disk(struct cw_manager *m, const struct mgr_disk *d)
     struct mgr_finding *f;
 
     cw_mgr_disk_path(m, d, object);
-    if (d->o.rec.disk.failed) {
+    if (d->o.rec.disk.failed && !d->replaced) {
         f = found(m, "DISK_FAILED", true, object, 0, d->why[0] != '\0' ? d->why : "it failed");
         snprintf(f->effect, sizeof(f->effect), "its copies are not used");
         snprintf(f->next, sizeof(f->next),

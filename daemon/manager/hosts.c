@@ -2,6 +2,7 @@
  *
  *   register --> up --silent or disconnected for 4 s--> absent --register, or heard again--> up
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,9 +149,48 @@ register_put_host(struct mgr_txn *t, const struct cw_mgr_register *r)
                      r->domain.site, r->advertise);
 }
 
+/* The name of a disk on a host that has it already; NULL: none. */
+static const char *
+disk_had_name(const struct cw_manager *m, const struct cw_mgr_register *r, size_t i)
+{
+    const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &r->disks[i].uuid);
+
+    return d != NULL && strcmp(d->o.rec.disk.host, r->name) == 0 ? d->o.rec.disk.name : NULL;
+}
+
+/* By another disk that is there. */
+static bool
+disk_name_taken(const struct cw_manager *m, const struct cw_mgr_register *r,
+                char (*names)[CW_NAME_SIZE], size_t i, const char *name)
+{
+    for (size_t k = 0; k < r->n_disks; k++) {
+        const char *theirs = k < i ? names[k] : disk_had_name(m, r, k);
+
+        if (k != i && theirs != NULL && strcmp(theirs, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A daemon names its disks by their places, which move when one is left out. Here a disk keeps its
+ * name, lest an operator pulls the wrong one, and a new one takes a name that no disk there has: if
+ * it is that of a disk which is gone, it replaces it. */
+static void
+register_names(const struct cw_manager *m, const struct cw_mgr_register *r,
+               char (*names)[CW_NAME_SIZE])
+{
+    for (size_t i = 0; i < r->n_disks; i++) {
+        const char *had = disk_had_name(m, r, i);
+
+        cw_mgr_text_set(names[i], CW_NAME_SIZE, had != NULL ? had : r->disks[i].name);
+        for (unsigned n = 0; disk_name_taken(m, r, names, i, names[i]); n++)
+            snprintf(names[i], CW_NAME_SIZE, "store-%u", n);
+    }
+}
+
 static void
 register_put_disk(struct mgr_txn *t, const struct cw_mgr_register *r,
-                  const struct cw_mgr_disk_state *ds)
+                  const struct cw_mgr_disk_state *ds, const char *name)
 {
     struct mgr_disk *d = cw_mgr_find_disk(&t->m->t, &ds->uuid);
     struct cw_rec rec = { .kind = CW_REC_DISK };
@@ -167,16 +207,16 @@ register_put_disk(struct mgr_txn *t, const struct cw_mgr_register *r,
         to->quarantined_s = old->quarantined_s;
     }
     cw_mgr_text_set(to->host, sizeof(to->host), r->name);
-    cw_mgr_text_set(to->name, sizeof(to->name), ds->name);
+    cw_mgr_text_set(to->name, sizeof(to->name), name);
     if (old != NULL && memcmp(old, to, sizeof(*to)) == 0)
         return;
     cw_mgr_txn_put(t, &rec);
     if (old == NULL)
-        cw_mgr_txn_event(t, "DISK_ADDED", r->name, "%s", ds->name);
+        cw_mgr_txn_event(t, "DISK_ADDED", r->name, "%s", name);
     else if (strcmp(old->host, to->host) != 0)
-        cw_mgr_txn_event(t, "DISK_MOVED", r->name, "%s came from host %s", ds->name, old->host);
+        cw_mgr_txn_event(t, "DISK_MOVED", r->name, "%s came from host %s", name, old->host);
     else if (old->format_id != to->format_id)
-        cw_mgr_txn_event(t, "DISK_FORMATTED", r->name, "%s was formatted again", ds->name);
+        cw_mgr_txn_event(t, "DISK_FORMATTED", r->name, "%s was formatted again", name);
 }
 
 static bool
@@ -230,6 +270,8 @@ register_build(struct mgr_call_op *c, struct mgr_txn *t)
     struct cw_mgr_register_reply *reply = &c->call->reply.register_reply;
     struct cw_uuid *refused =
         cw_mgr_arena_get(cw_mgr_reply_arena(c->call), r->n_disks + 1, sizeof(*refused));
+    char(*names)[CW_NAME_SIZE] =
+        cw_mgr_arena_get(cw_mgr_reply_arena(c->call), r->n_disks + 1, sizeof(*names));
 
     if (!register_allowed(t->m, r, c->call))
         return cw_mgr_refused(c);
@@ -242,9 +284,10 @@ register_build(struct mgr_call_op *c, struct mgr_txn *t)
     if (reply->n_refused_disks > 0 && cw_mgr_find_host(&t->m->t, r->name) == NULL)
         return MGR_BUILD_NONE;
     register_put_host(t, r);
+    register_names(t->m, r, names);
     for (size_t i = 0; i < r->n_disks; i++)
         if (!is_refused(reply, &r->disks[i].uuid))
-            register_put_disk(t, r, &r->disks[i]);
+            register_put_disk(t, r, &r->disks[i], names[i]);
     register_end_stand_ins(t, r, reply);
     return t->n_items > 0 ? MGR_BUILD_COMMIT : MGR_BUILD_NONE;
 }

@@ -15,11 +15,11 @@ from load import Load
 from nbd import Nbd
 
 
-def make(t, before=()):
-    """Three hosts; the last store of h1 is on a disk that can fail, behind those of `before`."""
+def make(t, *behind):
+    """Three hosts; the first store of h1 is on a disk that can fail, before those of `behind`."""
     c = Daemons(t)
     disk = FaultDisk(t, c.format("disk"))
-    c.start("h1", [*[c.format(x) for x in before], disk.path])
+    c.start("h1", [disk.path, *[c.format(x) for x in behind]])
     for host in ("h2", "h3"):
         c.start(host, [c.format(host + ".store")])
     return c, disk
@@ -129,15 +129,15 @@ def copies_on(c, volume, host):
 
 
 def beside_a_good_one(t):
-    """h1 has a good store-0 beside store-1, and on each of them lies a copy of a volume under load."""
-    c, disk = make(t, ["good"])
+    """h1 has a good store-1 behind store-0, and on each of them lies a copy of a volume under load."""
+    c, disk = make(t, "good")
     server = t.nbd(c)
     on = {}
     for i in range(8):
         c.admin("volume", "create", f"v{i}", "--size", "32M")
         on.setdefault(copies_on(c, f"v{i}", "h1")[0], f"v{i}")
         if len(on) == 2:
-            return c, disk, server, [loaded(t, c, server, on[d]) for d in ("store-0", "store-1")]
+            return c, disk, server, [loaded(t, c, server, on[d]) for d in ("store-1", "store-0")]
     raise Failed(f"all copies went to one disk: {on}")
 
 
@@ -145,24 +145,25 @@ def test_a_disk_that_is_pulled(t):
     c, disk, server, loads = beside_a_good_one(t)
     stays, moves = [load.args[1] for load in loads]
     disk.pull()
-    finding(c, "DISK_FAILED", "h1/store-1")
-    says(c, "DISK_FAILED", "h1/store-1")
+    finding(c, "DISK_FAILED", "h1/store-0")
+    says(c, "DISK_FAILED", "h1/store-0")
     for load in loads:
         goes_on(load)
     c.wait_full(moves)  # the same host has another place for it
-    assert copies_on(c, moves, "h1") == copies_on(c, stays, "h1") == ["store-0"]
+    assert copies_on(c, moves, "h1") == copies_on(c, stays, "h1") == ["store-1"]
 
     t.stop(c.process("h1"))
     r = t.fails("causewayd", *c.args("h1"), code=1, says=[disk.path, "not connected", "without this one"])
     assert "--format" not in r.err, r  # its data may be all there
     c.start("h1", [t.path("good")])
     c.wait_full(stays)
+    finding(c, "DISK_FAILED", "h1/store-0")  # the good one is still store-1, though it comes first now
     for load in loads:
         goes_on(load)
 
     disk.plug_again()
     t.stop(c.process("h1"))
-    c.start("h1", [t.path("good"), disk.path])
+    c.start("h1", [disk.path, t.path("good")])
     for volume, load in zip((stays, moves), loads):
         c.wait_full(volume)
         check(load, server.sock)
@@ -173,17 +174,17 @@ def test_a_disk_that_is_pulled(t):
 def test_a_daemon_is_stopped_while_a_disk_hangs(t):
     c, disk, server, loads = beside_a_good_one(t)
     disk.hang()
-    finding(c, "DISK_STUCK", "h1/store-1")
+    finding(c, "DISK_STUCK", "h1/store-0")
     p = c.process("h1")
     p.send_signal(signal.SIGTERM)
-    wait_for("the disk is given up", lambda: f"store-1: {disk.path} does not answer" in c.log("h1"), 12)
+    wait_for("the disk is given up", lambda: f"store-0: {disk.path} does not answer" in c.log("h1"), 12)
     # The kernel keeps what is left of the process until the I/O is over.
     disk.pull()
     assert p.wait(10) == 1
     disk.plug_again()
     before = len(c.log("h1"))
     c.start("h1")
-    assert f"store-0: {t.path('good')} opened clean" in c.log("h1", before), "the other store was not closed"
+    assert f"store-1: {t.path('good')} opened clean" in c.log("h1", before), "the other store was not closed"
     for load in loads:
         c.wait_full(load.args[1])
         check(load, server.sock)

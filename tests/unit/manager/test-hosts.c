@@ -220,6 +220,42 @@ disk_trouble_is_found(void **state)
     world_fini(&w);
 }
 
+/* A failed disk is left out of the next start, so that the one behind it comes first: each keeps
+ * its name, lest the wrong one be pulled. A new disk takes the failed one's place and name. */
+static void
+disks_keep_their_names(void **state)
+{
+    static struct world w;
+
+    world_init(&w);
+    world_three(&w);
+    world_down(&w, 1);
+    w.d[1].second_uuid = cw_uuid_from_random(1, 55);
+    w.d[1].failed = true;
+    assert_int_equal(world_up(&w, 1, "dc1-2", "dc1"), CW_MGR_OK);
+    world_run(&w, 2000);
+    assert_true(world_finding(&w, "DISK_FAILED", "dc1/dc1-2/store-0"));
+
+    world_down(&w, 1);
+    w.d[1].no_first = w.d[1].full = true;
+    w.d[1].failed = false;
+    assert_int_equal(world_up(&w, 1, "dc1-2", "dc1"), CW_MGR_OK);
+    world_run(&w, 2000);
+    assert_true(world_finding(&w, "DISK_FAILED", "dc1/dc1-2/store-0"));
+    assert_true(world_finding(&w, "DISK_FULL", "dc1/dc1-2/store-1"));
+
+    world_down(&w, 1);
+    w.d[1].no_first = false;
+    w.d[1].disk_uuid = w.d[1].second_uuid;
+    w.d[1].second_uuid = cw_uuid_from_random(2, 55);
+    assert_int_equal(world_up(&w, 1, "dc1-2", "dc1"), CW_MGR_OK);
+    world_run(&w, 2000);
+    assert_false(world_finding(&w, "DISK_FAILED", NULL));
+    assert_true(world_finding(&w, "DISK_FULL", "dc1/dc1-2/store-0"));
+    assert_true(world_finding(&w, "DISK_FULL", "dc1/dc1-2/store-1"));
+    world_fini(&w);
+}
+
 /* A host is removed only while it is down and holds no copy. */
 static void
 host_rm_needs_an_empty_host(void **state)
@@ -253,6 +289,7 @@ main(void)
         cmocka_unit_test(moved_disk_is_found_at_its_new_host),
         cmocka_unit_test(stand_in_goes_with_its_last_disk),
         cmocka_unit_test(disk_trouble_is_found),
+        cmocka_unit_test(disks_keep_their_names),
         cmocka_unit_test(host_rm_needs_an_empty_host),
     };
 

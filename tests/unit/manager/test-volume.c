@@ -276,8 +276,8 @@ use_is_summed_over_copies(void **state)
     assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
     assert_int_equal(used(&w), 0);
     for (int i = 0; i < 3; i++) {
-        struct cw_mgr_copy_use use = { CW_SHARD_ID(1, 0), w.d[i].disk_now.uuid,
-                                       w.d[i].disk_now.format_id, 10 + (uint64_t)i };
+        struct cw_mgr_copy_use use = { CW_SHARD_ID(1, 0), w.d[i].disk_now[0].uuid,
+                                       w.d[i].disk_now[0].format_id, 10 + (uint64_t)i };
         struct cw_mgr_call beat = { .kind = CW_MGR_BEAT,
                                     .req.beat = { .uses = &use, .n_uses = 1 } };
 

@@ -328,6 +328,25 @@ daemon_called(struct cw_mgr_call *call)
     d->registered = true;
 }
 
+/* All that it has now, named by their places as daemons do. */
+static size_t
+daemon_disks(struct wdaemon *d)
+{
+    static const char *const names[] = { "store-0", "store-1" };
+    size_t n = 0;
+
+    if (!d->no_first)
+        d->disk_now[n++] = daemon_disk(d);
+    if (!cw_uuid_is_nil(&d->second_uuid)) {
+        d->disk_now[n] = daemon_disk(d);
+        d->disk_now[n].uuid = d->second_uuid;
+        d->disk_now[n].failed = false;
+        d->disk_now[n].name = names[n];
+        n++;
+    }
+    return n;
+}
+
 static void
 daemon_beat(struct cw_timer *t)
 {
@@ -336,10 +355,9 @@ daemon_beat(struct cw_timer *t)
     cw_timer_set(&d->w->env.env, t, d->w->env.now_ns + CW_NS_PER_S);
     if (d->calling || d->paused)
         return;
-    d->disk_now = daemon_disk(d);
     d->call = (struct cw_mgr_call){ .kind = CW_MGR_BEAT,
-                                    .req.beat = { .disks = &d->disk_now,
-                                                  .n_disks = 1,
+                                    .req.beat = { .disks = d->disk_now,
+                                                  .n_disks = daemon_disks(d),
                                                   .bads = d->bads,
                                                   .n_bads = d->n_bads,
                                                   .memory = d->memory },
@@ -354,7 +372,6 @@ world_register(struct world *w, int i)
     struct wdaemon *d = &w->d[i];
 
     d->session = cw_manager_session_up(w->m, d);
-    d->disk_now = daemon_disk(d);
     d->call = (struct cw_mgr_call){
         .kind = CW_MGR_REGISTER,
         .req.register_host = { .name = d->name,
@@ -365,8 +382,8 @@ world_register(struct world *w, int i)
                                .boot_id = { { 9 } },
                                .incarnation = d->incarnation,
                                .version = "1",
-                               .disks = &d->disk_now,
-                               .n_disks = 1,
+                               .disks = d->disk_now,
+                               .n_disks = daemon_disks(d),
                                .copies = d->copies,
                                .n_copies = d->n_copies,
                                .up_ms = d->up_ms },

@@ -24,7 +24,9 @@ struct wdaemon {
     bool calling, registered;
     bool paused; /* neither beats nor answers */
     struct cw_mgr_error error;
-    struct cw_mgr_disk_state disk_now; /* what the call under way points to */
+    struct cw_mgr_disk_state disk_now[2]; /* what the call under way points to */
+    struct cw_uuid second_uuid;           /* of a second disk; nil: none */
+    bool no_first;                        /* it is up without the first */
     struct cw_mgr_copy_state copies[16];
     size_t n_copies;
     bool full, failed;
