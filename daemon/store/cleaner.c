@@ -573,8 +573,7 @@ victim_done(struct cleaner *c)
         g->flags |= c->unpacked ? 0 : CW_SEG_PACKED;
     } else if (c->scan.lost > 0 || c->n == 0) {
         g->unscannable = true;
-        cw_log(c->s->env, CW_LOG_WARNING, "store: segment %u cannot be read as a whole, kept",
-               c->victim);
+        store_log(c->s, CW_LOG_WARNING, "segment %u cannot be read as a whole, kept", c->victim);
     } else if (c->found == 0 && c->s->n_gone == 0) {
         /* all its records were looked at and none is referred to: the count was too high */
         segment_live_sectors(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);

@@ -163,8 +163,7 @@ victim_done(struct mover *m)
 
     if (m->lost) {
         g->unscannable = true;
-        cw_log(s->env, CW_LOG_WARNING, "store: segment %u cannot be read as a whole, kept",
-               m->victim);
+        store_log(s, CW_LOG_WARNING, "segment %u cannot be read as a whole, kept", m->victim);
     } else if (m->found) {
         segment_set_moving(s, m->victim);
     } else {

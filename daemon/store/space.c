@@ -177,7 +177,7 @@ space_update(struct cw_store *s)
     if (full != s->was_full) {
         s->was_full = full;
         s->health_due = true;
-        cw_log(s->env, CW_LOG_NOTICE, "store: %s", full ? "full, no credit" : "has space again");
+        store_log(s, CW_LOG_NOTICE, "%s", full ? "full, no credit" : "has space again");
         store_kick(s);
     } else if (s->starved || pace_wants_cleaning(s)) {
         store_kick(s); /* whether a checkpoint is due is asked after each batch anyway */

@@ -110,7 +110,11 @@ table_stalls(const struct soak *k)
                ms(s->took_ns), s->n, op_names[s->kind], phase_names[s->phase], s->life,
                s->unfinished ? ", killed before its end" : "", s->checkpoints,
                (double)s->bytes_logged / (double)CW_MIB, (double)s->bytes_cleaned / (double)CW_MIB,
-               s->free_min, why[0] == 0 ? "UNEXPLAINED" : why);
+               s->free_min, why);
+        if (why[0] == 0)
+            printf("             UNEXPLAINED: held back for %.0f ms, longest I/O %.0f ms, late for "
+                   "%.0f ms\n",
+                   ms(s->held_ns), ms(s->io_ns), ms(s->late_ns));
     }
 }
 

@@ -65,6 +65,14 @@ sample_sums(struct child *c, const struct cw_store_stats *st)
                    st->failed ? st->why : "in service");
 }
 
+static uint64_t
+oldest_io_ns(const struct cw_store *s)
+{
+    const struct store_io *io = cw_list_first(&s->ios, struct store_io, link);
+
+    return io == NULL ? 0 : cw_now_ns(s->env) - io->submitted_ns;
+}
+
 static void
 sample_on_timer(struct cw_timer *t)
 {
@@ -81,6 +89,7 @@ sample_on_timer(struct cw_timer *t)
         .bytes_logged = st.bytes_logged,
         .bytes_cleaned = st.bytes_cleaned,
         .dirty_pages = st.map_pages_dirty,
+        .io_ns = oldest_io_ns(c->store),
         .segments_free = (uint32_t)st.segments_free,
         .held = c->store->pressed[CW_SEG_HOT] || pace_holds(c->store),
     };

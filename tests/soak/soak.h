@@ -36,6 +36,7 @@ extern const char *const phase_names[PHASES];
 struct sample {
     uint64_t at_ns, late_ns; /* late: how much later than due the loop came to it */
     uint64_t checkpoints, bytes_logged, bytes_cleaned, dirty_pages;
+    uint64_t io_ns; /* age of the oldest I/O that the disk has not answered */
     uint32_t segments_free;
     bool held; /* the store lets no data of the foreground pass: free segments are too few */
 };
@@ -51,6 +52,7 @@ struct stall {
     uint64_t at_ns, took_ns, refused_ns; /* refused: no room in the store's batches or map cache */
     uint64_t held_ns;                    /* struct sample's held */
     uint64_t late_ns;                    /* the loop did not run */
+    uint64_t io_ns;                      /* the store's own longest */
     uint64_t raw_ns, raw_mib_ns; /* the probe's longest write of 4 KiB, and what 1 MiB takes it */
     uint64_t bytes_logged, bytes_cleaned;
     uint32_t checkpoints, free_min, dirty_max;

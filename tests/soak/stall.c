@@ -23,6 +23,7 @@ look_at_store(const struct soak *k, struct stall *s, uint64_t end_ns)
         last = x;
         s->held_ns += x->held ? SAMPLE_NS + x->late_ns : 0;
         s->late_ns += x->late_ns > CW_NS_PER_MS ? x->late_ns : 0;
+        s->io_ns = cw_max_u64(s->io_ns, x->io_ns);
         s->free_min = x->segments_free < s->free_min ? x->segments_free : s->free_min;
         s->dirty_max = (uint32_t)cw_max_u64(s->dirty_max, x->dirty_pages);
     }
@@ -88,6 +89,9 @@ stall_reason(const struct stall *s)
     if (s->raw_ns >= enough_ns)
         reason_add(text, sizeof(text), "the disk: 4 KiB beside it took %.0f ms; ",
                    (double)s->raw_ns / 1e6);
+    if (s->io_ns >= enough_ns)
+        reason_add(text, sizeof(text), "the disk: an I/O of the store's took %.0f ms; ",
+                   (double)s->io_ns / 1e6);
     if (stall_busy_ns(s) >= enough_ns)
         reason_add(text, sizeof(text),
                    "the disk was busy: %.1f MiB logged, 1 MiB takes it %.0f ms; ",
