@@ -1,0 +1,62 @@
+/* store/recovery.h - what the files of a recovery share: recovery.c (the order of things),
+ * ckptload.c (a checkpoint), replay.c (the log behind it). Of nobody else's interest.
+ */
+#pragma once
+
+#include "daemon/store/store-internal.h"
+
+struct cut {
+    uint64_t from, to; /* batches [from, to) do not exist */
+};
+
+struct recovery {
+    struct cw_store *s;
+    uint64_t began_ns;
+    uint32_t which; /* of the superblock's checkpoints */
+    struct store_io io;
+    uint8_t *mem; /* of the read under way */
+    struct store_fetch fetch;
+    struct store_run *runs;
+    uint64_t *bad;
+
+    /* the checkpoint */
+    struct cw_root *root;
+    uint8_t *content[CW_PART_KINDS]; /* per part kind */
+    size_t content_len[CW_PART_KINDS];
+    uint32_t part;
+
+    /* segments and the batches in them */
+    uint32_t header_at;
+    bool *scan_it; /* by segment */
+    struct scan scan;
+    uint32_t scan_seg;
+    struct scan_batch *b; /* all found, in batch order */
+    uint32_t n, cap;
+    struct suspects suspects;
+    bool lost, lost_end; /* places in segments due for replay could not be read; the last ones */
+
+    /* replay */
+    struct cut *cuts;
+    uint32_t n_cuts;
+    uint64_t covered; /* highest durable_upto */
+    uint64_t next;    /* batch to be replayed next */
+    uint32_t at;      /* in b */
+    bool payload_ok;
+    uint64_t unreadable; /* a batch that is there but whose payload cannot be read; 0: none */
+};
+
+/* recovery.c */
+void recovery_fail(struct recovery *r, int res);
+/* Room for n blocks in r->mem, and as many runs and marks of what could not be read. */
+void recovery_fetch_memory(struct recovery *r, uint32_t n);
+void recovery_fetch(struct recovery *r, uint32_t n, void (*done)(struct store_fetch *));
+void recovery_headers(struct recovery *r); /* a checkpoint is loaded */
+void recovery_end(struct recovery *r);     /* all is replayed that can be */
+
+/* ckptload.c: loads checkpoint r->which, the other one if that fails; else the recovery fails. */
+void recovery_checkpoint(struct recovery *r);
+
+/* replay.c */
+void recovery_find_cuts(struct recovery *r);
+bool recovery_is_void(const struct recovery *r, uint64_t seq); /* in some cut */
+void recovery_replay(struct cw_store *s);
