@@ -1,65 +1,9 @@
-#include "tests/lib/ramdisk.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/bits.h"
-#include "common/base/prng.h"
 #include "common/codec/hash.h"
-
-#define SECTOR 4096u
-#define PIECE 512u /* what a cut may tear a sector into */
-#define LEAF_SECTORS 256u
-#define LATENT_MAX 64u
-
-/* Content of a sector, never changed once made; NULL in its place: zeroes. */
-struct page {
-    uint32_t refs;
-    bool series;          /* no bytes: see page_is_series */
-    uint64_t first, step; /* of a series */
-    uint8_t b[];
-};
-
-/* What is read now, and what is on stable media. */
-struct slot {
-    struct page *seen, *stable;
-};
-
-/* A sector written but not stable; in order of writing. */
-struct dirty {
-    uint64_t sector, order;
-    struct page *page;
-};
-
-enum { IO_DUE, IO_ORDER, IO_HASH, IO_FAULT }; /* places in cw_disk_io.priv */
-
-#define IO_NO_FAULT UINT64_MAX
-
-struct cw_ramdisk {
-    struct cw_disk disk;
-    struct cw_ramdisk_opts opts;
-    struct cw_prng prng;
-    struct cw_timer timer;
-    struct cw_list under_way, stuck;
-    uint64_t busy_until_ns; /* until then the device moves bytes of what it has */
-    uint64_t order;         /* of submissions and of writes done */
-    struct slot **leafs;    /* NULL: zeroes, never written */
-    struct dirty *dirty;
-    size_t n_dirty, cap_dirty;
-    uint64_t count[CW_DISK_DISCARD + 1];
-    enum cw_ramdisk_fault fault;
-    uint32_t fault_ops;
-    uint64_t fault_in, fault_count, n_faults;
-    int64_t fault_arg;
-    bool unplugged, lie, tracing;
-    struct cw_ramdisk_io *trace;
-    uint32_t n_trace, cap_trace;
-    struct {
-        uint64_t off, len;
-    } latent[LATENT_MAX];
-    uint32_t n_latent;
-};
+#include "tests/lib/ramdisk-internal.h"
 
 static struct cw_ramdisk *
 ramdisk_of(struct cw_disk *disk)
@@ -67,167 +11,7 @@ ramdisk_of(struct cw_disk *disk)
     return cw_container_of(disk, struct cw_ramdisk, disk);
 }
 
-/* ---- sectors ---- */
-
-static const uint8_t zeroes[SECTOR] __attribute__((aligned(SECTOR)));
-
-#define SERIES_WORDS (SECTOR / 8 / 4)
-
-/* Test data is four times the same quarter, whose words are an arithmetic progression. */
-static bool
-page_is_series(const uint8_t *from, uint64_t *ret_first, uint64_t *ret_step)
-{
-    uint64_t x, next;
-
-    memcpy(ret_first, from, 8);
-    memcpy(&x, from + 8, 8);
-    *ret_step = x - *ret_first;
-    for (size_t i = 2; i < SERIES_WORDS; i++, x = next) {
-        memcpy(&next, from + i * 8, 8);
-        if (next - x != *ret_step)
-            return false;
-    }
-    return memcmp(from, from + SECTOR / 4, SECTOR / 4 * 3) == 0;
-}
-
-static struct page *
-page_new(const uint8_t *from)
-{
-    uint64_t first, step;
-    bool series;
-    struct page *p;
-
-    if (memcmp(from, zeroes, SECTOR) == 0)
-        return NULL;
-    series = page_is_series(from, &first, &step);
-    p = malloc(sizeof(*p) + (series ? 0 : SECTOR));
-    cw_assert(p != NULL);
-    *p = (struct page){ .refs = 1, .series = series, .first = first, .step = step };
-    if (!series)
-        memcpy(p->b, from, SECTOR);
-    return p;
-}
-
-static struct page *
-page_ref(struct page *p)
-{
-    if (p != NULL)
-        p->refs++;
-    return p;
-}
-
-static void
-page_unref(struct page *p)
-{
-    if (p != NULL && --p->refs == 0)
-        free(p);
-}
-
-/* In the page itself, or in the scratch. */
-static const uint8_t *
-page_bytes(const struct page *p, uint8_t scratch[static SECTOR])
-{
-    uint64_t x;
-
-    if (p == NULL || !p->series)
-        return p == NULL ? zeroes : p->b;
-    x = p->first;
-    for (size_t i = 0; i < SECTOR / 4; i += 8, x += p->step)
-        memcpy(scratch + i, &x, 8);
-    for (size_t i = SECTOR / 4; i < SECTOR; i += SECTOR / 4)
-        memcpy(scratch + i, scratch, SECTOR / 4);
-    return scratch;
-}
-
-static void
-page_set(struct page **at, struct page *take)
-{
-    page_unref(*at);
-    *at = take;
-}
-
-static struct slot
-ramdisk_slot(const struct cw_ramdisk *d, uint64_t sector)
-{
-    const struct slot *leaf = d->leafs[sector / LEAF_SECTORS];
-
-    return leaf != NULL ? leaf[sector % LEAF_SECTORS] : (struct slot){ NULL, NULL };
-}
-
-static struct slot *
-ramdisk_slot_make(struct cw_ramdisk *d, uint64_t sector)
-{
-    struct slot **leaf = &d->leafs[sector / LEAF_SECTORS];
-
-    if (*leaf == NULL)
-        *leaf = calloc(LEAF_SECTORS, sizeof(**leaf));
-    cw_assert(*leaf != NULL);
-    return *leaf + sector % LEAF_SECTORS;
-}
-
-/* Both images change: nothing of this sector can be lost any more. */
-static void
-ramdisk_store_stable(struct cw_ramdisk *d, uint64_t sector, const uint8_t *from)
-{
-    struct slot *at = ramdisk_slot_make(d, sector);
-
-    page_set(&at->stable, page_new(from));
-    page_set(&at->seen, page_ref(at->stable));
-}
-
-static void
-ramdisk_store_cached(struct cw_ramdisk *d, uint64_t sector, const uint8_t *from)
-{
-    struct slot was = ramdisk_slot(d, sector);
-    struct slot *at;
-
-    if (was.seen == NULL && was.stable == NULL && cw_block_is_zero(from))
-        return; /* zeroes over zeroes, whatever is kept of them */
-    at = ramdisk_slot_make(d, sector);
-    page_set(&at->seen, page_new(from));
-    if (d->n_dirty == d->cap_dirty) {
-        d->cap_dirty = d->cap_dirty == 0 ? 1024 : 2 * d->cap_dirty;
-        d->dirty = realloc(d->dirty, d->cap_dirty * sizeof(*d->dirty));
-        cw_assert(d->dirty != NULL);
-    }
-    d->dirty[d->n_dirty++] = (struct dirty){
-        .sector = sector,
-        .order = d->order++,
-        .page = page_ref(at->seen),
-    };
-}
-
-/* A stable write drops what was cached for the sector before it. */
-static void
-ramdisk_forget_dirty(struct cw_ramdisk *d, uint64_t first, uint64_t n)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < d->n_dirty; i++) {
-        if (d->dirty[i].sector - first < n)
-            page_unref(d->dirty[i].page);
-        else
-            d->dirty[kept++] = d->dirty[i];
-    }
-    d->n_dirty = kept;
-}
-
-static void
-ramdisk_flush(struct cw_ramdisk *d, uint64_t before)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < d->n_dirty; i++) {
-        struct dirty *w = &d->dirty[i];
-
-        if (w->order >= before) {
-            d->dirty[kept++] = *w;
-            continue;
-        }
-        page_set(&ramdisk_slot_make(d, w->sector)->stable, w->page);
-    }
-    d->n_dirty = kept;
-}
+/* ---- latent read errors ---- */
 
 static void
 ramdisk_unlatent(struct cw_ramdisk *d, uint64_t off, uint64_t len)
@@ -269,10 +53,8 @@ io_hash(const struct cw_disk_io *io)
     return h;
 }
 
-typedef void sector_fn(void *user, uint64_t sector, uint8_t *data);
-
-static void
-io_each_sector(const struct cw_disk_io *io, uint64_t off, sector_fn *fn, void *user)
+void
+ramdisk_each_sector(const struct cw_disk_io *io, uint64_t off, sector_fn *fn, void *user)
 {
     for (uint32_t i = 0; i < io->n_iov; i++) {
         for (size_t at = 0; at < io->iov[i].iov_len; at += SECTOR, off += SECTOR)
@@ -318,10 +100,10 @@ ramdisk_write(struct cw_ramdisk *d, struct cw_disk_io *io, uint64_t off)
         return; /* misdirected over the end */
     ramdisk_unlatent(d, off, io->len);
     if (io->op == CW_DISK_WRITE || d->lie) {
-        io_each_sector(io, off, io_write_cached, d);
+        ramdisk_each_sector(io, off, io_write_cached, d);
     } else {
         ramdisk_forget_dirty(d, off / SECTOR, io->len / SECTOR);
-        io_each_sector(io, off, io_write_stable, d);
+        ramdisk_each_sector(io, off, io_write_stable, d);
     }
 }
 
@@ -329,7 +111,7 @@ static int
 ramdisk_fail(struct cw_ramdisk *d, struct cw_disk_io *io)
 {
     if (!d->unplugged && (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC))
-        io_each_sector(io, io->off, io_write_some, d);
+        ramdisk_each_sector(io, io->off, io_write_some, d);
     return -EIO;
 }
 
@@ -344,7 +126,7 @@ ramdisk_apply(struct cw_ramdisk *d, struct cw_disk_io *io)
     case CW_DISK_READ:
         if (ramdisk_is_latent(d, io->off, io->len))
             return -EIO;
-        io_each_sector(io, io->off, io_read_sector, d);
+        ramdisk_each_sector(io, io->off, io_read_sector, d);
         return 0;
     case CW_DISK_WRITE:
     case CW_DISK_WRITE_SYNC:
@@ -360,7 +142,7 @@ ramdisk_apply(struct cw_ramdisk *d, struct cw_disk_io *io)
     case CW_DISK_DISCARD:
         for (uint64_t at = io->off; at < io->off + io->len; at += SECTOR) {
             if (ramdisk_slot(d, at / SECTOR).seen != NULL)
-                ramdisk_store_cached(d, at / SECTOR, zeroes);
+                ramdisk_store_cached(d, at / SECTOR, ramdisk_zeroes);
         }
         return 0;
     }
@@ -531,12 +313,6 @@ ramdisk_submit(struct cw_disk *disk, struct cw_disk_io *io)
 
 static const struct cw_disk_ops ramdisk_ops = { .submit = ramdisk_submit };
 
-static uint64_t
-ramdisk_leafs(const struct cw_ramdisk *d)
-{
-    return cw_div_up(d->disk.bytes, (uint64_t)LEAF_SECTORS * SECTOR);
-}
-
 struct cw_ramdisk *
 cw_ramdisk_new(struct cw_ramdisk_opts opts)
 {
@@ -583,201 +359,6 @@ struct cw_disk *
 cw_ramdisk_disk(struct cw_ramdisk *d)
 {
     return &d->disk;
-}
-
-/* ---- crashes ---- */
-
-struct crash {
-    struct cw_ramdisk *to;
-    struct cw_prng prng;
-    struct cw_ramdisk_crash how;
-};
-
-static bool
-crash_keeps(struct crash *c)
-{
-    return cw_prng_below(&c->prng, 256) < c->how.keep;
-}
-
-static void
-crash_cached(struct crash *c, uint64_t sector, const uint8_t *data)
-{
-    if (crash_keeps(c))
-        ramdisk_store_stable(c->to, sector, data);
-}
-
-static void
-crash_under_way(void *user, uint64_t sector, uint8_t *data)
-{
-    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
-    struct crash *c = user;
-    uint8_t mixed[SECTOR];
-
-    if (!c->how.torn || cw_prng_below(&c->prng, 4) != 0) {
-        crash_cached(c, sector, data);
-        return;
-    }
-    memcpy(mixed, page_bytes(ramdisk_slot(c->to, sector).stable, scratch), SECTOR);
-    for (size_t at = 0; at < SECTOR; at += PIECE) {
-        if (crash_keeps(c))
-            memcpy(mixed + at, data + at, PIECE);
-    }
-    ramdisk_store_stable(c->to, sector, mixed);
-}
-
-static void
-crash_list(struct crash *c, const struct cw_list *ios)
-{
-    CW_LIST_EACH (it, ios) {
-        struct cw_disk_io *io = cw_list_entry(it, struct cw_disk_io, link);
-
-        if (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC)
-            io_each_sector(io, io->off, crash_under_way, c);
-    }
-}
-
-/* Only what is stable; pages are shared. */
-static struct cw_ramdisk *
-ramdisk_clone_stable(const struct cw_ramdisk *d, struct cw_env *env, uint64_t seed)
-{
-    struct cw_ramdisk_opts opts = d->opts;
-    struct cw_ramdisk *to;
-
-    opts.env = env;
-    opts.seed = seed;
-    to = cw_ramdisk_new(opts);
-    for (uint64_t i = 0; i < ramdisk_leafs(d); i++) {
-        for (uint32_t k = 0; d->leafs[i] != NULL && k < LEAF_SECTORS; k++) {
-            struct slot *at;
-
-            if (d->leafs[i][k].stable == NULL)
-                continue;
-            at = ramdisk_slot_make(to, i * LEAF_SECTORS + k);
-            at->stable = page_ref(d->leafs[i][k].stable);
-            at->seen = page_ref(at->stable);
-        }
-    }
-    memcpy(to->latent, d->latent, sizeof(d->latent));
-    to->n_latent = d->n_latent;
-    return to;
-}
-
-struct cw_ramdisk *
-cw_ramdisk_clone_crashed(const struct cw_ramdisk *d, struct cw_env *env,
-                         struct cw_ramdisk_crash how)
-{
-    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
-    struct crash c = { .how = how };
-
-    cw_prng_init(&c.prng, how.seed);
-    c.to = ramdisk_clone_stable(d, env, how.seed);
-    for (size_t i = 0; i < d->n_dirty; i++)
-        crash_cached(&c, d->dirty[i].sector, page_bytes(d->dirty[i].page, scratch));
-    crash_list(&c, &d->under_way);
-    crash_list(&c, &d->stuck);
-    return c.to;
-}
-
-void
-cw_ramdisk_crash(struct cw_ramdisk *d, struct cw_ramdisk_crash how)
-{
-    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
-    struct crash c = { .to = d, .how = how };
-
-    cw_prng_init(&c.prng, how.seed);
-    cw_timer_cancel(d->opts.env, &d->timer);
-    for (uint64_t i = 0; i < ramdisk_leafs(d); i++) {
-        for (uint32_t k = 0; d->leafs[i] != NULL && k < LEAF_SECTORS; k++)
-            page_set(&d->leafs[i][k].seen, page_ref(d->leafs[i][k].stable));
-    }
-    for (size_t i = 0; i < d->n_dirty; i++) {
-        crash_cached(&c, d->dirty[i].sector, page_bytes(d->dirty[i].page, scratch));
-        page_unref(d->dirty[i].page);
-    }
-    d->n_dirty = 0;
-    crash_list(&c, &d->under_way);
-    crash_list(&c, &d->stuck);
-    cw_list_init(&d->under_way);
-    cw_list_init(&d->stuck);
-}
-
-/* ---- exact crashes ---- */
-
-struct pieces {
-    const struct cw_ramdisk *from;
-    struct cw_ramdisk *to; /* NULL: only counted */
-    uint32_t piece, n;
-    const uint64_t *kept;
-};
-
-static void
-pieces_of_sector(void *user, uint64_t sector, uint8_t *data)
-{
-    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
-    struct pieces *c = user;
-    struct slot was = ramdisk_slot(c->from, sector);
-    uint8_t mixed[SECTOR];
-
-    if (c->to != NULL)
-        memcpy(mixed, page_bytes(ramdisk_slot(c->to, sector).stable, scratch), SECTOR);
-    for (size_t at = 0; at < SECTOR; at += c->piece) {
-        if (was.seen == was.stable &&
-            memcmp(page_bytes(was.stable, scratch) + at, data + at, c->piece) == 0)
-            continue;
-        if (c->to != NULL && cw_bit_get(c->kept, c->n))
-            memcpy(mixed + at, data + at, c->piece);
-        c->n++;
-    }
-    if (c->to != NULL)
-        ramdisk_store_stable(c->to, sector, mixed);
-}
-
-static void
-pieces_of_list(struct pieces *c, const struct cw_list *ios)
-{
-    CW_LIST_EACH (it, ios) {
-        struct cw_disk_io *io = cw_list_entry(it, struct cw_disk_io, link);
-
-        if (io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC)
-            io_each_sector(io, io->off, pieces_of_sector, c);
-    }
-}
-
-static void
-pieces_all(struct pieces *c)
-{
-    uint8_t scratch[SECTOR] __attribute__((aligned(64)));
-    const struct cw_ramdisk *d = c->from;
-
-    cw_assert(c->piece == SECTOR || c->piece == PIECE);
-    for (size_t i = 0; i < d->n_dirty; i++) {
-        uint8_t data[SECTOR];
-
-        memcpy(data, page_bytes(d->dirty[i].page, scratch), SECTOR);
-        pieces_of_sector(c, d->dirty[i].sector, data);
-    }
-    pieces_of_list(c, &d->under_way);
-    pieces_of_list(c, &d->stuck);
-}
-
-uint32_t
-cw_ramdisk_pieces(const struct cw_ramdisk *d, uint32_t piece)
-{
-    struct pieces c = { .from = d, .piece = piece };
-
-    pieces_all(&c);
-    return c.n;
-}
-
-struct cw_ramdisk *
-cw_ramdisk_clone_pieces(const struct cw_ramdisk *d, struct cw_env *env, uint32_t piece,
-                        const uint64_t *kept)
-{
-    struct pieces c = { .from = d, .piece = piece, .kept = kept };
-
-    c.to = ramdisk_clone_stable(d, env, d->opts.seed);
-    pieces_all(&c);
-    return c.to;
 }
 
 /* ---- faults ---- */
