@@ -75,6 +75,15 @@ frozen_state(const struct seg *g)
     return g->live == 0 && !segment_is_pinned(g) ? CW_SEG_FREE : CW_SEG_SEALED;
 }
 
+/* Where its next batch would begin, for a segment table. */
+static uint32_t
+frozen_off(const struct cw_store *s, const struct seg *g)
+{
+    uint32_t off = g->state == CW_SEG_OPEN ? s->open[g->cls].off / 4096 : 0;
+
+    return off <= CW_SEG_OFF_MAX ? off << CW_SEG_OFF_SHIFT : 0;
+}
+
 static void
 freeze_segments(struct cw_store *s)
 {
@@ -94,7 +103,7 @@ freeze_segments(struct cw_store *s)
         to[i] = (struct cw_segtab_entry){
             .state = frozen_state(g),
             .cls = g->cls,
-            .flags = (uint16_t)(g->flags | (replay ? CW_SEG_REPLAY : 0)),
+            .flags = (uint16_t)(g->flags | (replay ? CW_SEG_REPLAY : 0) | frozen_off(s, g)),
             .live = g->live,
             .seg_seq = g->seq,
         };

@@ -121,6 +121,7 @@ checkpoint_loaded(struct recovery *r)
             root_ext(s, r->root->parts[i].loc,
                      (uint32_t)cw_div_up(r->root->parts[i].bytes, CW_BLOCK_SIZE));
         root_ext(s, c->loc, c->len / CW_BLOCK_SIZE);
+        resume_note_refs(r);
         s->next_layer = r->root->next_layer;
         s->next_seg_seq = r->root->next_seg_seq;
         for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++) {

@@ -384,6 +384,10 @@ enum cw_seg_flag {
     CW_SEG_PACKED = 1 << 2,  /* sealed: what packing could win here was won or looked for */
 };
 
+/* Open: the bits above them say where its next batch would have begun, in 4 KiB; 0: not told. */
+#define CW_SEG_OFF_SHIFT 3u
+#define CW_SEG_OFF_MAX 0x1fffu
+
 struct cw_segtab_entry {
     uint8_t state; /* enum cw_seg_state */
     uint8_t cls;
@@ -392,6 +396,13 @@ struct cw_segtab_entry {
     uint64_t seg_seq;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_segtab_entry) == 16);
+
+/* Bytes; 0: not open, or not told (a checkpoint of an older program, or a full segment). */
+static inline uint32_t
+cw_segtab_open_off(const struct cw_segtab_entry *e)
+{
+    return e->state == CW_SEG_OPEN ? (uint32_t)(e->flags >> CW_SEG_OFF_SHIFT) * 4096 : 0;
+}
 
 struct cw_tabdir_entry {
     uint64_t layer;

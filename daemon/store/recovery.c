@@ -36,6 +36,7 @@ recovery_free(struct cw_store *s)
     free(r->runs);
     free(r->bad);
     free(r->scan_it);
+    free(r->ref_end);
     free(r);
     s->recovery = NULL;
 }
@@ -239,6 +240,7 @@ scan_take(struct scan *sc)
         r->covered = cw_max_u64(r->covered, sc->b[i].h.durable_upto);
         r->b[r->n++] = sc->b[i];
     }
+    resume_note_scan(r, sc);
     sc->n = 0; /* their bytes are ours now */
     r->lost = r->lost || sc->lost > 0;
     r->lost_end = r->lost_end || sc->lost_end > 0;
@@ -374,6 +376,8 @@ recovery_end(struct recovery *r)
     }
     s->recovered.clean = s->sb.flags & CW_SB_CLEAN;
     s->recovered.bad_blocks = s->stats.csum_errors;
+    if (r->which == 0 && !damaged)
+        resume_segments(r);
     segindex_build(s);
     recovery_cut(r, damaged);
     if (!recovery_numbers_ok(s)) {

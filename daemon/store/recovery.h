@@ -9,6 +9,13 @@ struct cut {
     uint64_t from, to; /* batches [from, to) do not exist */
 };
 
+/* The newest segment of a class. */
+struct last_seg {
+    uint32_t no, off; /* off: behind all batches found in it */
+    uint64_t seq;     /* 0: none */
+    bool whole;       /* not sealed, all of it was read */
+};
+
 struct recovery {
     struct cw_store *s;
     uint64_t began_ns;
@@ -33,6 +40,8 @@ struct recovery {
     struct scan_batch *b; /* all found, in batch order */
     uint32_t n, cap;
     struct suspects suspects;
+    struct last_seg last[CW_SEG_CLASSES];
+    uint32_t *ref_end;   /* by segment: end of what the checkpoint refers to in META */
     bool lost, lost_end; /* places in segments due for replay could not be read; the last ones */
 
     /* replay */
@@ -55,6 +64,11 @@ void recovery_end(struct recovery *r);     /* all is replayed that can be */
 
 /* ckptload.c: loads checkpoint r->which, the other one if that fails; else the recovery fails. */
 void recovery_checkpoint(struct recovery *r);
+
+/* resume.c */
+void resume_note_refs(struct recovery *r);                        /* a checkpoint is loaded */
+void resume_note_scan(struct recovery *r, const struct scan *sc); /* batches of a segment */
+void resume_segments(struct recovery *r); /* all is replayed; nothing was damaged */
 
 /* replay.c */
 void recovery_find_cuts(struct recovery *r);

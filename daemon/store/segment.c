@@ -291,6 +291,20 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     store_kick(s); /* others are to be written ahead */
 }
 
+void
+segment_resume(struct cw_store *s, uint8_t cls, uint32_t no, uint32_t off)
+{
+    struct open_seg *o = &s->open[cls];
+
+    cw_assert(!o->open && s->segs[no].state == CW_SEG_SEALED && s->segs[no].cls == cls);
+    segment_set_state(s, &s->segs[no], CW_SEG_OPEN);
+    o->no = no;
+    o->off = off;
+    o->open = true;
+    o->fresh = false;
+    o->sum_len = o->n_batches = 0;
+}
+
 bool
 segment_room(struct cw_store *s, uint8_t cls, uint32_t batch_bytes, uint32_t used,
              uint32_t keep_free)

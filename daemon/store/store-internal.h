@@ -128,6 +128,8 @@ bool loc_data_valid(const struct cw_store *s, uint64_t loc);
 /* Makes room for a batch in the class' open segment; false: no free segment for it now. */
 bool segment_room(struct cw_store *s, uint8_t cls, uint32_t batch_bytes, uint32_t used,
                   uint32_t keep_free);
+/* After a recovery: goes on behind what is in it; its summary is empty yet. */
+void segment_resume(struct cw_store *s, uint8_t cls, uint32_t no, uint32_t off);
 void segment_add_summary(struct cw_store *s, uint8_t cls, uint32_t off, const uint8_t *hdr,
                          uint32_t used);
 void segment_seal(struct cw_store *s, uint8_t cls, bool summary);

@@ -25,7 +25,9 @@ segments_json(const struct cw_ckpt *k)
         cw_dump_num(o, "segment", i);
         cw_dump_text(o, "state", cw_words_seg_state(e->state));
         cw_dump_text(o, "class", cw_words_class(e->cls));
-        cw_dump_num(o, "flags", e->flags);
+        cw_dump_num(o, "flags", e->flags & (CW_BIT(CW_SEG_OFF_SHIFT) - 1));
+        if (e->state == CW_SEG_OPEN)
+            cw_dump_num(o, "next_batch_at", cw_segtab_open_off(e));
         cw_dump_num(o, "live_sectors", (uint64_t)e->live * k->unit);
         cw_dump_num(o, "seg_seq", e->seg_seq);
         json_array_append_new(list, o);

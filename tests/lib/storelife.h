@@ -67,8 +67,8 @@ void storelife_set_cfg(struct storelife *l, uint32_t copy);
 int storelife_some(struct storelife *l, uint32_t nblk_max);
 void storelife_stable(struct storelife *l, uint32_t keep); /* everything but the last `keep` */
 
-/* On a fresh disk: short lives that each leave a little live data in a segment of its own, until so
- * few are free that the cleaner has work. Ends open; stable is everything. */
+/* On a fresh disk: a little live data in each segment, until so few are free that the cleaner has
+ * work. Ends open; stable is everything. */
 void storelife_tighten(struct storelife *l);
 
 /* Notes what is acknowledged by now. */

@@ -103,7 +103,7 @@ a_crash_loop_uses_up_no_space(void **state)
     lives_crash(&l, 1);
     lives_open(&l);
     free_segs = l.w.store->index.free.n;
-    for (uint32_t life = 0; life < 80; life++) {
+    for (uint32_t life = 0; life < 200; life++) {
         lives_crash(&l, life);
         storeworld_open_begin(&l.w);
         storeworld_run(&l.w, cw_prng_below(&l.rnd, 40) * CW_NS_PER_MS / 4);
@@ -114,12 +114,117 @@ a_crash_loop_uses_up_no_space(void **state)
     lives_end(&l);
 }
 
+/* ---- going on with what was open ---- */
+
+static void
+lives_young(struct lives *l, uint64_t seed)
+{
+    storeworld_init(&l->w, seed, 512 * CW_MIB, 4 * CW_MIB);
+    l->sh = storeworld_begin(&l->w, SHARD_ID);
+    l->n = 1000;
+    l->seq_of = calloc(l->n + 64, sizeof(*l->seq_of));
+    assert_non_null(l->seq_of);
+    lives_write(l, 0, 1);
+    storeworld_settle(&l->w, l->sh);
+}
+
+/* Each life writes a block, and takes a checkpoint or not: all of them fill the same segments. */
+static void
+lives_share_their_segments(void **state)
+{
+    struct lives l;
+    uint32_t free_segs;
+
+    lives_young(&l, 73);
+    lives_crash(&l, 1);
+    lives_open(&l);
+    free_segs = l.w.store->index.free.n;
+    for (uint32_t life = 0; life < 60; life++) {
+        lives_write(&l, life, 1);
+        storeworld_settle(&l.w, l.sh);
+        if (life % 3 == 0) {
+            ckpt_want(l.w.store);
+            storeworld_run(&l.w, 50 * CW_NS_PER_MS);
+        }
+        if (life % 7 == 0)
+            assert_int_equal(storeworld_close(&l.w), 0);
+        else
+            lives_crash(&l, life);
+        lives_open(&l);
+    }
+    assert_true(l.w.store->index.free.n + 1 >= free_segs);
+    for (uint32_t lba = 0; lba < 60; lba++)
+        assert_true(storeworld_block_is(&l.w, l.sh, lba, l.seq_of[lba]));
+    lives_end(&l);
+}
+
+/* What it replaces is needed yet when a recovery begins to write. */
+static void
+lives_end_at_first_write(struct lives *l)
+{
+    uint64_t n = cw_ramdisk_count(l->w.disk, CW_RAMDISK_WRITES);
+
+    storeworld_open_begin(&l->w);
+    while (cw_ramdisk_count(l->w.disk, CW_RAMDISK_WRITES) == n)
+        assert_true(cw_simenv_step(&l->w.sim));
+    storeworld_crash(&l->w, (struct cw_ramdisk_crash){ .keep = 256 });
+}
+
+/* The last header of a class is rotten, and a checkpoint refers to what lies behind it. What is
+ * written next must not lie there. */
+static void
+behind_a_rotten_header(uint8_t cls, uint64_t seed)
+{
+    struct lives l;
+    struct cw_store *s;
+    uint64_t at = 0, checkpoints;
+
+    lives_young(&l, seed);
+    s = l.w.store;
+    checkpoints = s->stats.checkpoints;
+    for (uint32_t lba = 1; lba < 9; lba++) {
+        at = seg_off(s, s->open[CW_SEG_HOT].no) + s->open[CW_SEG_HOT].off;
+        lives_write(&l, lba, 1);
+        storeworld_wait_durable(&l.w, l.sh, cw_store_shard_info(l.sh)->last_seq);
+    }
+    cw_store_set_stable(l.sh, cw_store_shard_info(l.sh)->durable_seq);
+    ckpt_want(s);
+    while (s->stats.checkpoints == checkpoints)
+        assert_true(cw_simenv_step(&l.w.sim));
+    if (cls == CW_SEG_META) /* the root: a block of header before it */
+        at = loc_off(s, s->sb.ckpt[0].loc) - CW_BLOCK_SIZE;
+    lives_crash(&l, 1);
+    cw_ramdisk_flip(l.w.disk, at + 40, 0x55);
+    lives_end_at_first_write(&l);
+    for (uint32_t life = 0; life < 4; life++) {
+        lives_open(&l);
+        assert_int_equal(l.w.store->stats.csum_errors, 0);
+        for (uint32_t lba = 100; lba < 120; lba++)
+            lives_write(&l, lba, 1);
+        storeworld_settle(&l.w, l.sh);
+        lives_crash(&l, life);
+    }
+    lives_open(&l);
+    for (uint32_t lba = 0; lba < 9; lba++)
+        assert_true(storeworld_block_is(&l.w, l.sh, lba, l.seq_of[lba]));
+    lives_end(&l);
+}
+
+static void
+what_a_rotten_header_hides_is_not_written_over(void **state)
+{
+    behind_a_rotten_header(CW_SEG_HOT, 74);
+    behind_a_rotten_header(CW_SEG_META, 75);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(short_lives_at_90_percent),
         cmocka_unit_test(a_crash_loop_uses_up_no_space),
+        cmocka_unit_test(lives_share_their_segments),
+        cmocka_unit_test(what_a_rotten_header_hides_is_not_written_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
