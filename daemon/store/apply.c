@@ -257,23 +257,63 @@ apply_chunk_current(struct apply *a, struct cw_store_shard *sh, const struct rec
     return true;
 }
 
-/* GC_MOVE and BADBLK: in one layer, only where the entry still is what the cleaner saw. */
-static void
-move_in_page(struct apply *a, struct page *p, const struct rec_view *v)
+/* ---- GC_MOVE and BADBLK: only where an entry still is what the cleaner saw ---- */
+
+static bool
+move_is_of(const struct rec_view *v, uint32_t i, uint64_t now)
 {
+    uint64_t was;
+
+    memcpy(&was, v->body + i * 8, 8);
+    return cw_loc_place(now) == cw_loc_place(was);
+}
+
+static bool
+layer_inherits(const struct layer *l, const struct layer *from)
+{
+    while (l != NULL && l != from)
+        l = l->parent;
+    return l != NULL;
+}
+
+/* Parents come before their children. */
+static void
+move_look(struct apply *a, struct layer *l, const struct page *p, const struct rec_view *v)
+{
+    struct move *m = &a->move;
+
+    for (uint32_t i = 0; i < v->d.nblk; i++) {
+        uint64_t now = p->data->e[(v->d.lba + i) % CW_CHUNK_BLOCKS].loc;
+
+        if (!move_is_of(v, i, now))
+            continue;
+        if (!(now & CW_LOC_SHARED))
+            cw_bit_set(m->owned, i);
+        else if (m->heir[i] == NULL)
+            m->heir[i] = l;
+        else if (!layer_inherits(l, m->heir[i]))
+            cw_bit_set(m->kept, i);
+    }
+}
+
+static void
+move_in_page(struct apply *a, struct layer *l, struct page *p, const struct rec_view *v)
+{
+    const struct move *m = &a->move;
     struct rec_places places = apply_places(a, v);
 
     for (uint32_t i = 0; i < v->d.nblk; i++) {
         uint32_t at = (uint32_t)((v->d.lba + i) % CW_CHUNK_BLOCKS);
         struct cw_map_entry e = { .xxh3 = v->csums[i] };
-        uint64_t was, now = p->data->e[at].loc;
+        uint64_t now = p->data->e[at].loc, shared = now & CW_LOC_SHARED;
 
         e.loc = v->d.type == CW_REC_GC_MOVE ? record_place_next(&places)
                                             : cw_loc_make(0, 0, 0, CW_MAP_BAD);
-        memcpy(&was, v->body + i * 8, 8);
-        if (cw_loc_place(now) != cw_loc_place(was))
+        if (!move_is_of(v, i, now) || (!cw_bit_get(m->owned, i) && cw_bit_get(m->kept, i)))
             continue;
-        e.loc |= (now & CW_LOC_SHARED) | heat_moved(now);
+        if (!cw_bit_get(m->owned, i) && m->heir[i] == l)
+            shared = 0;
+        e.loc |= shared | heat_moved(now);
         map_page_dirty(a->s, p);
         map_entry_set(p, at, e);
     }
@@ -281,7 +321,7 @@ move_in_page(struct apply *a, struct page *p, const struct rec_view *v)
 
 /* Every layer of the family that has the chunk; after a wait it goes on where it was. */
 static bool
-apply_move(struct apply *a, const struct rec_view *v)
+move_each_layer(struct apply *a, const struct rec_view *v)
 {
     uint32_t chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
     struct layer *l;
@@ -291,14 +331,28 @@ apply_move(struct apply *a, const struct rec_view *v)
 
         if (!apply_page(a, l, chunk, &p))
             return false;
-        if (p != NULL) {
+        if (p != NULL && !a->move.known) {
+            move_look(a, l, p, v);
+        } else if (p != NULL) {
             p->pins++;
-            move_in_page(a, p, v);
+            move_in_page(a, l, p, v);
             map_page_unpin(p);
         }
         a->layer = l;
     }
     a->layer = NULL;
+    return true;
+}
+
+static bool
+apply_move(struct apply *a, const struct rec_view *v)
+{
+    if (!a->move.known && !move_each_layer(a, v))
+        return false;
+    a->move.known = true;
+    if (!move_each_layer(a, v))
+        return false;
+    memset(&a->move, 0, sizeof(a->move));
     return true;
 }
 

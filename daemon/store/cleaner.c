@@ -160,7 +160,7 @@ data_check(struct cleaner *c, const struct survivor *v)
         const struct page *p;
         uint64_t loc;
 
-        if ((l->sh->gone && l->n_children == 0) || !map_has_page(l, chunk))
+        if ((l->sh->gone_applied && l->n_children == 0) || !map_has_page(l, chunk))
             continue;
         p = map_page_get(l, chunk, &c->w);
         if (p == NULL) {
@@ -189,8 +189,9 @@ victim_done(struct cleaner *c)
     } else if (c->found == 0 && c->s->n_gone == 0) {
         /* all its records were looked at and none is referred to: the count was too high */
         segment_live_sectors(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);
-    } else if (c->found == 0) {
-        g->unscannable = true; /* only what dies by itself; looked at again after a restart */
+    } else if (c->found == 0 || g->live >= c->live) {
+        /* only what dies by itself, or what cannot be moved; looked at again after a restart */
+        g->unscannable = true;
     }
     cleaner_idle(c);
     store_kick(c->s);
@@ -302,6 +303,16 @@ cleaner_get(struct cw_store *s)
         c->ticket.done = load_on_written;
     }
     return c;
+}
+
+void
+cleaner_rest(struct cw_store *s)
+{
+    struct cleaner *c = s->cleaner;
+
+    if (c != NULL && c->state == CLEAN_CHECK && !c->waiting && c->n_load == 0 && !c->packs &&
+        !pace_wants_cleaning(s))
+        cleaner_idle(c);
 }
 
 void

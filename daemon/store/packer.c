@@ -79,6 +79,7 @@ packer_on_timer(struct cw_timer *t)
         p->more = false;
     } else if (store_is_idle(s, &p->look)) {
         p->loads = LOADS;
+        cleaner_rest(s);
         if (!cleaner_busy(s) && packer_pick(s, &no))
             cleaner_pack(s, no);
     }

@@ -127,24 +127,28 @@ window_on_read(struct store_io *io, int res)
 {
     struct scan *sc = cw_container_of(io, struct scan, io);
 
-    if (res != 0 && sc->win_len > 4096) {
-        sc->win_len = 4096;
-        store_io_start(sc->s, io, CW_DISK_READ, seg_off(sc->s, sc->seg) + sc->at, sc->win, 4096);
-        return;
-    }
     sc->win_off = sc->at;
-    if (res != 0) {
+    if (res != 0 && sc->need == 0 && sc->win_len > 4096) {
+        sc->small_end = sc->at + sc->win_len; /* so far in small pieces */
+        sc->win_len = 0;
+    } else if (res != 0) {
         sc->lost++;
         sc->lost_end++;
+        sc->win_len = 4096;
         memset(sc->win, 0, 4096);
     }
+    sc->need = 0;
     scan_walk(sc);
 }
 
 static void
 window_load(struct scan *sc)
 {
-    sc->win_len = (uint32_t)cw_min_u64(SCAN_WIN, sc->s->seg_bytes - sc->at);
+    uint32_t len = sc->at < sc->small_end ? (uint32_t)cw_max_u64(sc->need, 4096) : SCAN_WIN;
+
+    sc->win_len = (uint32_t)cw_min_u64(len, sc->s->seg_bytes - sc->at);
+    if (sc->win_len > sc->need)
+        sc->need = 0; /* a whole window: if it fails, what is in it is tried piece by piece */
     free(sc->win);
     sc->win = store_alloc_aligned(sc->win_len);
     sc->io.done = window_on_read;
@@ -165,7 +169,8 @@ walk_here(struct scan *sc, bool *ret_more)
     if (!scan_hdr_ok(sc, &h, sc->at))
         return false;
     if (sc->at + h.hdr_bytes > sc->win_off + sc->win_len) {
-        *ret_more = sc->win_off != sc->at;
+        *ret_more = true;
+        sc->need = h.hdr_bytes;
         return false;
     }
     if (cw_inspect_batch(&sc->s->sb, p, h.hdr_bytes, sc->at, &used) != NULL)
@@ -199,7 +204,7 @@ scan_start(struct cw_store *s, struct scan *sc, uint32_t seg)
     sc->seg = seg;
     sc->seg_seq = s->segs[seg].seq;
     sc->win = store_alloc_aligned(4096);
-    sc->win_off = sc->win_len = 0;
+    sc->win_off = sc->win_len = sc->small_end = sc->need = 0;
     sc->io.done = footer_on_read;
     store_io_start(s, &sc->io, CW_DISK_READ, seg_off(s, seg) + s->seg_bytes - 4096, sc->win, 4096);
 }

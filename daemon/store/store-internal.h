@@ -222,7 +222,8 @@ struct scan {
     struct store_io io;
     uint8_t *win;
     uint32_t win_off, win_len, at;
-    bool searching;
+    uint32_t small_end; /* what lies below cannot be read in one piece */
+    uint32_t need;      /* bytes of the header at `at`; 0: not known */
 };
 void scan_start(struct cw_store *s, struct scan *sc, uint32_t seg);
 void scan_fini(struct scan *sc);
@@ -534,6 +535,14 @@ uint8_t tail_type(const struct rec_view *v); /* of a record of the stream: CW_FT
 
 /* ---- applying (apply.c) ---- */
 
+/* Who owns the blocks of a GC_MOVE. An owner's map page may have been lost: then the first that
+ * shares a place becomes its owner, if all the others inherit from it; else the place is kept. */
+struct move {
+    bool known;
+    uint64_t owned[CW_IO_BLOCKS_MAX / 64], kept[CW_IO_BLOCKS_MAX / 64];
+    struct layer *heir[CW_IO_BLOCKS_MAX];
+};
+
 struct apply {
     struct page_waiter w;
     struct cw_store *s;
@@ -544,6 +553,7 @@ struct apply {
     uint32_t rec;
     uint32_t chunk;      /* of a ZERO or TRIM: how many are done */
     struct layer *layer; /* of a GC_MOVE: the last that is done */
+    struct move move;
     struct page *pinned[2];
     bool active, waiting;
     /* a record that is half applied */
@@ -663,6 +673,7 @@ struct cleaner;
 void cleaner_kick(struct cw_store *s);
 bool cleaner_busy(const struct cw_store *s);
 bool cleaner_packs(const struct cw_store *s);       /* busy, but not to win segments */
+void cleaner_rest(struct cw_store *s);              /* a victim that waits for nothing is let go */
 void cleaner_pack(struct cw_store *s, uint32_t no); /* it is not busy; kick it then */
 /* Of the victim's blocks: what moving so many of its live ones is worth. */
 uint64_t cleaner_gain(const struct cw_store *s);

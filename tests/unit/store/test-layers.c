@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "daemon/store/cleaner.h"
 #include "tests/lib/storeworld.h"
 
 #define SHARD_ID (UINT64_C(5) << 16)
@@ -406,6 +407,115 @@ layers_are_limited(void **state)
     storeworld_fini(&w);
 }
 
+/* ---- owners that are lost ---- */
+
+/* A page that is lost takes the owners in it with it. What others still show of them is moved by
+ * the cleaner, and counts where it is then: its place is not used again. */
+static void
+a_lost_page_loses_no_block_of_others(void **state)
+{
+    enum { SHARED = 200, BALLAST = 300 };
+    struct cw_store_read r = { .snap = 1, .nblk = SHARED };
+    struct cw_store_shard *sh, *other;
+    const struct cw_chunk_entry *e;
+    struct storeworld_ticket t;
+    struct storeworld w;
+    struct cw_prng rnd;
+
+    cw_prng_init(&rnd, 3);
+    storeworld_init(&w, 91, 512 * CW_MIB, 4 * CW_MIB);
+    w.scrub_ns = STOREWORLD_NO_SCRUB;
+    sh = storeworld_begin(&w, SHARD_ID);
+    other = storeworld_shard(&w, CLONE_ID);
+    for (uint32_t i = 0; i < SHARED; i++) { /* strewn among what will be overwritten */
+        assert_int_equal(storeworld_write(&w, sh, i, 1), 0);
+        assert_int_equal(storeworld_write(&w, other, i * 256, 64), 0);
+        storeworld_settle(&w, sh);
+        storeworld_settle(&w, other);
+    }
+    assert_int_equal(cw_store_snap_create(sh, 1, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_int_equal(storeworld_write(&w, sh, 255, 1), 0); /* a page of the head's own */
+    storeworld_settle(&w, sh);
+    assert_int_equal(storeworld_close(&w), 0);
+    assert_int_equal(storeworld_open(&w), 0);
+    r.shard = sh = cw_store_shard_find(w.store, SHARD_ID);
+    other = cw_store_shard_find(w.store, CLONE_ID);
+    e = chunk_find(layer_of_snap(sh, 1), 0);
+    assert_true(e->page_loc != 0 && e->ram == 0);
+    cw_ramdisk_flip(w.disk, loc_off(w.store, e->page_loc) + 100, 1);
+    assert_int_equal(storeworld_read(&w, &r), 0);
+    assert_true(cw_bit_get(r.bad, 0) && cw_bit_get(r.bad, SHARED - 1));
+    cw_buf_unref(r.buf);
+    for (uint32_t i = 0; i < 4000; i++) {
+        uint64_t lba = cw_prng_below(&rnd, BALLAST) * 256 + cw_prng_below(&rnd, 156);
+
+        assert_int_equal(storeworld_write(&w, other, lba, 100), 0);
+        cw_store_set_stable(other, cw_store_shard_info(other)->durable_seq);
+    }
+    storeworld_settle(&w, other);
+    assert_true(w.store->stats.bytes_cleaned > 0);
+    assert_int_equal(storeworld_clear(&w, other, CW_FT_TRIM, 0, BALLAST * 256), 0);
+    storeworld_settle(&w, other);
+    for (uint32_t i = 0; i < 1000; i++) { /* more than once round the disk */
+        assert_int_equal(storeworld_write(&w, other, i % 200 * 256, 256), 0);
+        cw_store_set_stable(other, cw_store_shard_info(other)->durable_seq);
+    }
+    storeworld_settle(&w, other);
+    for (uint32_t i = 0; i < SHARED; i++)
+        assert_true(storeworld_block_is(&w, sh, i, i + 1));
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
+/* A copy is dropped while the cleaner reads what a victim holds: as long as that is not durable its
+ * blocks are alive. */
+static void
+what_a_drop_leaves_counts_until_it_is_durable(void **state)
+{
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    struct storeworld w;
+    struct cw_prng rnd;
+    const struct cleaner *c = NULL;
+    uint32_t live;
+
+    cw_prng_init(&rnd, 5);
+    storeworld_init(&w, 92, 512 * CW_MIB, 4 * CW_MIB);
+    sh = storeworld_begin(&w, SHARD_ID);
+    for (uint32_t i = 0; i < 300; i++) {
+        assert_int_equal(storeworld_write(&w, sh, i * 256, 256), 0);
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    }
+    storeworld_settle(&w, sh);
+    for (uint32_t i = 0;; i++) {
+        assert_true(i < 100000);
+        if (i % 40 == 0)
+            assert_int_equal(storeworld_write(&w, sh, cw_prng_below(&rnd, 300 * 256 - 8), 8), 0);
+        assert_true(cw_simenv_step(&w.sim));
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        c = w.store->cleaner;
+        if (c != NULL && c->state == CLEAN_SCAN && w.store->segs[c->victim].live > 100 &&
+            cw_store_shard_info(sh)->durable_seq == cw_store_shard_info(sh)->last_seq)
+            break;
+    }
+    live = w.store->segs[c->victim].live;
+    cw_ramdisk_plan(w.disk, CW_RAMDISK_STICK, CW_RAMDISK_OP(CW_DISK_WRITE_SYNC), 1, 1, 0);
+    cw_store_shard_drop(sh, storeworld_ticket(&t));
+    cw_store_turn_end(w.store);
+    for (uint32_t i = 0; i < 200 && c->state == CLEAN_SCAN; i++)
+        assert_true(cw_simenv_step(&w.sim));
+    assert_false(t.done);
+    assert_true(c->state != CLEAN_SCAN && w.store->segs[c->victim].live == live);
+    cw_store_check(w.store);
+    cw_ramdisk_unstick(w.disk);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    storeworld_run(&w, 10 * WORLD_S);
+    assert_int_equal(w.store->data_live, 0);
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
 int
 main(void)
 {
@@ -416,6 +526,8 @@ main(void)
         cmocka_unit_test(a_clone_outlives_its_origin),
         cmocka_unit_test(row_45_cleaning_moves_what_layers_share),
         cmocka_unit_test(layers_are_limited),
+        cmocka_unit_test(a_lost_page_loses_no_block_of_others),
+        cmocka_unit_test(what_a_drop_leaves_counts_until_it_is_durable),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

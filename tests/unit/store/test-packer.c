@@ -1,6 +1,7 @@
 /* Blocks that were left alone are packed in the background, on a store that never has to clean. */
 #include <string.h>
 
+#include "common/base/prng.h"
 #include "tests/lib/storeworld.h"
 
 #define SHARD_ID CW_SHARD_ID(7, 0)
@@ -123,6 +124,47 @@ a_policy_that_comes_later_counts(void **state)
     storeworld_fini(&w);
 }
 
+/* The cleaner keeps the victim that it was at when there was space again: it is let go. */
+static void
+a_cleaner_that_rests_is_not_in_the_way(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    struct cw_shard_rec rec;
+    struct cw_prng rnd;
+    uint64_t turns;
+
+    cw_prng_init(&rnd, 1);
+    sh = world_start(&w, 85, CW_COMPRESSION_OFF);
+    for (uint64_t lba = 0; lba < 90000; lba += 60) {
+        assert_int_equal(storeworld_write(&w, sh, lba, 60), 0);
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    }
+    for (uint32_t i = 0; i < 6000; i++) {
+        assert_int_equal(storeworld_write(&w, sh, cw_prng_below(&rnd, 90000 - 8), 8), 0);
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    }
+    storeworld_settle(&w, sh);
+    assert_true(stats(&w).bytes_cleaned > 0);
+    rec = cw_store_shard_info(sh)->rec;
+    rec.compression = CW_COMPRESSION_BACKGROUND;
+    cw_store_set_rec(sh, &rec, storeworld_ticket(&t));
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(storeworld_write(&w, sh, 95000 + i, 1), 0);
+        storeworld_settle(&w, sh);
+        storeworld_run(&w, 700 * WORLD_S);
+    }
+    storeworld_run(&w, 2 * 3600 * WORLD_S);
+    assert_true(stats(&w).packed_in > 250 * CW_MIB);
+    turns = w.sim.turns;
+    storeworld_run(&w, 3600 * WORLD_S);
+    assert_true(w.sim.turns - turns < 100);
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
 int
 main(void)
 {
@@ -130,6 +172,7 @@ main(void)
         cmocka_unit_test(cold_blocks_are_packed),
         cmocka_unit_test(packing_gives_way),
         cmocka_unit_test(a_policy_that_comes_later_counts),
+        cmocka_unit_test(a_cleaner_that_rests_is_not_in_the_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
