@@ -52,11 +52,22 @@ store_io_start(struct cw_store *s, struct store_io *io, enum cw_disk_op op, uint
     store_io_start_iov(s, io, op, off);
 }
 
+/* A discard may take its time, but nobody waits for ever at the end. */
+static const struct store_io *
+io_oldest(const struct cw_store *s)
+{
+    const struct store_io *oldest = cw_list_first(&s->ios, struct store_io, link);
+
+    if (s->state == STORE_CLOSING && s->discard_busy && oldest == NULL)
+        oldest = &s->discard_io;
+    return oldest;
+}
+
 /* Is the oldest I/O too old? */
 void
 store_io_watch(struct cw_store *s)
 {
-    struct store_io *oldest = cw_list_first(&s->ios, struct store_io, link);
+    const struct store_io *oldest = io_oldest(s);
     uint64_t now_ns = cw_now_ns(s->env);
 
     s->stats.stuck = oldest != NULL && now_ns - oldest->submitted_ns > STORE_STUCK_NS;

@@ -119,5 +119,8 @@ pace_wants_checkpoint(const struct cw_store *s)
         return false;
     for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         pressed |= s->pressed[cls];
+    /* what dirty pages may need is kept back for them: written, they keep nothing from anybody */
+    if (s->pressed[CW_SEG_HOT] && map_dirty_pages(s) >= pace_seg_blocks(s))
+        return true;
     return s->index.soon_free.n > 0 || empty + 1 > v.round || (pressed && empty > 0);
 }

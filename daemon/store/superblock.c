@@ -122,6 +122,10 @@ sb_on_write(struct store_io *io, int res)
     else
         store_fail(s, "superblock write failed", res);
     w->done(s, w->arg, res);
+    while (s->stats.failed && (w = cw_list_first(&s->sb_waits, struct sb_wait, link)) != NULL) {
+        cw_list_remove(&w->link); /* nothing is written any more */
+        w->done(s, w->arg, -EIO);
+    }
     sb_write_next(s);
 }
 
