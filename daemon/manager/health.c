@@ -102,7 +102,8 @@ look_waiting(struct look *l, const struct cw_member *mb)
     worse(l, MGR_REDUCED_WAITING, why, next);
 }
 
-/* Nothing is brought back to it (store.md 2.7): whoever has credit there would soon have none. */
+/* Nothing is brought back to it (docs/store.md, Space): whoever has credit there would soon have
+ * none. */
 static void
 look_crowded(struct look *l, const struct mgr_disk *d)
 {

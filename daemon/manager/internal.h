@@ -248,8 +248,8 @@ bool cw_mgr_shard_ahead(const struct cw_manager *m, const struct mgr_shard *s);
 void cw_mgr_location_fill(const struct cw_manager *m, const struct cw_uuid *uuid,
                           uint64_t format_id, struct cw_mgr_location *ret);
 
-/* The thresholds of a disk, in percent of what it may hold (store.md 2.7). The store has the last
- * two: from 95 on it gives no credit, from 97 on it refuses. */
+/* The thresholds of a disk, in percent of what it may hold (docs/store.md, Space). The store has
+ * the last two: from 95 on it gives no credit, from 97 on it refuses. */
 #define MGR_NO_NEW_PERCENT 75u   /* no copies of new shards */
 #define MGR_NEARFULL_PERCENT 80u /* a warning */
 #define MGR_CROWDED_PERCENT 90u  /* no copy is rebuilt there */

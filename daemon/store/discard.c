@@ -1,5 +1,5 @@
-/* store/discard.c - what became free is told to the disk, so that it can use the room (store.md
- * 2.4).
+/* store/discard.c - what became free is told to the disk, so that it can use the room
+ * (docs/store.md, Space).
  *
  * Nobody waits for it: one segment at a time, the one last in line for reuse first, none that is
  * about to be opened and none at all while free segments are few. A segment under way is not opened

@@ -1,5 +1,5 @@
 /* store/packer.c - blocks that were left alone are packed, where their volume's policy asks for it,
- * also on a store that never has to clean (store.md 2.8).
+ * also on a store that never has to clean (docs/store.md, Compression).
  *
  *   a checkpoint, a policy --> LOOK through the segments --cold one--> the cleaner moves what gets
  *   smaller, some loads at a time while nobody else uses the disk --> marked --> LOOK ...

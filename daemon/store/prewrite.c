@@ -2,7 +2,7 @@
  * after a discard.
  *
  * A write into blocks that a file system only allocated, or none at all, costs it a journal commit
- * (store.md 2.4); a device has no such thing.
+ * (docs/store.md, Space); a device has no such thing.
  * Nobody waits for this: one write of 1 MiB at a time, and a segment taken before it is done is
  * merely slower.
  */

@@ -5,8 +5,8 @@
  *
  * A decider without I/O of its own: it sees a struct cw_disk and a struct cw_env, so the simulator
  * drives this very code. One thread. Callbacks come from the loop (a disk completion, a timer),
- * never from inside the call that asked. What each rule is for: replication.md (I1..I17), store.md;
- * the bytes: docs/format.md.
+ * never from inside the call that asked. What it promises and how: docs/store.md; what each rule is
+ * for: docs/replication.md (I1..I17); the bytes: docs/format.md.
  *
  * The store keeps the order it is given and keeps versions honest on disk; it does not know
  * sessions, owners or who may write. That is the replica's.
@@ -233,7 +233,8 @@ void cw_store_sync_done(struct cw_store_shard *sh, const struct cw_store_hist *h
  * itself. */
 void cw_store_set_stable(struct cw_store_shard *sh, uint64_t stable);
 
-/* Blocks that may still be sent for this copy beyond those already appended (store.md 2.7, I17). */
+/* Blocks that may still be sent for this copy beyond those already appended (docs/store.md, Space;
+ * I17). */
 uint32_t cw_store_credit(const struct cw_store_shard *sh);
 
 /* ---- the stream ---- */

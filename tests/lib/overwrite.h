@@ -4,9 +4,9 @@
  *   fill to a level --> run n blocks, `depth` outstanding --> report: amplification by its causes,
  *                                                            gaps between acks, steadiness
  *
- * Formulas (store.md 2.2): of U, the share of live data in the segments that hold data, follows u
- * of a victim by U = (u - 1) / ln u, and each block written costs 1 / (1 - u). With skew: two such
- * stores, hot and cold, the spare space split as it costs least.
+ * Formulas (docs/store.md, Cleaning): of U, the share of live data in the segments that hold data,
+ * follows u of a victim by U = (u - 1) / ln u, and each block written costs 1 / (1 - u). With skew:
+ * two such stores, hot and cold, the spare space split as it costs least.
  */
 #pragma once
 
