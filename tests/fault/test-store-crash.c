@@ -171,6 +171,64 @@ row_49_crashes_in_recovery_change_nothing(void **state)
     storeworld_fini(&w);
 }
 
+/* Opens until its n-th write is under way, which a torn crash ends. False: it has fewer. */
+static bool
+open_until_write(struct storeworld *w, uint64_t n, uint64_t seed)
+{
+    uint64_t before = cw_ramdisk_count(w->disk, CW_RAMDISK_WRITES);
+    bool reached;
+
+    storeworld_open_begin(w);
+    do {
+        assert_true(cw_simenv_step(&w->sim));
+        reached = cw_ramdisk_count(w->disk, CW_RAMDISK_WRITES) >= before + n;
+    } while (!reached && !w->done);
+    storeworld_crash(w, (struct cw_ramdisk_crash){ .seed = seed, .keep = 128, .torn = true });
+    return reached;
+}
+
+/* Each write of the checkpoint and the superblock that end a recovery, twice in a row. */
+static void
+row_49_each_write_of_a_recovery_twice(void **state)
+{
+    static struct history h;
+    struct storeworld w;
+    struct cw_prng rnd;
+    bool more = true;
+    uint64_t n;
+
+    h.n = 0;
+    cw_prng_init(&rnd, 13);
+    storeworld_init(&w, 13, 512 * CW_MIB, CW_MIB);
+    assert_int_equal(storeworld_format(&w, false), 0);
+    for (n = 1; more; n++) {
+        struct cw_store_shard *sh;
+        uint64_t durable;
+
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = storeworld_shard(&w, SHARD_ID);
+        for (uint32_t k = 0; k < 30; k++)
+            history_step(&w, &h, sh, &rnd);
+        cw_store_turn_end(w.store);
+        for (uint64_t k = cw_prng_below(&rnd, 60); k > 0; k--)
+            cw_simenv_step(&w.sim);
+        durable = cw_store_shard_info(sh)->durable_seq;
+        storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = n, .keep = 128, .torn = true });
+        more = open_until_write(&w, n, 2 * n);
+        open_until_write(&w, n, 2 * n + 1);
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = storeworld_shard(&w, SHARD_ID);
+        assert_true(cw_store_shard_info(sh)->durable_seq >= durable);
+        assert_false(cw_store_shard_info(sh)->damaged);
+        h.n = cw_store_shard_info(sh)->durable_seq;
+        check_content(&w, sh, &h);
+        cw_store_check(w.store);
+        storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = n, .keep = 128 });
+    }
+    assert_true(n > 5);
+    storeworld_fini(&w);
+}
+
 /* Lives that end before the checkpoint after the one that freed segments, on a log that went round
  * the store long ago, always leave one to recover into. */
 static void
@@ -353,6 +411,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cut_anywhere_leaves_a_durable_prefix),
         cmocka_unit_test(row_49_crashes_in_recovery_change_nothing),
+        cmocka_unit_test(row_49_each_write_of_a_recovery_twice),
         cmocka_unit_test(short_lives_never_use_up_the_free_segments),
         cmocka_unit_test(a_cut_while_cleaning_loses_nothing),
         cmocka_unit_test(a_recovered_tail_is_readable),
