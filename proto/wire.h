@@ -236,6 +236,9 @@ struct cw_wire_hist {
     uint32_t zero;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_wire_hist) == 16);
+CW_AT(struct cw_wire_hist, start_seq, 0);
+CW_AT(struct cw_wire_hist, gen, 8);
+CW_AT(struct cw_wire_hist, zero, 12);
 
 struct cw_wire_tail {
     uint64_t seq;

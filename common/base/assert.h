@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stddef.h>
+
 _Noreturn void cw_assert_fail(const char *expr, const char *file, int line, const char *func);
 
 #define cw_assert(expr) \
@@ -14,3 +16,4 @@ _Noreturn void cw_assert_fail(const char *expr, const char *file, int line, cons
 
 /* Size, offset and alignment facts of on-disk and wire structs. */
 #define CW_STATIC_ASSERT(expr) _Static_assert(expr, #expr)
+#define CW_AT(type, field, offset) CW_STATIC_ASSERT(offsetof(type, field) == (offset))

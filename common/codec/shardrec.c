@@ -13,6 +13,11 @@ struct member_bytes {
     uint32_t zero;
 };
 CW_STATIC_ASSERT(sizeof(struct member_bytes) == 40);
+CW_AT(struct member_bytes, disk_uuid, 0);
+CW_AT(struct member_bytes, format_id, 16);
+CW_AT(struct member_bytes, since_seq, 24);
+CW_AT(struct member_bytes, state, 32);
+CW_AT(struct member_bytes, zero, 36);
 
 struct rec_bytes {
     uint64_t shard;
@@ -24,7 +29,14 @@ struct rec_bytes {
     uint8_t zero[7];
 };
 CW_STATIC_ASSERT(sizeof(struct rec_bytes) == 40);
-CW_STATIC_ASSERT(offsetof(struct rec_bytes, compression) == 32);
+CW_AT(struct rec_bytes, shard, 0);
+CW_AT(struct rec_bytes, gen, 8);
+CW_AT(struct rec_bytes, cfg, 12);
+CW_AT(struct rec_bytes, lineage, 16);
+CW_AT(struct rec_bytes, n_blocks, 24);
+CW_AT(struct rec_bytes, n_members, 28);
+CW_AT(struct rec_bytes, compression, 32);
+CW_AT(struct rec_bytes, zero, 33);
 
 const struct cw_member *
 cw_shard_rec_find(const struct cw_shard_rec *r, const struct cw_uuid *disk_uuid, uint64_t format_id)

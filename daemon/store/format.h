@@ -57,6 +57,13 @@ struct cw_sb_ckpt {
     uint32_t zero;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_sb_ckpt) == 48);
+CW_AT(struct cw_sb_ckpt, loc, 0);
+CW_AT(struct cw_sb_ckpt, csum, 8);
+CW_AT(struct cw_sb_ckpt, replay_batch, 16);
+CW_AT(struct cw_sb_ckpt, replay_seg_seq, 24);
+CW_AT(struct cw_sb_ckpt, number, 32);
+CW_AT(struct cw_sb_ckpt, len, 40);
+CW_AT(struct cw_sb_ckpt, zero, 44);
 
 struct cw_sb {
     uint64_t magic;
@@ -79,8 +86,24 @@ struct cw_sb {
     uint64_t csum;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_sb) == 4096);
-CW_STATIC_ASSERT(offsetof(struct cw_sb, ckpt) == 104);
-CW_STATIC_ASSERT(offsetof(struct cw_sb, csum) == 4088);
+CW_AT(struct cw_sb, magic, 0);
+CW_AT(struct cw_sb, version, 8);
+CW_AT(struct cw_sb, feature_incompat, 12);
+CW_AT(struct cw_sb, disk_uuid, 16);
+CW_AT(struct cw_sb, format_id, 32);
+CW_AT(struct cw_sb, cluster_id, 40);
+CW_AT(struct cw_sb, incarnation, 56);
+CW_AT(struct cw_sb, sb_seq, 64);
+CW_AT(struct cw_sb, dev_bytes, 72);
+CW_AT(struct cw_sb, seg_bytes, 80);
+CW_AT(struct cw_sb, seg_count, 84);
+CW_AT(struct cw_sb, blk, 88);
+CW_AT(struct cw_sb, lb_size, 92);
+CW_AT(struct cw_sb, flags, 96);
+CW_AT(struct cw_sb, zero, 100);
+CW_AT(struct cw_sb, ckpt, 104);
+CW_AT(struct cw_sb, pad, 200);
+CW_AT(struct cw_sb, csum, 4088);
 
 /* ---- segment ---- */
 
@@ -102,7 +125,17 @@ struct cw_seg_hdr {
     uint64_t csum;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_seg_hdr) == 4096);
-CW_STATIC_ASSERT(offsetof(struct cw_seg_hdr, csum) == 4088);
+CW_AT(struct cw_seg_hdr, magic, 0);
+CW_AT(struct cw_seg_hdr, disk_uuid_lo, 8);
+CW_AT(struct cw_seg_hdr, format_id, 16);
+CW_AT(struct cw_seg_hdr, seg_no, 24);
+CW_AT(struct cw_seg_hdr, cls, 28);
+CW_AT(struct cw_seg_hdr, zero, 29);
+CW_AT(struct cw_seg_hdr, seg_seq, 32);
+CW_AT(struct cw_seg_hdr, prev_open_seg_seq, 40);
+CW_AT(struct cw_seg_hdr, created_batch_seq, 48);
+CW_AT(struct cw_seg_hdr, pad, 56);
+CW_AT(struct cw_seg_hdr, csum, 4088);
 
 /* The last 64 bytes of a sealed segment; its entries end where the footer's 4 KiB-rounded room
  * begins: at seg_bytes - round_up(bytes + 64, 4096). */
@@ -118,6 +151,15 @@ struct cw_sum_footer {
     uint64_t csum; /* of the entries and the footer before it */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_sum_footer) == 64);
+CW_AT(struct cw_sum_footer, magic, 0);
+CW_AT(struct cw_sum_footer, format_id, 8);
+CW_AT(struct cw_sum_footer, seg_seq, 16);
+CW_AT(struct cw_sum_footer, seg_no, 24);
+CW_AT(struct cw_sum_footer, n_batches, 28);
+CW_AT(struct cw_sum_footer, bytes, 32);
+CW_AT(struct cw_sum_footer, live, 36);
+CW_AT(struct cw_sum_footer, zero, 40);
+CW_AT(struct cw_sum_footer, csum, 56);
 
 /* One per batch, followed by `used` bytes: the batch header and its records without the padding. */
 struct cw_sum_entry {
@@ -125,6 +167,8 @@ struct cw_sum_entry {
     uint32_t used; /* multiple of 8 */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_sum_entry) == 8);
+CW_AT(struct cw_sum_entry, off, 0);
+CW_AT(struct cw_sum_entry, used, 4);
 
 /* ---- batch ---- */
 
@@ -142,7 +186,17 @@ struct cw_batch_hdr {
     uint64_t hdr_csum; /* of the 56 bytes before it, then of bytes 64 .. hdr_bytes */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_batch_hdr) == 64);
-CW_STATIC_ASSERT(offsetof(struct cw_batch_hdr, hdr_csum) == 56);
+CW_AT(struct cw_batch_hdr, magic, 0);
+CW_AT(struct cw_batch_hdr, ver, 4);
+CW_AT(struct cw_batch_hdr, nrec, 6);
+CW_AT(struct cw_batch_hdr, hdr_bytes, 8);
+CW_AT(struct cw_batch_hdr, payload_bytes, 12);
+CW_AT(struct cw_batch_hdr, batch_seq, 16);
+CW_AT(struct cw_batch_hdr, durable_upto, 24);
+CW_AT(struct cw_batch_hdr, seg_seq, 32);
+CW_AT(struct cw_batch_hdr, prev_hdr_csum, 40);
+CW_AT(struct cw_batch_hdr, format_id, 48);
+CW_AT(struct cw_batch_hdr, hdr_csum, 56);
 
 enum cw_rec_type {
     CW_REC_WRITE = 1,
@@ -192,6 +246,16 @@ struct cw_rec_desc {
     uint64_t payload_off; /* 512 B units from the start of the payload */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_rec_desc) == 48);
+CW_AT(struct cw_rec_desc, type, 0);
+CW_AT(struct cw_rec_desc, comp, 1);
+CW_AT(struct cw_rec_desc, flags, 2);
+CW_AT(struct cw_rec_desc, nblk, 4);
+CW_AT(struct cw_rec_desc, layer, 8);
+CW_AT(struct cw_rec_desc, gen, 16);
+CW_AT(struct cw_rec_desc, clen, 20);
+CW_AT(struct cw_rec_desc, seq, 24);
+CW_AT(struct cw_rec_desc, lba, 32);
+CW_AT(struct cw_rec_desc, payload_off, 40);
 
 /* Blocks that lie together: compressed into one zstd frame, or plain where len512 is n * 8. Runs
  * follow each other, in order, and cover every block that has payload. */
@@ -200,6 +264,8 @@ struct cw_rec_run {
     uint8_t len512; /* 1..n * 8 */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_rec_run) == 2);
+CW_AT(struct cw_rec_run, n, 0);
+CW_AT(struct cw_rec_run, len512, 1);
 #define CW_RUN_BLOCKS_MAX 16u
 
 /* body of CHUNK_CURRENT */
@@ -207,6 +273,8 @@ struct cw_rec_chunk_set {
     uint64_t set[4], bad[4];
 };
 CW_STATIC_ASSERT(sizeof(struct cw_rec_chunk_set) == 64);
+CW_AT(struct cw_rec_chunk_set, set, 0);
+CW_AT(struct cw_rec_chunk_set, bad, 32);
 
 /* ---- map ---- */
 
@@ -225,6 +293,8 @@ struct cw_map_entry {
                    * highest first. COMP: block idx of the n that lie in this place */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_map_entry) == 16);
+CW_AT(struct cw_map_entry, xxh3, 0);
+CW_AT(struct cw_map_entry, loc, 8);
 
 #define CW_LOC_SHARED (UINT64_C(1) << 11) /* another layer owns the place (docs/format.md) */
 /* 0..3: how often of late the block was overwritten before it had cooled down; a hint. */
@@ -310,6 +380,7 @@ struct cw_map_page {
     struct cw_map_entry e[CW_CHUNK_BLOCKS];
 };
 CW_STATIC_ASSERT(sizeof(struct cw_map_page) == 4096);
+CW_AT(struct cw_map_page, e, 0);
 
 enum cw_chunk_state {
     CW_CHUNK_OWN = 1, /* the layer does not show its parent's chunk (any more) */
@@ -327,6 +398,15 @@ struct cw_chunk_entry {
     uint64_t ram; /* 0 on disk */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_chunk_entry) == 48);
+CW_AT(struct cw_chunk_entry, page_loc, 0);
+CW_AT(struct cw_chunk_entry, page_csum, 8);
+CW_AT(struct cw_chunk_entry, seq, 16);
+CW_AT(struct cw_chunk_entry, gen, 24);
+CW_AT(struct cw_chunk_entry, nmapped, 28);
+CW_AT(struct cw_chunk_entry, state, 30);
+CW_AT(struct cw_chunk_entry, flags, 31);
+CW_AT(struct cw_chunk_entry, layer_key, 32);
+CW_AT(struct cw_chunk_entry, ram, 40);
 
 #define CW_TAB_CHUNKS 84u
 #define CW_SHARD_TABS ((uint32_t)((CW_SHARD_CHUNKS + CW_TAB_CHUNKS - 1) / CW_TAB_CHUNKS))
@@ -341,6 +421,13 @@ struct cw_tab_page {
     struct cw_chunk_entry e[CW_TAB_CHUNKS];
 };
 CW_STATIC_ASSERT(sizeof(struct cw_tab_page) == 4096);
+CW_AT(struct cw_tab_page, magic, 0);
+CW_AT(struct cw_tab_page, format_id, 8);
+CW_AT(struct cw_tab_page, layer, 16);
+CW_AT(struct cw_tab_page, index, 24);
+CW_AT(struct cw_tab_page, zero32, 28);
+CW_AT(struct cw_tab_page, zero, 32);
+CW_AT(struct cw_tab_page, e, 64);
 
 /* ---- checkpoint ---- */
 
@@ -361,6 +448,10 @@ struct cw_root_part {
     uint32_t kind;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_root_part) == 24);
+CW_AT(struct cw_root_part, loc, 0);
+CW_AT(struct cw_root_part, csum, 8);
+CW_AT(struct cw_root_part, bytes, 16);
+CW_AT(struct cw_root_part, kind, 20);
 
 struct cw_root {
     uint64_t magic;
@@ -374,7 +465,18 @@ struct cw_root {
     uint32_t version; /* 0 (version 1: live counts in blocks) or 2 */
     struct cw_root_part parts[];
 };
-CW_STATIC_ASSERT(offsetof(struct cw_root, parts) == 144);
+CW_AT(struct cw_root, magic, 0);
+CW_AT(struct cw_root, format_id, 8);
+CW_AT(struct cw_root, number, 16);
+CW_AT(struct cw_root, replay_batch, 24);
+CW_AT(struct cw_root, replay_seg_seq, 32);
+CW_AT(struct cw_root, next_seg_seq, 40);
+CW_AT(struct cw_root, next_layer, 48);
+CW_AT(struct cw_root, chain_csum, 56);
+CW_AT(struct cw_root, open_seg_seq, 96);
+CW_AT(struct cw_root, n_parts, 136);
+CW_AT(struct cw_root, version, 140);
+CW_AT(struct cw_root, parts, 144);
 #define CW_ROOT_PARTS_MAX ((CW_BATCH_PAYLOAD_MAX - 144u) / 24u)
 
 enum cw_seg_state { CW_SEG_FREE, CW_SEG_OPEN, CW_SEG_SEALED, CW_SEG_SOON_FREE };
@@ -396,6 +498,11 @@ struct cw_segtab_entry {
     uint64_t seg_seq;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_segtab_entry) == 16);
+CW_AT(struct cw_segtab_entry, state, 0);
+CW_AT(struct cw_segtab_entry, cls, 1);
+CW_AT(struct cw_segtab_entry, flags, 2);
+CW_AT(struct cw_segtab_entry, live, 4);
+CW_AT(struct cw_segtab_entry, seg_seq, 8);
 
 /* Bytes; 0: not open, or not told (a checkpoint of an older program, or a full segment). */
 static inline uint32_t
@@ -412,6 +519,11 @@ struct cw_tabdir_entry {
     uint64_t csum;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_tabdir_entry) == 32);
+CW_AT(struct cw_tabdir_entry, layer, 0);
+CW_AT(struct cw_tabdir_entry, index, 8);
+CW_AT(struct cw_tabdir_entry, zero, 12);
+CW_AT(struct cw_tabdir_entry, loc, 16);
+CW_AT(struct cw_tabdir_entry, csum, 24);
 
 enum cw_shard_flag {
     CW_SHARD_SYNCING = 1 << 0,
@@ -437,6 +549,19 @@ struct cw_shard_bytes {
     uint32_t zero;
 };
 CW_STATIC_ASSERT(sizeof(struct cw_shard_bytes) == 72);
+CW_AT(struct cw_shard_bytes, bytes, 0);
+CW_AT(struct cw_shard_bytes, flags, 4);
+CW_AT(struct cw_shard_bytes, layer, 8);
+CW_AT(struct cw_shard_bytes, zero64, 16);
+CW_AT(struct cw_shard_bytes, last_seq, 24);
+CW_AT(struct cw_shard_bytes, stable, 32);
+CW_AT(struct cw_shard_bytes, join_id, 40);
+CW_AT(struct cw_shard_bytes, last_gen, 48);
+CW_AT(struct cw_shard_bytes, promised_gen, 52);
+CW_AT(struct cw_shard_bytes, rec_bytes, 56);
+CW_AT(struct cw_shard_bytes, n_hist, 60);
+CW_AT(struct cw_shard_bytes, n_tail, 64);
+CW_AT(struct cw_shard_bytes, zero, 68);
 
 struct cw_tail_bytes {
     uint64_t seq, lba, csum0;
@@ -448,6 +573,17 @@ struct cw_tail_bytes {
     uint8_t zero[5];
 };
 CW_STATIC_ASSERT(sizeof(struct cw_tail_bytes) == 56);
+CW_AT(struct cw_tail_bytes, seq, 0);
+CW_AT(struct cw_tail_bytes, lba, 8);
+CW_AT(struct cw_tail_bytes, csum0, 16);
+CW_AT(struct cw_tail_bytes, batch_seq, 24);
+CW_AT(struct cw_tail_bytes, gen, 32);
+CW_AT(struct cw_tail_bytes, nblk, 36);
+CW_AT(struct cw_tail_bytes, seg, 40);
+CW_AT(struct cw_tail_bytes, off, 44);
+CW_AT(struct cw_tail_bytes, rec, 48);
+CW_AT(struct cw_tail_bytes, type, 50);
+CW_AT(struct cw_tail_bytes, zero, 51);
 
 enum cw_layer_flag {
     CW_LAYER_HEAD = 1 << 0, /* what its shard shows and changes */
@@ -471,6 +607,14 @@ struct cw_layer_bytes {
     uint64_t sectors;    /* live, of those */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_layer_bytes) == 56);
+CW_AT(struct cw_layer_bytes, id, 0);
+CW_AT(struct cw_layer_bytes, parent, 8);
+CW_AT(struct cw_layer_bytes, shard, 16);
+CW_AT(struct cw_layer_bytes, snap, 24);
+CW_AT(struct cw_layer_bytes, flags, 32);
+CW_AT(struct cw_layer_bytes, next_index, 36);
+CW_AT(struct cw_layer_bytes, mapped, 40);
+CW_AT(struct cw_layer_bytes, sectors, 48);
 enum cw_scrub_phase { CW_SCRUB_SB, CW_SCRUB_CKPT, CW_SCRUB_PAGES, CW_SCRUB_BLOCKS, CW_SCRUB_REST };
 enum cw_scrub_flag { CW_SCRUB_HURRY = 1 << 0 };
 #define CW_SCRUB_RECENT 11u
@@ -491,5 +635,22 @@ struct cw_scrub_bytes {
     uint64_t recent_ago_ns[CW_SCRUB_RECENT]; /* of places found bad, oldest first */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_scrub_bytes) == 208);
-CW_STATIC_ASSERT(offsetof(struct cw_scrub_bytes, elapsed_ns) == 32);
-CW_STATIC_ASSERT(offsetof(struct cw_scrub_bytes, recent_ago_ns) == 120);
+CW_AT(struct cw_scrub_bytes, pass, 0);
+CW_AT(struct cw_scrub_bytes, shard, 8);
+CW_AT(struct cw_scrub_bytes, snap, 16);
+CW_AT(struct cw_scrub_bytes, chunk, 24);
+CW_AT(struct cw_scrub_bytes, phase, 28);
+CW_AT(struct cw_scrub_bytes, flags, 29);
+CW_AT(struct cw_scrub_bytes, n_recent, 30);
+CW_AT(struct cw_scrub_bytes, elapsed_ns, 32);
+CW_AT(struct cw_scrub_bytes, done_bytes, 40);
+CW_AT(struct cw_scrub_bytes, found, 48);
+CW_AT(struct cw_scrub_bytes, repaired, 56);
+CW_AT(struct cw_scrub_bytes, last_pass, 64);
+CW_AT(struct cw_scrub_bytes, last_took_ns, 72);
+CW_AT(struct cw_scrub_bytes, last_ago_ns, 80);
+CW_AT(struct cw_scrub_bytes, last_bytes, 88);
+CW_AT(struct cw_scrub_bytes, last_found, 96);
+CW_AT(struct cw_scrub_bytes, last_repaired, 104);
+CW_AT(struct cw_scrub_bytes, storms, 112);
+CW_AT(struct cw_scrub_bytes, recent_ago_ns, 120);
