@@ -280,8 +280,7 @@ disk_open_fd(const struct cw_disk_opts *opts, int *ret_fd, char why[static CW_WH
                          path);
     if (fd < 0)
         return disk_fail(errno, why, "%s: %s", path,
-                         errno == EBUSY ? "in use (mounted, or opened by another process)"
-                                        : strerror(errno));
+                         errno == EBUSY ? "in use: mounted, or its daemon runs" : strerror(errno));
     if (flock(fd, (opts->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
         int err = errno == EWOULDBLOCK ? EBUSY : errno;
 

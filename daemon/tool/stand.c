@@ -172,9 +172,9 @@ cw_stand_open(struct cw_tool *t, const char *path, bool whole, struct cw_stand *
     err = cw_disk_open(t->r, &opts, &st->disk, why);
     if (err != 0) {
         free(st);
-        return cw_tool_fail(t, err == -EBUSY ? "STORE_IN_USE" : "CANNOT_OPEN", path,
-                            err == -EBUSY ? "or ask its daemon: causeway disk show" : NULL, "%s",
-                            why);
+        return cw_tool_fail(
+            t, err == -EBUSY ? "STORE_IN_USE" : "CANNOT_OPEN", path,
+            err == -EBUSY ? "if its daemon runs, ask that: causeway disk show" : NULL, "%s", why);
     }
     if (st->disk->bytes < CW_SB_SLOTS * UINT64_C(4096)) {
         cw_stand_close(st);
