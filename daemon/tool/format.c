@@ -43,7 +43,24 @@ cw_format_split(const char *text, size_t *ret_path_len, uint64_t *ret_bytes)
         *ret_path_len = strlen(text);
 }
 
+bool
+cw_format_asked(const struct cw_format_opts *opts, char why[static CW_FORMAT_WHY_SIZE])
+{
+    struct format f = { .o = opts, .why = why };
+    struct stat st;
+
+    return opts->bytes == 0 || stat(opts->path, &st) != 0 || !S_ISBLK(st.st_mode) ||
+           format_fail(&f, "%s: a block device is a store as a whole; leave the size out",
+                       opts->path);
+}
+
 /* ---- the file ---- */
+
+static uint64_t
+format_rounded(uint64_t bytes)
+{
+    return cw_align_down(bytes, 4096);
+}
 
 static bool
 format_size_ok(struct format *f, uint64_t bytes)
@@ -58,7 +75,7 @@ format_size_ok(struct format *f, uint64_t bytes)
 static bool
 format_make_file(struct format *f)
 {
-    uint64_t bytes = cw_align_down(f->o->bytes, 4096);
+    uint64_t bytes = format_rounded(f->o->bytes);
     char why[CW_WHY_SIZE];
 
     if (strncmp(f->o->path, "/dev/", 5) == 0) /* a file there would live in memory */
@@ -82,7 +99,8 @@ format_find_file(struct format *f)
     if (stat(f->o->path, &st) != 0)
         return errno == ENOENT ? format_make_file(f)
                                : format_fail(f, "%s: %s", f->o->path, strerror(errno));
-    if (f->o->bytes != 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size != f->o->bytes)
+    if (f->o->bytes != 0 && S_ISREG(st.st_mode) &&
+        format_rounded((uint64_t)st.st_size) != format_rounded(f->o->bytes))
         return format_fail(f, "%s: is there with %llu bytes; remove it or leave the size out",
                            f->o->path, (unsigned long long)st.st_size);
     return true;
@@ -163,7 +181,7 @@ cw_format_store(struct cw_reactor *r, const struct cw_format_opts *opts, uint64_
                 char why[static CW_FORMAT_WHY_SIZE])
 {
     struct format f = { .o = opts, .r = r, .why = why };
-    bool ok = format_find_file(&f) && format_disk(&f, ret_bytes);
+    bool ok = cw_format_asked(opts, why) && format_find_file(&f) && format_disk(&f, ret_bytes);
 
     if (!ok && f.made_file)
         (void)unlink(opts->path);

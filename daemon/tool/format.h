@@ -11,9 +11,13 @@
 
 struct cw_format_opts {
     const char *path;
-    uint64_t bytes; /* of the file to be made, if there is none; 0: not given */
+    uint64_t bytes; /* of the file to be made, if there is none, less what is no 4 KiB; 0: none */
     bool force;     /* overwrite a valid store */
 };
+
+/* What is asked for, against what is there; nothing is opened. False: why says what cannot be
+ * meant, a size with a block device, which is a store as a whole. */
+bool cw_format_asked(const struct cw_format_opts *opts, char why[static CW_FORMAT_WHY_SIZE]);
 
 /* A file that is missing is made if its size was given. False: why is one line that names the path,
  * the cause and the next step; a file made for it is removed again. r is turned until it is done.

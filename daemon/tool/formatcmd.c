@@ -4,7 +4,7 @@
 #include "daemon/tool/tool.h"
 
 static int
-format_one(struct cw_tool *t, char *text, bool force)
+format_one(struct cw_tool *t, const struct cw_tool_cmd *cmd, char *text, bool force)
 {
     struct cw_format_opts opts = { .path = text, .force = force };
     char why[CW_FORMAT_WHY_SIZE], size[CW_SIZE_TEXT_SIZE];
@@ -13,6 +13,8 @@ format_one(struct cw_tool *t, char *text, bool force)
 
     cw_format_split(text, &len, &opts.bytes);
     text[len] = '\0';
+    if (!cw_format_asked(&opts, why))
+        return cw_tool_usage(t, cmd, "%s", why);
     if (cw_tool_reactor(t) == NULL)
         return CW_TOOL_FOUND;
     if (!cw_format_store(t->r, &opts, &bytes, why))
@@ -35,7 +37,7 @@ format_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **ar
         return status;
     if (n != 1 || argv[0][0] == '\0' || argv[0][0] == ':')
         return cw_tool_usage(t, cmd, "which store? One PATH or PATH:SIZE is needed");
-    return format_one(t, argv[0], force);
+    return format_one(t, cmd, argv[0], force);
 }
 
 const struct cw_tool_cmd cw_tool_format_cmd = {
@@ -43,8 +45,8 @@ const struct cw_tool_cmd cw_tool_format_cmd = {
     .args = "PATH[:SIZE] [--force] [--json]",
     .brief = "Write an empty store that belongs to no cluster yet.",
     .about =
-        "With a size, a file that is not there is made. A store that is there already is only\n"
-        "overwritten with --force, and all that is in it is lost then.\n\n"
+        "With a size, a file that is not there is made; a block device takes none. A store\n"
+        "that is there already is only overwritten with --force, and what is in it is lost.\n\n"
         "Examples: causeway-store format /dev/nvme1n1\n"
         "          causeway-store format /srv/store-0:100G\n",
     .run = format_run,

@@ -448,6 +448,26 @@ names_twice(struct cw_rebuild *r)
     free(all);
 }
 
+static bool
+has_copy(const struct cw_rebuild *r, uint64_t volume)
+{
+    for (uint32_t i = 0; i < r->n_copies; i++) {
+        if (CW_SHARD_VOLUME(r->copies[i].rec.shard) == volume)
+            return true;
+    }
+    return false;
+}
+
+/* A number that names nothing was mistyped: another volume was meant. */
+static void
+left_out_check(struct cw_rebuild *r)
+{
+    for (size_t i = 0; i < r->n_leave_out; i++) {
+        if (!has_copy(r, r->leave_out[i]))
+            say(&r->refused, "--leave-out: no volume %" PRIu64 " was found", r->leave_out[i]);
+    }
+}
+
 static void
 names_check(struct cw_rebuild *r)
 {
@@ -492,6 +512,7 @@ cw_rebuild_plan(struct cw_rebuild *r)
     cw_mgr_policy_default(&put(r, CW_REC_POLICY)->policy);
     stores_put(r);
     volumes_put(r);
+    left_out_check(r);
     names_check(r);
     cluster_put(r);
     return r->refused.n == 0;

@@ -56,7 +56,8 @@ def test_a_store_in_use_is_refused(t):
         r = t.fails("causeway-store", command, store(c, "aws-1"), code=1)
         assert "another process has this store open" in r.err and store(c, "aws-1") in r.err, r
     r = t.fails("causeway-store", "check", store(c, "aws-1"), "--json", code=1)
-    assert json.loads(r.out)["error"]["code"] == "STORE_IN_USE", r
+    error = json.loads(r.out)["error"]
+    assert error["code"] == "STORE_IN_USE" and "if its daemon runs" in error["hint"], r
     r = t.fails("causeway-store", "format", store(c, "aws-1"), "--force", code=1)
     assert "open" in r.err, r
 
@@ -169,6 +170,9 @@ def test_a_volume_whose_in_sync_copy_is_not_there_is_refused_unless_forced(t):
     r = t.fails("causeway-store", "rebuild-metadata", *two, "--out", path, code=1)
     assert "volume 1 shard 0: its in-sync copy" in r.out and "nothing was written" in r.out, r
     assert not os.path.exists(path)
+    r = t.fails("causeway-store", "rebuild-metadata", *two, "--out", path, "--leave-out", "1",
+                "--leave-out", "7", code=1)
+    assert "--leave-out: no volume 7 was found" in r.out and not os.path.exists(path), r
     r = t.ok("causeway-store", "rebuild-metadata", *two, "--out", path, "--leave-out", "1", "--json")
     assert json.loads(r.out)["volumes"] == [], r
     t.fails("causeway-store", "rebuild-metadata", *two, "--out", path, code=1, says="not empty")
@@ -203,6 +207,8 @@ def test_format_makes_what_check_passes(t):
     r = t.fails("causeway-store", "format", path, code=1)
     assert "is a Causeway store already" in r.err and path in r.err, r
     t.ok("causeway-store", "format", path, "--force")
+    t.fails("causewayd", "--format", "--store", f"{path}:1G", "--force", code=1, says="is there with")
+    t.ok("causewayd", "--format", "--store", f"{path}:{(512 << 20) + 1}", "--force")
     r = t.fails("causeway-store", "check", t.path("missing"), code=1)
     assert "missing" in r.err, r
     t.fails("causeway-store", "check", code=2)

@@ -278,6 +278,31 @@ a_volume_with_a_hole_is_refused(void **state)
     }
 }
 
+/* A volume that is not there cannot be left out: another number was meant. */
+static void
+what_is_left_out_must_be_there(void **state)
+{
+    const uint64_t out[] = { 5, 6 };
+    struct world w;
+
+    for (size_t n = 1; n <= 2; n++) {
+        world_init(&w, 3);
+        w.r.leave_out = out;
+        w.r.n_leave_out = n;
+        for (uint32_t s = 0; s < 3; s++) {
+            copy_put(&w, s, rec_of(4, 0, 2, 3));
+            copy_put(&w, s, rec_of(5, 0, 2, 3));
+        }
+        if (n == 2) {
+            refused_with(&w, "--leave-out: no volume 6 was found");
+            continue;
+        }
+        assert_true(cw_rebuild_plan(&w.r));
+        assert_int_equal(found(&w, CW_REC_VOLUME, 0)->volume.id, 4);
+        cw_rebuild_fini(&w.r);
+    }
+}
+
 static void
 records_that_contradict_each_other_are_refused(void **state)
 {
@@ -370,6 +395,7 @@ main(void)
         cmocka_unit_test(without_an_in_sync_copy_force_takes_the_best_other),
         cmocka_unit_test(shards_before_the_last_are_full),
         cmocka_unit_test(a_volume_with_a_hole_is_refused),
+        cmocka_unit_test(what_is_left_out_must_be_there),
         cmocka_unit_test(records_that_contradict_each_other_are_refused),
         cmocka_unit_test(stores_of_other_clusters_and_twins_are_refused),
         cmocka_unit_test(names_are_given_and_must_be_good),
