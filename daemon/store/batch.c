@@ -367,13 +367,6 @@ batch_submit_class(struct cw_store *s, uint8_t cls, bool open_too)
     }
 }
 
-void
-batch_submit_all(struct cw_store *s)
-{
-    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
-        batch_submit_class(s, cls, true);
-}
-
 bool
 batch_idle(const struct cw_store *s)
 {

@@ -66,6 +66,22 @@ page_mem(struct cw_store *s, struct cw_buf **ret_buf)
     return (struct cw_map_page *)(void *)(*ret_buf)->data;
 }
 
+static void
+map_evict(struct cw_store *s)
+{
+    struct cw_list *it = s->lru.next;
+
+    while (s->n_pages * sizeof(struct cw_map_page) >= s->map_budget && it != &s->lru) {
+        struct page *p = cw_list_entry(it, struct page, link);
+
+        it = it->next;
+        if (p->pins > 0 || p->loading)
+            continue;
+        chunk_find(p->l, p->chunk)->ram = 0;
+        page_free(s, p);
+    }
+}
+
 static struct page *
 page_new(struct layer *l, uint32_t chunk)
 {
@@ -83,22 +99,6 @@ page_new(struct layer *l, uint32_t chunk)
     chunk_get(l, chunk)->ram = (uintptr_t)p;
     s->n_pages++;
     return p;
-}
-
-void
-map_evict(struct cw_store *s)
-{
-    struct cw_list *it = s->lru.next;
-
-    while (s->n_pages * sizeof(struct cw_map_page) >= s->map_budget && it != &s->lru) {
-        struct page *p = cw_list_entry(it, struct page, link);
-
-        it = it->next;
-        if (p->pins > 0 || p->loading)
-            continue;
-        chunk_find(p->l, p->chunk)->ram = 0;
-        page_free(s, p);
-    }
 }
 
 void

@@ -29,7 +29,7 @@ cw_store_memory(const struct cw_store *s, struct cw_store_memory *ret)
 
     *ret = (struct cw_store_memory){
         .cache_bytes = s->n_pages * (sizeof(struct cw_map_page) + sizeof(struct page)),
-        .table_bytes = s->n_segs * sizeof(*s->segs),
+        .table_bytes = s->n_segs * sizeof(*s->segs) + comp_bytes(s),
     };
     for (size_t i = 0; i < CW_LEN(lists); i++) {
         CW_LIST_EACH (it, lists[i])

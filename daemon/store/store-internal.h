@@ -339,7 +339,6 @@ void batch_payload_own(struct batch *b, uint32_t n_blocks);
 bool batch_reserve(struct cw_store *s, struct batch *b, uint32_t n_blocks);
 /* Submits what is ready, and the open batch too. */
 void batch_submit_class(struct cw_store *s, uint8_t cls, bool open_too);
-void batch_submit_all(struct cw_store *s);
 void batch_fail_all(struct cw_store *s);
 uint64_t batch_chain(uint64_t seq, const uint8_t *hdr, uint32_t used);
 /* Applies what is durable, in order. */
@@ -392,7 +391,6 @@ void map_page_unfreeze(struct cw_store *s, struct page *p);
 /* Between checkpoints, page neither pinned nor loading: the chunk with all it has becomes that of
  * `to`, which has none of its own. */
 void map_chunk_move(struct layer *from, struct layer *to, uint32_t chunk);
-void map_evict(struct cw_store *s);
 /* It was needed once only: the next to go. */
 void map_page_cool(struct layer *l, uint32_t chunk);
 uint64_t map_dirty_pages(const struct cw_store *s);
@@ -597,7 +595,7 @@ struct ckpt {
     struct cw_list pages, tabs; /* frozen, not yet written */
     uint32_t out;               /* records of this step not yet durable */
     uint64_t number;
-    struct cw_root *root; /* CW_BATCH_PAYLOAD_MAX bytes */
+    struct cw_root *root;
     uint32_t root_len;
     uint8_t *segtab, *shards, *layers, *tabdir;
     size_t segtab_len, shards_len, layers_len, tabdir_len;
@@ -731,7 +729,7 @@ struct store_run extent_run(const struct cw_store *s, const struct extent *e, ui
  * the next call. NULL: unread, or not what was packed. */
 const uint8_t *extent_plain(struct cw_store *s, const struct extent *e, uint64_t loc,
                             const uint8_t *buf, const uint64_t *unread);
-uint64_t comp_bytes(const struct cw_store *s);
+uint64_t comp_bytes(const struct cw_store *s); /* that it takes */
 void comp_free(struct cw_store *s);
 
 /* ---- reads (read.c) ---- */
@@ -812,7 +810,6 @@ struct cw_store {
     struct cw_sb sb;
     bool sb_known;
     struct cw_store_identity identity;
-    uint64_t identity_res;
     struct cw_list sb_waits;
     struct store_io sb_io;
     uint8_t *sb_mem; /* one slot */
