@@ -85,8 +85,9 @@ survivor_add(struct cleaner *c, const struct rec_view *v, uint32_t i, uint64_t l
 }
 
 static void
-victim_take_record(struct cleaner *c, const struct scan_batch *b, const struct rec_view *v)
+victim_take_record(void *user, const struct scan_batch *b, const struct rec_view *v)
 {
+    struct cleaner *c = user;
     struct rec_places places = record_places(v, b->seg, b->off + b->h.hdr_bytes);
     struct cw_rec_chunk_set set;
     uint32_t bit = 0;
@@ -123,18 +124,7 @@ victim_on_scan(struct scan *sc)
 {
     struct cleaner *c = cw_container_of(sc, struct cleaner, scan);
 
-    for (uint32_t i = 0; i < sc->n; i++) {
-        const struct scan_batch *b = &sc->b[i];
-        const uint8_t *at = b->bytes + sizeof(b->h), *end = b->bytes + b->used;
-        struct rec_view v;
-
-        for (uint32_t k = 0; k < b->h.nrec; k++) {
-            if (!record_parse(at, end, b->h.payload_bytes, &v))
-                break;
-            victim_take_record(c, b, &v);
-            at = v.next;
-        }
-    }
+    scan_each_record(sc, victim_take_record, c);
     if (c->n > 0)
         qsort(c->v, c->n, sizeof(*c->v), survivor_order);
     scan_fini(sc);

@@ -55,8 +55,9 @@ mover_idle(struct mover *m)
 /* ---- what lies in the victim ---- */
 
 static void
-moved_add(struct mover *m, const struct scan_batch *b, const struct rec_view *v)
+moved_add(void *user, const struct scan_batch *b, const struct rec_view *v)
 {
+    struct mover *m = user;
     struct rec_places places = record_places(v, b->seg, b->off + b->h.hdr_bytes);
 
     if (v->d.type != CW_REC_MAPPAGE && v->d.type != CW_REC_TABPAGE)
@@ -91,16 +92,7 @@ mover_on_scan(struct scan *sc)
 {
     struct mover *m = cw_container_of(sc, struct mover, scan);
 
-    for (uint32_t i = 0; i < sc->n; i++) {
-        const struct scan_batch *b = &sc->b[i];
-        const uint8_t *at = b->bytes + sizeof(b->h), *end = b->bytes + b->used;
-        struct rec_view v;
-
-        for (uint32_t k = 0; k < b->h.nrec && record_parse(at, end, b->h.payload_bytes, &v); k++) {
-            moved_add(m, b, &v);
-            at = v.next;
-        }
-    }
+    scan_each_record(sc, moved_add, m);
     if (m->n > 0)
         qsort(m->v, m->n, sizeof(*m->v), moved_order);
     m->lost = sc->lost > 0;

@@ -55,6 +55,21 @@ scan_fini(struct scan *sc)
     sc->n = sc->cap = 0;
 }
 
+void
+scan_each_record(const struct scan *sc, scan_record_fn *fn, void *user)
+{
+    for (uint32_t i = 0; i < sc->n; i++) {
+        const struct scan_batch *b = &sc->b[i];
+        const uint8_t *at = b->bytes + sizeof(b->h), *end = b->bytes + b->used;
+        struct rec_view v;
+
+        for (uint32_t k = 0; k < b->h.nrec && record_parse(at, end, b->h.payload_bytes, &v); k++) {
+            fn(user, b, &v);
+            at = v.next;
+        }
+    }
+}
+
 /* ---- summary ---- */
 
 /* Of a summary that is right. */

@@ -227,6 +227,9 @@ struct scan {
 };
 void scan_start(struct cw_store *s, struct scan *sc, uint32_t seg);
 void scan_fini(struct scan *sc);
+struct rec_view;
+typedef void scan_record_fn(void *user, const struct scan_batch *b, const struct rec_view *v);
+void scan_each_record(const struct scan *sc, scan_record_fn *fn, void *user);
 
 /* ---- segments without a valid header that may hold batches (suspect.c) ---- */
 
@@ -785,6 +788,8 @@ void scrub_stats(const struct cw_store *s, struct cw_store_scrub_stats *ret);
 struct recovery;
 void recovery_start(struct cw_store *s);
 void recovery_free(struct cw_store *s);
+/* The checkpoint that is being loaded refers to these blocks of META. */
+void checkpoint_refers(struct cw_store *s, uint64_t loc, uint32_t n_blocks);
 
 /* ---- the store (store.c) ---- */
 
