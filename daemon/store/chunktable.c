@@ -128,9 +128,9 @@ tab_load(struct cw_store *s, struct layer *l, const struct cw_tab_page *from,
         t->e[i].flags = 0;
         t->e[i].ram = 0;
         if (t->e[i].page_loc != 0)
-            segment_live_add(s, t->e[i].page_loc, 1);
+            checkpoint_refers(s, t->e[i].page_loc, 1);
     }
-    segment_live_add(s, t->loc, 1);
+    checkpoint_refers(s, t->loc, 1);
     return true;
 }
 

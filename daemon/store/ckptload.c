@@ -19,6 +19,8 @@ checkpoint_reset(struct recovery *r)
     store_free_shards(s);
     s->data_live = 0;
     memset(s->segs, 0, s->n_segs * sizeof(*s->segs));
+    free(r->ref_end);
+    r->ref_end = store_alloc(s->n_segs * sizeof(*r->ref_end));
     memset(s->n_state, 0, sizeof(s->n_state));
     s->n_state[CW_SEG_FREE] = s->n_segs;
     for (size_t i = 0; i < CW_LEN(r->content); i++) {
@@ -98,11 +100,20 @@ content_shards(struct recovery *r)
     return true;
 }
 
+void
+checkpoint_refers(struct cw_store *s, uint64_t loc, uint32_t n_blocks)
+{
+    uint32_t *end = &s->recovery->ref_end[cw_loc_seg(loc)];
+
+    *end = (uint32_t)cw_max_u64(*end, cw_loc_off(loc) + (uint64_t)n_blocks * CW_BLOCK_SIZE);
+    segment_live_add(s, loc, (int32_t)n_blocks);
+}
+
 static void
 root_ext(struct cw_store *s, uint64_t loc, uint32_t n)
 {
     s->ckpt.old[s->ckpt.n_old++] = (struct ckpt_ext){ .loc = loc, .n = n };
-    segment_live_add(s, loc, (int32_t)n);
+    checkpoint_refers(s, loc, n);
 }
 
 static void
@@ -121,7 +132,6 @@ checkpoint_loaded(struct recovery *r)
             root_ext(s, r->root->parts[i].loc,
                      (uint32_t)cw_div_up(r->root->parts[i].bytes, CW_BLOCK_SIZE));
         root_ext(s, c->loc, c->len / CW_BLOCK_SIZE);
-        resume_note_refs(r);
         s->next_layer = r->root->next_layer;
         s->next_seg_seq = r->root->next_seg_seq;
         for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++) {

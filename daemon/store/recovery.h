@@ -66,7 +66,6 @@ void recovery_end(struct recovery *r);     /* all is replayed that can be */
 void recovery_checkpoint(struct recovery *r);
 
 /* resume.c */
-void resume_note_refs(struct recovery *r);                        /* a checkpoint is loaded */
 void resume_note_scan(struct recovery *r, const struct scan *sc); /* batches of a segment */
 void resume_segments(struct recovery *r); /* all is replayed; nothing was damaged */
 

@@ -14,38 +14,6 @@
 
 #include "daemon/store/recovery.h"
 
-static void
-refs_add(struct recovery *r, uint64_t loc, uint32_t n_blocks)
-{
-    uint32_t *end = &r->ref_end[cw_loc_seg(loc)];
-
-    if (loc != 0)
-        *end = (uint32_t)cw_max_u64(*end, cw_loc_off(loc) + (uint64_t)n_blocks * CW_BLOCK_SIZE);
-}
-
-void
-resume_note_refs(struct recovery *r)
-{
-    struct cw_store *s = r->s;
-
-    free(r->ref_end);
-    r->ref_end = store_alloc(s->n_segs * sizeof(*r->ref_end));
-    for (uint32_t i = 0; i < s->ckpt.n_old; i++)
-        refs_add(r, s->ckpt.old[i].loc, s->ckpt.old[i].n);
-    CW_LIST_EACH (it, &s->layers) {
-        const struct layer *l = cw_list_entry(it, struct layer, link);
-
-        for (uint32_t i = 0; i < CW_SHARD_TABS; i++) {
-            const struct tab *t = l->tabs[i];
-
-            for (uint32_t k = 0; t != NULL && k < CW_TAB_CHUNKS; k++)
-                refs_add(r, t->e[k].page_loc, 1);
-            if (t != NULL)
-                refs_add(r, t->loc, 1);
-        }
-    }
-}
-
 void
 resume_note_scan(struct recovery *r, const struct scan *sc)
 {
