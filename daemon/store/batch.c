@@ -513,6 +513,7 @@ batch_release(struct cw_store *s)
     s->releasing = false;
     if (s->stats.failed)
         return;
+    segment_free_ripe(s);
     batch_control_flush(s);
     for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         batch_submit_class(s, cls, false);

@@ -56,7 +56,7 @@ void
 cleaner_idle(struct cleaner *c)
 {
     if (c->state != CLEAN_IDLE)
-        c->s->segs[c->victim].read_pins--;
+        segment_read_unpin(c->s, c->victim);
     c->packs = c->unpacked = false;
     scan_fini(&c->scan);
     free(c->v);

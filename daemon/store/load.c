@@ -230,7 +230,7 @@ load_drop(struct cleaner *c)
 static void
 load_verify(struct cleaner *c)
 {
-    c->s->segs[c->victim].read_pins--;
+    segment_read_unpin(c->s, c->victim);
     for (uint32_t i = 0; i < c->n_load; i++) {
         if (!cw_bit_get(c->bad, i) &&
             cw_hash_block(c->buf->data + (size_t)i * CW_BLOCK_SIZE) == c->load[i].csum)

@@ -345,7 +345,7 @@ page_on_read(struct store_io *io, int res)
         }
         page_lost(s, p);
     }
-    s->segs[cw_loc_seg(e->page_loc)].read_pins--;
+    segment_read_unpin(s, cw_loc_seg(e->page_loc));
     p->loading = false;
     p->pins++; /* until everybody who waited has looked */
     cw_list_init(&woken);

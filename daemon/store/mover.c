@@ -43,7 +43,7 @@ static void
 mover_idle(struct mover *m)
 {
     if (m->state != MOVER_IDLE)
-        m->s->segs[m->victim].read_pins--;
+        segment_read_unpin(m->s, m->victim);
     m->state = MOVER_IDLE;
     scan_fini(&m->scan);
     free(m->v);

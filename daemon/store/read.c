@@ -93,7 +93,7 @@ read_unpin_segments(struct read_ctx *c)
 {
     for (uint32_t i = 0; i < c->r->nblk && i < CW_IO_BLOCKS_MAX; i++) {
         if (c->locs[i] != 0)
-            c->s->segs[cw_loc_seg(c->locs[i])].read_pins--;
+            segment_read_unpin(c->s, cw_loc_seg(c->locs[i]));
     }
 }
 
@@ -487,7 +487,7 @@ tail_on_hdr(struct store_io *io, int res)
     struct rec_view v;
     bool ok = res == 0 && tail_parse(c, &h, &v);
 
-    c->s->segs[c->tail.seg].read_pins--;
+    segment_read_unpin(c->s, c->tail.seg);
     r->lba = c->tail.e.lba;
     r->nblk = c->tail.e.nblk;
     if (!ok) {

@@ -96,12 +96,9 @@ header_take(struct recovery *r, uint32_t no, const struct cw_seg_hdr *h)
     if (!header_is_due(r, no, h))
         return;
     if (g->seq != h->seg_seq) {
-        /* opened after the freeze: what the checkpoint says of it is of its former life, but for
-         * what the checkpoint itself wrote there, which was counted from the references */
-        if (g->cls != CW_SEG_META)
-            s->data_live -= g->live;
-        if (h->cls != CW_SEG_META)
-            g->live = 0;
+        /* Opened after the freeze. What the checkpoint refers to in it, of its former life, stays
+         * counted until the replay says what became of it: all of it died before the segment was
+         * opened, and if the log is cut before that, nobody may take it. */
         g->seq = h->seg_seq;
     }
     g->cls = h->cls;
@@ -121,7 +118,9 @@ header_suspect(struct recovery *r, uint32_t no, bool unreadable)
     struct suspect one = { .no = no, .unreadable = unreadable, .from_seq = 1 };
 
     if (r->root != NULL) {
-        if (e[no].state != CW_SEG_FREE && !(e[no].flags & CW_SEG_REPLAY))
+        /* of META what is in use is not opened again so soon */
+        if (e[no].state != CW_SEG_FREE && e[no].cls == CW_SEG_META &&
+            !(e[no].flags & CW_SEG_REPLAY))
             return;
         one.from_seq = r->root->next_seg_seq;
         one.seq = e[no].flags & CW_SEG_REPLAY ? e[no].seg_seq : 0;
@@ -354,6 +353,21 @@ recovery_numbers_ok(const struct cw_store *s)
     return max < STORE_SEQ_MAX - STORE_SEQ_ROOM;
 }
 
+/* What the replay emptied was free before the crash, or would be by now (segment_is_ripe). */
+static void
+recovery_free_ripe(struct recovery *r)
+{
+    const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
+
+    for (uint32_t i = 0; e != NULL && i < r->s->n_segs; i++) {
+        const struct seg *g = &r->s->segs[i];
+
+        if (g->state == CW_SEG_SEALED && g->cls != CW_SEG_META && g->live == 0 &&
+            !segment_is_pinned(g) && !r->scan_it[i] && !(e[i].flags & CW_SEG_REPLAY))
+            segment_soon_free(r->s, i);
+    }
+}
+
 void
 recovery_end(struct recovery *r)
 {
@@ -378,6 +392,7 @@ recovery_end(struct recovery *r)
     s->recovered.bad_blocks = s->stats.csum_errors;
     if (r->which == 0 && !damaged)
         resume_segments(r);
+    recovery_free_ripe(r);
     segindex_build(s);
     recovery_cut(r, damaged);
     if (!recovery_numbers_ok(s)) {

@@ -177,7 +177,7 @@ part_on_read(struct store_io *io, int res)
     struct scrub *c = cw_container_of(io, struct scrub, io);
     const struct cw_root_part *p = &c->root->parts[c->part];
 
-    c->s->segs[cw_loc_seg(p->loc)].read_pins--;
+    segment_read_unpin(c->s, cw_loc_seg(p->loc));
     if (!ckpt_moved(c) && (res != 0 || cw_hash(c->buf->data, p->bytes) != p->csum)) {
         ckpt_bad(c, "part");
     } else if (p->kind == CW_PART_TABS) {
@@ -217,7 +217,7 @@ root_on_read(struct store_io *io, int res)
     const struct cw_sb_ckpt *k = &c->s->sb.ckpt[c->which];
     const struct cw_root *root = (const void *)c->buf->data;
 
-    c->s->segs[c->root_seg].read_pins--;
+    segment_read_unpin(c->s, c->root_seg);
     if (ckpt_moved(c)) {
         scrub_ckpt_leave(c);
     } else if (res != 0 || cw_inspect_root(&c->s->sb, k, c->buf->data) != NULL) {

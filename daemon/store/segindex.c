@@ -124,8 +124,10 @@ segindex_update(struct cw_store *s, uint32_t no)
     g->list = to;
     if (to != SEG_IN_NONE)
         list_add(s, index_list(s, to), no);
-    if (to == SEG_IN_EMPTY)
+    if (to == SEG_IN_EMPTY) {
         s->index.n_held += g->tail_pins > 0;
+        s->index.n_emptied++;
+    }
 }
 
 void
@@ -152,6 +154,7 @@ void
 segment_tail_unpin(struct cw_store *s, uint32_t no)
 {
     cw_assert(s->segs[no].tail_pins > 0);
+    s->segs[no].tail_until = s->ckpt.number;
     if (--s->segs[no].tail_pins == 0)
         s->index.n_held -= s->segs[no].list == SEG_IN_EMPTY;
 }

@@ -1,10 +1,15 @@
 /* store/segment.c - the segment table and the open segment of each class.
  *
- *   FREE --opened--> OPEN --full, error, restart--> SEALED --checkpoint k needs nothing of it-->
- *   SOON_FREE --checkpoint k + 1 is durable--> FREE
+ *   FREE --opened--> OPEN --full, error, restart--> SEALED --ripe--> FREE
+ *                                                     |               ^
+ *             checkpoint k needs nothing of it        v               | checkpoint k + 1 is durable
+ *                                                 SOON_FREE ----------'
  *
- * SOON_FREE exists because a superblock names two checkpoints: whichever of them is read after a
- * crash finds all that it refers to and all that it replays.
+ * A superblock names two checkpoints, and whichever of them is read after a crash must find all
+ * that it replays, and all that it refers to unless the replay says that it died or moved. So a
+ * segment of data that neither of them replays is ripe as soon as the log has emptied it
+ * (docs/decisions/0007). What the log does not tell of, map pages and what deleted layers gave
+ * back, waits for two checkpoints.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +143,47 @@ segment_may_go(const struct seg *g, uint64_t replay_batch)
         return false;
     return g->state == CW_SEG_SOON_FREE ||
            (g->last_batch < replay_batch && (g->cls == CW_SEG_META || g->live_ckpt == 0));
+}
+
+static bool
+segment_is_ripe(const struct cw_store *s, const struct seg *g)
+{
+    const struct cw_sb_ckpt *older = &s->sb.ckpt[1];
+
+    return g->state == CW_SEG_SEALED && g->cls != CW_SEG_META && g->live == 0 &&
+           !segment_is_pinned(g) && g->last_batch < older->replay_batch &&
+           g->tail_until < older->number && s->gone_until < older->number && s->n_gone == 0 &&
+           s->state == STORE_OPEN;
+}
+
+void
+segment_free_if_ripe(struct cw_store *s, uint32_t no)
+{
+    if (segment_is_ripe(s, &s->segs[no]))
+        segment_set_state(s, &s->segs[no], CW_SEG_FREE);
+}
+
+void
+segment_free_ripe(struct cw_store *s)
+{
+    uint32_t n = (uint32_t)cw_min_u64(s->index.n_emptied, s->index.empty.n);
+    uint32_t no = s->index.empty.last;
+
+    s->index.n_emptied = 0;
+    for (; n > 0; n--) {
+        uint32_t prev = s->segs[no].prev;
+
+        segment_free_if_ripe(s, no);
+        no = prev;
+    }
+}
+
+void
+segment_read_unpin(struct cw_store *s, uint32_t no)
+{
+    cw_assert(s->segs[no].read_pins > 0);
+    if (--s->segs[no].read_pins == 0)
+        segment_free_if_ripe(s, no);
 }
 
 static void
@@ -281,6 +327,7 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     g->seq = s->next_seg_seq++;
     g->cls = cls;
     g->live = g->live_ckpt = g->dead_next = g->tail_ckpt = 0;
+    g->tail_until = 0;
     g->flags = (uint8_t)((g->flags | CW_SEG_WRITTEN) & ~CW_SEG_PACKED);
     g->unscannable = false;
     g->moving = 0;

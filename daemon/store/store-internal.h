@@ -100,6 +100,7 @@ struct seg {
     uint32_t dead_next;  /* META: sectors that leave with the next freeze */
     uint32_t tail_pins, read_pins;
     uint32_t tail_ckpt;  /* tail_pins at the last freeze: the checkpoint lists those records */
+    uint64_t tail_until; /* the last checkpoint that may list any */
     uint32_t next, prev; /* in the list of the index that it is in */
     uint16_t list;
     uint8_t state, cls, flags;
@@ -143,6 +144,10 @@ uint32_t segment_live_max(const struct cw_store *s);
 /* META: one block leaves with the next freeze. */
 void segment_dies_next(struct cw_store *s, uint64_t loc);
 void segment_freeze(struct cw_store *s, struct seg *g); /* for a checkpoint */
+/* What emptied by the log alone since the last call is free at once. */
+void segment_free_ripe(struct cw_store *s);
+/* So is this one, if it is such a segment and nobody reads it any more. */
+void segment_free_if_ripe(struct cw_store *s, uint32_t no);
 void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
 void segment_soon_free(struct cw_store *s,
                        uint32_t no); /* what the loaded checkpoint does not need */
@@ -180,6 +185,7 @@ struct segindex {
     struct seg_list free, soon_free;
     struct seg_list empty; /* sealed, and the next checkpoint leaves nothing alive in them .. */
     uint32_t n_held;       /* .. but these are held by a tail */
+    uint32_t n_emptied;    /* the last of them: not looked at yet by segment_free_ripe */
     struct seg_list moving;
     uint32_t n_meta; /* sealed META segments that hold something, moving ones too */
     struct seg_list by_live[CW_SEG_CLASSES][SEG_BUCKETS]; /* the other sealed ones */
@@ -199,6 +205,8 @@ bool segindex_victim(struct cw_store *s, bool greedy, uint32_t *ret);
 bool segindex_meta_victim(struct cw_store *s, uint32_t *ret);
 void segment_tail_pin(struct cw_store *s, uint32_t no);
 void segment_tail_unpin(struct cw_store *s, uint32_t no);
+/* A read of it ended: its count goes down. */
+void segment_read_unpin(struct cw_store *s, uint32_t no);
 
 /* ---- segment scan (scan.c) ---- */
 
@@ -875,7 +883,8 @@ struct cw_store {
 
     struct cw_list shards, zombies, layers;
     uint32_t n_layers;
-    uint32_t n_gone; /* layers whose space is still to come back */
+    uint32_t n_gone;     /* layers whose space is still to come back */
+    uint64_t gone_until; /* the last checkpoint that may know of one that is not there any more */
     struct cw_list by_id[STORE_BUCKETS], by_layer[STORE_BUCKETS];
     struct cw_list by_family[STORE_BUCKETS]; /* layers */
     uint32_t n_shards;

