@@ -22,7 +22,7 @@ static const char usage[] =
     "\n"
     "  --store FILE         on the file system to be measured; must not exist\n"
     "  --size SIZE          of FILE (4G)\n"
-    "  --fill SIZE          of the volume on it (1G)\n"
+    "  --fill SIZE|PCT%     of the volume on it (1G); in per cent of the store's capacity\n"
     "  --memory SIZE        buffers three quarters, map cache one quarter (256M)\n"
     "  --compressible PCT   share of each block that is zeroes (0)\n"
     "  --compression MODE   off, background or inline (off)\n"
@@ -50,6 +50,8 @@ option_set(struct bench_opts *o, const char *name, const char *value)
 
     if (strcmp(name, "store") == 0)
         o->path = value;
+    else if (strcmp(name, "fill") == 0 && value[strspn(value, "0123456789")] == '%')
+        o->fill_pct = (uint32_t)cw_min_u64(strtoull(value, NULL, 10), 100);
     else if (strcmp(name, "compression") == 0)
         return cw_compression_parse(value, &o->compression) || options_fail(name, value);
     else if (!cw_size_parse(value, &n))
@@ -101,7 +103,7 @@ options_read(struct bench_opts *o, int argc, char **argv, int *ret_status)
         return false;
     }
     *ret_status = 1;
-    if (o->fill_bytes < CW_MIB || o->fill_bytes > o->bytes)
+    if (o->fill_pct == 0 && (o->fill_bytes < CW_MIB || o->fill_bytes > o->bytes))
         return bench_fail("--fill: not between 1M and --size");
     return access(o->path, F_OK) != 0 || bench_fail("%s: is there; remove it first", o->path);
 }

@@ -215,6 +215,8 @@ subject_make_volume(struct bench_subject *b)
     struct cw_store_stats s;
 
     cw_store_stats(b->store, &s);
+    if (b->opts.fill_pct > 0)
+        b->opts.fill_bytes = s.free_bytes / 100 * b->opts.fill_pct;
     b->blocks = cw_align_down(b->opts.fill_bytes / CW_BLOCK_SIZE, CW_CHUNK_BLOCKS);
     if (b->blocks * CW_BLOCK_SIZE > s.free_bytes / 100 * 94) /* at 95 % credit ends */
         return bench_fail("a volume of %s does not fit; at most %s",

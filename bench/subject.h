@@ -17,7 +17,8 @@
 struct bench_opts {
     const char *path;
     uint64_t bytes;        /* of the file, which is made */
-    uint64_t fill_bytes;   /* of the volume */
+    uint64_t fill_bytes;   /* of the volume .. */
+    uint32_t fill_pct;     /* .. or this share of the store's capacity; 0: fill_bytes */
     uint64_t memory_bytes; /* three quarters buffers, a quarter map cache, as in a daemon */
     uint64_t seed;
     uint32_t compressible_pct; /* of each block */
