@@ -43,6 +43,17 @@ options_fail(const char *name, const char *value)
     return bench_fail("--%s: %s is not understood; see --help", name, value);
 }
 
+/* 1% to 100% */
+static bool
+percent_parse(uint32_t *ret, const char *value)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+
+    *ret = n <= 100 ? (uint32_t)n : 0;
+    return *ret > 0 && strcmp(end, "%") == 0;
+}
+
 static bool
 option_set(struct bench_opts *o, const char *name, const char *value)
 {
@@ -50,8 +61,8 @@ option_set(struct bench_opts *o, const char *name, const char *value)
 
     if (strcmp(name, "store") == 0)
         o->path = value;
-    else if (strcmp(name, "fill") == 0 && value[strspn(value, "0123456789")] == '%')
-        o->fill_pct = (uint32_t)cw_min_u64(strtoull(value, NULL, 10), 100);
+    else if (strcmp(name, "fill") == 0 && strchr(value, '%') != NULL)
+        return percent_parse(&o->fill_pct, value) || options_fail(name, value);
     else if (strcmp(name, "compression") == 0)
         return cw_compression_parse(value, &o->compression) || options_fail(name, value);
     else if (!cw_size_parse(value, &n))

@@ -10,9 +10,10 @@
  *       low  ------ below: the victim is whatever gives most at once
  *       keep        the reserves (space.c)
  *
- * Emptied segments are free only after two checkpoints. These come in pairs, when the free ones
- * have sunk to `soon`: the second is cheap, for little changed since the first. `round` is how much
- * a pair frees: more of it makes fewer map pages, but is space that dead blocks could have had.
+ * What died young, and META, is free only after two checkpoints. These come in pairs, when the
+ * free ones have sunk to `soon`: the second is cheap, for little changed since the first. `round`
+ * is how much a pair frees: more of it makes fewer map pages, but is space that dead blocks could
+ * have had.
  */
 #include "daemon/store/store-internal.h"
 

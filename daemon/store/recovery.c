@@ -95,12 +95,10 @@ header_take(struct recovery *r, uint32_t no, const struct cw_seg_hdr *h)
     g->flags |= CW_SEG_WRITTEN;
     if (!header_is_due(r, no, h))
         return;
-    if (g->seq != h->seg_seq) {
-        /* Opened after the freeze. What the checkpoint refers to in it, of its former life, stays
-         * counted until the replay says what became of it: all of it died before the segment was
-         * opened, and if the log is cut before that, nobody may take it. */
-        g->seq = h->seg_seq;
-    }
+    /* If it was opened after the freeze, what the checkpoint refers to in it, of its former life,
+     * stays counted until the replay says what became of it: all of it died before the segment was
+     * opened, and if the log is cut before that, nobody may take it. */
+    g->seq = h->seg_seq;
     g->cls = h->cls;
     s->n_state[g->state]--;
     g->state = CW_SEG_SEALED;
@@ -178,14 +176,14 @@ headers_keep_referred(struct cw_store *s)
 
 /* What the checkpoint neither refers to nor replays only the one before it can need, and that is
  * forgotten with the checkpoint that ends this recovery. What a tail holds is not: no checkpoint
- * would free it, and they would be taken one after the other for it. */
+ * would free it, and they would be taken one after the other for it. Once all is replayed, what the
+ * replay emptied is not needed either (segment_is_ripe). */
 static void
-headers_done(struct recovery *r)
+recovery_free_unneeded(struct recovery *r)
 {
     const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
     struct cw_store *s = r->s;
 
-    headers_keep_referred(s);
     for (uint32_t i = 0; e != NULL && i < s->n_segs; i++) {
         const struct seg *g = &s->segs[i];
 
@@ -193,6 +191,15 @@ headers_done(struct recovery *r)
             !(e[i].flags & CW_SEG_REPLAY))
             segment_soon_free(s, i);
     }
+}
+
+static void
+headers_done(struct recovery *r)
+{
+    struct cw_store *s = r->s;
+
+    headers_keep_referred(s);
+    recovery_free_unneeded(r);
     r->suspects.done = suspects_done;
     suspects_look(s, &r->suspects);
 }
@@ -353,21 +360,6 @@ recovery_numbers_ok(const struct cw_store *s)
     return max < STORE_SEQ_MAX - STORE_SEQ_ROOM;
 }
 
-/* What the replay emptied was free before the crash, or would be by now (segment_is_ripe). */
-static void
-recovery_free_ripe(struct recovery *r)
-{
-    const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
-
-    for (uint32_t i = 0; e != NULL && i < r->s->n_segs; i++) {
-        const struct seg *g = &r->s->segs[i];
-
-        if (g->state == CW_SEG_SEALED && g->cls != CW_SEG_META && g->live == 0 &&
-            !segment_is_pinned(g) && !r->scan_it[i] && !(e[i].flags & CW_SEG_REPLAY))
-            segment_soon_free(r->s, i);
-    }
-}
-
 void
 recovery_end(struct recovery *r)
 {
@@ -392,7 +384,7 @@ recovery_end(struct recovery *r)
     s->recovered.bad_blocks = s->stats.csum_errors;
     if (r->which == 0 && !damaged)
         resume_segments(r);
-    recovery_free_ripe(r);
+    recovery_free_unneeded(r);
     segindex_build(s);
     recovery_cut(r, damaged);
     if (!recovery_numbers_ok(s)) {
@@ -416,6 +408,7 @@ recovery_on_sb(struct cw_store *s, int res)
     }
     s->n_segs = s->sb.seg_count;
     s->seg_bytes = s->sb.seg_bytes;
+    s->ckpt.number = s->sb.ckpt[0].number; /* what the replay lets go, these may still list */
     s->segs = store_alloc(s->n_segs * sizeof(*s->segs));
     recovery_checkpoint(r);
 }

@@ -105,7 +105,6 @@ segment_freeze(struct cw_store *s, struct seg *g)
     *(g->cls == CW_SEG_META ? &s->meta_live : &s->data_live) -= gone;
     g->dead_next = 0;
     g->live_ckpt = g->live;
-    g->tail_ckpt = g->tail_pins;
 }
 
 void
@@ -137,9 +136,9 @@ moving_done(struct cw_store *s)
 }
 
 static bool
-segment_may_go(const struct seg *g, uint64_t replay_batch)
+segment_may_go(const struct cw_store *s, const struct seg *g, uint64_t replay_batch)
 {
-    if (segment_is_pinned(g) || g->live > 0 || g->tail_ckpt > 0)
+    if (segment_is_pinned(g) || g->live > 0 || g->tail_until >= s->ckpt.number)
         return false;
     return g->state == CW_SEG_SOON_FREE ||
            (g->last_batch < replay_batch && (g->cls == CW_SEG_META || g->live_ckpt == 0));
@@ -156,7 +155,7 @@ segment_is_ripe(const struct cw_store *s, const struct seg *g)
            s->state == STORE_OPEN;
 }
 
-void
+static void
 segment_free_if_ripe(struct cw_store *s, uint32_t no)
 {
     if (segment_is_ripe(s, &s->segs[no]))
@@ -195,7 +194,7 @@ free_those(struct cw_store *s, const struct seg_list *l, uint64_t replay_batch,
     for (uint32_t n = l->n; n > 0; n--) {
         uint32_t next = s->segs[no].next;
 
-        if (segment_may_go(&s->segs[no], replay_batch))
+        if (segment_may_go(s, &s->segs[no], replay_batch))
             segment_set_state(s, &s->segs[no], to);
         no = next;
     }
@@ -326,7 +325,7 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     segment_set_state(s, g, CW_SEG_OPEN);
     g->seq = s->next_seg_seq++;
     g->cls = cls;
-    g->live = g->live_ckpt = g->dead_next = g->tail_ckpt = 0;
+    g->live = g->live_ckpt = g->dead_next = 0;
     g->tail_until = 0;
     g->flags = (uint8_t)((g->flags | CW_SEG_WRITTEN) & ~CW_SEG_PACKED);
     g->unscannable = false;

@@ -99,8 +99,7 @@ struct seg {
     uint32_t live_ckpt;  /* at the freeze of the running checkpoint */
     uint32_t dead_next;  /* META: sectors that leave with the next freeze */
     uint32_t tail_pins, read_pins;
-    uint32_t tail_ckpt;  /* tail_pins at the last freeze: the checkpoint lists those records */
-    uint64_t tail_until; /* the last checkpoint that may list any */
+    uint64_t tail_until; /* the last checkpoint that may list a record of it that a tail held */
     uint32_t next, prev; /* in the list of the index that it is in */
     uint16_t list;
     uint8_t state, cls, flags;
@@ -146,8 +145,8 @@ void segment_dies_next(struct cw_store *s, uint64_t loc);
 void segment_freeze(struct cw_store *s, struct seg *g); /* for a checkpoint */
 /* What emptied by the log alone since the last call is free at once. */
 void segment_free_ripe(struct cw_store *s);
-/* So is this one, if it is such a segment and nobody reads it any more. */
-void segment_free_if_ripe(struct cw_store *s, uint32_t no);
+/* A read of it ended: its count goes down. */
+void segment_read_unpin(struct cw_store *s, uint32_t no);
 void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
 void segment_soon_free(struct cw_store *s,
                        uint32_t no); /* what the loaded checkpoint does not need */
@@ -205,8 +204,6 @@ bool segindex_victim(struct cw_store *s, bool greedy, uint32_t *ret);
 bool segindex_meta_victim(struct cw_store *s, uint32_t *ret);
 void segment_tail_pin(struct cw_store *s, uint32_t no);
 void segment_tail_unpin(struct cw_store *s, uint32_t no);
-/* A read of it ended: its count goes down. */
-void segment_read_unpin(struct cw_store *s, uint32_t no);
 
 /* ---- segment scan (scan.c) ---- */
 

@@ -99,7 +99,6 @@ store_background(struct cw_store *s)
 {
     if (s->stats.failed || s->state != STORE_OPEN)
         return;
-    segment_free_ripe(s);
     batch_control_flush(s);
     ckpt_consider(s);
     ckpt_step(s);
