@@ -140,7 +140,8 @@ disk_on_done(struct cw_op *op, int res, uint32_t flags)
     struct disk_state *st = cw_container_of(op, struct disk_state, op);
     struct cw_disk_io *io = cw_container_of((uint64_t(*)[4])(void *)st, struct cw_disk_io, priv);
 
-    if (res == -EAGAIN || res == -EINTR) {
+    /* not of a flush: what the first one lost, the second does not miss */
+    if ((res == -EAGAIN || res == -EINTR) && io->op != CW_DISK_FLUSH) {
         io_start(io, true);
         return;
     }

@@ -228,4 +228,21 @@ def test_blocks_that_cannot_be_read(t):
     n.close()
 
 
+def test_row_43_a_disk_that_is_busy(t):
+    """Half of its answers are "try again", and what it reads it reads by halves."""
+    c, disk = make(t)
+    c.admin("volume", "create", "v", "--size", "64M")
+    server = t.nbd(c)
+    disk.busy()
+    load = loaded(t, c, server, "v")
+    goes_on(load, 1000)
+    c.admin("volume", "verify", "v")
+    assert c.disk("h1")["state"] == "ok" and c.disk("h1")["io_errors"] == 0, c.disk("h1")
+    assert t.stop(c.process("h1")) == 0
+    c.start("h1")  # recovers from it as well
+    c.wait_full("v")
+    check(load, server.sock)
+    c.admin("volume", "verify", "v")
+
+
 harness.main(globals())

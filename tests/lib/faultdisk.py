@@ -47,6 +47,9 @@ class FaultDisk:
     def rot(self):
         self.server.send_signal(signal.SIGRTMIN)
 
+    def busy(self):
+        self.server.send_signal(signal.SIGRTMIN + 1)
+
     def mend(self):
         self.server.send_signal(signal.SIGHUP)
 

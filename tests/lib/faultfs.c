@@ -2,12 +2,14 @@
  *
  *   faultfs FILE DIR    DIR/store is FILE, read and written as it stands there. Until a signal:
  *
- *   SIGUSR1   every read, write and sync fails with EIO
- *   SIGUSR2   every one hangs
- *   SIGRTMIN  every 61st block of 4 KiB is bad: a read that touches one fails, a write does not
- *   SIGHUP    all is well again; those that hung go on
- *   SIGTERM   unmounts, when nothing hangs
- *   SIGKILL   is a disk that is pulled: its users get ENOTCONN, also those that hung
+ *   SIGUSR1     every read, write and sync fails with EIO
+ *   SIGUSR2     every one hangs
+ *   SIGRTMIN    every 61st block of 4 KiB is bad: a read that touches one fails, a write does not
+ *   SIGRTMIN+1  every other one fails with EAGAIN, and reads give half of what is asked for; FUSE
+ *               makes EIO of a short write
+ *   SIGHUP      all is well again; those that hung go on
+ *   SIGTERM     unmounts, when nothing hangs
+ *   SIGKILL     is a disk that is pulled: its users get ENOTCONN, also those that hung
  */
 #define FUSE_USE_VERSION 31
 #include <errno.h>
@@ -24,20 +26,22 @@
 #define BLOCK 4096
 #define BAD_EVERY 61 /* odd: batches of one block put their headers on every second */
 
-enum mode { FINE, FAILS, HANGS, ROTS };
+enum mode { FINE, FAILS, HANGS, ROTS, IS_BUSY };
 
 static struct {
     int fd;
     atomic_int mode;
+    atomic_uint met;
 } disk;
 
 static void
 on_signal(int sig)
 {
-    atomic_store(&disk.mode, sig == SIGUSR1   ? FAILS
-                             : sig == SIGUSR2 ? HANGS
-                             : sig == SIGHUP  ? FINE
-                                              : ROTS);
+    atomic_store(&disk.mode, sig == SIGUSR1    ? FAILS
+                             : sig == SIGUSR2  ? HANGS
+                             : sig == SIGHUP   ? FINE
+                             : sig == SIGRTMIN ? ROTS
+                                               : IS_BUSY);
 }
 
 /* What becomes of an I/O that comes now. */
@@ -46,7 +50,16 @@ disk_meets(void)
 {
     while (atomic_load(&disk.mode) == HANGS)
         usleep(10000);
+    if (atomic_load(&disk.mode) == IS_BUSY && atomic_fetch_add(&disk.met, 1) % 2 == 0)
+        return -EAGAIN;
     return atomic_load(&disk.mode) == FAILS ? -EIO : 0;
+}
+
+/* How much of a read is done at once. */
+static size_t
+disk_gives(size_t len)
+{
+    return atomic_load(&disk.mode) == IS_BUSY && len > BLOCK ? len / 2 / BLOCK * BLOCK : len;
 }
 
 static bool
@@ -87,7 +100,7 @@ on_read(const char *path, char *to, size_t len, off_t off, struct fuse_file_info
     if (err == 0)
         err = disk_is_bad(off, len) ? -EIO : 0;
     if (err == 0)
-        n = pread(disk.fd, to, len, off);
+        n = pread(disk.fd, to, disk_gives(len), off);
 
     return err != 0 ? err : n < 0 ? -errno : (int)n;
 }
@@ -130,7 +143,7 @@ main(int argc, char **argv)
     /* A thread for each I/O that hangs, so that those behind it are taken and hang as well. */
     char foreground[] = "-f", opt[] = "-o", threads[] = "max_threads=256";
     char *args[] = { argv[0], argv[argc - 1], foreground, opt, threads, NULL };
-    int signals[] = { SIGUSR1, SIGUSR2, SIGRTMIN, SIGHUP };
+    int signals[] = { SIGUSR1, SIGUSR2, SIGRTMIN, SIGRTMIN + 1, SIGHUP };
     struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
     if (argc != 3 || (disk.fd = open(argv[1], O_RDWR | O_CLOEXEC)) < 0) {
