@@ -6,9 +6,10 @@
  *   SIGUSR2     every one hangs
  *   SIGRTMIN    every 61st block of 4 KiB is bad: a read that touches one fails, a write does not
  *   SIGRTMIN+1  two of three fail with EAGAIN (the kernel itself tries once more), and reads give
- * half of what is asked for; FUSE makes EIO of a short write SIGHUP      all is well again; those
- * that hung go on SIGTERM     unmounts, when nothing hangs SIGKILL     is a disk that is pulled:
- * its users get ENOTCONN, also those that hung
+ *               half of what is asked for
+ *   SIGHUP      all is well again; those that hung go on
+ *   SIGTERM     unmounts, when nothing hangs
+ *   SIGKILL     is a disk that is pulled: its users get ENOTCONN, also those that hung
  */
 #define FUSE_USE_VERSION 31
 #include <errno.h>
