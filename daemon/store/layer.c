@@ -58,6 +58,12 @@ family_next_index(const struct layer *of)
     return next;
 }
 
+bool
+layer_was_always_alone(const struct layer *l)
+{
+    return family_next_index(l) == 1;
+}
+
 uint64_t
 layer_new_id(struct layer *of)
 {

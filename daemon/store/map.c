@@ -194,6 +194,19 @@ map_kind_is_mapped(enum cw_map_kind kind)
     return map_kind_is_data(kind) || kind == CW_MAP_BAD;
 }
 
+/* After a page was lost the count may only be too high; it is never more than a copy has. */
+static void
+layer_count_mapped(struct layer *l, int64_t n)
+{
+    uint64_t was = l->mapped;
+
+    if (n < 0)
+        l->mapped -= cw_min_u64(was, (uint64_t)-n);
+    else
+        l->mapped = cw_min_u64(was + (uint64_t)n, CW_SHARD_BLOCKS);
+    l->sh->info.mapped_blocks += l->mapped - was;
+}
+
 /* An entry of the layer comes or goes: what it owns is counted. */
 static void
 entry_count(struct layer *l, uint64_t loc, int sign)
@@ -203,12 +216,10 @@ entry_count(struct layer *l, uint64_t loc, int sign)
 
     if ((loc & CW_LOC_SHARED) || !map_kind_is_mapped(kind))
         return;
-    l->mapped += (uint64_t)(int64_t)sign;
-    l->sh->info.mapped_blocks += (uint64_t)(int64_t)sign;
+    layer_count_mapped(l, sign);
     if (kind == CW_MAP_BAD)
         return;
     segment_live_sectors(l->s, loc, n);
-    /* after damage it may only be too high */
     if (n < 0 && l->sectors < (uint64_t)-n)
         n = -(int32_t)l->sectors;
     l->sectors += (uint64_t)(int64_t)n;
@@ -299,7 +310,8 @@ page_entries_ok(const struct cw_store *s, const struct cw_map_page *page, uint32
 }
 
 /* The page is gone: every block of the chunk is unreadable until it is repaired or overwritten.
- * Counts of live blocks stay too high, which is safe. */
+ * Counts of live blocks stay too high, which is safe; that of the layer as well, unless all that
+ * the page had can only have been its own. */
 static void
 page_lost(struct cw_store *s, struct page *p)
 {
@@ -310,8 +322,7 @@ page_lost(struct cw_store *s, struct page *p)
               (unsigned long long)p->l->sh->id, p->chunk);
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++)
         p->data->e[i] = (struct cw_map_entry){ .loc = cw_loc_make(0, 0, 0, CW_MAP_BAD) };
-    p->l->mapped += CW_CHUNK_BLOCKS - e->nmapped;
-    p->l->sh->info.mapped_blocks += CW_CHUNK_BLOCKS - e->nmapped;
+    layer_count_mapped(p->l, CW_CHUNK_BLOCKS - (layer_was_always_alone(p->l) ? e->nmapped : 0));
     e->nmapped = CW_CHUNK_BLOCKS;
     p->loading = false;
     map_page_dirty(s, p);

@@ -477,6 +477,7 @@ struct layer *layer_make(struct cw_store_shard *sh, uint64_t id, struct layer *p
 void layer_free(struct layer *l);
 struct layer *layer_find(const struct cw_store *s, uint64_t id);
 struct layer *layer_of_snap(const struct cw_store_shard *sh, uint64_t snap); /* not gone */
+bool layer_was_always_alone(const struct layer *l); /* so that no entry of it can be SHARED */
 /* An id that the family never had nor will have again; 0: there are no more. */
 uint64_t layer_new_id(struct layer *of);
 /* Layers of one family: NULL begins, NULL ends. */

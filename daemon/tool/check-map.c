@@ -211,9 +211,10 @@ static void
 sum_layer(const struct counts *n, uint32_t i)
 {
     const struct cw_layer_bytes *l = &n->k->layers[i];
-    bool old = sum_layer_old(l, n->mapped[i], n->sectors[i]);
+    bool old = sum_layer_old(l, n->mapped[i], n->sectors[i]),
+         lost = n->unknown && l->mapped >= n->mapped[i] && l->sectors >= n->sectors[i];
     struct cw_report_item item = { .kind = CW_REPORT_LAYER_COUNT,
-                                   .note = old,
+                                   .note = old || lost,
                                    .seg = CW_REPORT_NOWHERE,
                                    .shard = cw_ckpt_shard_id(n->k, i) };
 
@@ -223,7 +224,9 @@ sum_layer(const struct counts *n, uint32_t i)
                   "layer 0x%" PRIx64 " (snapshot %" PRIu64 ") counts %" PRIu64 " blocks in %" PRIu64
                   " sectors, its map pages have %" PRIu64 " in %" PRIu64 "%s",
                   l->id, l->snap, l->mapped, l->sectors, n->mapped[i], n->sectors[i],
-                  old ? " (as in a store that was once of version 1)" : "");
+                  old    ? " (as in a store that was once of version 1)"
+                  : lost ? " (a map page was lost once)"
+                         : "");
 }
 
 uint64_t
