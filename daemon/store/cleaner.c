@@ -173,11 +173,14 @@ victim_done(struct cleaner *c)
 
     if (c->packs) {
         g->flags |= c->unpacked ? 0 : CW_SEG_PACKED;
-    } else if (c->scan.lost > 0 || c->n == 0) {
+    } else if (c->scan.lost > 0 || c->n == 0 || (c->found == 0 && !c->scan.from_summary)) {
+        /* without a summary, a header that has rotted hides its records */
         g->unscannable = true;
         store_log(c->s, CW_LOG_WARNING, "segment %u cannot be read as a whole, kept", c->victim);
-    } else if (c->found == 0 && c->s->n_gone == 0) {
-        /* all its records were looked at and none is referred to: the count was too high */
+    } else if (c->found == 0 && cw_list_empty(&c->s->zombies)) {
+        /* All its records were looked at and none is referred to: the count was too high. What
+         * dropped copies have counts until it is given back. */
+        g->unlogged_until = c->s->ckpt.number;
         segment_live_sectors(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);
     } else if (c->found == 0 || g->live >= c->live) {
         /* only what dies by itself, or what cannot be moved; looked at again after a restart */

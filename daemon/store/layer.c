@@ -110,10 +110,7 @@ layer_free(struct layer *l)
     if (l->parent != NULL)
         l->parent->n_children--;
     l->s->n_layers--;
-    if (l->gone) {
-        l->s->n_gone--;
-        l->s->gone_until = l->s->ckpt.number;
-    }
+    l->s->n_gone -= l->gone;
     sh->info.mapped_blocks -= cw_min_u64(l->mapped, sh->info.mapped_blocks);
     tab_free_all(l);
     cw_list_remove(&l->link);

@@ -240,6 +240,19 @@ map_entry_set(struct page *p, uint32_t i, struct cw_map_entry e)
 }
 
 void
+map_page_unlogged(struct page *p)
+{
+    struct cw_store *s = p->l->s;
+
+    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
+        uint64_t loc = p->data->e[i].loc;
+
+        if (!(loc & CW_LOC_SHARED) && map_kind_is_data(cw_loc_kind(loc)))
+            s->segs[cw_loc_seg(loc)].unlogged_until = s->ckpt.number;
+    }
+}
+
+void
 map_page_settle(struct page *p)
 {
     struct cw_store *s = p->l->s;
@@ -272,6 +285,8 @@ map_chunk_move(struct layer *from, struct layer *to, uint32_t chunk)
     uint64_t mapped = 0, sectors = 0;
 
     cw_assert(p != NULL || a->page_loc == 0);
+    if (p != NULL)
+        map_page_unlogged(p);
     for (uint32_t i = 0; p != NULL && i < CW_CHUNK_BLOCKS; i++) {
         uint64_t loc = p->data->e[i].loc;
 

@@ -55,6 +55,7 @@ drop_chunk(struct layer *l, uint32_t chunk)
     if (p == NULL)
         return STEP_DONE;
     map_page_dirty(l->s, p);
+    map_page_unlogged(p);
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++)
         map_entry_set(p, i, (struct cw_map_entry){ 0 });
     map_page_settle(p);
@@ -75,6 +76,7 @@ static void
 merge_pages(struct page *from, struct page *to)
 {
     map_page_dirty(from->l->s, from);
+    map_page_unlogged(from);
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
         struct cw_map_entry e = from->data->e[i];
         bool owner = !(e.loc & CW_LOC_SHARED) && map_kind_is_mapped(cw_loc_kind(e.loc));

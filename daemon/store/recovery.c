@@ -126,6 +126,16 @@ header_suspect(struct recovery *r, uint32_t no, bool unreadable)
     suspects_add(&r->suspects, one);
 }
 
+/* One that is all zeroes belongs to a segment that was never opened, unless the checkpoint knows
+ * better. */
+static bool
+header_was_there(const struct recovery *r, uint32_t no)
+{
+    const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
+
+    return r->root != NULL && (e[no].flags & CW_SEG_REPLAY);
+}
+
 static void
 headers_on_fetched(struct store_fetch *f)
 {
@@ -140,7 +150,7 @@ headers_on_fetched(struct store_fetch *f)
             header_suspect(r, no, true);
         else if (segment_hdr_valid(r->s, h, no))
             header_take(r, no, h);
-        else if (!cw_block_is_zero(at))
+        else if (!cw_block_is_zero(at) || header_was_there(r, no))
             header_suspect(r, no, false);
     }
     r->header_at += f->n_runs;

@@ -154,7 +154,7 @@ void
 segment_tail_unpin(struct cw_store *s, uint32_t no)
 {
     cw_assert(s->segs[no].tail_pins > 0);
-    s->segs[no].tail_until = s->ckpt.number;
+    s->segs[no].unlogged_until = s->ckpt.number;
     if (--s->segs[no].tail_pins == 0)
         s->index.n_held -= s->segs[no].list == SEG_IN_EMPTY;
 }

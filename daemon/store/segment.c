@@ -138,7 +138,7 @@ moving_done(struct cw_store *s)
 static bool
 segment_may_go(const struct cw_store *s, const struct seg *g, uint64_t replay_batch)
 {
-    if (segment_is_pinned(g) || g->live > 0 || g->tail_until >= s->ckpt.number)
+    if (segment_is_pinned(g) || g->live > 0 || g->unlogged_until >= s->ckpt.number)
         return false;
     return g->state == CW_SEG_SOON_FREE ||
            (g->last_batch < replay_batch && (g->cls == CW_SEG_META || g->live_ckpt == 0));
@@ -151,8 +151,7 @@ segment_is_ripe(const struct cw_store *s, const struct seg *g)
 
     return g->state == CW_SEG_SEALED && g->cls != CW_SEG_META && g->live == 0 &&
            !segment_is_pinned(g) && g->last_batch < older->replay_batch &&
-           g->tail_until < older->number && s->gone_until < older->number && s->n_gone == 0 &&
-           s->state == STORE_OPEN;
+           g->unlogged_until < older->number && s->state == STORE_OPEN;
 }
 
 static void
@@ -326,7 +325,7 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     g->seq = s->next_seg_seq++;
     g->cls = cls;
     g->live = g->live_ckpt = g->dead_next = 0;
-    g->tail_until = 0;
+    g->unlogged_until = 0;
     g->flags = (uint8_t)((g->flags | CW_SEG_WRITTEN) & ~CW_SEG_PACKED);
     g->unscannable = false;
     g->moving = 0;

@@ -99,7 +99,9 @@ struct seg {
     uint32_t live_ckpt;  /* at the freeze of the running checkpoint */
     uint32_t dead_next;  /* META: sectors that leave with the next freeze */
     uint32_t tail_pins, read_pins;
-    uint64_t tail_until; /* the last checkpoint that may list a record of it that a tail held */
+    /* The last checkpoint that may need what is in it, though the log does not tell that this
+     * ended: a tail let a record go, or a deleted layer gave its blocks back. */
+    uint64_t unlogged_until;
     uint32_t next, prev; /* in the list of the index that it is in */
     uint16_t list;
     uint8_t state, cls, flags;
@@ -396,6 +398,8 @@ void map_page_settle(struct page *p);
 void map_page_freeze(struct cw_store *s, struct page *p);
 void map_page_unpin(struct page *p);
 void map_page_unfreeze(struct cw_store *s, struct page *p);
+/* What it owns is about to go, or to be owned by another, and the log does not tell. */
+void map_page_unlogged(struct page *p);
 /* Between checkpoints, page neither pinned nor loading: the chunk with all it has becomes that of
  * `to`, which has none of its own. */
 void map_chunk_move(struct layer *from, struct layer *to, uint32_t chunk);
@@ -881,8 +885,7 @@ struct cw_store {
 
     struct cw_list shards, zombies, layers;
     uint32_t n_layers;
-    uint32_t n_gone;     /* layers whose space is still to come back */
-    uint64_t gone_until; /* the last checkpoint that may know of one that is not there any more */
+    uint32_t n_gone; /* layers whose space is still to come back */
     struct cw_list by_id[STORE_BUCKETS], by_layer[STORE_BUCKETS];
     struct cw_list by_family[STORE_BUCKETS]; /* layers */
     uint32_t n_shards;

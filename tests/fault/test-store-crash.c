@@ -335,7 +335,8 @@ a_cut_while_cleaning_loses_nothing(void **state)
 struct again {
     struct storeworld w;
     struct cw_store_shard *sh;
-    uint64_t seq_of[AGAIN_BLOCKS];
+    uint64_t seq_of[AGAIN_BLOCKS], seq_in_snap[AGAIN_BLOCKS];
+    uint64_t snap; /* 0: none */
     /* soon after a checkpoint, the number of which is .. */
     uint64_t checkpoints, seq[256];
     uint32_t live[256];
@@ -379,30 +380,51 @@ again_cut(const struct again *a, uint64_t seed, bool older)
 
     assert_int_equal(cw_store_shard_info(sh)->durable_seq, cw_store_shard_info(a->sh)->last_seq);
     assert_false(cw_store_shard_info(sh)->damaged);
-    for (uint32_t lba = (uint32_t)seed; lba < AGAIN_BLOCKS; lba += 61)
+    for (uint32_t lba = (uint32_t)seed; lba < AGAIN_BLOCKS; lba += 61) {
         assert_true(storeworld_block_is(&w, sh, lba, a->seq_of[lba]));
+        assert_true(a->snap == 0 ||
+                    storeworld_snap_block_is(&w, sh, a->snap, lba, a->seq_in_snap[lba]));
+    }
     cw_store_check(w.store);
     storeworld_fini(&w);
+}
+
+/* A new snapshot; the one before it goes. */
+static void
+again_snap(struct again *a)
+{
+    struct storeworld_ticket t;
+
+    assert_int_equal(cw_store_snap_create(a->sh, a->snap + 1, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&a->w, &t), 0);
+    if (a->snap > 0) {
+        assert_int_equal(cw_store_snap_delete(a->sh, a->snap, storeworld_ticket(&t)), 0);
+        assert_int_equal(storeworld_ticket_wait(&a->w, &t), 0);
+    }
+    a->snap++;
+    memcpy(a->seq_in_snap, a->seq_of, sizeof(a->seq_of));
 }
 
 /* Segments that the cleaner emptied are used again before any checkpoint tells of it, those that
  * the newest and the one before it refer to as well: the log says where all of it went. */
 static void
-a_cut_after_segments_were_used_again_loses_nothing(void **state)
+segments_used_again(bool snaps)
 {
     struct again *a = calloc(1, sizeof(*a));
     struct cw_prng rnd;
-    uint32_t again = 0;
+    uint32_t again = 0, blocks = snaps ? AGAIN_BLOCKS / 7 * 6 : AGAIN_BLOCKS;
 
     cw_prng_init(&rnd, 21);
     storeworld_init(&a->w, 21, 512 * CW_MIB, 8 * CW_MIB);
     a->sh = storeworld_begin(&a->w, SHARD_ID);
     again_look(a);
-    for (uint32_t lba = 0; lba < AGAIN_BLOCKS; lba += CW_CHUNK_BLOCKS)
+    for (uint32_t lba = 0; lba < blocks; lba += CW_CHUNK_BLOCKS)
         again_write(a, lba, CW_CHUNK_BLOCKS);
     for (uint32_t i = 0; i < 60; i++) {
+        if (snaps && i % 12 == 0)
+            again_snap(a);
         for (uint32_t k = 0; k < 40; k++)
-            again_write(a, (uint32_t)cw_prng_below(&rnd, AGAIN_BLOCKS / 50) * 50, 50);
+            again_write(a, (uint32_t)cw_prng_below(&rnd, blocks / 50) * 50, 50);
         /* what dies young: a recovery reads the log that it lies in */
         for (uint32_t k = 0; i >= 40 && k < 20; k++)
             again_write(a, k % 2 * CW_CHUNK_BLOCKS, CW_CHUNK_BLOCKS);
@@ -415,9 +437,22 @@ a_cut_after_segments_were_used_again_loses_nothing(void **state)
         }
     }
     print_message("# up to %u segments were used again before a checkpoint told of it\n", again);
-    assert_true(again > 2);
+    assert_true(again > (snaps ? 0 : 2));
     storeworld_fini(&a->w);
     free(a);
+}
+
+static void
+a_cut_after_segments_were_used_again_loses_nothing(void **state)
+{
+    segments_used_again(false);
+}
+
+/* The log does not tell what deleted layers give back: who lost blocks by it has to wait. */
+static void
+a_cut_after_layers_gave_back_loses_nothing(void **state)
+{
+    segments_used_again(true);
 }
 
 static void
@@ -534,6 +569,7 @@ main(void)
         cmocka_unit_test(short_lives_never_use_up_the_free_segments),
         cmocka_unit_test(a_cut_while_cleaning_loses_nothing),
         cmocka_unit_test(a_cut_after_segments_were_used_again_loses_nothing),
+        cmocka_unit_test(a_cut_after_layers_gave_back_loses_nothing),
         cmocka_unit_test(a_recovered_tail_is_readable),
         cmocka_unit_test(a_cut_in_recovery_is_no_damage),
     };

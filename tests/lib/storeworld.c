@@ -362,7 +362,14 @@ storeworld_read(struct storeworld *w, struct cw_store_read *r)
 bool
 storeworld_block_is(struct storeworld *w, struct cw_store_shard *sh, uint64_t lba, uint64_t seq)
 {
-    struct cw_store_read r = { .shard = sh, .lba = lba, .nblk = 1 };
+    return storeworld_snap_block_is(w, sh, 0, lba, seq);
+}
+
+bool
+storeworld_snap_block_is(struct storeworld *w, struct cw_store_shard *sh, uint64_t snap,
+                         uint64_t lba, uint64_t seq)
+{
+    struct cw_store_read r = { .shard = sh, .snap = snap, .lba = lba, .nblk = 1 };
     uint8_t want[CW_BLOCK_SIZE];
     bool same;
 

@@ -90,3 +90,5 @@ struct cw_shard_rec storeworld_rec(const struct storeworld *w, uint64_t id);
 /* The block's content is that of `seq` (0: zeroes). */
 bool storeworld_block_is(struct storeworld *w, struct cw_store_shard *sh, uint64_t lba,
                          uint64_t seq);
+bool storeworld_snap_block_is(struct storeworld *w, struct cw_store_shard *sh, uint64_t snap,
+                              uint64_t lba, uint64_t seq);
