@@ -12,7 +12,7 @@ io_on_done(struct cw_disk_io *dio, int res)
     bool again = res != 0 && io->twice;
 
     cw_list_remove(&io->link);
-    if (--s->n_ios == 0 && s->done_due)
+    if (--s->n_ios == 0 && (s->done_due || s->state == STORE_CLOSING))
         store_kick(s);
     if (res != 0)
         s->stats.io_errors++;

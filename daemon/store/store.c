@@ -114,6 +114,60 @@ store_background(struct cw_store *s)
         store_kick_later(s); /* what holds segments back may end without a sound: stable moves */
 }
 
+/* ---- closing ---- */
+
+static void
+store_on_closed(struct cw_store *s, int res)
+{
+    s->state = STORE_DOWN;
+    store_finish(s, res);
+}
+
+/* Nothing is under way that a close could wait for? */
+static bool
+store_rests(const struct cw_store *s)
+{
+    return s->n_ios == 0 && s->n_reads == 0 && cw_list_empty(&s->answered);
+}
+
+/* What was taken and waits for a free segment would wait for ever: nobody cleans any more. None of
+ * it was acknowledged, and the log has all that was: as after a crash, the next open reads it. */
+static void
+store_close_short(struct cw_store *s)
+{
+    if (s->state != STORE_CLOSING || s->done_due || !store_rests(s))
+        return;
+    store_log(s, CW_LOG_WARNING,
+              "closed without a checkpoint, no segment is free: what was not acknowledged is "
+              "dropped, the next start reads the log");
+    store_on_closed(s, 0);
+}
+
+/* Is there anything left to wait for? */
+void
+store_close_step(struct cw_store *s)
+{
+    if (s->state != STORE_CLOSING || s->done_due)
+        return;
+    if (s->stats.failed) {
+        if (store_rests(s))
+            store_on_closed(s, -EIO);
+        return;
+    }
+    if (s->ckpt.done != NULL)
+        return; /* the last one is under way */
+    batch_control_flush(s);
+    batch_submit_class(s, CW_SEG_HOT, true);
+    if (!batch_idle(s) || s->n_reads > 0 || cleaner_busy(s) || mover_busy(s) || ckpt_running(s) ||
+        s->n_ios > 0 || s->apply.active || !cw_list_empty(&s->answered))
+        return;
+    s->ckpt.wanted = true;
+    s->ckpt.done = store_on_closed;
+    ckpt_step(s);
+}
+
+/* ---- the kick ---- */
+
 /* What recovery found, and the work that waited for it. */
 static void
 store_opened(struct cw_store *s)
@@ -142,6 +196,7 @@ store_on_kick(struct cw_timer *t)
     if (s->state == STORE_OPEN && !s->done_due)
         bads_deliver(s);
     store_close_step(s);
+    store_close_short(s);
     store_kick_idle(s);
     /* last: the caller may free the store, after a failure too */
     if (s->done_due && (s->done_res == 0 || s->n_ios == 0)) {
@@ -307,36 +362,7 @@ cw_store_close(struct cw_store *s, cw_store_done_fn *done, void *user)
     mover_kick(s);
     cleaner_kick(s);
     store_close_step(s);
-}
-
-static void
-store_on_closed(struct cw_store *s, int res)
-{
-    s->state = STORE_DOWN;
-    store_finish(s, res);
-}
-
-/* Is there anything left to wait for? */
-void
-store_close_step(struct cw_store *s)
-{
-    if (s->state != STORE_CLOSING || s->done_due)
-        return;
-    if (s->stats.failed) {
-        if (s->n_ios == 0 && s->n_reads == 0 && cw_list_empty(&s->answered))
-            store_on_closed(s, -EIO);
-        return;
-    }
-    if (s->ckpt.done != NULL)
-        return; /* the last one is under way */
-    batch_control_flush(s);
-    batch_submit_class(s, CW_SEG_HOT, true);
-    if (!batch_idle(s) || s->n_reads > 0 || cleaner_busy(s) || mover_busy(s) || ckpt_running(s) ||
-        s->n_ios > 0 || s->apply.active || !cw_list_empty(&s->answered))
-        return;
-    s->ckpt.wanted = true;
-    s->ckpt.done = store_on_closed;
-    ckpt_step(s);
+    store_kick(s);
 }
 
 void

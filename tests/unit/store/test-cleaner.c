@@ -267,6 +267,35 @@ nobody_takes_the_reserve_of_another(void **state)
     storeworld_fini(&w);
 }
 
+/* What waits for a segment at the end would wait for ever. It was not acknowledged: the store closes
+ * without it, and the next start finds all that was. */
+static void
+a_store_short_of_segments_closes(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = small_world(&w, 96);
+    uint64_t durable;
+
+    write_until_stuck(&w, sh, true, 9);
+    durable = cw_store_shard_info(sh)->durable_seq;
+    assert_true(cw_store_shard_info(sh)->last_seq > durable);
+    assert_int_equal(storeworld_close(&w), 0);
+    assert_true(cw_simenv_logged(&w.sim, "closed without a checkpoint"));
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = cw_store_shard_find(w.store, SHARD_ID);
+    assert_int_equal(cw_store_shard_info(sh)->durable_seq, durable);
+    assert_false(cw_store_shard_info(sh)->damaged);
+    cw_store_set_stable(sh, durable);
+    for (uint32_t i = 0; i < 600; i++) {
+        assert_int_equal(storeworld_write(&w, sh, i % 64 * 256, 256), 0);
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    }
+    storeworld_settle(&w, sh);
+    cw_store_check(w.store);
+    assert_int_equal(storeworld_close(&w), 0);
+    storeworld_fini(&w);
+}
+
 /* One block in each of very many chunks needs a map page for each: credit ends while checkpoints
  * still find room, overwriting goes on, and a TRIM gives all of it back. */
 static void
@@ -543,6 +572,7 @@ main(void)
         cmocka_unit_test(nobody_takes_the_reserve_of_another),
         cmocka_unit_test(strewn_blocks_pay_for_their_pages),
         cmocka_unit_test(meta_does_not_pile_up),
+        cmocka_unit_test(a_store_short_of_segments_closes),
         cmocka_unit_test(resync_has_a_reserve_of_its_own),
         cmocka_unit_test(uniform_overwrites_cost_what_the_formula_says),
         cmocka_unit_test(skewed_overwrites_cost_less),
