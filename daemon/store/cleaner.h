@@ -38,6 +38,7 @@ struct cleaner {
     struct extent ext[LOAD_BLOCKS];
     uint32_t n_ext, n_pieces;
     uint64_t packed_bad[LOAD_PIECES_MAX / 64 + 1];
+    bool reread; /* the load, as some of it was bad */
     struct store_fetch fetch;
     struct cw_buf *buf, *packed;
     struct comp_pack pack;

@@ -4,6 +4,49 @@
 
 #include "daemon/store/store-internal.h"
 
+#define PAUSE_FIRST_NS (100 * CW_NS_PER_MS)
+#define PAUSE_LAST_NS (400 * CW_NS_PER_MS)
+
+/* Under way for everybody but the watchdog. */
+static void
+io_pause(struct store_io *io)
+{
+    struct cw_store *s = io->s;
+    uint64_t now_ns = cw_now_ns(s->env);
+
+    if (io->again_ns == 0) {
+        io->again_ns = now_ns + PAUSE_FIRST_NS;
+    } else {
+        io->again_ns = now_ns + PAUSE_LAST_NS;
+        io->patient = false;
+    }
+    s->n_ios++;
+    cw_list_push_back(&s->paused, &io->link);
+    if (!cw_timer_armed(&s->pause_timer) || s->pause_timer.at_ns > io->again_ns)
+        cw_timer_set(s->env, &s->pause_timer, io->again_ns);
+}
+
+void
+store_on_pause(struct cw_timer *t)
+{
+    struct cw_store *s = cw_container_of(t, struct cw_store, pause_timer);
+    uint64_t now_ns = cw_now_ns(s->env), next_ns = CW_NEVER;
+
+    CW_LIST_EACH_SAFE (it, &s->paused) {
+        struct store_io *io = cw_list_entry(it, struct store_io, link);
+
+        if (io->again_ns > now_ns) {
+            next_ns = cw_min_u64(next_ns, io->again_ns);
+            continue;
+        }
+        cw_list_remove(&io->link);
+        s->n_ios--;
+        store_io_start_iov(s, io, io->io.op, io->io.off);
+    }
+    if (next_ns != CW_NEVER)
+        cw_timer_set(s->env, t, next_ns);
+}
+
 static void
 io_on_done(struct cw_disk_io *dio, int res)
 {
@@ -19,10 +62,15 @@ io_on_done(struct cw_disk_io *dio, int res)
     if (s->stats.stuck)
         store_io_watch(s);
     io->twice = false;
-    if (again)
+    if (again) {
         store_io_start_iov(s, io, io->io.op, io->io.off);
-    else
+    } else if (res != 0 && io->patient && !s->stats.failed) {
+        io_pause(io);
+    } else {
+        io->patient = false;
+        io->again_ns = 0;
         io->done(io, res);
+    }
 }
 
 void
@@ -89,6 +137,7 @@ fetch_read(struct fetch_slot *slot)
 {
     uint32_t n = slot->single ? 1 : slot->run.n_blocks;
 
+    slot->io.patient = slot->single && slot->f->patient;
     store_io_start(slot->f->s, &slot->io, CW_DISK_READ, slot->run.off, slot->run.to,
                    (uint64_t)n * CW_BLOCK_SIZE);
 }
@@ -105,8 +154,10 @@ fetch_on_read(struct store_io *io, int res)
         return;
     }
     if (slot->single) {
-        if (res != 0)
+        if (res != 0) {
             cw_bit_set(f->bad, slot->run.first);
+            f->patient = false;
+        }
         slot->run.first++;
         slot->run.off += CW_BLOCK_SIZE;
         slot->run.to += CW_BLOCK_SIZE;

@@ -138,6 +138,7 @@ load_fetch(struct cleaner *c, uint32_t n, uint64_t *bad, void (*done)(struct sto
     c->fetch.n_runs = n;
     c->fetch.bad = bad;
     c->fetch.done = done;
+    c->fetch.patient = true;
     store_fetch_start(c->s, &c->fetch);
 }
 
@@ -150,23 +151,29 @@ load_read_packed(struct cleaner *c)
     load_fetch(c, c->n_ext, c->packed_bad, load_on_unpacked);
 }
 
-void
-load_read(struct cleaner *c)
+static void
+load_read_bufs(struct cleaner *c)
 {
-    uint32_t n;
+    uint32_t n = load_runs(c);
 
-    if (!load_get_bufs(c)) {
-        store_kick_later(c->s);
-        return;
-    }
-    n = load_runs(c);
     memset(c->bad, 0, sizeof(c->bad));
-    c->s->segs[c->victim].read_pins++;
-    c->state = CLEAN_READ;
     if (n > 0)
         load_fetch(c, n, c->bad, load_on_fetched);
     else
         load_read_packed(c);
+}
+
+void
+load_read(struct cleaner *c)
+{
+    if (!load_get_bufs(c)) {
+        store_kick_later(c->s);
+        return;
+    }
+    c->s->segs[c->victim].read_pins++;
+    c->state = CLEAN_READ;
+    c->reread = false;
+    load_read_bufs(c);
 }
 
 /* The volume's policy. */
@@ -227,15 +234,35 @@ load_drop(struct cleaner *c)
     c->state = CLEAN_CHECK;
 }
 
+/* How many are not what they should be; they are bad. */
+static uint32_t
+load_mark_bad(struct cleaner *c)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->n_load; i++) {
+        if (cw_hash_block(c->buf->data + (size_t)i * CW_BLOCK_SIZE) != c->load[i].csum)
+            cw_bit_set(c->bad, i);
+        n += cw_bit_get(c->bad, i);
+    }
+    return n;
+}
+
+/* What is bad now is lost to this copy, so it is read once more first. */
 static void
 load_verify(struct cleaner *c)
 {
+    uint32_t n_bad = load_mark_bad(c);
+
+    if (n_bad > 0 && !c->reread) {
+        c->reread = true;
+        load_read_bufs(c);
+        return;
+    }
     segment_read_unpin(c->s, c->victim);
-    for (uint32_t i = 0; i < c->n_load; i++) {
-        if (!cw_bit_get(c->bad, i) &&
-            cw_hash_block(c->buf->data + (size_t)i * CW_BLOCK_SIZE) == c->load[i].csum)
+    for (uint32_t i = 0; n_bad > 0 && i < c->n_load; i++) {
+        if (!cw_bit_get(c->bad, i))
             continue;
-        cw_bit_set(c->bad, i);
         c->s->stats.csum_errors++;
         load_tell_bad(c, &c->load[i]);
     }

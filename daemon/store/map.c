@@ -350,6 +350,7 @@ static void
 page_read(struct cw_store *s, struct page *p, uint64_t loc)
 {
     p->io.done = page_on_read;
+    p->io.twice = p->io.patient = true;
     store_io_start(s, &p->io, CW_DISK_READ, loc_off(s, loc), p->data, sizeof(*p->data));
 }
 

@@ -149,6 +149,7 @@ window_on_read(struct store_io *io, int res)
     } else if (res != 0) {
         sc->lost++;
         sc->lost_end++;
+        sc->patient = false;
         sc->win_len = 4096;
         memset(sc->win, 0, 4096);
     }
@@ -167,6 +168,7 @@ window_load(struct scan *sc)
     free(sc->win);
     sc->win = store_alloc_aligned(sc->win_len);
     sc->io.done = window_on_read;
+    sc->io.patient = sc->patient && sc->win_len < SCAN_WIN;
     store_io_start(sc->s, &sc->io, CW_DISK_READ, seg_off(sc->s, sc->seg) + sc->at, sc->win,
                    sc->win_len);
 }
@@ -220,6 +222,7 @@ scan_start(struct cw_store *s, struct scan *sc, uint32_t seg)
     sc->seg_seq = s->segs[seg].seq;
     sc->win = store_alloc_aligned(4096);
     sc->win_off = sc->win_len = sc->small_end = sc->need = 0;
+    sc->patient = true;
     sc->io.done = footer_on_read;
     store_io_start(s, &sc->io, CW_DISK_READ, seg_off(s, seg) + s->seg_bytes - 4096, sc->win, 4096);
 }

@@ -42,6 +42,8 @@ struct store_io {
     struct iovec iov1; /* for single pieces */
     bool unwatched;    /* however long it takes, the disk is not stuck */
     bool twice;        /* a read that fails is tried once more before done; then cleared */
+    bool patient;      /* .. and twice again, after pauses: what passes must not become a loss */
+    uint64_t again_ns; /* in s->paused: when */
     void (*done)(struct store_io *, int res);
 };
 
@@ -51,6 +53,7 @@ void store_io_start(struct cw_store *s, struct store_io *io, enum cw_disk_op op,
 /* io.iov, io.n_iov and io.len are set. */
 void store_io_start_iov(struct cw_store *s, struct store_io *io, enum cw_disk_op op, uint64_t off);
 void store_io_watch(struct cw_store *s);
+void store_on_pause(struct cw_timer *t);
 
 /* Does the disk have little to do for others? Asked again within two looks. */
 #define IDLE_LOOK_NS (100 * CW_NS_PER_MS)
@@ -85,6 +88,7 @@ struct store_fetch {
     struct store_run *runs;
     uint32_t n_runs, next, under_way;
     uint64_t *bad; /* bitmap: a block that could not be read */
+    bool patient;  /* as store_io, until one block stays unreadable */
     void (*done)(struct store_fetch *);
     struct fetch_slot slots[FETCH_SLOTS];
 };
@@ -231,6 +235,7 @@ struct scan {
     uint32_t win_off, win_len, at;
     uint32_t small_end; /* what lies below cannot be read in one piece */
     uint32_t need;      /* bytes of the header at `at`; 0: not known */
+    bool patient;       /* as store_io, until one place stays unreadable */
 };
 void scan_start(struct cw_store *s, struct scan *sc, uint32_t seg);
 void scan_fini(struct scan *sc);
@@ -832,8 +837,9 @@ struct cw_store {
 
     struct cw_list owned;
     struct cw_list ios;
+    struct cw_list paused; /* struct store_io that failed and are tried again */
     uint32_t n_ios;
-    struct cw_timer watch_timer, note_timer, kick_timer;
+    struct cw_timer watch_timer, note_timer, kick_timer, pause_timer;
 
     struct seg *segs;
     uint32_t n_segs, seg_bytes;

@@ -278,11 +278,11 @@ static void
 store_init_lists(struct cw_store *s)
 {
     struct cw_list *lists[] = {
-        &s->owned,      &s->ios,        &s->sb_waits,    &s->batches,    &s->spare,
-        &s->control,    &s->touched,    &s->lru,         &s->dirty,      &s->held,
-        &s->tabs_dirty, &s->shards,     &s->zombies,     &s->reads,      &s->answered,
-        &s->reads_held, &s->reads_done, &s->reads_spare, &s->ckpt.pages, &s->ckpt.tabs,
-        &s->layers,
+        &s->owned,     &s->ios,        &s->paused,     &s->sb_waits,    &s->batches,
+        &s->spare,     &s->control,    &s->touched,    &s->lru,         &s->dirty,
+        &s->held,      &s->tabs_dirty, &s->shards,     &s->zombies,     &s->reads,
+        &s->answered,  &s->reads_held, &s->reads_done, &s->reads_spare, &s->ckpt.pages,
+        &s->ckpt.tabs, &s->layers,
     };
 
     for (size_t i = 0; i < CW_LEN(lists); i++)
@@ -323,6 +323,7 @@ cw_store_new(struct cw_store_opts opts)
     s->map_budget = cw_max_u64(opts.map_cache_bytes, MAP_BUDGET_MIN);
     s->watch_timer.fn = store_on_watch;
     s->note_timer.fn = store_on_note;
+    s->pause_timer.fn = store_on_pause;
     s->kick_timer.fn = store_on_kick;
     packer_init(s);
     s->next_batch = s->next_seg_seq = s->next_layer = 1;
@@ -386,6 +387,7 @@ cw_store_free(struct cw_store *s)
         return;
     cw_timer_cancel(s->env, &s->watch_timer);
     cw_timer_cancel(s->env, &s->note_timer);
+    cw_timer_cancel(s->env, &s->pause_timer);
     cw_timer_cancel(s->env, &s->kick_timer);
     packer_fini(s);
     recovery_free(s);

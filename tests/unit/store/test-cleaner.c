@@ -153,6 +153,49 @@ a_header_that_rotted_hides_no_block(void **state)
     storeworld_fini(&w);
 }
 
+/* Reads that fail for a moment, as while a path to the disk is changed, lose neither the page that
+ * somebody waits for nor the blocks that the cleaner is about to move. */
+static void
+a_fault_that_passes_loses_nothing(void **state)
+{
+    enum { BALLAST = 300, BLOCKS = 100 };
+    struct cw_store_shard *sh;
+    struct cw_store_stats st;
+    struct storeworld w;
+    struct cw_prng rnd;
+    uint64_t faults = 0;
+
+    cw_prng_init(&rnd, 7);
+    storeworld_init(&w, 97, 512 * CW_MIB, 4 * CW_MIB);
+    w.scrub_ns = STOREWORLD_NO_SCRUB;
+    sh = storeworld_begin(&w, SHARD_ID);
+    for (uint32_t i = 0; i < BALLAST; i++)
+        assert_int_equal(storeworld_write(&w, sh, i * 256, 256), 0);
+    storeworld_settle(&w, sh);
+    assert_int_equal(storeworld_close(&w), 0);
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = cw_store_shard_find(w.store, SHARD_ID);
+    cw_ramdisk_plan(w.disk, CW_RAMDISK_EIO, CW_RAMDISK_OP(CW_DISK_READ), 1, 3, 0);
+    assert_true(storeworld_block_is(&w, sh, 7, 1));
+    assert_int_equal(cw_ramdisk_faults(w.disk), 3);
+    for (uint32_t i = 0; i < 3000; i++) {
+        uint64_t lba = cw_prng_below(&rnd, BALLAST) * 256 + cw_prng_below(&rnd, 256 - BLOCKS);
+
+        if (cleaner_busy(w.store) && i % 8 == 0)
+            cw_ramdisk_plan(w.disk, CW_RAMDISK_EIO, CW_RAMDISK_OP(CW_DISK_READ), 1, 4, 0);
+        assert_int_equal(storeworld_write(&w, sh, lba, BLOCKS), 0);
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    }
+    storeworld_settle(&w, sh);
+    faults = cw_ramdisk_faults(w.disk);
+    cw_store_stats(w.store, &st);
+    assert_true(st.bytes_cleaned > 0 && faults > 20);
+    assert_true(st.io_errors > 0);
+    assert_int_equal(st.csum_errors, 0);
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
 /* ---- the reserves ---- */
 
 static struct cw_store_shard *
@@ -267,8 +310,8 @@ nobody_takes_the_reserve_of_another(void **state)
     storeworld_fini(&w);
 }
 
-/* What waits for a segment at the end would wait for ever. It was not acknowledged: the store closes
- * without it, and the next start finds all that was. */
+/* What waits for a segment at the end would wait for ever. It was not acknowledged: the store
+ * closes without it, and the next start finds all that was. */
 static void
 a_store_short_of_segments_closes(void **state)
 {
@@ -569,6 +612,7 @@ main(void)
         cmocka_unit_test(the_victim_is_the_best_buy),
         cmocka_unit_test(held_segments_hide_nobody),
         cmocka_unit_test(a_header_that_rotted_hides_no_block),
+        cmocka_unit_test(a_fault_that_passes_loses_nothing),
         cmocka_unit_test(nobody_takes_the_reserve_of_another),
         cmocka_unit_test(strewn_blocks_pay_for_their_pages),
         cmocka_unit_test(meta_does_not_pile_up),
