@@ -190,8 +190,8 @@ struct cw_store_shard *cw_store_shard_create(struct cw_store *s, const struct cw
 #define CW_STORE_LAYERS_MAX 256u /* snapshots and heads that came from each other */
 
 /* All records appended before are in it, none that is appended after. 0: the ticket tells the rest.
- * snap: the caller's name for it in this copy, not 0. -EEXIST; -EMLINK: too many; -EIO: out of
- * service. */
+ * snap: the caller's name for it in this copy, not 0; asked for once until the ticket tells.
+ * -EEXIST; -EMLINK: too many; -EIO: out of service. */
 int cw_store_snap_create(struct cw_store_shard *sh, uint64_t snap, struct cw_store_ticket *t);
 
 /* No read of it may be under way. 0, -ENOENT (as long as its creation is not durable, too), -EIO.
