@@ -339,7 +339,9 @@ batch_start(struct cw_store *s, struct batch *b)
 void
 batch_submit_class(struct cw_store *s, uint8_t cls, bool open_too)
 {
-    uint32_t max = cls == CW_SEG_HOT ? STORE_HOT_IN_FLIGHT : STORE_BG_IN_FLIGHT;
+    uint32_t max = cls == CW_SEG_HOT    ? STORE_HOT_IN_FLIGHT
+                   : cls == CW_SEG_META ? STORE_BG_IN_FLIGHT
+                                        : 1 + s->n_cleaners;
 
     if (s->stats.failed)
         return;

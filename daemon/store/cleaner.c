@@ -13,30 +13,68 @@
 
 static void victim_on_scan(struct scan *sc);
 
+/* One has a read or a write under way; several keep a disk busy. Each needs a victim of its own,
+ * and map pages. */
+uint32_t
+cleaners_of(const struct cw_store *s)
+{
+    uint64_t pages = s->map_budget / sizeof(struct cw_map_page);
+    uint64_t n = cw_min_u64(s->n_segs / 128, pages / 512);
+
+    return (uint32_t)cw_max_u64(cw_min_u64(n, STORE_CLEANERS_MAX), 1);
+}
+
+/* Its victim waits until more of it is wanted. */
+static bool
+cleaner_waits(const struct cleaner *c)
+{
+    return c->state == CLEAN_CHECK && !c->waiting && c->n_load == 0;
+}
+
+static uint32_t
+cleaners_at_work(const struct cw_store *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++)
+        n += s->cleaners[i].state != CLEAN_IDLE && !cleaner_waits(&s->cleaners[i]);
+    return n;
+}
+
 bool
 cleaner_busy(const struct cw_store *s)
 {
-    return s->cleaner != NULL && s->cleaner->state != CLEAN_IDLE;
+    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++) {
+        if (s->cleaners[i].state != CLEAN_IDLE)
+            return true;
+    }
+    return false;
 }
 
 bool
 cleaner_packs(const struct cw_store *s)
 {
-    return cleaner_busy(s) && s->cleaner->packs;
+    return s->cleaners != NULL && s->cleaners->packs;
+}
+
+static uint64_t
+victim_gain(const struct cleaner *c)
+{
+    const struct seg *g = &c->s->segs[c->victim];
+
+    if (c->state == CLEAN_IDLE || c->packs || g->live == 0 || g->live >= c->live)
+        return 0;
+    return (uint64_t)(c->live - g->live) * (c->s->seg_bytes / CW_BLOCK_SIZE) / c->live;
 }
 
 uint64_t
 cleaner_gain(const struct cw_store *s)
 {
-    const struct cleaner *c = s->cleaner;
-    const struct seg *g;
+    uint64_t n = 0;
 
-    if (c == NULL || c->state == CLEAN_IDLE || c->packs)
-        return 0;
-    g = &s->segs[c->victim];
-    if (g->live == 0 || g->live >= c->live)
-        return 0;
-    return (uint64_t)(c->live - g->live) * (s->seg_bytes / CW_BLOCK_SIZE) / c->live;
+    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++)
+        n += victim_gain(&s->cleaners[i]);
+    return n;
 }
 
 /* Held while it is looked at: neither freed nor reused, so that what was read of it stays true. */
@@ -46,6 +84,7 @@ cleaner_take(struct cleaner *c, uint32_t victim)
     c->victim = victim;
     c->live = c->s->segs[victim].live;
     c->s->segs[victim].read_pins++;
+    c->s->segs[victim].is_victim = true;
     c->state = CLEAN_SCAN;
     memset(&c->scan, 0, sizeof(c->scan));
     c->scan.done = victim_on_scan;
@@ -55,8 +94,10 @@ cleaner_take(struct cleaner *c, uint32_t victim)
 void
 cleaner_idle(struct cleaner *c)
 {
-    if (c->state != CLEAN_IDLE)
+    if (c->state != CLEAN_IDLE) {
+        c->s->segs[c->victim].is_victim = false;
         segment_read_unpin(c->s, c->victim);
+    }
     c->packs = c->unpacked = false;
     scan_fini(&c->scan);
     free(c->v);
@@ -231,13 +272,12 @@ cleaner_check(struct cleaner *c)
 static bool
 cleaner_goes_on(struct cleaner *c)
 {
-    bool space_first = pace_wants_cleaning(c->s);
-
     if (!c->packs)
-        return space_first || c->s->segs[c->victim].live == 0;
-    if (space_first)
-        cleaner_idle(c);
-    return !space_first && packer_may_load(c->s);
+        return cleaners_at_work(c->s) < pace_cleaners(c->s) || c->s->segs[c->victim].live == 0;
+    if (!pace_wants_cleaning(c->s))
+        return packer_may_load(c->s);
+    cleaner_idle(c);
+    return false;
 }
 
 void
@@ -284,56 +324,65 @@ cleaner_on_page(struct page_waiter *w)
     cleaner_step(c);
 }
 
+/* The first of them, which is the one that packs. */
 static struct cleaner *
-cleaner_get(struct cw_store *s)
+cleaners_get(struct cw_store *s)
 {
-    struct cleaner *c = s->cleaner;
-
-    if (c == NULL) {
-        c = s->cleaner = store_alloc(sizeof(*c));
-        c->s = s;
-        c->w.fn = cleaner_on_page;
-        c->ticket.done = load_on_written;
+    if (s->cleaners == NULL)
+        s->cleaners = store_alloc(s->n_cleaners * sizeof(*s->cleaners));
+    for (uint32_t i = 0; i < s->n_cleaners; i++) {
+        s->cleaners[i].s = s;
+        s->cleaners[i].w.fn = cleaner_on_page;
+        s->cleaners[i].ticket.done = load_on_written;
     }
-    return c;
+    return s->cleaners;
 }
 
 void
 cleaner_rest(struct cw_store *s)
 {
-    struct cleaner *c = s->cleaner;
-
-    if (c != NULL && c->state == CLEAN_CHECK && !c->waiting && c->n_load == 0 && !c->packs &&
-        !pace_wants_cleaning(s))
-        cleaner_idle(c);
+    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++) {
+        if (cleaner_waits(&s->cleaners[i]) && !s->cleaners[i].packs && !pace_wants_cleaning(s))
+            cleaner_idle(&s->cleaners[i]);
+    }
 }
 
 void
 cleaner_pack(struct cw_store *s, uint32_t no)
 {
+    struct cleaner *c = cleaners_get(s);
+
     cw_assert(!cleaner_busy(s));
-    cleaner_get(s)->packs = true;
-    cleaner_take(s->cleaner, no);
+    c->packs = true;
+    cleaner_take(c, no);
 }
 
+/* Victims that wait go on before others are taken. */
 void
 cleaner_kick(struct cw_store *s)
 {
+    struct cleaner *c = s->cleaners;
     uint32_t victim;
 
-    if (cleaner_busy(s))
-        cleaner_step(s->cleaner);
-    if (!cleaner_busy(s) && s->state == STORE_OPEN && !s->stats.failed && pace_wants_cleaning(s) &&
-        segindex_victim(s, pace_is_low(s), &victim))
-        cleaner_take(cleaner_get(s), victim);
+    for (uint32_t i = 0; c != NULL && i < s->n_cleaners; i++) {
+        if (c[i].state != CLEAN_IDLE)
+            cleaner_step(&c[i]);
+    }
+    if (s->state != STORE_OPEN || s->stats.failed || !pace_wants_cleaning(s) || cleaner_packs(s))
+        return;
+    c = cleaners_get(s);
+    for (uint32_t i = 0; i < s->n_cleaners; i++) {
+        if (c[i].state == CLEAN_IDLE && cleaners_at_work(s) < pace_cleaners(s) &&
+            segindex_victim(s, pace_is_low(s), &victim))
+            cleaner_take(&c[i], victim);
+    }
 }
 
 void
 cleaner_free(struct cw_store *s)
 {
-    if (s->cleaner == NULL)
-        return;
-    cleaner_idle(s->cleaner);
-    free(s->cleaner);
-    s->cleaner = NULL;
+    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++)
+        cleaner_idle(&s->cleaners[i]);
+    free(s->cleaners);
+    s->cleaners = NULL;
 }

@@ -46,7 +46,8 @@ load_is_full(struct cleaner *c, const struct survivor *v)
         c->n_pieces + EXTENT_BLOCKS_MAX > LOAD_PIECES_MAX)
         return true;
     return c->n_load == LOAD_BLOCKS ||
-           (other && c->n_pages + 1 > c->s->map_budget / sizeof(struct cw_map_page) / 8);
+           (other &&
+            c->n_pages + 1 > c->s->map_budget / sizeof(struct cw_map_page) / 8 / c->s->n_cleaners);
 }
 
 void
@@ -338,8 +339,9 @@ load_put(struct cleaner *c, uint32_t i, uint32_t n)
         .body = body,
     };
     uint32_t n_out = bad ? 0 : n, packed;
-    struct batch *b = batch_room(
-        s, c->cls, batch_rec_len(&r) + LOAD_BLOCKS * sizeof(struct cw_rec_run), n_out, 2);
+    struct batch *b =
+        batch_room(s, c->cls, batch_rec_len(&r) + LOAD_BLOCKS * sizeof(struct cw_rec_run), n_out,
+                   1 + s->n_cleaners);
 
     if (b == NULL || !batch_reserve(s, b, n_out))
         return false;

@@ -89,6 +89,15 @@ pace_wants_cleaning(const struct cw_store *s)
     return pace_supply(s) < pace_levels(s).goal;
 }
 
+uint32_t
+pace_cleaners(const struct cw_store *s)
+{
+    struct levels v = pace_levels(s);
+    uint64_t supply = pace_supply(s), deficit = v.goal - cw_min_u64(supply, v.goal);
+
+    return (uint32_t)cw_min_u64(cw_div_up(deficit * s->n_cleaners, v.goal - v.gate), s->n_cleaners);
+}
+
 bool
 pace_wants_moving(const struct cw_store *s)
 {

@@ -170,7 +170,8 @@ segindex_empty(const struct cw_store *s)
 static bool
 victim_allowed(const struct cw_store *s, const struct seg *g)
 {
-    return g->tail_pins == 0 && !g->unscannable && g->last_batch <= s->applied_upto;
+    return g->tail_pins == 0 && !g->unscannable && !g->is_victim &&
+           g->last_batch <= s->applied_upto;
 }
 
 /* Written to since the older checkpoint: much of it may die by itself yet. */

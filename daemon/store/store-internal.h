@@ -21,6 +21,7 @@
 #define STORE_SEQ_ROOM (UINT64_C(1) << 48) /* before it; what is opened must be able to go on */
 #define STORE_HOT_IN_FLIGHT 4u
 #define STORE_BG_IN_FLIGHT 2u
+#define STORE_CLEANERS_MAX 4u
 #define STORE_HOT_BATCHES 10u /* open, ready and in flight together */
 #define STORE_BATCH_IOV 64u
 #define STORE_STUCK_NS (2 * CW_NS_PER_S)
@@ -112,6 +113,7 @@ struct seg {
     bool zeroed;      /* pre-written in this life of the process */
     bool unscannable; /* its records could not be read: never a victim again */
     bool undiscarded; /* FREE: the disk has not been told */
+    bool is_victim;   /* of a cleaner */
     /* META: all that lives in it is dirty, and moves with so many checkpoints (0: none) */
     uint8_t moving;
 };
@@ -675,6 +677,8 @@ struct levels {
 struct levels pace_levels(const struct cw_store *s);
 uint64_t pace_supply(const struct cw_store *s); /* blocks */
 bool pace_wants_cleaning(const struct cw_store *s);
+/* How many cleaners are to work at once: none down to goal, all of them from the gate on. */
+uint32_t pace_cleaners(const struct cw_store *s);
 bool pace_is_low(const struct cw_store *s);
 /* The same, and does META hold more than what lives in it needs? */
 bool pace_wants_moving(const struct cw_store *s);
@@ -686,12 +690,13 @@ bool pace_wants_checkpoint(const struct cw_store *s);
 /* ---- cleaner (cleaner.c) ---- */
 
 struct cleaner;
+uint32_t cleaners_of(const struct cw_store *s); /* how many a store of its size has */
 void cleaner_kick(struct cw_store *s);
 bool cleaner_busy(const struct cw_store *s);
 bool cleaner_packs(const struct cw_store *s);       /* busy, but not to win segments */
-void cleaner_rest(struct cw_store *s);              /* a victim that waits for nothing is let go */
+void cleaner_rest(struct cw_store *s);              /* victims that wait for nothing are let go */
 void cleaner_pack(struct cw_store *s, uint32_t no); /* it is not busy; kick it then */
-/* Of the victim's blocks: what moving so many of its live ones is worth. */
+/* Of the victims' blocks: what moving so many of its live ones is worth. */
 uint64_t cleaner_gain(const struct cw_store *s);
 void cleaner_free(struct cw_store *s);
 
@@ -908,7 +913,8 @@ struct cw_store {
     uint8_t append_body[CW_BATCH_HDR_MAX / 16];
 
     struct ckpt ckpt;
-    struct cleaner *cleaner;
+    struct cleaner *cleaners; /* n_cleaners; NULL: nothing was cleaned yet */
+    uint32_t n_cleaners;
     struct mover *mover;
     struct packer packer;
     struct bads *bads;

@@ -554,7 +554,7 @@ what_a_drop_leaves_counts_until_it_is_durable(void **state)
             assert_int_equal(storeworld_write(&w, sh, cw_prng_below(&rnd, 300 * 256 - 8), 8), 0);
         assert_true(cw_simenv_step(&w.sim));
         cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
-        c = w.store->cleaner;
+        c = w.store->cleaners;
         if (c != NULL && c->state == CLEAN_SCAN && w.store->segs[c->victim].live > 100 &&
             cw_store_shard_info(sh)->durable_seq == cw_store_shard_info(sh)->last_seq)
             break;
