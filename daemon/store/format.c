@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 struct format {
@@ -87,7 +88,7 @@ format_next(struct format *f)
     f->io.op = f->writing ? CW_DISK_WRITE_SYNC : CW_DISK_READ;
     f->io.iov = &f->iov;
     f->io.n_iov = 1;
-    f->io.off = sb_off(f->disk, f->slot);
+    f->io.off = cw_inspect_sb_off(cw_align_down(f->disk->bytes, 4096), f->slot);
     f->io.len = 4096;
     cw_disk_submit(f->disk, &f->io);
 }

@@ -52,6 +52,8 @@ enum cw_store_outcome {
     CW_STORE_E_TRUNCATED,         /* open: the device is smaller than the superblock says */
     CW_STORE_E_VERSION,           /* open: a format or feature this program does not know */
     CW_STORE_E_UNREADABLE,        /* open: superblocks fine, both checkpoints unreadable */
+    CW_STORE_E_SUPERBLOCKS,       /* open: some slot is or may be ours, and none of them holds. Of a
+                                   * disk that grew both in front: those at the end were not found */
 };
 
 /* What stands in the best superblock. */
@@ -60,7 +62,7 @@ struct cw_store_identity {
     uint64_t format_id;
     struct cw_uuid cluster_id; /* nil: unclaimed */
     uint64_t incarnation;      /* raised by each open that gets as far as service */
-    uint64_t bytes;
+    uint64_t bytes;            /* of the disk at its format; it may have grown since */
     uint32_t segment_bytes, segment_count;
 };
 
