@@ -151,8 +151,10 @@ cw_tool_number(const char *text, uint64_t *ret)
     unsigned long long n;
     char *end;
 
-    if (hex ? !isxdigit((unsigned char)digits[0]) : !isdigit((unsigned char)digits[0]))
-        return false;
+    for (const char *at = digits; at == digits || *at != '\0'; at++) {
+        if (hex ? !isxdigit((unsigned char)*at) : !isdigit((unsigned char)*at))
+            return false; /* strtoull would take signs, blanks and a second 0x */
+    }
     errno = 0;
     n = strtoull(digits, &end, hex ? 16 : 10);
     if (errno != 0 || *end != '\0')
