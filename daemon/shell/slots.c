@@ -99,8 +99,8 @@ slot_log_growth(struct cw_slot *s)
     if (s->disk->bytes == bytes)
         return;
     cw_log(s->d->env, CW_LOG_NOTICE,
-           "%s: %s has grown to %s, the store on it keeps its %s; to use the rest, format it anew "
-           "and let its copies be rebuilt",
+           "%s: %s has grown to %s, the store on it keeps its %s; only a new store in place of it "
+           "would use the rest, with its copies built anew from others",
            s->name, s->path, cw_size_format(s->disk->bytes, disk), cw_size_format(bytes, store));
 }
 

@@ -104,7 +104,9 @@ format_on_done(struct cw_disk_io *io, int res)
             return;
         }
     } else {
-        if (res == 0 && sb_valid((const struct cw_sb *)(const void *)f->mem) && !f->opts.force) {
+        /* a damaged one may be the last sign of a store that can be saved */
+        if (res == 0 && ((const struct cw_sb *)(const void *)f->mem)->magic == CW_SB_MAGIC &&
+            !f->opts.force) {
             format_finish(f, CW_STORE_E_FORMATTED);
             return;
         }

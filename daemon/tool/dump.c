@@ -143,23 +143,23 @@ enum first { FIRST_NUMBER, FIRST_SHARD, FIRST_PLACE2, FIRST_PLACE3 };
 
 struct kind {
     const char *word, *args;
-    int min, max;     /* words behind it */
-    enum first first; /* what the first of them is; the others are numbers */
+    int min, max; /* words behind it */
     int (*run)(struct cw_dump *d);
+    enum first first; /* what the first of them is; the others are numbers */
 };
 
 static const struct kind kinds[] = {
-    { "superblock", "[SLOT]", 0, 1, FIRST_NUMBER, cw_dump_superblock },
-    { "checkpoint", "[NUMBER]", 0, 1, FIRST_NUMBER, cw_dump_checkpoint },
-    { "segment", "N", 1, 1, FIRST_NUMBER, cw_dump_segment },
-    { "batch", "SEG:OFF", 1, 1, FIRST_PLACE2, cw_dump_batch },
-    { "record", "SEG:OFF:INDEX", 1, 1, FIRST_PLACE3, cw_dump_record },
-    { "shard", "SHARD", 1, 1, FIRST_SHARD, cw_dump_shard },
-    { "layer", "ID", 1, 1, FIRST_NUMBER, cw_dump_layer },
-    { "table", "LAYER INDEX", 2, 2, FIRST_NUMBER, cw_dump_table },
-    { "page", "SHARD CHUNK [SNAPSHOT]", 2, 3, FIRST_SHARD, cw_dump_page },
-    { "block", "SHARD LBA [SNAPSHOT]", 2, 3, FIRST_SHARD, cw_dump_block },
-    { "scrub", "", 0, 0, FIRST_NUMBER, cw_dump_scrub },
+    { "superblock", "[SLOT]", 0, 1, cw_dump_superblock, FIRST_NUMBER },
+    { "checkpoint", "[NUMBER]", 0, 1, cw_dump_checkpoint, FIRST_NUMBER },
+    { "segment", "N", 1, 1, cw_dump_segment, FIRST_NUMBER },
+    { "batch", "SEG:OFF", 1, 1, cw_dump_batch, FIRST_PLACE2 },
+    { "record", "SEG:OFF:INDEX", 1, 1, cw_dump_record, FIRST_PLACE3 },
+    { "shard", "SHARD", 1, 1, cw_dump_shard, FIRST_SHARD },
+    { "layer", "ID", 1, 1, cw_dump_layer, FIRST_NUMBER },
+    { "table", "LAYER INDEX", 2, 2, cw_dump_table, FIRST_NUMBER },
+    { "page", "SHARD CHUNK [SNAPSHOT]", 2, 3, cw_dump_page, FIRST_SHARD },
+    { "block", "SHARD LBA [SNAPSHOT]", 2, 3, cw_dump_block, FIRST_SHARD },
+    { "scrub", "", 0, 0, cw_dump_scrub, FIRST_NUMBER },
 };
 
 /* n numbers with a colon between two. */
