@@ -181,7 +181,7 @@ what_cannot_be_opened_has_a_next_step(void **state)
     tool_says(CW_TOOL_FOUND, "; is it the right path?", NULL,
               (const char *[4]){ "info", "/nowhere/store" });
     tool_says(CW_TOOL_FOUND, "; is it the right path?", NULL, (const char *[4]){ "info", file });
-    tool_says(CW_TOOL_FOUND, "a directory; name the file", NULL,
+    tool_says(CW_TOOL_FOUND, "a block device; name that of a store", NULL,
               (const char *[4]){ "info", im.dir });
     if (geteuid() != 0) {
         assert_int_equal(fchmod(im.fd, 0), 0);
