@@ -60,7 +60,7 @@ cw_inspect_sb_opens(const struct cw_sb *sb, uint64_t disk_bytes, int *ret_outcom
     *ret_outcome = CW_STORE_E_VERSION;
     if (why != NULL)
         return why;
-    if (sb->dev_bytes > disk_bytes || end > disk_bytes) {
+    if (sb->dev_bytes > disk_bytes) {
         *ret_outcome = CW_STORE_E_TRUNCATED;
         return "it is of a larger disk: this one was cut";
     }

@@ -52,8 +52,8 @@ enum cw_store_outcome {
     CW_STORE_E_TRUNCATED,   /* open: the device is smaller than the superblock says */
     CW_STORE_E_VERSION,     /* open: a format or feature this program does not know */
     CW_STORE_E_UNREADABLE,  /* open: superblocks fine, both checkpoints unreadable */
-    CW_STORE_E_SUPERBLOCKS, /* open: some slot is or may be ours, and none of them holds. Of a
-                             * disk that grew both in front: those at the end were not found */
+    CW_STORE_E_SUPERBLOCKS, /* open: a store, but no slot of it holds (on a disk that grew:
+                             * neither of those in front, which tell where the others are) */
 };
 
 /* What stands in the best superblock. */

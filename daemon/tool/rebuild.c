@@ -298,9 +298,11 @@ names_take(struct run *x, const struct cw_tool_cmd *cmd)
         const char *eq = strchr(x->name_texts[i], '=');
         char number[24];
 
-        if (eq == NULL || (size_t)(eq - x->name_texts[i]) >= sizeof(number) ||
-            strlen(eq + 1) >= sizeof(x->name_mem[i]))
+        if (eq == NULL || (size_t)(eq - x->name_texts[i]) >= sizeof(number))
             return cw_tool_usage(x->t, cmd, "--name %s: write it as VOLUME=NAME", x->name_texts[i]);
+        if (!cw_mgr_name_ok(eq + 1))
+            return cw_tool_usage(x->t, cmd, "--name %s: a name is 1 to 63 of [A-Za-z0-9._-]",
+                                 x->name_texts[i]);
         snprintf(number, sizeof(number), "%.*s", (int)(eq - x->name_texts[i]), x->name_texts[i]);
         snprintf(x->name_mem[i], sizeof(x->name_mem[i]), "%s", eq + 1);
         if (!cw_tool_number(number, &x->names[i].volume))

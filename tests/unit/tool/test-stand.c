@@ -212,6 +212,9 @@ where_nothing_can_be_written_is_said(void **state)
     tool_says(CW_TOOL_FOUND, "not empty", NULL, args);
     snprintf(out, sizeof(out), "--out=%s/new//", im.dir);
     tool_says(CW_TOOL_FOUND, "/nowhere/store: No such file", NULL, args);
+    tool_says(
+        CW_TOOL_USAGE, "a name is 1 to 63", NULL,
+        (const char *[4]){ "rebuild-metadata", "/nowhere/store", "--out=/x", "--name=1=a b" });
     tool_says(CW_TOOL_USAGE, "it needs --out DIR", NULL,
               (const char *[4]){ "rebuild-metadata", "/nowhere/store", "--out=" });
     if (geteuid() != 0) {
