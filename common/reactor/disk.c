@@ -272,7 +272,8 @@ disk_open_fd(const struct cw_disk_opts *opts, int *ret_fd, char why[static CW_WH
     if (S_ISBLK(st.st_mode))
         flags |= O_EXCL;
     else if (!S_ISREG(st.st_mode))
-        return disk_fail(EINVAL, why, "%s: neither a file nor a block device", path);
+        return disk_fail(EINVAL, why, "%s: neither a file nor a block device; name that of a store",
+                         path);
     fd = open(path, flags);
     if (fd < 0 && errno == EINVAL)
         return disk_fail(EINVAL, why,

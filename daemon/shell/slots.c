@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "common/base/size.h"
 #include "daemon/shell/data-internal.h"
 
 #define HANG_LOOK_NS (200 * CW_NS_PER_MS)
@@ -57,6 +58,12 @@ slot_fail_store(struct cw_slot *s, int res)
                   "format it anew",
                   s->path);
         break;
+    case CW_STORE_E_SUPERBLOCKS:
+        slot_fail(s,
+                  "%s: a store, but none of its superblocks holds; if its disk was made larger, "
+                  "give it its former size again; else see: causeway-store dump %s superblock",
+                  s->path, s->path);
+        break;
     default:
         slot_fail(s, "%s: cannot open the store: %s%s", s->path,
                   res < 0 ? strerror(-res) : "unknown outcome", slot_way_out(s));
@@ -76,6 +83,34 @@ slot_log_recovery(struct cw_slot *s)
            rec->replayed_batches, rec->dropped_batches, rec->damaged_copies, rec->bad_blocks);
 }
 
+static const struct cw_store_identity *
+slot_identity(const struct cw_slot *s)
+{
+    return cw_store_identity(cw_replica_store(s->replica));
+}
+
+/* A store keeps the size that it was formatted with. */
+static void
+slot_log_growth(struct cw_slot *s)
+{
+    char disk[CW_SIZE_TEXT_SIZE], store[CW_SIZE_TEXT_SIZE];
+    uint64_t bytes = slot_identity(s)->bytes;
+
+    if (s->disk->bytes == bytes)
+        return;
+    cw_log(s->d->env, CW_LOG_NOTICE,
+           "%s: %s has grown to %s, the store on it keeps its %s; only a new store in place of it "
+           "would use the rest, with its copies built anew from others",
+           s->name, s->path, cw_size_format(s->disk->bytes, disk), cw_size_format(bytes, store));
+}
+
+static void
+slot_log_opened(struct cw_slot *s)
+{
+    slot_log_recovery(s);
+    slot_log_growth(s);
+}
+
 static void
 slots_answered(struct cw_data *d)
 {
@@ -92,14 +127,8 @@ slot_on_open(void *user, int res)
     if (res != 0)
         slot_fail_store(s, res);
     else
-        slot_log_recovery(s);
+        slot_log_opened(s);
     slots_answered(s->d);
-}
-
-static const struct cw_store_identity *
-slot_identity(const struct cw_slot *s)
-{
-    return cw_store_identity(cw_replica_store(s->replica));
 }
 
 /* Two stores of two clusters, or the same store twice, are an operator's mistake. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
 struct format {
@@ -87,7 +88,7 @@ format_next(struct format *f)
     f->io.op = f->writing ? CW_DISK_WRITE_SYNC : CW_DISK_READ;
     f->io.iov = &f->iov;
     f->io.n_iov = 1;
-    f->io.off = sb_off(f->disk, f->slot);
+    f->io.off = cw_inspect_sb_off(cw_align_down(f->disk->bytes, 4096), f->slot);
     f->io.len = 4096;
     cw_disk_submit(f->disk, &f->io);
 }
@@ -103,7 +104,9 @@ format_on_done(struct cw_disk_io *io, int res)
             return;
         }
     } else {
-        if (res == 0 && sb_valid((const struct cw_sb *)(const void *)f->mem) && !f->opts.force) {
+        /* a damaged one may be the last sign of a store that can be saved */
+        if (res == 0 && ((const struct cw_sb *)(const void *)f->mem)->magic == CW_SB_MAGIC &&
+            !f->opts.force) {
             format_finish(f, CW_STORE_E_FORMATTED);
             return;
         }

@@ -20,7 +20,8 @@
 
 /* ---- superblock ---- */
 
-uint64_t cw_inspect_sb_off(uint64_t disk_bytes, uint32_t slot);
+/* In a store of that size (dev_bytes), at least 16 KiB. */
+uint64_t cw_inspect_sb_off(uint64_t bytes, uint32_t slot);
 
 /* As it was written: recovery goes by the one with the highest sb_seq. */
 const char *cw_inspect_sb_whole(const struct cw_sb *sb);
@@ -31,6 +32,37 @@ const char *cw_inspect_sb_opens(const struct cw_sb *sb, uint64_t disk_bytes, int
 
 /* Both. */
 const char *cw_inspect_sb(const struct cw_sb *sb, uint64_t disk_bytes);
+
+/* ---- where superblocks are looked for ----
+ *
+ *   [0][1] .. segments .. [4][5] .. since the disk grew, unused .. [2][3]
+ *          of the store's own size, dev_bytes         of the disk's size
+ *
+ * A disk may be larger than it was at its format. The slots at the end are then where the store
+ * ends, which the ones in front tell; but older programs went on at the end of the disk. Other
+ * places hold anybody's bytes, so only what is of the same format as a front slot counts behind it;
+ * without a front slot, what says itself that the disk has that size.
+ */
+#define CW_SB_PLACES 6u
+
+struct cw_inspect_places {
+    uint64_t disk_bytes;
+    struct cw_sb sb[CW_SB_PLACES];
+    int res[CW_SB_PLACES]; /* of its read: 0 or a negative errno */
+};
+
+/* Asked in order, each place read before the next is asked for. False: nothing is to be read there;
+ * its res is -ENOENT then. */
+bool cw_inspect_place(const struct cw_inspect_places *p, uint32_t place, uint64_t *ret_off);
+
+/* Which place is that of a slot. */
+uint32_t cw_inspect_place_of(const struct cw_inspect_places *p, uint32_t slot);
+
+/* The store: the highest sb_seq of those that count; NULL: there is none. */
+const struct cw_sb *cw_inspect_places_best(const struct cw_inspect_places *p);
+
+/* 0: its store opens; else an enum cw_store_outcome, or -EIO when nothing can be read. */
+int cw_inspect_places_outcome(const struct cw_inspect_places *p);
 
 /* ---- what lies in segments; sb passed cw_inspect_sb ---- */
 

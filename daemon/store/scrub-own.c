@@ -89,7 +89,8 @@ scrub_step_sb(struct scrub *c)
         return STEP_LATER;
     c->sb_seq = s->sb.sb_seq;
     c->io.done = sb_on_read;
-    store_io_start(s, &c->io, CW_DISK_READ, sb_off(s->disk, c->slot), c->buf->data, CW_BLOCK_SIZE);
+    store_io_start(s, &c->io, CW_DISK_READ, cw_inspect_sb_off(s->sb.dev_bytes, c->slot),
+                   c->buf->data, CW_BLOCK_SIZE);
     return STEP_BUSY;
 }
 

@@ -648,7 +648,6 @@ void ckpt_free(struct cw_store *s);
 void sb_read(struct cw_store *s, void (*done)(struct cw_store *, int res));
 /* Writes s->sb as the next slot. One at a time; later calls wait. */
 void sb_write(struct cw_store *s, struct sb_wait *w);
-uint64_t sb_off(const struct cw_disk *d, uint32_t slot);
 bool sb_valid(const struct cw_sb *sb);
 
 /* ---- space (space.c) ---- */

@@ -42,16 +42,18 @@ struct cw_store_ticket {
 struct cw_store_format_opts {
     struct cw_uuid disk_uuid;
     uint64_t format_id; /* random, not 0 */
-    bool force;         /* overwrite a valid superblock */
+    bool force;         /* overwrite what has a superblock */
 };
 
 enum cw_store_outcome {
     CW_STORE_E_NOT_FORMATTED = 1, /* open: no superblock slot is ours */
-    CW_STORE_E_FORMATTED,         /* format: a valid superblock is there and force is not set */
-    CW_STORE_E_TOO_SMALL,         /* format: under 512 MiB */
-    CW_STORE_E_TRUNCATED,         /* open: the device is smaller than the superblock says */
-    CW_STORE_E_VERSION,           /* open: a format or feature this program does not know */
-    CW_STORE_E_UNREADABLE,        /* open: superblocks fine, both checkpoints unreadable */
+    CW_STORE_E_FORMATTED,   /* format: a superblock, valid or not, is there and force is not set */
+    CW_STORE_E_TOO_SMALL,   /* format: under 512 MiB */
+    CW_STORE_E_TRUNCATED,   /* open: the device is smaller than the superblock says */
+    CW_STORE_E_VERSION,     /* open: a format or feature this program does not know */
+    CW_STORE_E_UNREADABLE,  /* open: superblocks fine, both checkpoints unreadable */
+    CW_STORE_E_SUPERBLOCKS, /* open: a store, but no slot of it holds (on a disk that grew:
+                             * neither of those in front, which tell where the others are) */
 };
 
 /* What stands in the best superblock. */
@@ -60,7 +62,7 @@ struct cw_store_identity {
     uint64_t format_id;
     struct cw_uuid cluster_id; /* nil: unclaimed */
     uint64_t incarnation;      /* raised by each open that gets as far as service */
-    uint64_t bytes;
+    uint64_t bytes;            /* of the disk at its format; it may have grown since */
     uint32_t segment_bytes, segment_count;
 };
 

@@ -1,4 +1,7 @@
-/* store/superblock.c - four slots, two at each end; the highest valid sb_seq is the store. */
+/* store/superblock.c - four slots, two at each end of the store; the highest valid sb_seq is it.
+ *
+ * Written where the store ends by its own dev_bytes, however large its disk has become.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,24 +10,10 @@
 #include "daemon/store/inspect.h"
 #include "daemon/store/store-internal.h"
 
-uint64_t
-sb_off(const struct cw_disk *d, uint32_t slot)
-{
-    return slot < 2 ? slot * UINT64_C(4096) : d->bytes - (4 - slot) * UINT64_C(4096);
-}
-
 bool
 sb_valid(const struct cw_sb *sb)
 {
     return cw_inspect_sb_whole(sb) == NULL;
-}
-
-static int
-sb_check(const struct cw_sb *sb, const struct cw_disk *d)
-{
-    int outcome;
-
-    return cw_inspect_sb_opens(sb, d->bytes, &outcome) == NULL ? 0 : outcome;
 }
 
 /* ---- reading all slots ---- */
@@ -32,34 +21,35 @@ sb_check(const struct cw_sb *sb, const struct cw_disk *d)
 struct sb_reader {
     struct store_own own;
     struct store_io io;
-    struct cw_disk *disk;
-    uint32_t slot, n_readable;
-    struct cw_sb best;
-    bool found;
+    struct cw_inspect_places places;
+    uint32_t at; /* the place that is read */
     struct cw_store *s;
     void (*done)(struct cw_store *, int res);
 };
+
+static void
+reader_take(struct cw_store *s, const struct cw_sb *best)
+{
+    s->sb = *best;
+    s->sb_known = true;
+    memcpy(s->identity.disk_uuid.b, s->sb.disk_uuid, 16);
+    memcpy(s->identity.cluster_id.b, s->sb.cluster_id, 16);
+    s->identity.format_id = s->sb.format_id;
+    s->identity.incarnation = s->sb.incarnation;
+    s->identity.bytes = s->sb.dev_bytes;
+    s->identity.segment_bytes = s->sb.seg_bytes;
+    s->identity.segment_count = s->sb.seg_count;
+}
 
 static void
 reader_finish(struct sb_reader *r)
 {
     struct cw_store *s = r->s;
     void (*done)(struct cw_store *, int) = r->done;
-    int res = r->n_readable == 0 ? -EIO : r->found ? sb_check(&r->best, s->disk) : 0;
+    int res = cw_inspect_places_outcome(&r->places);
 
-    if (res == 0 && !r->found)
-        res = CW_STORE_E_NOT_FORMATTED;
-    if (res == 0) {
-        s->sb = r->best;
-        s->sb_known = true;
-        memcpy(s->identity.disk_uuid.b, s->sb.disk_uuid, 16);
-        memcpy(s->identity.cluster_id.b, s->sb.cluster_id, 16);
-        s->identity.format_id = s->sb.format_id;
-        s->identity.incarnation = s->sb.incarnation;
-        s->identity.bytes = s->sb.dev_bytes;
-        s->identity.segment_bytes = s->sb.seg_bytes;
-        s->identity.segment_count = s->sb.seg_count;
-    }
+    if (res == 0)
+        reader_take(s, cw_inspect_places_best(&r->places));
     store_own_free(&r->own);
     done(s, res);
 }
@@ -67,28 +57,27 @@ reader_finish(struct sb_reader *r)
 static void
 reader_next(struct sb_reader *r)
 {
-    if (r->slot == CW_SB_SLOTS) {
+    uint64_t off;
+
+    while (r->at < CW_SB_PLACES && !cw_inspect_place(&r->places, r->at, &off))
+        r->places.res[r->at++] = -ENOENT;
+    if (r->at == CW_SB_PLACES) {
         reader_finish(r);
         return;
     }
     r->io.twice = true; /* an older slot must not win by chance */
-    store_io_start(r->s, &r->io, CW_DISK_READ, sb_off(r->disk, r->slot), r->own.mem, 4096);
+    store_io_start(r->s, &r->io, CW_DISK_READ, off, r->own.mem, 4096);
 }
 
 static void
 reader_on_read(struct store_io *io, int res)
 {
     struct sb_reader *r = cw_container_of(io, struct sb_reader, io);
-    const struct cw_sb *sb = (const void *)r->own.mem;
 
-    if (res == 0) {
-        r->n_readable++;
-        if (sb_valid(sb) && (!r->found || sb->sb_seq > r->best.sb_seq)) {
-            r->best = *sb;
-            r->found = true;
-        }
-    }
-    r->slot++;
+    r->places.res[r->at] = res;
+    if (res == 0)
+        memcpy(&r->places.sb[r->at], r->own.mem, sizeof(r->places.sb[0]));
+    r->at++;
     reader_next(r);
 }
 
@@ -98,7 +87,7 @@ sb_read(struct cw_store *s, void (*done)(struct cw_store *, int res))
     struct sb_reader *r = store_own_new(s, sizeof(*r));
 
     r->s = s;
-    r->disk = s->disk;
+    r->places.disk_bytes = s->disk->bytes;
     r->done = done;
     r->own.mem = store_alloc_aligned(4096);
     r->io.done = reader_on_read;
@@ -144,7 +133,8 @@ sb_write_next(struct cw_store *s)
     s->sb_busy = true;
     s->sb_io.done = sb_on_write;
     store_io_start(s, &s->sb_io, CW_DISK_WRITE_SYNC,
-                   sb_off(s->disk, (uint32_t)(sb->sb_seq % CW_SB_SLOTS)), sb, 4096);
+                   cw_inspect_sb_off(sb->dev_bytes, (uint32_t)(sb->sb_seq % CW_SB_SLOTS)), sb,
+                   4096);
 }
 
 void

@@ -74,8 +74,7 @@ cw_check_superblocks(struct cw_check *c)
         cw_report_add(c->rep,
                       (struct cw_report_item){
                           .kind = CW_REPORT_SUPERBLOCK, .note = cut, .seg = CW_REPORT_NOWHERE },
-                      "slot %u (at byte %" PRIu64 "): %s%s", i,
-                      cw_inspect_sb_off(c->st->disk->bytes, i), why,
+                      "slot %u (at byte %" PRIu64 "): %s%s", i, s->off[i], why,
                       cut ? "; its write was cut by a crash, it seems" : "");
     }
 }

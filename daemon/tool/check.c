@@ -49,7 +49,8 @@ check_recovery(struct cw_check *c)
     if (res != 0) {
         cw_report_add(c->rep,
                       (struct cw_report_item){ .kind = CW_REPORT_START, .seg = CW_REPORT_NOWHERE },
-                      "a start of the daemon would fail: %s", cw_stand_outcome(res));
+                      "a start of the daemon would fail: %s; %s", cw_stand_outcome(res),
+                      cw_stand_advice(res));
         return;
     }
     if (r->damaged_copies > 0)

@@ -61,11 +61,11 @@ int
 cw_dump_superblock(struct cw_dump *d)
 {
     const struct cw_stand_slots *s = &d->st->slots;
-    uint64_t one = CW_SB_SLOTS;
+    uint64_t one = d->argc == 1 ? d->arg[0] : CW_SB_SLOTS;
     json_t *list = json_array();
 
     json_object_set_new(d->o, "superblock", list);
-    if (d->argc == 1 && (!cw_tool_number(d->argv[0], &one) || one >= CW_SB_SLOTS))
+    if (d->argc == 1 && one >= CW_SB_SLOTS)
         return cw_dump_missing(d, "slots are 0 to 3, %s is none", d->argv[0]);
     for (uint32_t i = 0; i < CW_SB_SLOTS; i++) {
         if (one != CW_SB_SLOTS && one != i)
@@ -102,23 +102,13 @@ segment_take(struct cw_dump *d, uint64_t seg, uint8_t **ret)
     return CW_TOOL_OK;
 }
 
-/* "3:8192" or "3:8192:1" */
+/* Can a batch begin at d->place? */
 static int
-place_take(struct cw_dump *d, uint32_t n, uint64_t ret[3])
+place_check(struct cw_dump *d)
 {
     const struct cw_sb *sb = d->st->slots.best;
-    char text[96], *at = text, *save = NULL;
-    uint32_t got = 0;
 
-    snprintf(text, sizeof(text), "%s", d->argv[0]);
-    for (at = strtok_r(text, ":", &save); at != NULL; at = strtok_r(NULL, ":", &save)) {
-        if (got == n || !cw_tool_number(at, &ret[got++]))
-            got = n + 1;
-    }
-    if (got != n)
-        return cw_dump_missing(d, "%s is no place; write it as %s", d->argv[0],
-                               n == 2 ? "SEGMENT:OFFSET" : "SEGMENT:OFFSET:INDEX");
-    if (ret[0] >= sb->seg_count || ret[1] >= sb->seg_bytes || ret[1] % 4096 != 0)
+    if (d->place[0] >= sb->seg_count || d->place[1] >= sb->seg_bytes || d->place[1] % 4096 != 0)
         return cw_dump_missing(d, "%s is no place where a batch can begin", d->argv[0]);
     return CW_TOOL_OK;
 }
@@ -202,13 +192,10 @@ cw_dump_segment(struct cw_dump *d)
 {
     const struct cw_sb *sb = d->st->slots.best;
     struct cw_seg_hdr h;
+    uint64_t no = d->arg[0];
     uint8_t *bytes;
-    uint64_t no;
-    int status;
+    int status = segment_take(d, no, &bytes);
 
-    if (!cw_tool_number(d->argv[0], &no))
-        return cw_dump_missing(d, "%s is no number of a segment", d->argv[0]);
-    status = segment_take(d, no, &bytes);
     if (status != CW_TOOL_OK)
         return status;
     memcpy(&h, bytes, sizeof(h));
@@ -271,27 +258,28 @@ records_walk(const uint8_t *hdr, uint64_t index, json_t *list, struct cw_inspect
 
 /* Bytes of the segment and the batch in it; the header is big enough to be walked. */
 static int
-batch_take(struct cw_dump *d, const uint64_t place[3], uint8_t **ret_bytes,
-           struct cw_batch_hdr *ret)
+batch_take(struct cw_dump *d, uint8_t **ret_bytes, struct cw_batch_hdr *ret)
 {
     const struct cw_sb *sb = d->st->slots.best;
-    uint32_t off = (uint32_t)place[1], used = 0;
+    uint32_t off = (uint32_t)d->place[1], used = 0;
     const char *why;
-    int status = segment_take(d, place[0], ret_bytes);
+    int status = place_check(d);
 
+    if (status == CW_TOOL_OK)
+        status = segment_take(d, d->place[0], ret_bytes);
     if (status != CW_TOOL_OK)
         return status;
     memcpy(ret, *ret_bytes + off, sizeof(*ret));
     why = cw_inspect_batch(sb, *ret_bytes + off, sb->seg_bytes - off, off, &used);
-    cw_dump_num(d->o, "segment", place[0]);
+    cw_dump_num(d->o, "segment", d->place[0]);
     cw_dump_wrong(d->o, why);
     if (ret->magic == CW_BATCH_MAGIC && ret->hdr_bytes >= sizeof(*ret) &&
         ret->hdr_bytes <= CW_BATCH_HDR_MAX && ret->payload_bytes <= CW_BATCH_PAYLOAD_MAX &&
         (uint64_t)off + ret->hdr_bytes + ret->payload_bytes <= sb->seg_bytes)
         return CW_TOOL_OK;
     free(*ret_bytes);
-    return cw_dump_missing(d, "at segment %" PRIu64 " + %" PRIu64 " is no batch: %s", place[0],
-                           place[1], why != NULL ? why : "its lengths are none");
+    return cw_dump_missing(d, "at segment %" PRIu64 " + %" PRIu64 " is no batch: %s", d->place[0],
+                           d->place[1], why != NULL ? why : "its lengths are none");
 }
 
 int
@@ -299,20 +287,17 @@ cw_dump_batch(struct cw_dump *d)
 {
     struct cw_inspect_rec r;
     struct cw_batch_hdr h;
-    uint64_t place[3];
     uint8_t *bytes;
     json_t *list;
-    int status = place_take(d, 2, place);
+    int status = batch_take(d, &bytes, &h);
 
-    if (status == CW_TOOL_OK)
-        status = batch_take(d, place, &bytes, &h);
     if (status != CW_TOOL_OK)
         return status;
-    json_object_set_new(d->o, "batch", batch_json(&h, (uint32_t)place[1]));
+    json_object_set_new(d->o, "batch", batch_json(&h, (uint32_t)d->place[1]));
     list = json_array();
     json_object_set_new(d->o, "record", list);
-    (void)records_walk(bytes + place[1], UINT64_MAX, list, &r);
-    raw_put(d, bytes + place[1], (size_t)h.hdr_bytes + h.payload_bytes);
+    (void)records_walk(bytes + d->place[1], UINT64_MAX, list, &r);
+    raw_put(d, bytes + d->place[1], (size_t)h.hdr_bytes + h.payload_bytes);
     free(bytes);
     return CW_TOOL_OK;
 }
@@ -377,25 +362,22 @@ cw_dump_record(struct cw_dump *d)
 {
     struct cw_inspect_rec r = { 0 };
     struct cw_batch_hdr h;
-    uint64_t place[3];
     uint8_t *bytes;
     const char *why;
-    int status = place_take(d, 3, place);
+    int status = batch_take(d, &bytes, &h);
 
-    if (status == CW_TOOL_OK)
-        status = batch_take(d, place, &bytes, &h);
     if (status != CW_TOOL_OK)
         return status;
-    if (place[2] >= h.nrec) {
+    if (d->place[2] >= h.nrec) {
         free(bytes);
         return cw_dump_missing(d, "the batch there has %u records, from 0 on", h.nrec);
     }
-    why = records_walk(bytes + place[1], place[2], NULL, &r);
+    why = records_walk(bytes + d->place[1], d->place[2], NULL, &r);
     cw_dump_num(d->o, "batch_seq", h.batch_seq);
-    json_object_set_new(d->o, "record", record_json(&r, (uint32_t)place[2], why));
+    json_object_set_new(d->o, "record", record_json(&r, (uint32_t)d->place[2], why));
     if (why == NULL) {
         record_body(d->o, &r);
-        json_object_set_new(d->o, "block", blocks_json(&r, bytes + place[1] + h.hdr_bytes));
+        json_object_set_new(d->o, "block", blocks_json(&r, bytes + d->place[1] + h.hdr_bytes));
         raw_put(d, (const uint8_t *)r.csums - sizeof(r.d), r.bytes);
     }
     free(bytes);

@@ -130,11 +130,9 @@ int
 cw_dump_checkpoint(struct cw_dump *d)
 {
     const struct cw_sb *sb = d->st->slots.best;
-    uint64_t number = sb->ckpt[0].number;
+    uint64_t number = d->argc == 1 ? d->arg[0] : sb->ckpt[0].number;
     bool whole;
 
-    if (d->argc == 1 && !cw_tool_number(d->argv[0], &number))
-        return cw_dump_missing(d, "%s is no number of a checkpoint", d->argv[0]);
     if (number != sb->ckpt[0].number && number != sb->ckpt[1].number)
         return cw_dump_missing(d, "it has checkpoints %" PRIu64 " and %" PRIu64, sb->ckpt[0].number,
                                sb->ckpt[1].number);
@@ -163,18 +161,13 @@ cw_dump_checkpoint(struct cw_dump *d)
 static int
 shard_take(struct cw_dump *d, const struct cw_inspect_shard **ret)
 {
-    uint64_t shard;
-    int status;
+    int status = cw_dump_state(d);
 
-    if (!cw_tool_shard(d->argv[0], &shard))
-        return cw_dump_missing(d, "%s is no shard; write it as VOLUME/INDEX, or as 0x..",
-                               d->argv[0]);
-    status = cw_dump_state(d);
     if (status != CW_TOOL_OK)
         return status;
     for (uint32_t i = 0; i < d->k.n_shards; i++) {
         *ret = &d->k.shards[i];
-        if ((*ret)->rec.shard == shard && !((*ret)->h.flags & CW_SHARD_GONE))
+        if ((*ret)->rec.shard == d->arg[0] && !((*ret)->h.flags & CW_SHARD_GONE))
             return CW_TOOL_OK;
     }
     return cw_dump_missing(d, "it has no copy of shard %s", d->argv[0]);
@@ -244,15 +237,11 @@ cw_dump_shard(struct cw_dump *d)
 static int
 layer_take(struct cw_dump *d, uint32_t *ret)
 {
-    uint64_t id;
-    int status;
+    int status = cw_dump_state(d);
 
-    if (!cw_tool_number(d->argv[0], &id))
-        return cw_dump_missing(d, "%s is no id of a layer", d->argv[0]);
-    status = cw_dump_state(d);
     if (status != CW_TOOL_OK)
         return status;
-    *ret = cw_ckpt_layer(&d->k, id);
+    *ret = cw_ckpt_layer(&d->k, d->arg[0]);
     return *ret != UINT32_MAX ? CW_TOOL_OK : cw_dump_missing(d, "it has no layer %s", d->argv[0]);
 }
 
@@ -308,13 +297,12 @@ cw_dump_table(struct cw_dump *d)
 {
     const struct cw_ckpt_tab *t;
     json_t *list;
-    uint64_t index;
     uint32_t layer;
     int status = layer_take(d, &layer);
 
     if (status != CW_TOOL_OK)
         return status;
-    t = cw_tool_number(d->argv[1], &index) ? tab_find(&d->k, layer, index) : NULL;
+    t = tab_find(&d->k, layer, d->arg[1]);
     if (t == NULL)
         return cw_dump_missing(d, "layer %s has no table %s", d->argv[0], d->argv[1]);
     cw_dump_loc(d->o, "place", t->dir.loc);
@@ -378,17 +366,16 @@ static int
 page_take(struct cw_dump *d, uint32_t unit, uint64_t *ret_at, struct cw_map_page **ret_page)
 {
     const struct cw_inspect_shard *sh;
-    uint64_t snap = 0;
+    uint64_t snap = d->argc == 3 ? d->arg[2] : 0;
     struct seen seen;
     uint32_t layer;
     int status;
 
     *ret_page = NULL;
-    if (!cw_tool_number(d->argv[1], ret_at) || *ret_at >= CW_SHARD_BLOCKS / unit)
+    *ret_at = d->arg[1];
+    if (*ret_at >= CW_SHARD_BLOCKS / unit)
         return cw_dump_missing(d, "%s is no number of a %s in a shard", d->argv[1],
                                unit == 1 ? "block" : "chunk");
-    if (d->argc == 3 && !cw_tool_number(d->argv[2], &snap))
-        return cw_dump_missing(d, "%s is no snapshot", d->argv[2]);
     status = shard_take(d, &sh);
     if (status != CW_TOOL_OK)
         return status;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/assert.h"
 #include "common/base/bits.h"
 #include "daemon/tool/words.h"
 
@@ -138,25 +139,85 @@ text_object(FILE *f, json_t *o)
 
 /* ---- what to show ---- */
 
+enum first { FIRST_NUMBER, FIRST_SHARD, FIRST_PLACE2, FIRST_PLACE3 };
+
 struct kind {
     const char *word, *args;
     int min, max; /* words behind it */
     int (*run)(struct cw_dump *d);
+    enum first first; /* what the first of them is; the others are numbers */
 };
 
 static const struct kind kinds[] = {
-    { "superblock", "[SLOT]", 0, 1, cw_dump_superblock },
-    { "checkpoint", "[NUMBER]", 0, 1, cw_dump_checkpoint },
-    { "segment", "N", 1, 1, cw_dump_segment },
-    { "batch", "SEG:OFF", 1, 1, cw_dump_batch },
-    { "record", "SEG:OFF:INDEX", 1, 1, cw_dump_record },
-    { "shard", "SHARD", 1, 1, cw_dump_shard },
-    { "layer", "ID", 1, 1, cw_dump_layer },
-    { "table", "LAYER INDEX", 2, 2, cw_dump_table },
-    { "page", "SHARD CHUNK [SNAPSHOT]", 2, 3, cw_dump_page },
-    { "block", "SHARD LBA [SNAPSHOT]", 2, 3, cw_dump_block },
-    { "scrub", "", 0, 0, cw_dump_scrub },
+    { "superblock", "[SLOT]", 0, 1, cw_dump_superblock, FIRST_NUMBER },
+    { "checkpoint", "[NUMBER]", 0, 1, cw_dump_checkpoint, FIRST_NUMBER },
+    { "segment", "N", 1, 1, cw_dump_segment, FIRST_NUMBER },
+    { "batch", "SEG:OFF", 1, 1, cw_dump_batch, FIRST_PLACE2 },
+    { "record", "SEG:OFF:INDEX", 1, 1, cw_dump_record, FIRST_PLACE3 },
+    { "shard", "SHARD", 1, 1, cw_dump_shard, FIRST_SHARD },
+    { "layer", "ID", 1, 1, cw_dump_layer, FIRST_NUMBER },
+    { "table", "LAYER INDEX", 2, 2, cw_dump_table, FIRST_NUMBER },
+    { "page", "SHARD CHUNK [SNAPSHOT]", 2, 3, cw_dump_page, FIRST_SHARD },
+    { "block", "SHARD LBA [SNAPSHOT]", 2, 3, cw_dump_block, FIRST_SHARD },
+    { "scrub", "", 0, 0, cw_dump_scrub, FIRST_NUMBER },
 };
+
+/* n numbers with a colon between two. */
+static bool
+place_read(const char *text, uint32_t n, uint64_t *ret)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        size_t len = strcspn(text, ":");
+        char number[24];
+
+        if (len >= sizeof(number) || (text[len] == ':') != (i + 1 < n))
+            return false;
+        memcpy(number, text, len);
+        number[len] = '\0';
+        if (!cw_tool_number(number, &ret[i]))
+            return false;
+        text += len + 1;
+    }
+    return true;
+}
+
+static bool
+first_read(struct cw_dump *d, const struct kind *k)
+{
+    switch (k->first) {
+    case FIRST_NUMBER:
+        return cw_tool_number(d->argv[0], &d->arg[0]);
+    case FIRST_SHARD:
+        return cw_tool_shard(d->argv[0], &d->arg[0]);
+    case FIRST_PLACE2:
+        return place_read(d->argv[0], 2, d->place);
+    case FIRST_PLACE3:
+        return place_read(d->argv[0], 3, d->place);
+    }
+    cw_unreachable();
+}
+
+/* The words behind k->word, before anything is opened. */
+static int
+args_read(struct cw_dump *d, const struct cw_tool_cmd *cmd, const struct kind *k)
+{
+    static const char *const what[] = {
+        [FIRST_NUMBER] = "number",
+        [FIRST_SHARD] = "shard, such as 7/0 or 0x70000",
+        [FIRST_PLACE2] = "place, such as 3:8192",
+        [FIRST_PLACE3] = "place, such as 3:8192:0",
+    };
+
+    if (d->argc < k->min || d->argc > k->max)
+        return cw_tool_usage(d->t, cmd, "it is: %s %s", k->word, k->args);
+    for (int i = 0; i < d->argc; i++) {
+        if (i == 0 ? first_read(d, k) : cw_tool_number(d->argv[i], &d->arg[i]))
+            continue;
+        return cw_tool_usage(d->t, cmd, "it is: %s %s; \"%s\" is no %s", k->word, k->args,
+                             d->argv[i], what[i == 0 ? k->first : FIRST_NUMBER]);
+    }
+    return CW_TOOL_GO;
+}
 
 int
 cw_dump_missing(struct cw_dump *d, const char *fmt, ...)
@@ -233,11 +294,12 @@ dump_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **argv
     for (size_t i = 0; i < CW_LEN(kinds); i++)
         k = strcmp(kinds[i].word, argv[1]) == 0 ? &kinds[i] : k;
     if (k == NULL)
-        return cw_tool_usage(t, cmd, "it does not know what a %s is", argv[1]);
+        return cw_tool_usage(t, cmd, "it does not know what \"%s\" is", argv[1]);
     d.argc = n - 2;
     d.argv = argv + 2;
-    if (d.argc < k->min || d.argc > k->max)
-        return cw_tool_usage(t, cmd, "it is: %s %s", k->word, k->args);
+    status = args_read(&d, cmd, k);
+    if (status != CW_TOOL_GO)
+        return status;
     status = cw_stand_open(t, argv[0], k->run != cw_dump_superblock, &d.st);
     if (status != 0)
         return status;

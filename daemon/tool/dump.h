@@ -15,6 +15,8 @@ struct cw_dump {
     bool raw;
     int argc; /* words behind what is to be shown */
     char **argv;
+    uint64_t arg[3];   /* argv as numbers .. */
+    uint64_t place[3]; /* .. or argv[0] as segment, offset, index */
 
     json_t *o;      /* the object */
     uint8_t *bytes; /* what --raw shows; malloc */

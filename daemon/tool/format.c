@@ -86,7 +86,7 @@ format_make_file(struct format *f)
     if (!format_size_ok(f, bytes))
         return false;
     if (cw_disk_create_file(f->o->path, bytes, why) != 0)
-        return format_fail(f, "%s", why);
+        return format_fail(f, "%s; is there room, and may this user write there?", why);
     f->made_file = true;
     return true;
 }
@@ -97,8 +97,9 @@ format_find_file(struct format *f)
     struct stat st;
 
     if (stat(f->o->path, &st) != 0)
-        return errno == ENOENT ? format_make_file(f)
-                               : format_fail(f, "%s: %s", f->o->path, strerror(errno));
+        return errno == ENOENT
+                   ? format_make_file(f)
+                   : format_fail(f, "%s: %s; is it the right path?", f->o->path, strerror(errno));
     if (f->o->bytes != 0 && S_ISREG(st.st_mode) &&
         format_rounded((uint64_t)st.st_size) != format_rounded(f->o->bytes))
         return format_fail(f, "%s: is there with %llu bytes; remove it or leave the size out",
@@ -165,10 +166,14 @@ format_disk(struct format *f, uint64_t *ret_bytes)
     struct cw_disk_opts opts = { .path = f->o->path };
     char why[CW_WHY_SIZE];
     struct cw_disk *disk;
+    int err = cw_disk_open(f->r, &opts, &disk, why);
     bool ok;
 
-    if (cw_disk_open(f->r, &opts, &disk, why) != 0)
-        return format_fail(f, "%s", why);
+    if (err != 0)
+        return format_fail(f, "%s%s", why,
+                           err == -EACCES || err == -EPERM || err == -EROFS
+                               ? "; run it as a user that may write there"
+                               : "");
     *ret_bytes = disk->bytes;
     ok = format_size_ok(f, disk->bytes) && format_write(f, disk);
     if (cw_disk_busy(disk) == 0)

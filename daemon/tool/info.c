@@ -78,6 +78,12 @@ text_store(const struct info *i)
             sb->flags & CW_SB_DAMAGED ? ", a copy is damaged" : "");
     fprintf(o, "size         %s in %u segments of %u MiB\n", cw_size_format(sb->dev_bytes, size),
             sb->seg_count, sb->seg_bytes >> 20);
+    if (i->st->disk->bytes > sb->dev_bytes)
+        fprintf(
+            o,
+            "disk size    %s: it has grown, and the rest is not used; only a new store in place "
+            "of this one would use it, with its copies built anew from others\n",
+            cw_size_format(i->st->disk->bytes, size));
     for (uint32_t n = 0; n < 2; n++)
         fprintf(o, "checkpoint   %" PRIu64 ", replay from batch %" PRIu64 "\n", sb->ckpt[n].number,
                 sb->ckpt[n].replay_batch);
@@ -90,7 +96,8 @@ text_recovery(const struct info *i)
     char size[CW_SIZE_TEXT_SIZE];
 
     if (i->recovered != 0) {
-        fprintf(i->t->out, "a start      would fail: %s\n", cw_stand_outcome(i->recovered));
+        fprintf(i->t->out, "a start      would fail: %s; %s\n", cw_stand_outcome(i->recovered),
+                cw_stand_advice(i->recovered));
         return;
     }
     fprintf(i->t->out,
@@ -150,13 +157,14 @@ store_json(const struct info *i)
     cw_uuid_format(uuid_at(sb->disk_uuid, &u), disk);
     cw_uuid_format(uuid_at(sb->cluster_id, &u), cluster);
     snprintf(format, sizeof(format), "0x%016" PRIx64, sb->format_id);
-    return json_pack("{s:s,s:i,s:s,s:s,s:s?,s:I,s:b,s:I,s:I,s:I,s:[I,I]}", "path", i->st->path,
+    return json_pack("{s:s,s:i,s:s,s:s,s:s?,s:I,s:b,s:I,s:I,s:I,s:I,s:[I,I]}", "path", i->st->path,
                      "version", (int)sb->version, "disk", disk, "format_id", format, "cluster",
                      cw_uuid_is_nil(&u) ? NULL : cluster, "incarnation",
                      (json_int_t)sb->incarnation, "clean", (sb->flags & CW_SB_CLEAN) != 0, "bytes",
-                     (json_int_t)sb->dev_bytes, "segment_bytes", (json_int_t)sb->seg_bytes,
-                     "segments", (json_int_t)sb->seg_count, "checkpoints",
-                     (json_int_t)sb->ckpt[0].number, (json_int_t)sb->ckpt[1].number);
+                     (json_int_t)sb->dev_bytes, "disk_bytes", (json_int_t)i->st->disk->bytes,
+                     "segment_bytes", (json_int_t)sb->seg_bytes, "segments",
+                     (json_int_t)sb->seg_count, "checkpoints", (json_int_t)sb->ckpt[0].number,
+                     (json_int_t)sb->ckpt[1].number);
 }
 
 static void
@@ -221,7 +229,9 @@ const struct cw_tool_cmd cw_tool_info_cmd = {
     .word = "info",
     .args = "PATH [--json]",
     .brief = "What a store is, what a start would find, and the copies on it.",
-    .about = "The store is recovered in memory, as its daemon would do it; nothing is written.\n\n"
-             "Example: causeway-store info /dev/nvme1n1\n",
+    .about =
+        "The store is recovered in memory, as its daemon would do it; nothing is written. A store\n"
+        "keeps the size of its format: what a disk has grown by since is not used.\n\n"
+        "Example: causeway-store info /dev/nvme1n1\n",
     .run = info_run,
 };

@@ -4,5 +4,10 @@
 int
 main(int argc, char **argv)
 {
-    return cw_tool_main(argc, argv, stdout, stderr);
+    int status = cw_tool_main(argc, argv, stdout, stderr);
+
+    if (fclose(stdout) == 0) /* some file systems tell only now */
+        return status;
+    perror("causeway-store: the output could not be written");
+    return status == CW_TOOL_OK ? CW_TOOL_FOUND : status;
 }

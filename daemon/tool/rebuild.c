@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/base/assert.h"
 #include "common/base/bits.h"
@@ -104,19 +105,53 @@ stores_look(struct run *x, int argc, char **argv)
 
 /* ---- the directory ---- */
 
-static bool
-dir_is_free(const char *path)
+static int
+out_fail(struct run *x, int err)
 {
-    DIR *d = opendir(path);
+    return cw_tool_fail(x->t, "CANNOT_WRITE", x->out,
+                        err == ENOENT || err == ENOTDIR ? "name a directory to be made in one that "
+                                                          "is there"
+                        : err == EACCES || err == EPERM ? "run it as root, or name another"
+                                                        : "name another directory",
+                        "--out %s: %s", x->out, strerror(err));
+}
+
+/* Can a directory be made there? */
+static int
+out_parent_check(struct run *x)
+{
+    char *parent = strdup(x->out);
+    size_t len = strlen(x->out);
+    int err;
+
+    cw_assert(parent != NULL);
+    while (len > 0 && parent[len - 1] == '/')
+        len--;
+    while (len > 0 && parent[len - 1] != '/')
+        len--;
+    parent[len] = '\0';
+    err = access(len == 0 ? "." : parent, W_OK | X_OK) == 0 ? 0 : errno;
+    free(parent);
+    return err == 0 ? CW_TOOL_OK : out_fail(x, err);
+}
+
+/* Before the stores are read, which takes long: it is not there yet, or empty. */
+static int
+out_check(struct run *x)
+{
+    DIR *d = opendir(x->out);
     const struct dirent *e;
     bool empty = true;
 
     if (d == NULL)
-        return errno == ENOENT;
+        return errno == ENOENT ? out_parent_check(x) : out_fail(x, errno);
     while ((e = readdir(d)) != NULL)
         empty &= strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
     closedir(d);
-    return empty;
+    if (!empty)
+        return cw_tool_fail(x->t, "NOT_EMPTY", x->out, "name a directory that is not there yet",
+                            "%s: is there and not empty", x->out);
+    return access(x->out, W_OK | X_OK) == 0 ? CW_TOOL_OK : out_fail(x, errno);
 }
 
 struct commit {
@@ -178,7 +213,8 @@ records_write(struct run *x)
 
     if (cw_lmdb_open(&opts, &l, why) != 0) {
         free(c);
-        return cw_tool_fail(x->t, "CANNOT_WRITE", x->out, NULL, "%s", why);
+        return cw_tool_fail(x->t, "CANNOT_WRITE", x->out,
+                            "nothing was written to the stores; name another directory", "%s", why);
     }
     for (size_t at = 0, n; ok && at < x->r.n_recs; at += n) {
         n = cw_min_u64(TXN_RECS, x->r.n_recs - at);
@@ -262,9 +298,11 @@ names_take(struct run *x, const struct cw_tool_cmd *cmd)
         const char *eq = strchr(x->name_texts[i], '=');
         char number[24];
 
-        if (eq == NULL || (size_t)(eq - x->name_texts[i]) >= sizeof(number) ||
-            strlen(eq + 1) >= sizeof(x->name_mem[i]))
+        if (eq == NULL || (size_t)(eq - x->name_texts[i]) >= sizeof(number))
             return cw_tool_usage(x->t, cmd, "--name %s: write it as VOLUME=NAME", x->name_texts[i]);
+        if (!cw_mgr_name_ok(eq + 1))
+            return cw_tool_usage(x->t, cmd, "--name %s: a name is 1 to 63 of [A-Za-z0-9._-]",
+                                 x->name_texts[i]);
         snprintf(number, sizeof(number), "%.*s", (int)(eq - x->name_texts[i]), x->name_texts[i]);
         snprintf(x->name_mem[i], sizeof(x->name_mem[i]), "%s", eq + 1);
         if (!cw_tool_number(number, &x->names[i].volume))
@@ -288,17 +326,16 @@ names_take(struct run *x, const struct cw_tool_cmd *cmd)
 static int
 rebuild_all(struct run *x, int argc, char **argv)
 {
-    int status;
+    int status = out_check(x);
 
-    if (!dir_is_free(x->out))
-        return cw_tool_fail(x->t, "NOT_EMPTY", x->out, "name a directory that is not there yet",
-                            "%s: is there and not empty", x->out);
-    status = stores_look(x, argc, argv);
+    if (status == CW_TOOL_OK)
+        status = stores_look(x, argc, argv);
     if (status != CW_TOOL_OK)
         return status;
     x->r.now_s = (uint64_t)time(NULL);
     if (getrandom(x->r.random, sizeof(x->r.random), 0) != sizeof(x->r.random))
-        return cw_tool_fail(x->t, "NO_RANDOM", "", NULL, "no random numbers: %s", strerror(errno));
+        return cw_tool_fail(x->t, "NO_RANDOM", "", "see: man 2 getrandom", "no random numbers: %s",
+                            strerror(errno));
     status = cw_rebuild_plan(&x->r) ? records_write(x) : CW_TOOL_FOUND;
     if (x->t->failed)
         return status;
@@ -327,7 +364,7 @@ rebuild_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **a
     status = cw_tool_args(t, cmd, opts, argc, argv, &n);
     if (status == CW_TOOL_GO)
         status = names_take(x, cmd);
-    if (status == CW_TOOL_GO && (n == 0 || x->out == NULL))
+    if (status == CW_TOOL_GO && (n == 0 || x->out == NULL || x->out[0] == '\0'))
         status = cw_tool_usage(t, cmd, "it needs --out DIR and at least one store");
     if (status == CW_TOOL_GO)
         status = rebuild_all(x, n, argv);

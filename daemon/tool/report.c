@@ -22,8 +22,7 @@ static const struct kind kinds[CW_REPORT_KINDS] = {
     [CW_REPORT_SUPERBLOCK] = { "superblock", "the store opens from the best of the other slots" },
     [CW_REPORT_CHECKPOINT] = { "checkpoint", "the store opens from the other checkpoint; without "
                                              "both it is refused" },
-    [CW_REPORT_START] = { "start", "the daemon refuses this store: format a new one in its place, "
-                                   "the cluster builds the copies anew" },
+    [CW_REPORT_START] = { "start", "the daemon refuses this store as it is" },
     [CW_REPORT_LOG] = { "log", "copies may lack acknowledged writes: the cluster treats them as "
                                "out and brings them up to date again" },
     [CW_REPORT_MAP_PAGE] = { "map-page",

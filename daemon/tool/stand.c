@@ -1,6 +1,8 @@
 #include "daemon/tool/stand.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,21 +118,46 @@ cw_stand_read_one(struct cw_stand *st, enum cw_stand_side side, uint64_t off, vo
 /* ---- superblocks ---- */
 
 static void
-slots_read(struct cw_stand *st, enum cw_stand_side side, struct cw_stand_slots *s)
+slots_take(struct cw_stand_slots *s, const struct cw_inspect_places *p)
 {
-    struct cw_sb *mem = cw_tool_alloc_aligned(sizeof(*mem));
+    const struct cw_sb *best = cw_inspect_places_best(p);
 
     s->best = NULL;
+    s->outcome = cw_inspect_places_outcome(p);
     for (uint32_t i = 0; i < CW_SB_SLOTS; i++) {
-        s->res[i] =
-            cw_stand_read_one(st, side, cw_inspect_sb_off(st->disk->bytes, i), mem, sizeof(*mem));
-        s->slot[i] = *mem;
-        s->why[i] =
-            s->res[i] != 0 ? "it cannot be read" : cw_inspect_sb(&s->slot[i], st->disk->bytes);
-        if (s->why[i] == NULL && (s->best == NULL || s->slot[i].sb_seq > s->best->sb_seq))
+        uint32_t place = cw_inspect_place_of(p, i);
+
+        s->slot[i] = p->sb[place];
+        s->res[i] = p->res[place];
+        if (!cw_inspect_place(p, place, &s->off[i]))
+            s->why[i] = "the disk ends before it";
+        else if (s->res[i] != 0)
+            s->why[i] = "it cannot be read";
+        else
+            s->why[i] = cw_inspect_sb(&s->slot[i], p->disk_bytes);
+        if (best != NULL && s->res[i] == 0 && memcmp(&s->slot[i], best, sizeof(*best)) == 0)
             s->best = &s->slot[i];
     }
+}
+
+static void
+slots_read(struct cw_stand *st, enum cw_stand_side side, struct cw_stand_slots *s)
+{
+    struct cw_inspect_places *p = cw_tool_alloc(sizeof(*p));
+    struct cw_sb *mem = cw_tool_alloc_aligned(sizeof(*mem));
+    uint64_t off;
+
+    p->disk_bytes = st->disk->bytes;
+    for (uint32_t i = 0; i < CW_SB_PLACES; i++) {
+        p->res[i] = cw_inspect_place(p, i, &off)
+                        ? cw_stand_read_one(st, side, off, mem, sizeof(*mem))
+                        : -ENOENT;
+        if (p->res[i] == 0)
+            p->sb[i] = *mem;
+    }
+    slots_take(s, p);
     free(mem);
+    free(p);
 }
 
 const struct cw_sb *
@@ -139,21 +166,122 @@ cw_stand_sb(const struct cw_stand *st, enum cw_stand_side side)
     return side == CW_STAND_DISK ? st->slots.best : st->closed.best;
 }
 
-/* No slot is right: is it a store at all? */
+static int
+refuse_none(struct cw_stand *st)
+{
+    if (st->disk->bytes < CW_STORE_BYTES_MIN)
+        return cw_tool_fail(st->t, "NOT_A_STORE", st->path,
+                            "if it was one, restore its size; a new one is made elsewhere with: "
+                            "causeway-store format PATH:SIZE",
+                            "%s: too small for a store, %" PRIu64 " bytes", st->path,
+                            st->disk->bytes);
+    return cw_tool_fail(st->t, "NOT_A_STORE", st->path, "to make one: causeway-store format PATH",
+                        "%s: no Causeway store", st->path);
+}
+
+static int
+refuse_cut(struct cw_stand *st)
+{
+    return cw_tool_fail(st->t, "STORE_CUT", st->path,
+                        "restore its size: nothing but what was cut off is lost",
+                        "%s: the disk was cut: the store has %" PRIu64 " bytes, it only %" PRIu64,
+                        st->path, st->slots.best->dev_bytes, st->disk->bytes);
+}
+
+static int
+refuse_unknown(struct cw_stand *st)
+{
+    const char *hint = "use the causeway-store of the version of Causeway that wrote it";
+    const struct cw_sb *sb = st->slots.best;
+    int outcome;
+
+    if (sb->version > CW_STORE_VERSION)
+        return cw_tool_fail(st->t, "STORE_NEWER", st->path, hint,
+                            "%s: a store of format version %u; this program knows %u to %u",
+                            st->path, sb->version, CW_STORE_VERSION_MIN, CW_STORE_VERSION);
+    if (sb->feature_incompat != 0)
+        return cw_tool_fail(st->t, "STORE_NEWER", st->path, hint,
+                            "%s: a store with features (0x%x) that this program does not know",
+                            st->path, sb->feature_incompat);
+    return cw_tool_fail(st->t, "STORE_UNKNOWN", st->path, hint, "%s: its superblock holds, but %s",
+                        st->path, cw_inspect_sb_opens(sb, st->disk->bytes, &outcome));
+}
+
+/* A size that a damaged slot in front names, and where others may be found; 0: none. */
+static uint64_t
+former_bytes(const struct cw_stand *st)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct cw_sb *sb = &st->slots.slot[i];
+
+        if (st->slots.res[i] == 0 && sb->magic == CW_SB_MAGIC && sb->dev_bytes % 4096 == 0 &&
+            sb->dev_bytes >= CW_STORE_BYTES_MIN && sb->dev_bytes < st->disk->bytes)
+            return sb->dev_bytes;
+    }
+    return 0;
+}
+
+static int
+refuse_superblocks(struct cw_stand *st)
+{
+    uint64_t bytes = former_bytes(st);
+    uint32_t bad = 0;
+    char size[64] = "", hint[400];
+
+    while (bad < CW_SB_SLOTS - 1 &&
+           (st->slots.why[bad] == NULL ||
+            (st->slots.res[bad] == 0 && st->slots.slot[bad].magic != CW_SB_MAGIC)))
+        bad++;
+    if (bytes != 0)
+        snprintf(size, sizeof(size), " (a damaged one says: %" PRIu64 " bytes)", bytes);
+    snprintf(hint, sizeof(hint),
+             "if the disk was made larger, give it its former size again%s, for two more lie where "
+             "the store ended; see: causeway-store dump PATH superblock",
+             size);
+    return cw_tool_fail(st->t, "SUPERBLOCKS_BAD", st->path, hint,
+                        "%s: a store, but none of its superblocks holds (slot %u: %s)", st->path,
+                        bad, st->slots.why[bad] != NULL ? st->slots.why[bad] : "of another size");
+}
+
 static int
 stand_refuse(struct cw_stand *st)
 {
-    for (uint32_t i = 0; i < CW_SB_SLOTS; i++) {
-        if (st->slots.res[i] != 0 || st->slots.slot[i].magic == CW_SB_MAGIC)
-            return cw_tool_fail(
-                st->t, "SUPERBLOCKS_BAD", st->path,
-                "see: causeway-store dump PATH superblock; to give it up, format a new "
-                "store in its place: the cluster builds the copies anew",
-                "%s: a store without a superblock that holds (slot %u: %s)", st->path, i,
-                st->slots.why[i]);
+    int outcome = st->slots.outcome;
+
+    switch (outcome) {
+    case CW_STORE_E_NOT_FORMATTED:
+        return refuse_none(st);
+    case CW_STORE_E_TRUNCATED:
+        return refuse_cut(st);
+    case CW_STORE_E_VERSION:
+        return refuse_unknown(st);
+    case CW_STORE_E_SUPERBLOCKS:
+        return refuse_superblocks(st);
+    default:
+        return cw_tool_fail(st->t, "CANNOT_READ", st->path, cw_stand_advice(outcome),
+                            "%s: none of its superblocks can be read: %s", st->path,
+                            cw_stand_outcome(outcome));
     }
-    return cw_tool_fail(st->t, "NOT_A_STORE", st->path, "to make one: causeway-store format PATH",
-                        "%s: no Causeway store", st->path);
+}
+
+/* What may help when a path does not open; NULL: the cause says it already. */
+static const char *
+open_hint(int err)
+{
+    switch (err) {
+    case -EBUSY:
+        return "if its daemon runs, ask that: causeway disk show";
+    case -EACCES:
+    case -EPERM:
+        return "run it as root, or as the user of its daemon";
+    case -EINVAL:
+        return NULL;
+    case -ENOENT:
+    case -ENOTDIR:
+        return "is it the right path? The daemon's --store has it";
+    default:
+        return "see the log of the kernel: dmesg";
+    }
 }
 
 int
@@ -172,17 +300,11 @@ cw_stand_open(struct cw_tool *t, const char *path, bool whole, struct cw_stand *
     err = cw_disk_open(t->r, &opts, &st->disk, why);
     if (err != 0) {
         free(st);
-        return cw_tool_fail(
-            t, err == -EBUSY ? "STORE_IN_USE" : "CANNOT_OPEN", path,
-            err == -EBUSY ? "if its daemon runs, ask that: causeway disk show" : NULL, "%s", why);
-    }
-    if (st->disk->bytes < CW_SB_SLOTS * UINT64_C(4096)) {
-        cw_stand_close(st);
-        return cw_tool_fail(t, "NOT_A_STORE", path, "to make one: causeway-store format PATH:SIZE",
-                            "%s: too small even for the superblocks of a store", path);
+        return cw_tool_fail(t, err == -EBUSY ? "STORE_IN_USE" : "CANNOT_OPEN", path, open_hint(err),
+                            "%s", why);
     }
     slots_read(st, CW_STAND_DISK, &st->slots);
-    if (whole && st->slots.best == NULL) {
+    if (whole && st->slots.outcome != 0) {
         err = stand_refuse(st);
         cw_stand_close(st);
         return err;
@@ -269,8 +391,27 @@ cw_stand_outcome(int res)
         return "a format or a feature that this program does not know";
     case CW_STORE_E_UNREADABLE:
         return "both checkpoints are unreadable";
+    case CW_STORE_E_SUPERBLOCKS:
+        return "none of its superblocks holds";
     default:
         return res < 0 ? strerror(-res) : "unknown outcome";
+    }
+}
+
+const char *
+cw_stand_advice(int res)
+{
+    switch (res) {
+    case CW_STORE_E_TRUNCATED:
+        return "restore its size";
+    case CW_STORE_E_VERSION:
+        return "use the version of Causeway that wrote it";
+    case CW_STORE_E_UNREADABLE:
+        return "to give it up, format a new store in its place: the cluster builds its copies anew";
+    case CW_STORE_E_SUPERBLOCKS:
+        return "if the disk was made larger, give it its former size again";
+    default:
+        return res < 0 ? "see the log of the kernel (dmesg), and try again" : NULL;
     }
 }
 

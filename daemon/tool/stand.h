@@ -18,9 +18,11 @@
 /* What stands in the four slots. */
 struct cw_stand_slots {
     struct cw_sb slot[CW_SB_SLOTS];
-    int res[CW_SB_SLOTS];         /* of its read */
+    uint64_t off[CW_SB_SLOTS];    /* where it was read */
+    int res[CW_SB_SLOTS];         /* of its read; -ENOENT: the disk ends before it */
     const char *why[CW_SB_SLOTS]; /* what is wrong with it; NULL: nothing */
-    const struct cw_sb *best;     /* the store; NULL: there is none */
+    const struct cw_sb *best;     /* the store, whether it opens or not; NULL: there is none */
+    int outcome;                  /* 0: it opens; else an enum cw_store_outcome or -EIO */
 };
 
 struct cw_stand {
@@ -36,15 +38,16 @@ struct cw_stand {
 };
 
 /* Opens, locks and reads the superblocks. 0, or the exit status when it was said why not: a store
- * without any valid superblock is refused if `whole`. *ret is to be closed if 0. */
+ * that does not open by its superblocks is refused if `whole`. *ret is to be closed if 0. */
 int cw_stand_open(struct cw_tool *t, const char *path, bool whole, struct cw_stand **ret);
 void cw_stand_close(struct cw_stand *st); /* NULL is fine */
 
 /* Recovers it in memory and closes it there; st->closed and st->store (of a closed store: what it
  * recovered, and its copies) are there if 0. Else an enum cw_store_outcome or a negative errno. */
 int cw_stand_recover(struct cw_stand *st);
-/* Of an outcome. */
+/* Of an outcome: what is wrong, and the next step; NULL: there is none. */
 const char *cw_stand_outcome(int res);
+const char *cw_stand_advice(int res);
 
 enum cw_stand_side { CW_STAND_DISK, CW_STAND_CLOSED };
 const struct cw_sb *cw_stand_sb(const struct cw_stand *st, enum cw_stand_side side);

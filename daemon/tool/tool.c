@@ -24,8 +24,12 @@ static const struct cw_tool_cmd *const commands[] = {
 void
 cw_tool_json(struct cw_tool *t, json_t *root)
 {
+    if (root == NULL) {
+        t->cut = true;
+        return;
+    }
     json_object_set_new(root, "schema", json_integer(1));
-    json_dumpf(root, t->out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    t->cut |= json_dumpf(root, t->out, JSON_INDENT(2) | JSON_PRESERVE_ORDER) != 0;
     fputc('\n', t->out);
     json_decref(root);
 }
@@ -59,13 +63,17 @@ static void
 print_error(struct cw_tool *t, const char *code, const char *object, const char *hint,
             const char *message)
 {
+    json_t *o = NULL; /* also if a path in it is no UTF-8 */
+
     if (t->failed)
         return;
     t->failed = true;
     cw_tool_progress_end(t);
-    if (t->json) {
-        cw_tool_json(t, json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "code", code, "message",
-                                  message, "object", object, "hint", hint != NULL ? hint : ""));
+    if (t->json)
+        o = json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "code", code, "message", message, "object",
+                      object, "hint", hint != NULL ? hint : "");
+    if (o != NULL) {
+        cw_tool_json(t, o);
         return;
     }
     fflush(t->out);
@@ -130,7 +138,8 @@ cw_tool_reactor(struct cw_tool *t)
     err = cw_reactor_new(&ro, &t->r);
     if (err == 0)
         return t->r;
-    cw_tool_fail(t, "IO_URING", "", "is io_uring allowed here?", "io_uring: %s", strerror(-err));
+    cw_tool_fail(t, "IO_URING", "", "is it allowed? see: sysctl kernel.io_uring_disabled",
+                 "io_uring: %s", strerror(-err));
     return NULL;
 }
 
@@ -151,8 +160,10 @@ cw_tool_number(const char *text, uint64_t *ret)
     unsigned long long n;
     char *end;
 
-    if (hex ? !isxdigit((unsigned char)digits[0]) : !isdigit((unsigned char)digits[0]))
-        return false;
+    for (const char *at = digits; at == digits || *at != '\0'; at++) {
+        if (hex ? !isxdigit((unsigned char)*at) : !isdigit((unsigned char)*at))
+            return false; /* strtoull would take signs, blanks and a second 0x */
+    }
     errno = 0;
     n = strtoull(digits, &end, hex ? 16 : 10);
     if (errno != 0 || *end != '\0')
@@ -259,7 +270,7 @@ static const char about[] =
     "What do the bytes there say?            causeway-store dump PATH segment N, batch SEG:OFF ..\n"
     "The manager's directory is lost?        causeway-store rebuild-metadata STORE.. --out DIR\n"
     "\n"
-    "Exit status: 0 fine, 1 failed or something was found, 2 bad usage.\n";
+    "Exit status: 0 fine, 1 failed, something was found or output was lost, 2 bad usage.\n";
 
 static void
 print_commands(struct cw_tool *t)
@@ -290,13 +301,33 @@ dispatch(struct cw_tool *t, int argc, char **argv)
             return cw_tool_usage(t, NULL, "unknown option %s", argv[i]);
         }
     }
-    if (i == argc)
+    if (i >= argc)
         return cw_tool_usage(t, NULL, "which command?");
     for (size_t k = 0; k < CW_LEN(commands); k++) {
         if (strcmp(commands[k]->word, argv[i]) == 0)
             return commands[k]->run(t, commands[k], argc - i, argv + i);
     }
     return cw_tool_usage(t, NULL, "unknown command %s", argv[i]);
+}
+
+/* A full disk or a closed pipe is no success. */
+static int
+output_end(struct cw_tool *t, int status)
+{
+    int err = fflush(t->out) != 0 ? errno : 0;
+
+    if (err != 0 || ferror(t->out))
+        fprintf(t->err,
+                "causeway-store: the output could not be written: %s; is there room where it "
+                "goes?\n",
+                err != 0 ? strerror(err) : "an earlier write failed");
+    else if (t->cut)
+        fputs("causeway-store: JSON cannot hold the answer: a name in it is no UTF-8; leave out "
+              "--json\n",
+              t->err);
+    else
+        return status;
+    return status == CW_TOOL_OK ? CW_TOOL_FOUND : status;
 }
 
 int
@@ -311,7 +342,7 @@ cw_tool_main(int argc, char **argv, FILE *out, FILE *err)
     }
     t->out = out;
     t->err = err;
-    status = dispatch(t, argc, argv);
+    status = output_end(t, dispatch(t, argc, argv));
     cw_tool_fini(t);
     free(t);
     return status;

@@ -3,7 +3,8 @@
  *
  *   argv --dispatch--> struct cw_tool_cmd --cw_tool_args--> its options --> a stand --> out.h
  *
- * Exit status: 0 fine, 1 the command failed or found something, 2 bad usage. One thread.
+ * Exit status: 0 fine, 1 the command failed, found something or lost output, 2 bad usage. One
+ * thread.
  */
 #pragma once
 
@@ -24,6 +25,7 @@ struct cw_tool {
     FILE *out, *err; /* borrowed */
     bool json;
     bool failed;          /* an error was printed: at most one per run */
+    bool cut;             /* what was to be printed as JSON could not be */
     uint64_t progress_ns; /* when it was last shown; 0: it is not on the screen */
 
     struct cw_reactor *r; /* made by cw_tool_reactor */
@@ -44,7 +46,8 @@ struct cw_tool_cmd {
 extern const struct cw_tool_cmd cw_tool_format_cmd, cw_tool_info_cmd, cw_tool_check_cmd,
     cw_tool_dump_cmd, cw_tool_rebuild_cmd;
 
-/* The whole program, with its streams given. */
+/* The whole program, with its streams given; out is flushed. A run whose output could not all be
+ * written fails. */
 int cw_tool_main(int argc, char **argv, FILE *out, FILE *err);
 
 /* ---- options ---- */
@@ -80,7 +83,8 @@ int cw_tool_fail(struct cw_tool *t, const char *code, const char *object, const 
 int cw_tool_usage(struct cw_tool *t, const struct cw_tool_cmd *cmd, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Prints one object, with the schema number; root becomes its. */
+/* Prints one object, with the schema number; root becomes its. NULL: it holds a text that is no
+ * UTF-8; that is said when the run ends. */
 void cw_tool_json(struct cw_tool *t, json_t *root);
 
 /* A line on err that is written over, now and then, if err is a terminal. */

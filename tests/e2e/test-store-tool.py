@@ -112,6 +112,34 @@ def test_a_rotten_superblock_is_named_and_the_daemon_starts_all_the_same(t):
     c.wait_full("v")
 
 
+def test_a_store_whose_disk_grew_goes_on(t):
+    c, _ = filled(t)
+    c.local("kill", "aws-1")
+    c.local("down")
+    path = store(c, "aws-1")
+    before = json.loads(t.ok("causeway-store", "info", path, "--json").out)
+    os.truncate(path, 700 << 20)
+    after = json.loads(t.ok("causeway-store", "info", path, "--json").out)
+    assert after.pop("disk_bytes") == 700 << 20 and before.pop("disk_bytes") == 512 << 20, after
+    assert after == before, (before, after)
+    check(t, path, 0)
+    c.up()
+    c.wait_full("v")
+    c.admin("volume", "verify", "v")
+    c.local("down")
+    info = json.loads(t.ok("causeway-store", "info", path, "--json").out)
+    assert info["bytes"] == 512 << 20 and info["incarnation"] == before["incarnation"] + 1, info
+    log = "".join(open(os.path.join(base, f), errors="replace").read()
+                  for base, _, files in os.walk(os.path.join(c.dir, "aws-1")) for f in files
+                  if f.endswith("log"))
+    assert "has grown to 700M, the store on it keeps its 512M" in log, log[-2000:]
+    os.truncate(path, 512 << 20)
+    assert check(t, path, 0)["clean"]
+    os.truncate(path, 400 << 20)
+    r = t.fails("causeway-store", "check", path, code=1)
+    assert "restore its size" in r.err and "format" not in r.err, r
+
+
 # ---- rebuild-metadata ----
 
 HOSTS = ("onprem-1", "onprem-2", "aws-1")

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/store/inspect.h"
 #include "tests/fuzz/image.h"
 #include "tests/lib/storeworld.h"
 
@@ -277,8 +278,11 @@ life_clean(struct storeworld *w)
 static void
 base_slots(struct storeworld *w, struct cw_sb sb[CW_SB_SLOTS], bool put)
 {
+    struct cw_sb front;
+
+    base_sb(w, &front);
     for (uint32_t i = 0; i < CW_SB_SLOTS; i++) {
-        uint64_t off = sb_off(cw_ramdisk_disk(w->disk), i);
+        uint64_t off = cw_inspect_sb_off(front.dev_bytes, i);
 
         if (put)
             cw_ramdisk_poke(w->disk, off, &sb[i], sizeof(sb[i]));
@@ -317,13 +321,13 @@ life_two(struct storeworld *w)
 
 /* Sectors of zeroes take no memory. */
 static void
-base_take(struct image *im, const struct storeworld *w, uint64_t from, uint64_t to)
+base_take(struct image *im, const struct storeworld *w, uint64_t at)
 {
     uint8_t sector[4096];
 
-    cw_ramdisk_peek(w->disk, from, sector, sizeof(sector));
+    cw_ramdisk_peek(w->disk, at, sector, sizeof(sector));
     if (!cw_block_is_zero(sector))
-        memcpy(im->now + to, sector, sizeof(sector));
+        memcpy(im->now + at, sector, sizeof(sector));
 }
 
 void
@@ -346,11 +350,9 @@ image_base_make(struct image *im)
     base_sb(&w, &sb);
     im->seg_bytes = sb.seg_bytes;
     im->n_segs = sb.seg_count;
-    im->disk.bytes = CW_SEG_BASE + (uint64_t)sb.seg_count * sb.seg_bytes + 2 * 4096;
+    im->disk.bytes = sb.dev_bytes;
     im->now = image_memory(im->disk.bytes);
-    for (uint64_t at = 0; at < im->disk.bytes - 2 * 4096; at += 4096)
-        base_take(im, &w, at, at);
-    for (uint64_t i = 1; i <= 2; i++)
-        base_take(im, &w, w.bytes - i * 4096, im->disk.bytes - i * 4096);
+    for (uint64_t at = 0; at < im->disk.bytes; at += 4096)
+        base_take(im, &w, at);
     storeworld_fini(&w);
 }

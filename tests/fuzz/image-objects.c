@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/codec/hash.h"
+#include "daemon/store/inspect.h"
 #include "tests/fuzz/image.h"
 
 #define BATCHES_MAX 4096u
@@ -48,7 +49,7 @@ image_summary(struct image *im, uint32_t seg, struct cw_sum_footer *ret)
 struct cw_sb *
 image_slot(struct image *im, uint32_t slot)
 {
-    return (void *)(im->now + sb_off(&im->disk, slot));
+    return (void *)(im->now + cw_inspect_sb_off(im->disk.bytes, slot));
 }
 
 struct cw_root *

@@ -355,6 +355,28 @@ cw_ramdisk_free(struct cw_ramdisk *d)
     free(d);
 }
 
+void
+cw_ramdisk_resize(struct cw_ramdisk *d, uint64_t bytes)
+{
+    uint64_t n_leafs = ramdisk_leafs(d);
+
+    cw_assert(cw_list_empty(&d->under_way) && cw_list_empty(&d->stuck) && bytes % SECTOR == 0);
+    for (uint64_t at = bytes; at < d->disk.bytes; at += SECTOR) {
+        struct slot was = ramdisk_slot(d, at / SECTOR);
+
+        if (was.seen != NULL || was.stable != NULL)
+            ramdisk_store_stable(d, at / SECTOR, ramdisk_zeroes);
+    }
+    ramdisk_forget_dirty(d, bytes / SECTOR, UINT64_MAX - bytes / SECTOR);
+    d->disk.bytes = d->opts.bytes = bytes;
+    for (uint64_t i = ramdisk_leafs(d); i < n_leafs; i++)
+        free(d->leafs[i]);
+    d->leafs = realloc(d->leafs, ramdisk_leafs(d) * sizeof(*d->leafs));
+    cw_assert(d->leafs != NULL);
+    for (uint64_t i = n_leafs; i < ramdisk_leafs(d); i++)
+        d->leafs[i] = NULL;
+}
+
 struct cw_disk *
 cw_ramdisk_disk(struct cw_ramdisk *d)
 {

@@ -87,6 +87,9 @@ void cw_ramdisk_lie(struct cw_ramdisk *d, bool lie);
 /* Reads of these sectors fail with -EIO until they are written again. At most 64 ranges. */
 void cw_ramdisk_latent(struct cw_ramdisk *d, uint64_t off, uint64_t len);
 
+/* As a device is made larger (by zeroes) or smaller; no I/O is under way. */
+void cw_ramdisk_resize(struct cw_ramdisk *d, uint64_t bytes);
+
 void cw_ramdisk_flip(struct cw_ramdisk *d, uint64_t byte, uint8_t mask);
 
 /* ---- looking ---- */

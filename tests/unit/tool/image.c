@@ -125,6 +125,6 @@ image_put_part(const struct image *im, struct image_look *l, uint32_t part, cons
     put(im, image_off(l, l->k.at.loc), l->k.root, l->k.at.len);
     l->sb.ckpt[0].csum = cw_hash(l->k.root, l->k.at.len);
     l->sb.csum = cw_hash(&l->sb, offsetof(struct cw_sb, csum));
-    put(im, cw_inspect_sb_off(l->st->disk->bytes, (uint32_t)(l->sb.sb_seq % CW_SB_SLOTS)), &l->sb,
+    put(im, cw_inspect_sb_off(l->sb.dev_bytes, (uint32_t)(l->sb.sb_seq % CW_SB_SLOTS)), &l->sb,
         sizeof(l->sb));
 }

@@ -125,6 +125,56 @@ what_is_not_there_is_said(void **state)
     image_remove(&im);
 }
 
+/* Before the store is opened: it need not be there. */
+static void
+bad_words_are_bad_usage(void **state)
+{
+    static const char *const words[] = {
+        "superblock x",
+        "superblock -1",
+        "checkpoint x",
+        "checkpoint 0x",
+        "segment x",
+        "segment 1:2",
+        "segment 0x0x1",
+        "segment 0x+1",
+        "batch 1:2:3:4",
+        "batch x:1",
+        "batch 1:x",
+        "batch 1",
+        "batch :1:2",
+        "batch 1:",
+        "batch 1::2",
+        "batch :",
+        "batch 1:2:",
+        "record 1:2",
+        "record x:x:x:x:x:x",
+        "record 1:2:3:4:5:6:7",
+        "record 1:2:0x",
+        "shard 5",
+        "shard x/0",
+        "shard 5/65536",
+        "shard 0x",
+        "layer x",
+        "layer 1/0",
+        "table x 0",
+        "table 1 x",
+        "page 5/0 x",
+        "page x 0",
+        "page 5/0 0 x",
+        "block 5/0 -1",
+        "block 5/0 0 0x",
+        "block 5 0",
+        "scrub 1",
+        "batch 99999999999999999999:0",
+        "batch 1:99999999999999999999999999999999999999999999",
+    };
+    struct image im = { .path = "/nowhere/store" };
+
+    for (size_t i = 0; i < CW_LEN(words); i++)
+        dump_says(&im, words[i], CW_TOOL_USAGE, "see: causeway-store dump --help");
+}
+
 /* Of the head and of the snapshot, packed or not. */
 static void
 raw_blocks_are_what_was_written(void **state)
@@ -241,6 +291,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_is_shown),
         cmocka_unit_test(what_is_not_there_is_said),
+        cmocka_unit_test(bad_words_are_bad_usage),
         cmocka_unit_test(raw_blocks_are_what_was_written),
         cmocka_unit_test(damage_is_shown_with_what_is_wrong),
         cmocka_unit_test(damaged_counts_are_not_followed),
