@@ -31,6 +31,7 @@ struct recovery {
     uint8_t *content[CW_PART_KINDS]; /* per part kind */
     size_t content_len[CW_PART_KINDS];
     uint32_t part;
+    uint32_t tab_at; /* table to be read next */
 
     /* segments and the batches in them */
     uint32_t header_at;
