@@ -538,6 +538,7 @@ ckpt_step(struct cw_store *s)
 
     if (s->stats.failed || s->apply.active)
         return;
+    map_evict(s, 0); /* what is kept as it was takes room too */
     switch (c->state) {
     case CKPT_IDLE:
         if (!c->wanted || (s->state != STORE_OPEN && c->done == NULL))
