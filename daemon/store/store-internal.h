@@ -621,6 +621,7 @@ struct ckpt {
     uint32_t n_old, n_now;
     uint64_t last_ns, last_bytes, last_hdr; /* time, log but META, batch headers at the freeze */
     uint64_t n_frozen, frozen_copies;
+    uint64_t errors;                          /* of I/O, at the freeze */
     void (*done)(struct cw_store *, int res); /* for open and close */
 };
 void ckpt_want(struct cw_store *s);
@@ -823,6 +824,7 @@ struct cw_store {
 
     struct cw_sb sb;
     bool sb_known;
+    bool sb_whole; /* all slots were valid */
     struct cw_store_identity identity;
     struct cw_list sb_waits;
     struct store_io sb_io;

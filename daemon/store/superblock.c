@@ -33,7 +33,7 @@ struct sb_reader {
     struct store_own own;
     struct store_io io;
     struct cw_disk *disk;
-    uint32_t slot, n_readable;
+    uint32_t slot, n_readable, n_valid;
     struct cw_sb best;
     bool found;
     struct cw_store *s;
@@ -52,6 +52,7 @@ reader_finish(struct sb_reader *r)
     if (res == 0) {
         s->sb = r->best;
         s->sb_known = true;
+        s->sb_whole = r->n_valid == CW_SB_SLOTS;
         memcpy(s->identity.disk_uuid.b, s->sb.disk_uuid, 16);
         memcpy(s->identity.cluster_id.b, s->sb.cluster_id, 16);
         s->identity.format_id = s->sb.format_id;
@@ -83,6 +84,7 @@ reader_on_read(struct store_io *io, int res)
 
     if (res == 0) {
         r->n_readable++;
+        r->n_valid += sb_valid(sb);
         if (sb_valid(sb) && (!r->found || sb->sb_seq > r->best.sb_seq)) {
             r->best = *sb;
             r->found = true;
