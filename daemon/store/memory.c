@@ -1,7 +1,7 @@
 /* store/memory.c - what the store takes in memory.
  *
  * The map cache has a budget, buffers are the pool's. Chunk tables and what is kept of each copy
- * cannot be evicted: they grow with the data (64 MiB for each TiB mapped) and with what owners
+ * cannot be evicted: they grow with the data (docs/store.md, Memory) and with what owners
  * leave above stable, so they are counted for whoever gave the memory.
  */
 #include "daemon/store/store-internal.h"
