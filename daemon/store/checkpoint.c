@@ -187,7 +187,6 @@ ckpt_freeze(struct cw_store *s)
     for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         c->root->open_seg_seq[cls] =
             s->open[cls].open ? s->segs[s->open[cls].no].seq : s->open[cls].prev_seq;
-    c->errors = s->stats.io_errors;
     c->last_ns = cw_now_ns(s->env);
     c->last_bytes = ckpt_log_bytes(s);
     c->last_hdr = s->logged_hdr;
@@ -479,8 +478,9 @@ ckpt_change_sb(struct cw_store *s, struct cw_sb *sb, void *arg)
     sb->flags = 0;
     if (s->state == STORE_CLOSING && s->ckpt.done != NULL) { /* not one that the stop met */
         sb->flags = CW_SB_CLEAN;
-        /* what failed was written again elsewhere, and may have left a header where it was */
-        if (s->stats.io_errors == s->ckpt.errors)
+        /* a write that failed may have left a header, a start that could not read may have missed
+         * one, or a newer superblock */
+        if (s->stats.io_errors == 0 && s->stats.csum_errors == 0)
             sb->flags |= CW_SB_SETTLED;
     }
     CW_LIST_EACH (it, &s->shards)

@@ -392,11 +392,12 @@ recovery_damage(struct recovery *r)
 }
 
 /* May the batch at which the log ends here have been acknowledged, and what tells of it, or the
- * batch itself, be in a place that cannot be read? A torn write is read, and is not right. */
+ * batch itself, be in a place that cannot be read? A torn write is read, and is not right. After a
+ * clean stop nothing was, if the superblock that says so is the newest. */
 static bool
 recovery_lost(const struct recovery *r, bool gap)
 {
-    if (r->which == 0 && (r->s->sb.flags & CW_SB_CLEAN))
+    if (r->which == 0 && (r->s->sb.flags & CW_SB_CLEAN) && r->s->sb_whole)
         return false;
     return r->unreadable == r->next || r->suspects.lost || r->lost_end || (r->lost && gap);
 }

@@ -621,7 +621,6 @@ struct ckpt {
     uint32_t n_old, n_now;
     uint64_t last_ns, last_bytes, last_hdr; /* time, log but META, batch headers at the freeze */
     uint64_t n_frozen, frozen_copies;
-    uint64_t errors;                          /* of I/O, at the freeze */
     void (*done)(struct cw_store *, int res); /* for open and close */
 };
 void ckpt_want(struct cw_store *s);
