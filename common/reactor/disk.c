@@ -15,17 +15,24 @@
 
 #include "common/base/bits.h"
 #include "common/base/histogram.h"
+#include "common/reactor/blkdiscard.h"
 #include "common/reactor/internal.h"
 
 #define ALIGN 4096u
 #define IN_USE_PAUSE_NS (20 * 1000000)
 #define IN_USE_TRIES 100
 
+/* Linux 6.12; the kernel refuses what it lacks. */
+#ifndef BLOCK_URING_CMD_DISCARD
+#define BLOCK_URING_CMD_DISCARD _IO(0x12, 0)
+#endif
+
 struct disk {
     struct cw_disk pub;
     struct cw_reactor *r;
     int fd;
     bool is_device;
+    bool discards_block; /* io_uring has none for this device */
     uint32_t n_busy;
     struct cw_list busy; /* struct cw_disk_io, oldest first */
     struct cw_histogram writes;
@@ -89,12 +96,32 @@ io_prep_transfer(struct io_uring_sqe *sqe, int fd, const struct cw_disk_io *io, 
         sqe->rw_flags = RWF_DSYNC;
 }
 
+/* A hole in a device would be zeroes written to it, for which many that discard have no command. */
+static void
+io_prep_discard(struct io_uring_sqe *sqe, const struct disk *d, const struct cw_disk_io *io)
+{
+    if (!d->is_device) {
+        io_uring_prep_fallocate(sqe, d->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                (off_t)io->off, (off_t)io->len);
+        return;
+    }
+    io_uring_prep_rw(IORING_OP_URING_CMD, sqe, d->fd, NULL, 0, 0);
+    sqe->cmd_op = BLOCK_URING_CMD_DISCARD;
+    sqe->addr = io->off;
+    sqe->addr3 = io->len;
+}
+
 static void
 io_start(struct cw_disk_io *io, bool again)
 {
     struct disk_state *st = io_state(io);
-    struct io_uring_sqe *sqe = cw_ring_sqe(&st->d->r->ring, &st->op);
+    struct io_uring_sqe *sqe;
 
+    if (io->op == CW_DISK_DISCARD && st->d->discards_block) {
+        cw_blkdiscard_start(st->d->r, st->d->fd, io->off, io->len, &st->op);
+        return;
+    }
+    sqe = cw_ring_sqe(&st->d->r->ring, &st->op);
     switch (io->op) {
     case CW_DISK_READ:
     case CW_DISK_WRITE:
@@ -105,8 +132,7 @@ io_start(struct cw_disk_io *io, bool again)
         io_uring_prep_fsync(sqe, st->d->fd, IORING_FSYNC_DATASYNC);
         break;
     case CW_DISK_DISCARD:
-        io_uring_prep_fallocate(sqe, st->d->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                (off_t)io->off, (off_t)io->len);
+        io_prep_discard(sqe, st->d, io);
         break;
     }
     if (again) /* it would have blocked: a kernel thread may wait for it */
@@ -134,6 +160,13 @@ io_is_transfer(const struct cw_disk_io *io)
     return io->op == CW_DISK_READ || io->op == CW_DISK_WRITE || io->op == CW_DISK_WRITE_SYNC;
 }
 
+/* What a kernel or a device says to a request that it does not know. */
+static bool
+res_is_unknown(int res)
+{
+    return res == -EOPNOTSUPP || res == -EINVAL || res == -ENOTTY;
+}
+
 static void
 disk_on_done(struct cw_op *op, int res, uint32_t flags)
 {
@@ -145,8 +178,14 @@ disk_on_done(struct cw_op *op, int res, uint32_t flags)
         io_start(io, true);
         return;
     }
-    if (io->op == CW_DISK_DISCARD && res == -EINVAL)
+    if (io->op == CW_DISK_DISCARD && res_is_unknown(res)) {
+        if (st->d->is_device && !st->d->discards_block) {
+            st->d->discards_block = true;
+            io_start(io, false);
+            return;
+        }
         res = -EOPNOTSUPP;
+    }
     if (res < 0 || !io_is_transfer(io)) {
         io_finish(io, res);
         return;
@@ -333,6 +372,7 @@ cw_disk_open(struct cw_reactor *r, const struct cw_disk_opts *opts, struct cw_di
     d->r = r;
     d->fd = fd;
     d->is_device = is_block;
+    d->discards_block = is_block && r->opts.plain;
     cw_list_init(&d->busy);
     *ret_d = &d->pub;
     return 0;

@@ -3,6 +3,9 @@
  * A disk belongs to one reactor. While it is open no other process can open it: files are locked
  * (flock), block devices opened exclusively as well. `why` is one line that names the path, the
  * cause and, where there is one, the next step; it is written on failure only.
+ *
+ * DISCARD makes a hole in a file. A device is told to discard through io_uring (Linux 6.12), else
+ * by a thread that waits for it. The kernel keeps a process that dies until that thread is back.
  */
 #pragma once
 

@@ -33,7 +33,7 @@ struct cw_reactor {
     struct cw_list starved; /* links that wait for a buffer of their pool */
     struct cw_timer starved_timer;
 
-    uint32_t n_helpers; /* threads that resolve names and will still post */
+    uint32_t n_helpers; /* threads that resolve names or discard, and will still post */
     struct cw_reactor_stats stats;
 };
 

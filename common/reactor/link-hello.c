@@ -168,6 +168,7 @@ dial_resolve_start(struct link *l)
     l->dial->item.fn = dial_on_resolved;
     l->dial_busy = true;
     l->r->n_helpers++;
+    l->r->stats.helpers++;
     err = pthread_create(&t, &attr, dial_resolve, l->dial);
     pthread_attr_destroy(&attr);
     if (err != 0) {

@@ -107,5 +107,6 @@ struct cw_reactor_stats {
     uint64_t frames_in, bytes_in; /* links only */
     uint64_t sends, bytes_out;
     uint64_t recv_starved; /* receives that had to wait for a buffer */
+    uint64_t helpers;      /* threads that were started for one call that blocks */
 };
 void cw_reactor_stats(const struct cw_reactor *r, struct cw_reactor_stats *ret);

@@ -475,7 +475,14 @@ ckpt_change_sb(struct cw_store *s, struct cw_sb *sb, void *arg)
     sb->version = CW_STORE_VERSION;
     sb->ckpt[1] = sb->ckpt[0];
     sb->ckpt[0] = s->ckpt.next;
-    sb->flags = s->state == STORE_CLOSING ? CW_SB_CLEAN : 0;
+    sb->flags = 0;
+    if (s->state == STORE_CLOSING && s->ckpt.done != NULL) { /* not one that the stop met */
+        sb->flags = CW_SB_CLEAN;
+        /* a write that failed may have left a header, a start that could not read may have missed
+         * one, or a newer superblock */
+        if (s->stats.io_errors == 0 && s->stats.csum_errors == 0)
+            sb->flags |= CW_SB_SETTLED;
+    }
     CW_LIST_EACH (it, &s->shards)
         sb->flags |=
             cw_list_entry(it, struct cw_store_shard, link)->info.damaged ? CW_SB_DAMAGED : 0;
@@ -538,6 +545,7 @@ ckpt_step(struct cw_store *s)
 
     if (s->stats.failed || s->apply.active)
         return;
+    map_evict(s, 0); /* what is kept as it was takes room too */
     switch (c->state) {
     case CKPT_IDLE:
         if (!c->wanted || (s->state != STORE_OPEN && c->done == NULL))

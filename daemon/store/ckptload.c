@@ -10,6 +10,8 @@
 #include "daemon/store/inspect.h"
 #include "daemon/store/recovery.h"
 
+#define TABS_AT_ONCE 256u
+
 /* Whatever the first checkpoint left in memory. */
 static void
 checkpoint_reset(struct recovery *r)
@@ -123,6 +125,9 @@ checkpoint_loaded(struct recovery *r)
     const struct cw_sb_ckpt *c = &s->sb.ckpt[r->which];
 
     r->next = c->replay_batch;
+    free(r->content[CW_PART_TABS]); /* it may be large, and is not needed any more */
+    r->content[CW_PART_TABS] = NULL;
+    r->content_len[CW_PART_TABS] = 0;
     if (r->root != NULL && r->root->version == 0)
         layers_count_tabs(s);
     scrub_decode(s, r->content[CW_PART_SCRUB], r->content_len[CW_PART_SCRUB]);
@@ -142,56 +147,66 @@ checkpoint_loaded(struct recovery *r)
     recovery_headers(r);
 }
 
+static void checkpoint_next_tabs(struct recovery *r);
+
 static void
 tabs_on_fetched(struct store_fetch *f)
 {
     struct recovery *r = cw_container_of(f, struct recovery, fetch);
     const struct cw_tabdir_entry *dir = (const void *)r->content[CW_PART_TABS];
-    uint32_t n = (uint32_t)(r->content_len[CW_PART_TABS] / sizeof(*dir));
-    bool ok = true;
 
-    for (uint32_t i = 0; i < n && ok; i++) {
-        const uint8_t *page = r->mem + (size_t)i * CW_BLOCK_SIZE;
-        struct layer *l = layer_find(r->s, dir[i].layer);
+    for (uint32_t i = 0; i < f->n_runs; i++, r->tab_at++) {
+        const void *page = r->mem + (size_t)i * CW_BLOCK_SIZE;
+        struct layer *l = layer_find(r->s, dir[r->tab_at].layer);
 
-        ok = !cw_bit_get(r->bad, i) && l != NULL &&
-             tab_load(r->s, l, (const struct cw_tab_page *)(const void *)page, &dir[i]);
+        if (cw_bit_get(r->bad, i) || l == NULL || !tab_load(r->s, l, page, &dir[r->tab_at])) {
+            checkpoint_bad(r, "table page");
+            return;
+        }
     }
-    if (ok)
-        checkpoint_loaded(r);
-    else
-        checkpoint_bad(r, "table page");
+    checkpoint_next_tabs(r);
 }
 
+/* Some at a time: all of them are as much again as the tables that are made of them. */
 static void
-checkpoint_tabs(struct recovery *r)
+checkpoint_next_tabs(struct recovery *r)
 {
     const struct cw_tabdir_entry *dir = (const void *)r->content[CW_PART_TABS];
-    uint32_t n = (uint32_t)(r->content_len[CW_PART_TABS] / sizeof(*dir));
+    uint32_t n = (uint32_t)(r->content_len[CW_PART_TABS] / sizeof(*dir)) - r->tab_at;
 
-    if (r->content_len[CW_PART_TABS] % sizeof(*dir) != 0 || !content_segments(r) ||
-        !content_shards(r)) {
-        checkpoint_bad(r, "content");
-        return;
-    }
     if (n == 0) {
         checkpoint_loaded(r);
         return;
     }
+    n = n < TABS_AT_ONCE ? n : TABS_AT_ONCE;
     recovery_fetch_memory(r, n);
     for (uint32_t i = 0; i < n; i++) {
-        if (!loc_valid(r->s, dir[i].loc, 1)) {
+        uint64_t loc = dir[r->tab_at + i].loc;
+
+        if (!loc_valid(r->s, loc, 1)) {
             checkpoint_bad(r, "table directory");
             return;
         }
         r->runs[i] = (struct store_run){
-            .off = loc_off(r->s, dir[i].loc),
+            .off = loc_off(r->s, loc),
             .to = r->mem + (size_t)i * CW_BLOCK_SIZE,
             .n_blocks = 1,
             .first = i,
         };
     }
     recovery_fetch(r, n, tabs_on_fetched);
+}
+
+static void
+checkpoint_tabs(struct recovery *r)
+{
+    if (r->content_len[CW_PART_TABS] % sizeof(struct cw_tabdir_entry) != 0 ||
+        !content_segments(r) || !content_shards(r)) {
+        checkpoint_bad(r, "content");
+        return;
+    }
+    r->tab_at = 0;
+    checkpoint_next_tabs(r);
 }
 
 static void checkpoint_next_part(struct recovery *r);

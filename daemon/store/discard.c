@@ -8,6 +8,7 @@
  * the store was opened has been, or was never written.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "daemon/store/store-internal.h"
 
@@ -44,8 +45,12 @@ discard_on_done(struct store_io *io, int res)
         s->stats.bytes_discarded += s->seg_bytes;
     } else {
         s->discard = false; /* it can do without: content is safe either way */
-        store_log(s, res == -EOPNOTSUPP ? CW_LOG_INFO : CW_LOG_WARNING,
-                  "the disk does not discard (%d): free segments stay allocated", res);
+        if (res == -EOPNOTSUPP)
+            store_log(s, CW_LOG_INFO, "the disk does not discard: free segments stay allocated");
+        else
+            store_log(s, CW_LOG_WARNING,
+                      "a discard failed, there are no more until the next start: %s",
+                      strerror(-res));
     }
     store_kick(s);
 }

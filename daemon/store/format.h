@@ -44,6 +44,8 @@
 enum cw_sb_flag {
     CW_SB_CLEAN = 1 << 0,   /* nothing was appended after checkpoint 0 */
     CW_SB_DAMAGED = 1 << 1, /* some copy is damaged (I16); only for people */
+    CW_SB_SETTLED = 1 << 2, /* CLEAN, and what was opened after the freeze of checkpoint 0 it refers
+                             * to: the headers of all other segments say nothing new */
 };
 
 /* Where a checkpoint lies; len 0: the empty store, replayed from the first batch. */

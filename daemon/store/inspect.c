@@ -179,6 +179,16 @@ cw_inspect_places_best(const struct cw_inspect_places *p)
     return best;
 }
 
+bool
+cw_inspect_places_whole(const struct cw_inspect_places *p)
+{
+    for (uint32_t slot = 0; slot < CW_SB_SLOTS; slot++) {
+        if (!place_counts(p, cw_inspect_place_of(p, slot)))
+            return false;
+    }
+    return true;
+}
+
 /* None counts: was there one? */
 static int
 places_none(const struct cw_inspect_places *p)

@@ -57,7 +57,7 @@ io_on_done(struct cw_disk_io *dio, int res)
     cw_list_remove(&io->link);
     if (--s->n_ios == 0 && (s->done_due || s->state == STORE_CLOSING))
         store_kick(s);
-    if (res != 0)
+    if (res != 0 && !(res == -EOPNOTSUPP && dio->op == CW_DISK_DISCARD))
         s->stats.io_errors++;
     if (s->stats.stuck)
         store_io_watch(s);

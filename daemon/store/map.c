@@ -66,12 +66,19 @@ page_mem(struct cw_store *s, struct cw_buf **ret_buf)
     return (struct cw_map_page *)(void *)(*ret_buf)->data;
 }
 
-static void
-map_evict(struct cw_store *s)
+uint64_t
+map_cached_pages(const struct cw_store *s)
+{
+    return s->n_pages + s->ckpt.frozen_copies;
+}
+
+void
+map_evict(struct cw_store *s, uint32_t n_more)
 {
     struct cw_list *it = s->lru.next;
 
-    while (s->n_pages * sizeof(struct cw_map_page) >= s->map_budget && it != &s->lru) {
+    while ((map_cached_pages(s) + n_more) * sizeof(struct cw_map_page) > s->map_budget &&
+           it != &s->lru) {
         struct page *p = cw_list_entry(it, struct page, link);
 
         it = it->next;
@@ -88,7 +95,7 @@ page_new(struct layer *l, uint32_t chunk)
     struct cw_store *s = l->s;
     struct page *p;
 
-    map_evict(s);
+    map_evict(s, 1);
     p = store_alloc(sizeof(*p));
     p->data = page_mem(s, &p->data_buf);
     p->l = l;

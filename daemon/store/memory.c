@@ -1,7 +1,7 @@
 /* store/memory.c - what the store takes in memory.
  *
  * The map cache has a budget, buffers are the pool's. Chunk tables and what is kept of each copy
- * cannot be evicted: they grow with the data (64 MiB for each TiB mapped) and with what owners
+ * cannot be evicted: they grow with the data (docs/store.md, Memory) and with what owners
  * leave above stable, so they are counted for whoever gave the memory.
  */
 #include "daemon/store/store-internal.h"
@@ -28,7 +28,8 @@ cw_store_memory(const struct cw_store *s, struct cw_store_memory *ret)
     const struct cw_list *lists[] = { &s->shards, &s->zombies };
 
     *ret = (struct cw_store_memory){
-        .cache_bytes = s->n_pages * (sizeof(struct cw_map_page) + sizeof(struct page)),
+        .cache_bytes =
+            map_cached_pages(s) * sizeof(struct cw_map_page) + s->n_pages * sizeof(struct page),
         .table_bytes = s->n_segs * sizeof(*s->segs) + comp_bytes(s),
     };
     for (size_t i = 0; i < CW_LEN(lists); i++) {

@@ -12,8 +12,6 @@
 #include "common/codec/hash.h"
 #include "daemon/store/recovery.h"
 
-#define HEADERS_AT_ONCE 256u
-
 static void recovery_scan(struct recovery *r);
 
 void
@@ -144,7 +142,7 @@ headers_on_fetched(struct store_fetch *f)
     for (uint32_t i = 0; i < f->n_runs; i++) {
         const uint8_t *at = r->mem + (size_t)i * CW_BLOCK_SIZE;
         const struct cw_seg_hdr *h = (const void *)at;
-        uint32_t no = r->header_at + i;
+        uint32_t no = r->header_no[i];
 
         if (cw_bit_get(r->bad, i))
             header_suspect(r, no, true);
@@ -153,7 +151,6 @@ headers_on_fetched(struct store_fetch *f)
         else if (!cw_block_is_zero(at) || header_was_there(r, no))
             header_suspect(r, no, false);
     }
-    r->header_at += f->n_runs;
     recovery_headers(r);
 }
 
@@ -214,23 +211,47 @@ headers_done(struct recovery *r)
     suspects_look(s, &r->suspects);
 }
 
+/* A superblock that says SETTLED is believed only beside three valid ones: if the newest were lost,
+ * that of the stop before would be the best. */
+static bool
+recovery_is_settled(const struct recovery *r)
+{
+    return r->which == 0 && r->root != NULL && (r->s->sb.flags & CW_SB_SETTLED) && r->s->sb_whole;
+}
+
+/* After a clean stop only what was open at the freeze can hold batches behind it, and what took
+ * pages of the checkpoint itself. */
+static bool
+header_is_wanted(const struct recovery *r, uint32_t no)
+{
+    const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
+
+    return !r->settled || (e[no].flags & CW_SEG_REPLAY) ||
+           (e[no].state == CW_SEG_FREE && r->ref_end[no] > 0);
+}
+
 void
 recovery_headers(struct recovery *r)
 {
     struct cw_store *s = r->s;
-    uint32_t n = s->n_segs - r->header_at;
+    uint32_t n = 0;
 
-    if (r->header_at == 0)
+    if (r->header_at == 0) {
         r->scan_it = store_alloc(s->n_segs * sizeof(*r->scan_it));
+        r->settled = recovery_is_settled(r);
+    }
+    for (; r->header_at < s->n_segs && n < RECOVERY_HEADERS_MAX; r->header_at++) {
+        if (header_is_wanted(r, r->header_at))
+            r->header_no[n++] = r->header_at;
+    }
     if (n == 0) {
         headers_done(r);
         return;
     }
-    n = n < HEADERS_AT_ONCE ? n : HEADERS_AT_ONCE;
     recovery_fetch_memory(r, n);
     for (uint32_t i = 0; i < n; i++)
         r->runs[i] = (struct store_run){
-            .off = seg_off(s, r->header_at + i),
+            .off = seg_off(s, r->header_no[i]),
             .to = r->mem + (size_t)i * CW_BLOCK_SIZE,
             .n_blocks = 1,
             .first = i,
@@ -312,6 +333,38 @@ recovery_on_checkpoint(struct cw_store *s, int res)
     store_finish(s, 0);
 }
 
+static void
+recovery_end_checkpoint(struct cw_store *s)
+{
+    s->ckpt.wanted = true;
+    s->ckpt.done = recovery_on_checkpoint;
+    ckpt_step(s);
+}
+
+static void
+unsettle_change(struct cw_store *s, struct cw_sb *sb, void *arg)
+{
+    sb->flags &= ~(uint32_t)CW_SB_SETTLED;
+}
+
+static void
+unsettle_done(struct cw_store *s, void *arg, int res)
+{
+    if (res != 0)
+        recovery_fail(s->recovery, res);
+    else
+        recovery_end_checkpoint(s);
+}
+
+/* What this recovery writes, the next one must find if this one does not come to its end. */
+static void
+recovery_unsettle(struct recovery *r)
+{
+    r->unsettle.change = unsettle_change;
+    r->unsettle.done = unsettle_done;
+    sb_write(r->s, &r->unsettle);
+}
+
 /* Batches [next, ..) do not exist from now on. */
 static void
 recovery_cut(struct recovery *r, bool damaged)
@@ -349,11 +402,12 @@ recovery_damage(struct recovery *r)
 }
 
 /* May the batch at which the log ends here have been acknowledged, and what tells of it, or the
- * batch itself, be in a place that cannot be read? A torn write is read, and is not right. */
+ * batch itself, be in a place that cannot be read? A torn write is read, and is not right. After a
+ * clean stop nothing was, if the superblock that says so is the newest. */
 static bool
 recovery_lost(const struct recovery *r, bool gap)
 {
-    if (r->which == 0 && (r->s->sb.flags & CW_SB_CLEAN))
+    if (r->which == 0 && (r->s->sb.flags & CW_SB_CLEAN) && r->s->sb_whole)
         return false;
     return r->unreadable == r->next || r->suspects.lost || r->lost_end || (r->lost && gap);
 }
@@ -402,9 +456,10 @@ recovery_end(struct recovery *r)
         recovery_fail(r, CW_STORE_E_UNREADABLE);
         return;
     }
-    s->ckpt.wanted = true;
-    s->ckpt.done = recovery_on_checkpoint;
-    ckpt_step(s);
+    if (r->settled)
+        recovery_unsettle(r);
+    else
+        recovery_end_checkpoint(s);
 }
 
 static void

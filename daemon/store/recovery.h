@@ -16,6 +16,8 @@ struct last_seg {
     bool whole;       /* not sealed, all of it was read */
 };
 
+#define RECOVERY_HEADERS_MAX 256u /* at once */
+
 struct recovery {
     struct cw_store *s;
     uint64_t began_ns;
@@ -31,10 +33,13 @@ struct recovery {
     uint8_t *content[CW_PART_KINDS]; /* per part kind */
     size_t content_len[CW_PART_KINDS];
     uint32_t part;
+    uint32_t tab_at; /* table to be read next */
 
     /* segments and the batches in them */
-    uint32_t header_at;
-    bool *scan_it; /* by segment */
+    bool settled;                             /* the superblock says so, and may be believed */
+    uint32_t header_at;                       /* segment to be looked at next */
+    uint32_t header_no[RECOVERY_HEADERS_MAX]; /* those being read */
+    bool *scan_it;                            /* by segment */
     struct scan scan;
     uint32_t scan_seg;
     struct scan_batch *b; /* all found, in batch order */
@@ -52,6 +57,8 @@ struct recovery {
     uint32_t at;      /* in b */
     bool payload_ok;
     uint64_t unreadable; /* a batch that is there but whose payload cannot be read; 0: none */
+
+    struct sb_wait unsettle;
 };
 
 /* recovery.c */

@@ -413,6 +413,10 @@ void map_chunk_move(struct layer *from, struct layer *to, uint32_t chunk);
 /* It was needed once only: the next to go. */
 void map_page_cool(struct layer *l, uint32_t chunk);
 uint64_t map_dirty_pages(const struct cw_store *s);
+uint64_t map_cached_pages(const struct cw_store *s); /* with what a checkpoint keeps as it was */
+/* Lets clean pages go until the budget has room for n_more, as far as there are any: not while
+ * somebody looks at one that is not pinned. */
+void map_evict(struct cw_store *s, uint32_t n_more);
 bool map_is_crowded(const struct cw_store *s); /* by dirty pages: a checkpoint first */
 void map_free_all(struct cw_store *s);
 bool map_kind_is_data(enum cw_map_kind kind);   /* RAW, COMP */
@@ -833,6 +837,7 @@ struct cw_store {
 
     struct cw_sb sb;
     bool sb_known;
+    bool sb_whole; /* all slots were valid */
     struct cw_store_identity identity;
     struct cw_list sb_waits;
     struct store_io sb_io;

@@ -442,7 +442,7 @@ cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret)
     ret->segments_free = segment_count(s, CW_SEG_FREE);
     ret->map_pages = s->n_pages;
     ret->map_pages_dirty = map_dirty_pages(s);
-    ret->map_cache_bytes = s->n_pages * sizeof(struct cw_map_page);
+    ret->map_cache_bytes = map_cached_pages(s) * sizeof(struct cw_map_page);
     ret->layers_gone = s->n_gone;
     ret->layers = s->n_layers;
     scrub_stats(s, &ret->scrub);

@@ -403,7 +403,8 @@ struct cw_store_stats {
 void cw_store_stats(const struct cw_store *s, struct cw_store_stats *ret);
 
 struct cw_store_memory {
-    uint64_t cache_bytes; /* map pages; bounded by map_cache_bytes */
+    uint64_t cache_bytes; /* map pages, and copies of them that a checkpoint writes; bounded by
+                           * map_cache_bytes but for what a replay has to hold */
     uint64_t table_bytes; /* segment and chunk tables, packing: grow with what is mapped */
     uint64_t copy_bytes;  /* what is kept of each copy, its tail included */
 };

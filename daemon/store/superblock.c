@@ -48,8 +48,10 @@ reader_finish(struct sb_reader *r)
     void (*done)(struct cw_store *, int) = r->done;
     int res = cw_inspect_places_outcome(&r->places);
 
-    if (res == 0)
+    if (res == 0) {
         reader_take(s, cw_inspect_places_best(&r->places));
+        s->sb_whole = cw_inspect_places_whole(&r->places);
+    }
     store_own_free(&r->own);
     done(s, res);
 }

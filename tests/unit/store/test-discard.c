@@ -17,7 +17,7 @@ struct watch {
     void (*discard_done)(struct cw_disk_io *, int);
     uint64_t n_discards, first_at_checkpoint;
     bool again[N_SEGS]; /* since the store was opened */
-    bool twice;
+    bool unknown;       /* to the disk */
 };
 
 static struct watch watch;
@@ -33,7 +33,7 @@ watch_on_discarded(struct cw_disk_io *io, int res)
 {
     watch.discard = NULL;
     io->done = watch.discard_done;
-    io->done(io, res);
+    io->done(io, watch.unknown ? -EOPNOTSUPP : res);
 }
 
 static void
@@ -251,6 +251,28 @@ slow_and_failing_discards_do_no_harm(void **state)
     storeworld_fini(&w);
 }
 
+/* A disk that has no discards is asked once, and that is no error of its. */
+static void
+what_cannot_discard_is_asked_once(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = watched_world(&w, 56, true);
+    struct cw_store_stats st;
+    uint64_t before = 0;
+
+    watch.unknown = true;
+    for (uint32_t i = 0; i < 9; i++)
+        before = overwrite(&w, sh);
+    storeworld_run(&w, WORLD_S);
+    assert_int_equal(watch.n_discards, 1);
+    cw_store_stats(w.store, &st);
+    assert_int_equal(st.io_errors, 0);
+    assert_int_equal(st.bytes_discarded, 0);
+    assert_false(st.failed);
+    check_region(&w, sh, before);
+    storeworld_fini(&w);
+}
+
 int
 main(void)
 {
@@ -260,6 +282,7 @@ main(void)
         cmocka_unit_test(holes_are_zeroed_before_use),
         cmocka_unit_test(crashes_between_discard_and_reuse),
         cmocka_unit_test(slow_and_failing_discards_do_no_harm),
+        cmocka_unit_test(what_cannot_discard_is_asked_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

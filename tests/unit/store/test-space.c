@@ -172,6 +172,38 @@ a_map_larger_than_its_cache_works(void **state)
     storeworld_fini(&w);
 }
 
+/* What a checkpoint keeps of pages that change while it writes them is in the budget too: clean
+ * pages make room for it, also when nothing new is loaded. */
+static void
+pages_kept_for_a_checkpoint_are_in_the_budget(void **state)
+{
+    enum { N_CHUNKS = 4000, N_HOT = 2400 }; /* of the 4096 pages that the cache holds */
+    struct storeworld w;
+    struct cw_store_shard *sh = small_world(&w, 37, 16 * CW_MIB);
+    struct cw_store_stats st;
+    uint64_t most = 0, kept = 0;
+
+    for (uint32_t i = 0; i < N_CHUNKS; i++) {
+        assert_int_equal(storeworld_write(&w, sh, (uint64_t)i * CW_CHUNK_BLOCKS, 1), 0);
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+    }
+    storeworld_settle(&w, sh);
+    for (uint32_t i = 0; i < 8 * N_HOT; i++) {
+        assert_int_equal(
+            storeworld_write(&w, sh, (uint64_t)(i * 7919 % N_HOT) * CW_CHUNK_BLOCKS, 1), 0);
+        cw_store_set_stable(sh, cw_store_shard_info(sh)->durable_seq);
+        if (i % 256 == 0)
+            storeworld_run(&w, CW_NS_PER_MS / 10);
+        cw_store_stats(w.store, &st);
+        most = cw_max_u64(most, st.map_cache_bytes);
+        kept = cw_max_u64(kept, st.map_cache_bytes / CW_BLOCK_SIZE - st.map_pages);
+    }
+    assert_true(kept > 32);
+    assert_true(most <= 16 * CW_MIB + 64 * CW_BLOCK_SIZE);
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
 /* Dropping a copy gives all its space back, in the background, also across a crash. */
 static void
 a_dropped_copy_gives_its_space_back(void **state)
@@ -217,6 +249,7 @@ main(void)
         cmocka_unit_test(overwriting_at_90_percent_goes_on),
         cmocka_unit_test(row_44_an_hour_at_95_percent),
         cmocka_unit_test(a_map_larger_than_its_cache_works),
+        cmocka_unit_test(pages_kept_for_a_checkpoint_are_in_the_budget),
         cmocka_unit_test(a_dropped_copy_gives_its_space_back),
     };
 
