@@ -8,7 +8,7 @@
 
 #include "common/base/bits.h"
 #include "daemon/store/cleaner.h"
-#include "tests/lib/storeworld.h"
+#include "tests/lib/storelife.h"
 
 #define SHARD_ID (UINT64_C(0x45) << 16)
 #define BLOCKS 16u          /* that are watched: those of the record 1 */
@@ -440,6 +440,175 @@ row_45_blocks_are_written_beside_their_move(void **state)
     }
 }
 
+/* ---- completions in any order ---- */
+
+#define AT_ONCE 4u /* batches in flight */
+
+/* Which of 4! orders. */
+static void
+order_make(uint32_t n, uint32_t order[AT_ONCE])
+{
+    uint32_t left[AT_ONCE] = { 0, 1, 2, 3 };
+
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        uint32_t k = n % (AT_ONCE - i);
+
+        n /= AT_ONCE - i;
+        order[i] = left[k];
+        memmove(&left[k], &left[k + 1], (AT_ONCE - k - 1) * sizeof(left[0]));
+    }
+}
+
+static struct cw_store_shard *
+order_begin(struct storeworld *w, uint64_t seed)
+{
+    struct cw_store_shard *sh;
+
+    storeworld_init(w, seed, 512 * CW_MIB, CW_MIB);
+    sh = storeworld_begin(w, SHARD_ID);
+    assert_int_equal(storeworld_write(w, sh, 0, 1), 0); /* the segment is open */
+    storeworld_settle(w, sh);
+    storeworld_run(w, 300 * CW_NS_PER_MS); /* and prewritten */
+    cw_ramdisk_plan(w->disk, CW_RAMDISK_STICK, SYNCS, 1, AT_ONCE, 0);
+    for (uint32_t i = 1; i <= AT_ONCE; i++) {
+        assert_int_equal(storeworld_write(w, sh, i, 1), 0);
+        cw_store_turn_end(w->store);
+        assert_int_equal(cw_ramdisk_stuck(w->disk), i);
+    }
+    return sh;
+}
+
+/* Completes one of those that were submitted together. */
+static void
+order_complete(struct storeworld *w, uint32_t which, bool done[AT_ONCE])
+{
+    uint32_t at = 0;
+
+    for (uint32_t i = 0; i < which; i++)
+        at += !done[i];
+    cw_ramdisk_unstick_one(w->disk, at);
+    done[which] = true;
+    storeworld_run(w, CW_NS_PER_MS);
+}
+
+/* After a cut that keeps what was completed alone: the prefix without a hole, and what was behind
+ * the hole does not come back when other records take its numbers. */
+static void
+order_check_cut(const struct storeworld *from, uint32_t prefix)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh;
+
+    storeworld_init(&w, from->seed + 1000, from->bytes, from->map_cache);
+    cw_ramdisk_free(w.disk);
+    w.disk =
+        cw_ramdisk_clone_crashed(from->disk, &w.sim.env, (struct cw_ramdisk_crash){ .seed = 1 });
+    for (uint32_t again = 0; again < 2; again++) {
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = cw_store_shard_find(w.store, SHARD_ID);
+        assert_int_equal(cw_store_shard_info(sh)->durable_seq, 1 + prefix + again);
+        assert_false(cw_store_shard_info(sh)->damaged);
+        for (uint32_t i = 1; i <= AT_ONCE; i++)
+            assert_true(storeworld_block_is(&w, sh, i, i <= prefix ? 1 + i : 0));
+        if (again == 0) {
+            assert_int_equal(storeworld_write(&w, sh, 100, 1), 0);
+            storeworld_wait_durable(&w, sh, 2 + prefix);
+            storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 2 });
+        }
+    }
+    assert_true(storeworld_block_is(&w, sh, 100, 2 + prefix));
+    storeworld_fini(&w);
+}
+
+/* Four batches in flight complete in each of 24 orders: what is told durable is, after each, the
+ * prefix without a hole, never more, and at once. */
+static void
+row_43_batches_complete_in_every_order(void **state)
+{
+    for (uint32_t n = 0; n < 24; n++) {
+        struct storeworld w;
+        struct cw_store_shard *sh = order_begin(&w, 200 + n);
+        bool done[AT_ONCE] = { 0 };
+        uint32_t order[AT_ONCE];
+
+        order_make(n, order);
+        for (uint32_t i = 0; i < AT_ONCE; i++) {
+            uint32_t prefix = 0;
+
+            order_complete(&w, order[i], done);
+            while (prefix < AT_ONCE && done[prefix])
+                prefix++;
+            assert_int_equal(cw_store_shard_info(sh)->durable_seq, 1 + prefix);
+            for (uint32_t k = 1; k <= AT_ONCE; k++)
+                assert_true(storeworld_block_is(&w, sh, k, k <= prefix ? 1 + k : 0));
+            order_check_cut(&w, prefix);
+        }
+        cw_store_check(w.store);
+        storeworld_fini(&w);
+    }
+}
+
+/* How many completed before one that was submitted earlier. */
+static uint32_t
+disorder_count(const struct storeworld *w)
+{
+    uint32_t n, count = 0;
+    uint64_t latest_ns = 0;
+    const struct cw_ramdisk_io *io = cw_ramdisk_traced(w->disk, &n);
+
+    for (uint32_t i = 0; i < n; i++) {
+        count += io[i].done && io[i].done_ns < latest_ns;
+        latest_ns = io[i].done ? cw_max_u64(latest_ns, io[i].done_ns) : latest_ns;
+    }
+    return count;
+}
+
+/* A mixed life on a disk that answers within anything from 1 us to 20 ms. */
+static void
+row_43_a_life_of_completions_in_random_order(void **state)
+{
+    static struct storelife l;
+
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct storeworld w;
+
+        storeworld_init(&w, 250 + seed, 512 * CW_MIB, CW_MIB);
+        cw_ramdisk_free(w.disk);
+        w.disk = cw_ramdisk_new((struct cw_ramdisk_opts){ .env = &w.sim.env,
+                                                          .bytes = w.bytes,
+                                                          .seed = seed,
+                                                          .latency_min_ns = CW_NS_PER_US,
+                                                          .latency_max_ns = 20 * CW_NS_PER_MS });
+        storelife_init(&l, &w, seed);
+        assert_int_equal(storeworld_format(&w, false), 0);
+        assert_int_equal(storeworld_open(&w), 0);
+        storelife_open(&l);
+        cw_ramdisk_trace(w.disk, true);
+        for (uint32_t i = 0; i < 300; i++) {
+            assert_int_equal(storelife_some(&l, 6), 0);
+            cw_store_turn_end(w.store);
+            for (uint64_t k = cw_prng_below(&l.rnd, 5); k > 0; k--)
+                cw_simenv_step(&w.sim);
+            if (i % 40 == 39)
+                ckpt_want(w.store);
+            if (i % 30 != 29)
+                continue;
+            storelife_note(&l);
+            storelife_check_cut(
+                &l,
+                &(struct storelife_cut){ .how = { .seed = i, .keep = i % 4 * 80, .torn = i % 2 },
+                                         .again = i % 60 == 59 },
+                0);
+        }
+        print_message("# %u I/Os overtook others\n", disorder_count(&w));
+        assert_true(disorder_count(&w) > 30);
+        cw_ramdisk_trace(w.disk, false);
+        assert_true(storelife_settle(&l, 60 * WORLD_S));
+        storelife_check(&l, &w, 0);
+        storeworld_fini(&w);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -449,6 +618,8 @@ main(int argc, char **argv)
         cmocka_unit_test(row_45_a_scrub_is_held_while_its_blocks_move),
         cmocka_unit_test(row_45_blocks_are_written_while_the_cleaner_reads_them),
         cmocka_unit_test(row_45_blocks_are_written_beside_their_move),
+        cmocka_unit_test(row_43_batches_complete_in_every_order),
+        cmocka_unit_test(row_43_a_life_of_completions_in_random_order),
     };
 
     if (argc > 1)

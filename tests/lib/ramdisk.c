@@ -383,6 +383,16 @@ cw_ramdisk_faults(const struct cw_ramdisk *d)
     return d->n_faults;
 }
 
+static void
+io_unstick(struct cw_ramdisk *d, struct cw_list *node)
+{
+    struct cw_disk_io *io = cw_list_entry(node, struct cw_disk_io, link);
+
+    io->priv[IO_DUE] = cw_now_ns(d->opts.env);
+    io->priv[IO_FAULT] = IO_NO_FAULT;
+    cw_list_push_back(&d->under_way, node);
+}
+
 void
 cw_ramdisk_unstick_ops(struct cw_ramdisk *d, uint32_t ops)
 {
@@ -392,16 +402,24 @@ cw_ramdisk_unstick_ops(struct cw_ramdisk *d, uint32_t ops)
     cw_list_init(&were);
     cw_list_splice_back(&were, &d->stuck);
     while ((node = cw_list_pop_front(&were)) != NULL) {
-        struct cw_disk_io *io = cw_list_entry(node, struct cw_disk_io, link);
-
-        if ((ops & CW_RAMDISK_OP(io->op)) == 0) {
+        if (ops & CW_RAMDISK_OP(cw_list_entry(node, struct cw_disk_io, link)->op))
+            io_unstick(d, node);
+        else
             cw_list_push_back(&d->stuck, node);
-            continue;
-        }
-        io->priv[IO_DUE] = cw_now_ns(d->opts.env);
-        io->priv[IO_FAULT] = IO_NO_FAULT;
-        cw_list_push_back(&d->under_way, node);
     }
+    ramdisk_arm(d);
+}
+
+void
+cw_ramdisk_unstick_one(struct cw_ramdisk *d, uint32_t i)
+{
+    struct cw_list *node = d->stuck.next;
+
+    for (; i > 0 && node != &d->stuck; i--)
+        node = node->next;
+    cw_assert(node != &d->stuck);
+    cw_list_remove(node);
+    io_unstick(d, node);
     ramdisk_arm(d);
 }
 
