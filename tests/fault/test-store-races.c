@@ -62,6 +62,13 @@ race_ballast(struct race *x, uint32_t chunk, uint32_t nblk)
     cw_store_set_stable(x->ballast, cw_store_shard_info(x->ballast)->durable_seq);
 }
 
+static void
+race_place(struct race *x)
+{
+    x->was = race_loc(x);
+    race_peek(x, x->content);
+}
+
 /* The watched blocks lie in the oldest segment, between others that are overwritten soon. */
 static void
 race_init(struct race *x, uint64_t seed, enum cw_compression comp)
@@ -70,6 +77,7 @@ race_init(struct race *x, uint64_t seed, enum cw_compression comp)
     cw_prng_init(&x->rnd, seed);
     storeworld_init(&x->w, seed, 512 * CW_MIB, 8 * CW_MIB);
     x->w.scrub_ns = STOREWORLD_NO_SCRUB;
+    x->w.discard = true; /* what is free is zeroes at once */
     x->w.compression = comp;
     x->sh = storeworld_begin(&x->w, SHARD_ID);
     x->w.compression = CW_COMPRESSION_OFF;
@@ -78,8 +86,7 @@ race_init(struct race *x, uint64_t seed, enum cw_compression comp)
     for (uint32_t i = 0; i < BALLAST_CHUNKS; i++)
         race_ballast(x, i, CW_CHUNK_BLOCKS);
     race_settle(x);
-    x->was = race_loc(x);
-    race_peek(x, x->content);
+    race_place(x);
 }
 
 static void
@@ -103,6 +110,22 @@ race_reused(struct race *x)
 
     race_peek(x, now);
     return memcmp(now, x->content, sizeof(now)) != 0;
+}
+
+static bool
+race_stuck(struct race *x)
+{
+    return cw_ramdisk_stuck(x->w.disk) > 0;
+}
+
+static void
+race_step_until(struct race *x, bool (*is)(struct race *))
+{
+    for (uint32_t i = 0; !is(x); i++) {
+        assert_true(i < 100000);
+        cw_store_turn_end(x->w.store);
+        assert_true(cw_simenv_step(&x->w.sim));
+    }
 }
 
 static bool
@@ -249,6 +272,41 @@ row_45_a_read_is_held_while_its_blocks_die(void **state)
     race_fini(&x);
 }
 
+static void
+tail_read_begin(struct race *x, struct held_read *h, uint64_t hold_off)
+{
+    assert_int_equal(storeworld_write(&x->w, x->sh, 0, BLOCKS), 0);
+    storeworld_wait_durable(&x->w, x->sh, 2);
+    race_place(x);
+    *h = (struct held_read){
+        .r = { .shard = x->sh, .flags = CW_STORE_READ_TAIL, .tail_seq = 2, .done = held_on_read }
+    };
+    cw_ramdisk_hold(x->w.disk, READS, race_off(x) - hold_off, 1);
+    cw_store_read(&h->r);
+    race_step_until(x, race_stuck);
+    cw_ramdisk_hold(x->w.disk, 0, 0, 0);
+    cw_store_set_stable(x->sh, 2); /* the tail needs it no more */
+    race_move_and_reuse(x);
+}
+
+/* A record of the tail is read while the tail lets it go, so that its segment may be cleaned and
+ * used again: held at the header of its batch, or at its blocks. */
+static void
+row_45_a_tail_read_is_held_while_its_record_goes(void **state)
+{
+    static struct race x;
+    struct held_read h;
+
+    for (uint32_t at = 0; at < 2; at++) {
+        race_init(&x, 115, CW_COMPRESSION_OFF);
+        tail_read_begin(&x, &h, at == 0 ? CW_BLOCK_SIZE : 0);
+        read_end(&x, &h, BLOCKS, 2);
+        assert_true(race_churn(&x, race_reused, 4000));
+        check_after_cut(&x, 2);
+        race_fini(&x);
+    }
+}
+
 /* A pass that reads a block while the cleaner moves it finds nothing wrong. */
 static void
 row_45_a_scrub_is_held_while_its_blocks_move(void **state)
@@ -284,25 +342,9 @@ row_45_a_scrub_is_held_while_its_blocks_move(void **state)
 enum race_write { RACE_OVERWRITE, RACE_TRIM, RACE_REPAIR, RACE_WRITES };
 
 static bool
-race_stuck(struct race *x)
-{
-    return cw_ramdisk_stuck(x->w.disk) > 0;
-}
-
-static bool
 race_no_ckpt(struct race *x)
 {
     return !ckpt_running(x->w.store);
-}
-
-static void
-race_step_until(struct race *x, bool (*is)(struct race *))
-{
-    for (uint32_t i = 0; !is(x); i++) {
-        assert_true(i < 100000);
-        cw_store_turn_end(x->w.store);
-        assert_true(cw_simenv_step(&x->w.sim));
-    }
 }
 
 /* The cleaner has seen the blocks in the map, and waits for the disk to give them. */
@@ -615,6 +657,7 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_45_a_read_is_held_while_its_blocks_move),
         cmocka_unit_test(row_45_a_read_is_held_while_its_blocks_die),
+        cmocka_unit_test(row_45_a_tail_read_is_held_while_its_record_goes),
         cmocka_unit_test(row_45_a_scrub_is_held_while_its_blocks_move),
         cmocka_unit_test(row_45_blocks_are_written_while_the_cleaner_reads_them),
         cmocka_unit_test(row_45_blocks_are_written_beside_their_move),
