@@ -312,15 +312,24 @@ writing_start(struct writing *x, enum writer what, uint64_t n)
     }
 }
 
-/* More dirty map pages than one batch holds. */
+/* More dirty map pages than one batch holds; and the log goes round the store, so that no
+ * checkpoint but the last two would be of use. */
 static void
 writing_strew(struct writing *x, enum writer what)
 {
     struct cw_store_shard *other = storeworld_shard(&x->w, SHARD_ID + 1);
 
-    for (uint32_t i = 0; what != WRITER_CLAIM && i < 300; i++)
+    for (uint32_t i = 0; what != WRITER_CLAIM && i < 300; i++) {
+        struct open_seg *hot = &x->w.store->open[CW_SEG_HOT];
+
         assert_int_equal(storeworld_write(&x->w, other, i * CW_CHUNK_BLOCKS, 1), 0);
+        if (i % 25 != 24)
+            continue;
+        storeworld_settle(&x->w, other);
+        hot->off = hot->open ? x->w.store->seg_bytes : 0;
+    }
     storeworld_settle(&x->w, other);
+    cw_store_set_stable(x->sh, cw_store_shard_info(x->sh)->durable_seq);
 }
 
 /* Records go on beside a checkpoint. Until its n-th write is under way, which a torn cut ends;
@@ -383,6 +392,8 @@ row_49_each_write_of_checkpoints_and_superblocks_twice(void **state)
         }
         print_message("# %llu writes\n", (unsigned long long)n - 2);
         assert_true(n - 2 >= (what == WRITER_CLAIM ? 1 : 5));
+        writing_open(x);
+        assert_true(what == WRITER_CLAIM || x->w.store->next_seg_seq > x->w.store->n_segs);
         storeworld_fini(&x->w);
     }
     free(x);
