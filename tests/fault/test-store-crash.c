@@ -7,7 +7,7 @@
 #include "tests/lib/storeworld.h"
 
 #define SPAN 1500u
-#define OPS_MAX 4000u
+#define OPS_MAX 8000u
 #define SHARD_ID (UINT64_C(7) << 16)
 
 struct op {
@@ -254,6 +254,8 @@ row_49_each_write_of_a_recovery_twice(void **state)
 
 /* ---- what a store in service writes besides its log ---- */
 
+#define TORN_WAYS 6u
+
 enum writer { WRITER_CHECKPOINT, WRITER_CLOSE, WRITER_CLAIM, WRITERS };
 
 struct writing {
@@ -276,6 +278,7 @@ writing_open(struct writing *x)
     x->h.n = cw_store_shard_info(x->sh)->durable_seq;
     check_content(&x->w, x->sh, &x->h);
     cw_store_check(x->w.store);
+    cw_store_set_stable(x->sh, x->h.n); /* or no segment would ever be free again */
 }
 
 static void
@@ -329,7 +332,6 @@ writing_strew(struct writing *x, enum writer what)
         hot->off = hot->open ? x->w.store->seg_bytes : 0;
     }
     storeworld_settle(&x->w, other);
-    cw_store_set_stable(x->sh, cw_store_shard_info(x->sh)->durable_seq);
 }
 
 /* Records go on beside a checkpoint. Until its n-th write is under way, which a torn cut ends;
@@ -359,8 +361,29 @@ writing_until(struct writing *x, enum writer what, uint64_t n, uint64_t seed)
     return reached;
 }
 
+/* And a write of the recovery after it. A start that does nothing changes nothing. */
+static bool
+writing_twice(struct writing *x, enum writer what, uint64_t n, uint64_t seed)
+{
+    bool more = false;
+    uint64_t seq;
+
+    for (uint64_t i = 0; i < 2; i++) {
+        writing_open(x);
+        more = writing_until(x, what, n, seed + i) || more;
+    }
+    open_until_write(&x->w, 1 + seed % 6, seed + 2);
+    writing_open(x);
+    seq = cw_store_shard_info(x->sh)->durable_seq;
+    writing_cut(x, seed + 3);
+    writing_open(x);
+    assert_int_equal(cw_store_shard_info(x->sh)->durable_seq, seq);
+    writing_cut(x, seed + 4);
+    return more;
+}
+
 /* Each write of a checkpoint beside records, of a clean stop, of a claim, is cut off, twice in a
- * row, and so is a write of the recovery after it. A start that does nothing changes nothing. */
+ * row, in several ways. */
 static void
 row_49_each_write_of_checkpoints_and_superblocks_twice(void **state)
 {
@@ -368,7 +391,7 @@ row_49_each_write_of_checkpoints_and_superblocks_twice(void **state)
 
     for (enum writer what = 0; what < WRITERS; what++) {
         bool more = true;
-        uint64_t n, seq;
+        uint64_t n;
 
         x->h.n = x->durable = 0;
         cw_prng_init(&x->rnd, 15 + what);
@@ -376,19 +399,8 @@ row_49_each_write_of_checkpoints_and_superblocks_twice(void **state)
         assert_int_equal(storeworld_format(&x->w, false), 0);
         for (n = 1; more; n++) {
             more = false;
-            for (uint64_t twice = 0; twice < 2; twice++) {
-                writing_open(x);
-                more = writing_until(x, what, n, 4 * n + twice) || more;
-            }
-            open_until_write(&x->w, 1 + n % 6, 4 * n + 2);
-            writing_open(x);
-            seq = cw_store_shard_info(x->sh)->durable_seq;
-            x->durable = seq;
-            writing_cut(x, 4 * n + 3);
-            writing_open(x);
-            assert_int_equal(cw_store_shard_info(x->sh)->durable_seq, seq);
-            cw_store_set_stable(x->sh, seq);
-            writing_cut(x, 4 * n + 4);
+            for (uint64_t i = 0; i < TORN_WAYS; i++)
+                more = writing_twice(x, what, n, (TORN_WAYS * n + i) * 5) || more;
         }
         print_message("# %llu writes\n", (unsigned long long)n - 2);
         assert_true(n - 2 >= (what == WRITER_CLAIM ? 1 : 5));
