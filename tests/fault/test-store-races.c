@@ -307,6 +307,27 @@ row_45_a_tail_read_is_held_while_its_record_goes(void **state)
     }
 }
 
+/* And first there, then here: between its two reads the segment is not given up. */
+static void
+row_45_a_tail_read_keeps_its_segment_between_its_reads(void **state)
+{
+    static struct race x;
+    struct held_read h;
+
+    race_init(&x, 116, CW_COMPRESSION_OFF);
+    tail_read_begin(&x, &h, CW_BLOCK_SIZE);
+    cw_ramdisk_hold(x.w.disk, READS, race_off(&x), 1);
+    cw_ramdisk_unstick(x.w.disk);
+    storeworld_run(&x.w, CW_NS_PER_MS);
+    cw_ramdisk_hold(x.w.disk, 0, 0, 0);
+    assert_true(race_stuck(&x) && !h.done);
+    race_churn(&x, race_reused, 1000);
+    read_end(&x, &h, BLOCKS, 2);
+    assert_true(race_churn(&x, race_reused, 4000));
+    check_after_cut(&x, 2);
+    race_fini(&x);
+}
+
 /* A pass that reads a block while the cleaner moves it finds nothing wrong. */
 static void
 row_45_a_scrub_is_held_while_its_blocks_move(void **state)
@@ -658,6 +679,7 @@ main(int argc, char **argv)
         cmocka_unit_test(row_45_a_read_is_held_while_its_blocks_move),
         cmocka_unit_test(row_45_a_read_is_held_while_its_blocks_die),
         cmocka_unit_test(row_45_a_tail_read_is_held_while_its_record_goes),
+        cmocka_unit_test(row_45_a_tail_read_keeps_its_segment_between_its_reads),
         cmocka_unit_test(row_45_a_scrub_is_held_while_its_blocks_move),
         cmocka_unit_test(row_45_blocks_are_written_while_the_cleaner_reads_them),
         cmocka_unit_test(row_45_blocks_are_written_beside_their_move),
