@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Bits rot in store files while the daemons run and nobody reads: found by a scrub, and repaired."""
 import errno
+import json
 import os
 import random
 import sys
@@ -9,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import harness
 from harness import Failed, wait_for
 
+import misplace
 from nbd import Nbd, NbdError
 from rot import flip
 
@@ -115,6 +117,69 @@ def test_row_47_what_is_bad_on_every_copy_is_lost_alone_until_overwritten(t):
     n.close()
     wait_for("nothing is bad", lambda: all(scrub(c, h)["bad_blocks"] == 0 for h in hosts), 60, 0.2)
     verified(c, server, blocks)
+
+
+def stopped(t, c, server):
+    t.stop(server)
+    wait_for("detached", lambda: not c.volume("v").get("owner"), 30, 0.2)
+    c.local("down")
+
+
+def checked(t, c, host):
+    """What causeway-store finds in a store that is not in use."""
+    r = t.run("causeway-store", "check", store(c, host), "--json")
+    return json.loads(r.out)["faults"]
+
+
+def test_row_40_a_block_over_another_is_repaired_by_the_read_that_meets_it(t):
+    c, server, blocks = filled(t)
+    hosts = ("onprem-1", "onprem-2", "aws-1")
+    stopped(t, c, server)
+    # whatever copy is read, two of three blocks are those of others there, and good elsewhere
+    for i, well in enumerate(hosts):
+        for host in hosts:
+            if host != well:
+                at = misplace.place(t, store(c, host), "block", "1/0", str(300 + i))
+                misplace.copy(store(c, host), at, misplace.place(t, store(c, host), "block", "1/0", "5"))
+    for host in hosts:
+        assert len(checked(t, c, host)) == 2, checked(t, c, host)
+    c.up()
+    c.wait_full("v")
+    server = t.nbd(c)
+    n = Nbd(server.sock, "v")
+    for i, data in enumerate(blocks):
+        assert n.read(i * BLOCK, BLOCK) == data, f"block {i} is wrong"
+    n.close()
+    wait_for("what was read is repaired",
+             lambda: any(scrub(c, h)["bad_blocks"] == 0 for h in hosts), 30, 0.2)
+    stopped(t, c, server)
+    assert any(not checked(t, c, h) for h in hosts), [checked(t, c, h) for h in hosts]
+
+
+def test_row_40_what_lies_over_map_pages_and_blocks_is_repaired_by_a_scrub(t):
+    c, server, blocks = filled(t)
+    stopped(t, c, server)
+    for host, what, victim, other in (("aws-1", "page", "1", "0"), ("onprem-1", "page", "0", "1"),
+                                      ("onprem-2", "block", "300", "5")):
+        path = store(c, host)
+        at = misplace.place(t, path, what, "1/0", victim)
+        misplace.copy(path, at, misplace.place(t, path, what, "1/0", other))
+        kinds = {f["kind"] for f in checked(t, c, host)}
+        assert ("map-page" if what == "page" else "block") in kinds, kinds
+    c.up()
+    c.wait_full("v")
+    server = t.nbd(c)
+    c.admin("scrub", "start")
+    for host, n in (("aws-1", 256), ("onprem-1", 256), ("onprem-2", 1)):
+        wait_for(f"{n} found on {host} and repaired",
+                 lambda: scrub(c, host)["repaired"] >= n and scrub(c, host)["bad_blocks"] == 0, 60, 0.2)
+    verified(c, server, blocks)
+    stopped(t, c, server)
+    assert not checked(t, c, "onprem-2"), checked(t, c, "onprem-2")
+    for host in ("aws-1", "onprem-1"):
+        # what was lost with a page stays counted, and the older checkpoint says that it was bad
+        kinds = {f["kind"] for f in checked(t, c, host)}
+        assert kinds <= {"segment-count", "marked-bad"}, checked(t, c, host)
 
 
 def test_a_disk_that_rots_is_emptied_until_it_is_returned(t):

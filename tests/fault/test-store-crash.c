@@ -7,7 +7,7 @@
 #include "tests/lib/storeworld.h"
 
 #define SPAN 1500u
-#define OPS_MAX 4000u
+#define OPS_MAX 8000u
 #define SHARD_ID (UINT64_C(7) << 16)
 
 struct op {
@@ -250,6 +250,165 @@ row_49_each_write_of_a_recovery_twice(void **state)
     }
     assert_true(n > 5);
     storeworld_fini(&w);
+}
+
+/* ---- what a store in service writes besides its log ---- */
+
+#define TORN_WAYS 6u
+
+enum writer { WRITER_CHECKPOINT, WRITER_CLOSE, WRITER_CLAIM, WRITERS };
+
+struct writing {
+    struct storeworld w;
+    struct history h;
+    struct cw_prng rnd;
+    struct cw_store_shard *sh;
+    uint64_t durable; /* when the power was cut */
+};
+
+/* After whatever cut: a prefix with all that was durable, and the counts are right. */
+static void
+writing_open(struct writing *x)
+{
+    assert_int_equal(storeworld_open(&x->w), 0);
+    x->sh = storeworld_shard(&x->w, SHARD_ID);
+    assert_true(cw_store_shard_info(x->sh)->durable_seq >= x->durable);
+    assert_true(cw_store_shard_info(x->sh)->durable_seq <= x->h.n);
+    assert_false(cw_store_shard_info(x->sh)->damaged);
+    x->h.n = cw_store_shard_info(x->sh)->durable_seq;
+    check_content(&x->w, x->sh, &x->h);
+    cw_store_check(x->w.store);
+    cw_store_set_stable(x->sh, x->h.n); /* or no segment would ever be free again */
+}
+
+static void
+writing_cut(struct writing *x, uint64_t seed)
+{
+    if (x->w.store->state == STORE_OPEN)
+        x->durable = cw_store_shard_info(x->sh)->durable_seq;
+    storeworld_crash(&x->w, (struct cw_ramdisk_crash){ .seed = seed, .keep = 128, .torn = true });
+}
+
+static void
+writing_on_done(void *user, int res)
+{
+    ((struct writing *)user)->w.done = true;
+}
+
+static void
+writing_start(struct writing *x, enum writer what, uint64_t n)
+{
+    x->w.done = false;
+    switch (what) {
+    case WRITER_CHECKPOINT:
+        ckpt_want(x->w.store);
+        break;
+    case WRITER_CLOSE:
+        x->durable = cw_store_shard_info(x->sh)->durable_seq;
+        storeworld_close_begin(&x->w);
+        break;
+    case WRITER_CLAIM:
+        cw_store_claim(x->w.store, cw_uuid_from_random(n, 7), writing_on_done, x);
+        break;
+    case WRITERS:
+        break;
+    }
+}
+
+/* More dirty map pages than one batch holds; and the log goes round the store, so that no
+ * checkpoint but the last two would be of use. */
+static void
+writing_strew(struct writing *x, enum writer what)
+{
+    struct cw_store_shard *other = storeworld_shard(&x->w, SHARD_ID + 1);
+
+    for (uint32_t i = 0; what != WRITER_CLAIM && i < 300; i++) {
+        struct open_seg *hot = &x->w.store->open[CW_SEG_HOT];
+
+        assert_int_equal(storeworld_write(&x->w, other, i * CW_CHUNK_BLOCKS, 1), 0);
+        if (i % 25 != 24)
+            continue;
+        storeworld_settle(&x->w, other);
+        hot->off = hot->open ? x->w.store->seg_bytes : 0;
+    }
+    storeworld_settle(&x->w, other);
+}
+
+/* Records go on beside a checkpoint. Until its n-th write is under way, which a torn cut ends;
+ * false: it has fewer. */
+static bool
+writing_until(struct writing *x, enum writer what, uint64_t n, uint64_t seed)
+{
+    uint64_t checkpoints = x->w.store->stats.checkpoints, before;
+    bool reached = false, over = false;
+
+    for (uint32_t k = 0; k < 15; k++)
+        history_step(&x->w, &x->h, x->sh, &x->rnd);
+    writing_strew(x, what);
+    if (what != WRITER_CHECKPOINT)
+        storeworld_settle(&x->w, x->sh);
+    before = cw_ramdisk_count(x->w.disk, CW_RAMDISK_WRITES);
+    writing_start(x, what, n);
+    for (uint32_t i = 0; !reached && !over; i++) {
+        if (what == WRITER_CHECKPOINT && i % 8 == 0 && i < 64)
+            history_step(&x->w, &x->h, x->sh, &x->rnd);
+        cw_store_turn_end(x->w.store);
+        reached = cw_ramdisk_count(x->w.disk, CW_RAMDISK_WRITES) >= before + n;
+        over = what == WRITER_CHECKPOINT ? x->w.store->stats.checkpoints > checkpoints : x->w.done;
+        assert_true(reached || over || cw_simenv_step(&x->w.sim));
+    }
+    writing_cut(x, seed);
+    return reached;
+}
+
+/* And a write of the recovery after it. A start that does nothing changes nothing. */
+static bool
+writing_twice(struct writing *x, enum writer what, uint64_t n, uint64_t seed)
+{
+    bool more = false;
+    uint64_t seq;
+
+    for (uint64_t i = 0; i < 2; i++) {
+        writing_open(x);
+        more = writing_until(x, what, n, seed + i) || more;
+    }
+    open_until_write(&x->w, 1 + seed % 6, seed + 2);
+    writing_open(x);
+    seq = cw_store_shard_info(x->sh)->durable_seq;
+    writing_cut(x, seed + 3);
+    writing_open(x);
+    assert_int_equal(cw_store_shard_info(x->sh)->durable_seq, seq);
+    writing_cut(x, seed + 4);
+    return more;
+}
+
+/* Each write of a checkpoint beside records, of a clean stop, of a claim, is cut off, twice in a
+ * row, in several ways. */
+static void
+row_49_each_write_of_checkpoints_and_superblocks_twice(void **state)
+{
+    struct writing *x = calloc(1, sizeof(*x));
+
+    for (enum writer what = 0; what < WRITERS; what++) {
+        bool more = true;
+        uint64_t n;
+
+        x->h.n = x->durable = 0;
+        cw_prng_init(&x->rnd, 15 + what);
+        storeworld_init(&x->w, 15 + what, 512 * CW_MIB, 4 * CW_MIB);
+        assert_int_equal(storeworld_format(&x->w, false), 0);
+        for (n = 1; more; n++) {
+            more = false;
+            for (uint64_t i = 0; i < TORN_WAYS; i++)
+                more = writing_twice(x, what, n, (TORN_WAYS * n + i) * 5) || more;
+        }
+        print_message("# %llu writes\n", (unsigned long long)n - 2);
+        assert_true(n - 2 >= (what == WRITER_CLAIM ? 1 : 5));
+        writing_open(x);
+        assert_true(what == WRITER_CLAIM || x->w.store->next_seg_seq > x->w.store->n_segs);
+        storeworld_fini(&x->w);
+    }
+    free(x);
 }
 
 /* Lives that end before the checkpoint after the one that freed segments, on a log that went round
@@ -566,6 +725,7 @@ main(void)
         cmocka_unit_test(a_cut_anywhere_leaves_a_durable_prefix),
         cmocka_unit_test(row_49_crashes_in_recovery_change_nothing),
         cmocka_unit_test(row_49_each_write_of_a_recovery_twice),
+        cmocka_unit_test(row_49_each_write_of_checkpoints_and_superblocks_twice),
         cmocka_unit_test(short_lives_never_use_up_the_free_segments),
         cmocka_unit_test(a_cut_while_cleaning_loses_nothing),
         cmocka_unit_test(a_cut_after_segments_were_used_again_loses_nothing),

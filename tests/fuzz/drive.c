@@ -314,7 +314,7 @@ work_layers(struct drive *d, struct cw_store_shard *sh, struct drive_ticket t[3]
 
 /* Tickets that never come end with the store, before their memory does. */
 static void
-drive_work(struct drive *d, struct drive_ticket t[8])
+drive_work(struct drive *d, uint32_t flags, struct drive_ticket t[8])
 {
     struct cw_shard_rec rec = { .shard = 0xfeed, .gen = 1, .lineage = 1, .n_blocks = 4096 };
     struct cw_store_shard *sh = cw_store_shard_next(d->store, NULL), *made, *last;
@@ -335,6 +335,8 @@ drive_work(struct drive *d, struct drive_ticket t[8])
         cw_store_shard_drop(last, drive_ticket(&t[4]));
     cw_simenv_run_for(&d->sim, 200 * MS);
     drive_read_all(d);
+    if (flags & DRIVE_CHECK)
+        cw_store_check(d->store);
 }
 
 void
@@ -356,7 +358,7 @@ drive_run(struct image *im, uint32_t flags, struct drive_result *ret)
         d.ret->damaged = cw_store_recovery(d.store)->damaged_copies;
         drive_read_all(&d);
         if (flags & DRIVE_WORK)
-            drive_work(&d, tickets);
+            drive_work(&d, flags, tickets);
         d.ret->closed = drive_close(&d);
         if (d.ret->closed && (flags & DRIVE_REOPEN)) {
             cw_assert(drive_open(&d));
@@ -384,7 +386,7 @@ input_edit(struct image *im, enum image_kind kind, uint8_t object, uint32_t word
 void
 drive_input(struct image *im, enum image_kind kind, const uint8_t *data, size_t size)
 {
-    uint32_t flags = size > 0 ? data[0] : 0;
+    uint32_t flags = size > 0 ? data[0] & (DRIVE_RAW | DRIVE_WORK | DRIVE_REOPEN) : 0;
 
     for (size_t at = 1; at + 4 + 8 <= size;) {
         uint32_t left = (uint32_t)((size - at - 4) / 8), n = data[at + 1] + 1u;
@@ -396,6 +398,9 @@ drive_input(struct image *im, enum image_kind kind, const uint8_t *data, size_t 
     }
     if (!(flags & DRIVE_RAW))
         image_repair(im, kind);
+    /* what a checkpoint or a page says with a fitting checksum is believed, counts too */
+    if ((flags & DRIVE_RAW) || (kind != IMAGE_MAPPAGE && kind != IMAGE_CHECKPOINT))
+        flags |= DRIVE_CHECK;
     drive_run(im, flags, NULL);
     image_reset(im);
 }

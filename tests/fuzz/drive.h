@@ -11,6 +11,7 @@ enum drive_flag {
     DRIVE_RAW = 1 << 0,    /* checksums are not repaired */
     DRIVE_WORK = 1 << 1,   /* append, clean, drop after the reads */
     DRIVE_REOPEN = 1 << 2, /* what was closed must open again */
+    DRIVE_CHECK = 1 << 3,  /* after the work counts are right: of images that do not lie of them */
 };
 
 struct drive_result {
@@ -19,7 +20,7 @@ struct drive_result {
     bool closed;
 };
 
-/* flags: DRIVE_WORK, DRIVE_REOPEN. ret may be NULL. */
+/* flags: all but DRIVE_RAW. ret may be NULL. */
 void drive_run(struct image *im, uint32_t flags, struct drive_result *ret);
 
 /* One input of a fuzzer: a byte of flags, then edits of objects of one kind: u8 object, u8 count of

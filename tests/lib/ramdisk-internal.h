@@ -51,6 +51,8 @@ struct cw_ramdisk {
     uint32_t fault_ops;
     uint64_t fault_in, fault_count, n_faults;
     int64_t fault_arg;
+    uint32_t hold_ops;
+    uint64_t hold_off, hold_len;
     bool unplugged, lie, tracing;
     struct cw_ramdisk_io *trace;
     uint32_t n_trace, cap_trace;

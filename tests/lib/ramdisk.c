@@ -257,6 +257,9 @@ ramdisk_due(struct cw_ramdisk *d, const struct cw_disk_io *io)
 static uint64_t
 ramdisk_pick_fault(struct cw_ramdisk *d, const struct cw_disk_io *io)
 {
+    if ((d->hold_ops & CW_RAMDISK_OP(io->op)) != 0 && d->hold_len > 0 &&
+        cw_ranges_overlap(io->off, io->len, d->hold_off, d->hold_len))
+        return CW_RAMDISK_STICK;
     if (d->fault_in == 0 || (d->fault_ops & CW_RAMDISK_OP(io->op)) == 0)
         return IO_NO_FAULT;
     if (d->fault_in > 1) {
@@ -402,17 +405,68 @@ cw_ramdisk_faults(const struct cw_ramdisk *d)
     return d->n_faults;
 }
 
+static void
+io_unstick(struct cw_ramdisk *d, struct cw_list *node)
+{
+    struct cw_disk_io *io = cw_list_entry(node, struct cw_disk_io, link);
+
+    io->priv[IO_DUE] = cw_now_ns(d->opts.env);
+    io->priv[IO_FAULT] = IO_NO_FAULT;
+    cw_list_push_back(&d->under_way, node);
+}
+
+void
+cw_ramdisk_unstick_ops(struct cw_ramdisk *d, uint32_t ops)
+{
+    struct cw_list were;
+    struct cw_list *node;
+
+    cw_list_init(&were);
+    cw_list_splice_back(&were, &d->stuck);
+    while ((node = cw_list_pop_front(&were)) != NULL) {
+        if (ops & CW_RAMDISK_OP(cw_list_entry(node, struct cw_disk_io, link)->op))
+            io_unstick(d, node);
+        else
+            cw_list_push_back(&d->stuck, node);
+    }
+    ramdisk_arm(d);
+}
+
+void
+cw_ramdisk_unstick_one(struct cw_ramdisk *d, uint32_t i)
+{
+    struct cw_list *node = d->stuck.next;
+
+    for (; i > 0 && node != &d->stuck; i--)
+        node = node->next;
+    cw_assert(node != &d->stuck);
+    cw_list_remove(node);
+    io_unstick(d, node);
+    ramdisk_arm(d);
+}
+
 void
 cw_ramdisk_unstick(struct cw_ramdisk *d)
 {
-    CW_LIST_EACH (it, &d->stuck) {
-        struct cw_disk_io *io = cw_list_entry(it, struct cw_disk_io, link);
+    cw_ramdisk_unstick_ops(d, CW_RAMDISK_ANY_OP);
+}
 
-        io->priv[IO_DUE] = cw_now_ns(d->opts.env);
-        io->priv[IO_FAULT] = IO_NO_FAULT;
-    }
-    cw_list_splice_back(&d->under_way, &d->stuck);
-    ramdisk_arm(d);
+uint32_t
+cw_ramdisk_stuck(const struct cw_ramdisk *d)
+{
+    uint32_t n = 0;
+
+    CW_LIST_EACH (it, &d->stuck)
+        n++;
+    return n;
+}
+
+void
+cw_ramdisk_hold(struct cw_ramdisk *d, uint32_t ops, uint64_t off, uint64_t len)
+{
+    d->hold_ops = ops;
+    d->hold_off = off;
+    d->hold_len = len;
 }
 
 void
@@ -506,11 +560,9 @@ cw_ramdisk_count(const struct cw_ramdisk *d, uint32_t ops)
 uint32_t
 cw_ramdisk_under_way(const struct cw_ramdisk *d)
 {
-    uint32_t n = 0;
+    uint32_t n = cw_ramdisk_stuck(d);
 
     CW_LIST_EACH (it, &d->under_way)
-        n++;
-    CW_LIST_EACH (it, &d->stuck)
         n++;
     return n;
 }

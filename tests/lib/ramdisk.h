@@ -77,6 +77,13 @@ void cw_ramdisk_plan(struct cw_ramdisk *d, enum cw_ramdisk_fault fault, uint32_t
 uint64_t cw_ramdisk_faults(const struct cw_ramdisk *d); /* how many were injected so far */
 
 void cw_ramdisk_unstick(struct cw_ramdisk *d);
+void cw_ramdisk_unstick_ops(struct cw_ramdisk *d, uint32_t ops); /* these kinds only */
+void cw_ramdisk_unstick_one(struct cw_ramdisk *d, uint32_t i);   /* i: in the order of submission */
+uint32_t cw_ramdisk_stuck(const struct cw_ramdisk *d);           /* how many wait for that */
+
+/* Of these kinds, what touches this range sticks from now on; len 0: nothing more does. One range
+ * at a time. What a stuck I/O reads or overwrites is what is there when it goes on. */
+void cw_ramdisk_hold(struct cw_ramdisk *d, uint32_t ops, uint64_t off, uint64_t len);
 
 /* Every I/O from now on fails with -EIO: unplugged. */
 void cw_ramdisk_unplug(struct cw_ramdisk *d);

@@ -48,7 +48,7 @@ struct child {
     struct cw_store *store;
     struct cw_hook load_hook, store_hook;
     struct cw_timer sample_timer;
-    uint64_t sample_due_ns;
+    uint64_t sample_due_ns, sample_cpu_ns;
     struct cw_prng rnd;
     struct load load;
     struct cw_store_stats last; /* at the last sample */

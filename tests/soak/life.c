@@ -13,6 +13,8 @@
 
 #define OPEN_LIMIT_NS (180 * CW_NS_PER_S)
 #define HANG_NS (30 * CW_NS_PER_S)
+#define BRIM_EVERY 6u
+#define BRIM_MS 20000
 #define MEMORY_BESIDE (64 * CW_MIB) /* of a child: rings, batches, tables, the program */
 
 static uint64_t
@@ -160,9 +162,23 @@ life_begin(struct parent *p, bool last)
     k->life.map_cache = caches[parent_random(p, CW_LEN(caches))] * CW_MIB;
     k->life.pool_bytes = (32 + 32 * parent_random(p, 2)) * CW_MIB;
     k->life.verify_all = last;
+    k->life.brim = !last && k->life.number % BRIM_EVERY == BRIM_EVERY - 1;
     k->rss_limit = 64 * CW_MIB + caches[CW_LEN(caches) - 1] * CW_MIB * 2 + MEMORY_BESIDE;
-    k->ready = k->stop = false;
+    k->ready = k->stop = k->brimful = false;
     k->n_samples = 0;
+}
+
+/* Until the store is full, or the run is over. */
+static const char *
+life_fill(struct parent *p, pid_t pid)
+{
+    uint64_t end_ns = cw_reactor_clock_ns() + BRIM_MS * CW_NS_PER_MS;
+    const char *why = NULL;
+
+    end_ns = cw_min_u64(end_ns, cw_max_u64(p->end_ns, 1));
+    while (why == NULL && !p->k->brimful && cw_reactor_clock_ns() < end_ns)
+        why = life_wait(p, pid, cw_reactor_clock_ns() + 20 * CW_NS_PER_MS, false);
+    return why;
 }
 
 /* Killed at a random moment, most often under load, sometimes while it recovers; or stopped. */
@@ -174,7 +190,7 @@ life_run(struct parent *p, bool last)
     pid_t pid;
 
     life_begin(p, last);
-    early = !last && parent_random(p, 5) == 0;
+    early = !last && !p->k->life.brim && parent_random(p, 5) == 0;
     pid = child_fork(p, child_run);
     if (early) {
         why = life_wait(p, pid, cw_reactor_clock_ns() + parent_random(p, CW_NS_PER_S), false);
@@ -183,6 +199,8 @@ life_run(struct parent *p, bool last)
     why = life_wait(p, pid, cw_reactor_clock_ns() + OPEN_LIMIT_NS, true);
     if (why == NULL && !p->k->ready)
         why = "the store does not open";
+    if (why == NULL && p->k->life.brim)
+        why = life_fill(p, pid);
     if (why == NULL && !last) {
         uint64_t for_ms = parent_random(p, 12) == 0 ? 15000 + parent_random(p, 15000)
                                                     : 300 + parent_random(p, 6000);

@@ -141,6 +141,8 @@ load_phase(struct child *c)
     if (now_ns < c->load.phase_end_ns)
         return;
     c->k->phase = (enum phase)child_random(c, PHASES);
+    if (c->k->life.brim && !c->k->brimful)
+        c->k->phase = c->k->phase % 2 == 0 ? PHASE_FILL : PHASE_UNIFORM;
     c->load.depth = depths[child_random(c, CW_LEN(depths))];
     c->load.phase_end_ns = now_ns + (c->k->phase == PHASE_IDLE ? 300 + child_random(c, 500)
                                                                : 500 + child_random(c, 3000)) *

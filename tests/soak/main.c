@@ -17,6 +17,8 @@
 #include "common/reactor/reactor.h"
 #include "tests/soak/parent.h"
 
+#define CHECK_EVERY 5u /* lives */
+
 static bool
 file_is_sound(const struct parent *p)
 {
@@ -58,11 +60,17 @@ soak_run(struct parent *p)
     while (p->report.failure == NULL && cw_reactor_clock_ns() < p->end_ns) {
         p->report.failure = life_run(p, false);
         p->report.file_ok = p->report.file_ok && file_is_sound(p);
+        if (p->report.failure == NULL && p->k->life.number % CHECK_EVERY == 0)
+            p->report.failure = file_check(p);
         soak_progress(p);
     }
     /* the last one reads every block from the disk */
     if (p->report.failure == NULL)
+        p->report.failure = file_check(p);
+    if (p->report.failure == NULL)
         p->report.failure = life_run(p, true);
+    if (p->report.failure == NULL)
+        p->report.failure = file_check(p);
 }
 
 static int

@@ -5,6 +5,8 @@
 #include "common/base/bits.h"
 #include "tests/soak/soak.h"
 
+#define BRIM_MINUTES 3.0 /* a run of these is full in one life at least */
+
 static const char *const op_names[OP_KINDS] = {
     [OP_NONE] = "none",     [OP_WRITE] = "write",
     [OP_ZERO] = "zero",     [OP_TRIM] = "trim",
@@ -17,6 +19,12 @@ static double
 ms(uint64_t ns)
 {
     return (double)ns / 1e6;
+}
+
+static double
+mib(uint64_t bytes)
+{
+    return (double)bytes / (double)CW_MIB;
 }
 
 static double
@@ -37,7 +45,7 @@ stalls_unexplained(const struct soak *k)
     uint32_t n = k->n_stalls - stalls_kept(k);
 
     for (uint32_t i = 0; i < stalls_kept(k); i++)
-        n += stall_reason(&k->stall[i])[0] == 0;
+        n += !stall_is_explained(&k->stall[i]);
     return n;
 }
 
@@ -47,6 +55,13 @@ amplification(const struct soak *k)
 {
     return k->blocks_written == 0 ? 0
                                   : (double)k->logged / ((double)k->blocks_written * CW_BLOCK_SIZE);
+}
+
+/* A shorter run may end before it is. */
+static bool
+report_was_full(const struct soak *k, const struct report *r)
+{
+    return r->minutes < BRIM_MINUTES || k->n_brimful > 0;
 }
 
 static void
@@ -65,8 +80,10 @@ table_work(const struct soak *k, const struct report *r)
            " GiB, %" PRIu64 " checkpoints\n",
            gib(k->blocks_written * CW_BLOCK_SIZE), k->blocks_written, gib(k->logged),
            amplification(k), gib(k->cleaned), k->checkpoints);
-    printf("  space              %.1f %% of capacity at most; no credit %" PRIu64 " times\n",
-           k->used_per_mille_max / 10.0, k->n_full);
+    printf("  space              %.1f %% of capacity at most; full in %" PRIu64
+           " lives, no credit %" PRIu64 " times%s\n",
+           k->used_per_mille_max / 10.0, k->n_brimful, k->n_full,
+           report_was_full(k, r) ? "" : ": NEVER FULL");
 }
 
 static void
@@ -81,6 +98,8 @@ table_checks(const struct soak *k, const struct report *r)
     printf("  verified           %" PRIu64 " blocks by checksum, %" PRIu64 " with data, %" PRIu64
            " records of tails; %" PRIu64 " reads under load\n",
            k->verified, k->verified_data, k->tails, k->reads);
+    printf("  whole file         checked %u times, %.0f ms at most\n", r->checks,
+           ms(r->check_ns_max));
     printf("  memory             %.0f MiB at most (%.0f allowed), grown by %.1f MiB at most\n",
            (double)k->rss_max / (double)CW_MIB, (double)k->rss_limit / (double)CW_MIB,
            (double)k->rss_growth_max / (double)CW_MIB);
@@ -95,26 +114,38 @@ table_checks(const struct soak *k, const struct report *r)
            ms(cw_histogram_percentile(&k->probe_times, 990)), ms(k->probe_times.max_ns));
 }
 
+static uint32_t
+stalls_of(const struct soak *k, int cause)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < stalls_kept(k); i++)
+        n += stall_causes(&k->stall[i]) >> cause & 1;
+    return n;
+}
+
 static void
 table_stalls(const struct soak *k)
 {
     printf("  stalls over %.0f ms %u, of %u operations; %u unexplained\n", ms(STALL_NS),
            k->n_stalls, k->n_stalled, stalls_unexplained(k));
+    if (k->n_stalls > 0)
+        printf("    with, among others");
+    for (int i = 0; i < STALL_CAUSES && k->n_stalls > 0; i++)
+        printf("%s %s %u", i == STALL_EXPLAINED ? "; explaining nothing:" : "", stall_names[i],
+               stalls_of(k, i));
+    if (k->n_stalls > 0)
+        printf("\n");
     for (uint32_t i = 0; i < stalls_kept(k); i++) {
         const struct stall *s = &k->stall[i];
-        const char *why = stall_reason(s);
 
-        printf("    %7.0f ms  %u, a %s in %s, life %u%s; %u checkpoints, %.0f MiB logged, %.0f "
-               "cleaned, "
-               "%u free: %s\n",
+        printf("    %7.0f ms  %u, a %s in %s, life %u%s; %u checkpoints, %.1f MiB "
+               "written, %.1f logged as data, %.1f in all, %.1f cleaned, %u free: %s%s\n",
                ms(s->took_ns), s->n, op_names[s->kind], phase_names[s->phase], s->life,
                s->unfinished ? ", killed before its end" : "", s->checkpoints,
-               (double)s->bytes_logged / (double)CW_MIB, (double)s->bytes_cleaned / (double)CW_MIB,
-               s->free_min, why);
-        if (why[0] == 0)
-            printf("             UNEXPLAINED: held back for %.0f ms, longest I/O %.0f ms, late for "
-                   "%.0f ms\n",
-                   ms(s->held_ns), ms(s->io_ns), ms(s->late_ns));
+               mib(s->blocks_written * CW_BLOCK_SIZE), mib(s->data_logged), mib(s->bytes_logged),
+               mib(s->bytes_cleaned), s->free_min,
+               stall_is_explained(s) ? "" : "UNEXPLAINED: ", stall_reason(s));
     }
 }
 
@@ -125,16 +156,19 @@ json_stalls(const struct soak *k)
     for (uint32_t i = 0; i < stalls_kept(k); i++) {
         const struct stall *s = &k->stall[i];
 
-        printf("%s{\"ms\":%.0f,\"n\":%u,\"kind\":\"%s\",\"phase\":\"%s\",\"life\":%u,\"raw_ms\":%."
-               "0f,\"raw_"
-               "mib_ms\":%.0f,\"logged\":%" PRIu64 ","
-               "\"late_ms\":%.0f,\"held_ms\":%.0f,\"refused_ms\":%.0f,\"segments_free\":%u,"
-               "\"checkpoints\":%u,"
-               "\"unfinished\":%s,\"reason\":\"%s\"}",
-               i == 0 ? "" : ",", ms(s->took_ns), s->n, op_names[s->kind], phase_names[s->phase],
-               s->life, ms(s->raw_ns), ms(s->raw_mib_ns), s->bytes_logged, ms(s->late_ns),
-               ms(s->held_ns), ms(s->refused_ns), s->free_min, s->checkpoints,
-               s->unfinished ? "true" : "false", stall_reason(s));
+        printf(
+            "%s{\"ms\":%.0f,\"n\":%u,\"kind\":\"%s\",\"phase\":\"%s\",\"life\":%u,\"raw_ms\":%."
+            "0f,\"raw_"
+            "mib_ms\":%.0f,\"logged\":%" PRIu64 ","
+            "\"late_ms\":%.0f,\"cpu_ms\":%.0f,\"held_ms\":%.0f,\"full_ms\":%.0f,\"checkpoint_ms\":%"
+            ".0f,\"io_ms\":%.0f,\"refused_ms\":%.0f,\"segments_free\":%u,"
+            "\"checkpoints\":%u,"
+            "\"unfinished\":%s,\"explained\":%s,\"reason\":\"%s\"}",
+            i == 0 ? "" : ",", ms(s->took_ns), s->n, op_names[s->kind], phase_names[s->phase],
+            s->life, ms(s->raw_ns), ms(s->raw_mib_ns), s->bytes_logged, ms(s->late_ns),
+            ms(s->cpu_ns), ms(s->held_ns), ms(s->full_ns), ms(s->ckpt_ns), ms(s->io_ns),
+            ms(s->refused_ns), s->free_min, s->checkpoints, s->unfinished ? "true" : "false",
+            stall_is_explained(s) ? "true" : "false", stall_reason(s));
     }
     printf("]");
 }
@@ -150,6 +184,8 @@ json(const struct soak *k, const struct report *r, bool ok)
            k->blocks_written, k->logged, k->cleaned, k->checkpoints);
     for (int i = OP_WRITE; i < OP_KINDS; i++)
         printf("\"ops_%s\":%" PRIu64 ",", op_names[i], k->ops[i]);
+    printf("\"lives_full\":%" PRIu64 ",\"file_checks\":%u,\"file_check_ms_max\":%.0f,",
+           k->n_brimful, r->checks, ms(r->check_ns_max));
     printf("\"used_per_mille_max\":%u,\"verified_blocks\":%" PRIu64
            ",\"verified_data_blocks\":%" PRIu64 ",\"open_ms_max\":%.1f,\"replayed_max\":%" PRIu64
            ",\"rss_max_bytes\":%" PRIu64
@@ -167,7 +203,8 @@ json(const struct soak *k, const struct report *r, bool ok)
 bool
 report_print(const struct soak *k, const struct report *r)
 {
-    bool ok = r->failure == NULL && r->file_ok && stalls_unexplained(k) == 0;
+    bool ok =
+        r->failure == NULL && r->file_ok && stalls_unexplained(k) == 0 && report_was_full(k, r);
 
     table_work(k, r);
     table_checks(k, r);

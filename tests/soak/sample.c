@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/bits.h"
@@ -73,26 +74,44 @@ oldest_io_ns(const struct cw_store *s)
     return io == NULL ? 0 : cw_now_ns(s->env) - io->submitted_ns;
 }
 
+/* Of this thread, which is all that the store has. */
+static uint64_t
+cpu_now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * CW_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
 static void
 sample_on_timer(struct cw_timer *t)
 {
     struct child *c = cw_container_of(t, struct child, sample_timer);
     struct soak *k = c->k;
-    uint64_t now_ns = child_now_ns(c);
+    uint64_t now_ns = child_now_ns(c), cpu_ns = cpu_now_ns();
     struct cw_store_stats st;
 
     cw_store_stats(c->store, &st);
     k->sample[k->n_samples % SAMPLES] = (struct sample){
         .at_ns = now_ns,
         .late_ns = now_ns - c->sample_due_ns,
+        .cpu_ns = cpu_ns - c->sample_cpu_ns,
         .checkpoints = st.checkpoints,
         .bytes_logged = st.bytes_logged,
         .bytes_cleaned = st.bytes_cleaned,
+        .blocks_written = k->blocks_written,
+        .data_logged = ckpt_log_bytes(c->store),
         .dirty_pages = st.map_pages_dirty,
         .io_ns = oldest_io_ns(c->store),
         .segments_free = (uint32_t)st.segments_free,
         .held = c->store->pressed[CW_SEG_HOT] || pace_holds(c->store),
+        .full = st.full,
+        .ckpt = ckpt_running(c->store),
     };
+    c->sample_cpu_ns = cpu_ns;
+    k->n_brimful += st.full && !k->brimful;
+    k->brimful = k->brimful || st.full;
     sample_sums(c, &st);
     load_set_stable(c);
     if (k->n_samples++ % RSS_EVERY == 0)
@@ -106,6 +125,7 @@ sample_start(struct child *c)
 {
     c->sample_timer.fn = sample_on_timer;
     c->sample_due_ns = child_now_ns(c);
+    c->sample_cpu_ns = cpu_now_ns();
     cw_store_stats(c->store, &c->last);
     c->k->logged += c->last.bytes_logged;
     c->k->checkpoints += c->last.checkpoints;

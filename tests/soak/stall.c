@@ -1,8 +1,6 @@
-/* What a stall may come from. Each is measured beside the store, or told by its own numbers; one
- * that has none of them is a fault of the store. */
-#include <stdarg.h>
+/* What a stall comes from. The disk, the processor and a full store explain it; waiting that is the
+ * store's own making is told, and explains nothing. */
 #include <stdio.h>
-#include <string.h>
 
 #include "common/base/bits.h"
 #include "tests/soak/soak.h"
@@ -12,6 +10,7 @@ look_at_store(const struct soak *k, struct stall *s, uint64_t end_ns)
 {
     uint64_t first = k->n_samples < SAMPLES ? 0 : k->n_samples - SAMPLES;
     const struct sample *before = NULL, *last = NULL;
+    uint64_t took_ns;
 
     s->free_min = UINT32_MAX;
     for (uint64_t i = first; i < k->n_samples; i++) {
@@ -21,8 +20,14 @@ look_at_store(const struct soak *k, struct stall *s, uint64_t end_ns)
             continue;
         before = before == NULL ? x : before;
         last = x;
-        s->held_ns += x->held ? SAMPLE_NS + x->late_ns : 0;
-        s->late_ns += x->late_ns > CW_NS_PER_MS ? x->late_ns : 0;
+        took_ns = SAMPLE_NS + x->late_ns;
+        s->held_ns += x->held ? took_ns : 0;
+        s->full_ns += x->full ? took_ns : 0;
+        s->ckpt_ns += x->ckpt ? took_ns : 0;
+        if (x->late_ns > CW_NS_PER_MS) {
+            s->late_ns += x->late_ns;
+            s->cpu_ns += cw_min_u64(x->late_ns, x->cpu_ns);
+        }
         s->io_ns = cw_max_u64(s->io_ns, x->io_ns);
         s->free_min = x->segments_free < s->free_min ? x->segments_free : s->free_min;
         s->dirty_max = (uint32_t)cw_max_u64(s->dirty_max, x->dirty_pages);
@@ -32,6 +37,8 @@ look_at_store(const struct soak *k, struct stall *s, uint64_t end_ns)
     s->checkpoints = (uint32_t)(last->checkpoints - before->checkpoints);
     s->bytes_logged = last->bytes_logged - before->bytes_logged;
     s->bytes_cleaned = last->bytes_cleaned - before->bytes_cleaned;
+    s->data_logged = last->data_logged - before->data_logged;
+    s->blocks_written = last->blocks_written - before->blocks_written;
 }
 
 static void
@@ -59,56 +66,104 @@ stall_look(const struct soak *k, struct stall *s)
     look_at_probe(k, s, s->at_ns + s->took_ns);
 }
 
-/* How long the disk takes for what was logged meanwhile, were it alone with it. */
+/* How long the disk takes for what data was logged meanwhile: of the probe's time for 1 MiB about a
+ * half is the wait for the store. What a checkpoint writes is not a reason for anybody to wait. */
 static uint64_t
 stall_busy_ns(const struct stall *s)
 {
-    return s->bytes_logged / CW_KIB * s->raw_mib_ns / 1024;
+    return s->data_logged / CW_KIB * s->raw_mib_ns / 1024 / 2;
 }
 
-__attribute__((format(printf, 3, 4))) static void
-reason_add(char *text, size_t size, const char *fmt, ...)
+/* A third of the time is enough for what is beyond the store: each of them also makes others wait.
+ */
+uint32_t
+stall_causes(const struct stall *s)
 {
-    size_t n = strlen(text);
-    va_list args;
+    uint64_t enough_ns = s->took_ns / 3, not_run_ns = s->late_ns - s->cpu_ns;
+    uint64_t ns[STALL_CAUSES] = {
+        [STALL_DISK_SLOW] = cw_max_u64(s->raw_ns, s->io_ns),
+        [STALL_DISK_BUSY] = stall_busy_ns(s),
+        [STALL_NOT_RUN] = not_run_ns,
+        [STALL_FULL] = s->full_ns,
+        [STALL_GATE] = s->held_ns,
+        [STALL_CHECKPOINT] = s->ckpt_ns,
+        [STALL_REFUSED] = s->refused_ns,
+        [STALL_COMPUTING] = s->cpu_ns,
+    };
+    uint32_t causes = 0;
 
-    va_start(args, fmt);
-    vsnprintf(text + n, size - n, fmt, args);
-    va_end(args);
+    for (int i = 0; i < STALL_CAUSES; i++)
+        causes |= ns[i] >= enough_ns ? 1u << i : 0;
+    return causes;
 }
 
-/* A third of the time is enough: each of them also makes others wait. */
+bool
+stall_is_explained(const struct stall *s)
+{
+    return (stall_causes(s) & ((1u << STALL_EXPLAINED) - 1)) != 0;
+}
+
+const char *const stall_names[STALL_CAUSES] = {
+    [STALL_DISK_SLOW] = "disk_slow", [STALL_DISK_BUSY] = "disk_busy",
+    [STALL_NOT_RUN] = "not_run",     [STALL_FULL] = "full",
+    [STALL_GATE] = "gate",           [STALL_CHECKPOINT] = "checkpoint",
+    [STALL_REFUSED] = "refused",     [STALL_COMPUTING] = "computing",
+};
+
+static size_t
+reason_text(const struct stall *s, enum stall_cause cause, char *to, size_t size)
+{
+    double ms = 0;
+    const char *what = "";
+
+    switch (cause) {
+    case STALL_DISK_SLOW:
+        return (size_t)snprintf(to, size,
+                                "the disk: 4 KiB beside it took %.0f ms, its own I/O %.0f",
+                                (double)s->raw_ns / 1e6, (double)s->io_ns / 1e6);
+    case STALL_DISK_BUSY:
+        return (size_t)snprintf(to, size, "the disk was busy: %.1f MiB, 1 MiB takes it %.0f ms",
+                                (double)s->data_logged / (double)CW_MIB,
+                                (double)s->raw_mib_ns / 1e6);
+    case STALL_NOT_RUN:
+        what = "not run", ms = (double)(s->late_ns - s->cpu_ns) / 1e6;
+        break;
+    case STALL_FULL:
+        what = "no credit", ms = (double)s->full_ns / 1e6;
+        break;
+    case STALL_GATE:
+        what = "held back by the cleaner's gate", ms = (double)s->held_ns / 1e6;
+        break;
+    case STALL_CHECKPOINT:
+        what = "checkpoints", ms = (double)s->ckpt_ns / 1e6;
+        break;
+    case STALL_REFUSED:
+        what = "refused", ms = (double)s->refused_ns / 1e6;
+        break;
+    case STALL_COMPUTING:
+        what = "computing", ms = (double)s->cpu_ns / 1e6;
+        break;
+    case STALL_CAUSES:
+        break;
+    }
+    return (size_t)snprintf(to, size, "%s for %.0f ms", what, ms);
+}
+
 const char *
 stall_reason(const struct stall *s)
 {
-    static char text[320];
-    uint64_t enough_ns = s->took_ns / 3;
-    size_t n;
+    static char text[512];
+    uint32_t causes = stall_causes(s);
+    size_t n = 0;
 
     text[0] = 0;
-    if (s->raw_ns >= enough_ns)
-        reason_add(text, sizeof(text), "the disk: 4 KiB beside it took %.0f ms; ",
-                   (double)s->raw_ns / 1e6);
-    if (s->io_ns >= enough_ns)
-        reason_add(text, sizeof(text), "the disk: an I/O of the store's took %.0f ms; ",
-                   (double)s->io_ns / 1e6);
-    if (stall_busy_ns(s) >= enough_ns)
-        reason_add(text, sizeof(text),
-                   "the disk was busy: %.1f MiB logged, 1 MiB takes it %.0f ms; ",
-                   (double)s->bytes_logged / (double)CW_MIB, (double)s->raw_mib_ns / 1e6);
-    if (s->late_ns >= enough_ns)
-        reason_add(text, sizeof(text), "the process did not run for %.0f ms; ",
-                   (double)s->late_ns / 1e6);
-    /* a store that gives nothing back meanwhile does not wait, it is stuck */
-    if (s->held_ns >= enough_ns && s->bytes_cleaned + s->checkpoints > 0)
-        reason_add(text, sizeof(text), "held back for %.0f ms: %u segments free; ",
-                   (double)s->held_ns / 1e6, s->free_min);
-    if (s->refused_ns >= enough_ns)
-        reason_add(text, sizeof(text), "refused for %.0f ms, %u dirty pages; ",
-                   (double)s->refused_ns / 1e6, s->dirty_max);
-    n = strlen(text);
-    if (n > 0)
-        text[n - 2] = 0;
+    for (int i = 0; i < STALL_CAUSES; i++) {
+        if ((causes & 1u << i) == 0)
+            continue;
+        if (n > 0)
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "; ");
+        n += reason_text(s, (enum stall_cause)i, text + n, sizeof(text) - n);
+    }
     return text;
 }
 

@@ -1,4 +1,6 @@
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "common/base/bits.h"
 #include "tests/lib/storeworld.h"
@@ -139,6 +141,144 @@ row_44_an_hour_at_95_percent(void **state)
     overwrite_at(95, 400 * CW_NS_PER_MS);
 }
 
+/* ---- an hour of fill, overwrite, trim, restart ---- */
+
+#define BRIM_BLOCKS 122880u /* more than there is room for */
+#define BRIM_RUN 64u
+#define BRIM_ROUNDS 12u
+
+struct brim {
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    struct cw_prng rnd;
+    uint32_t seq_of[BRIM_BLOCKS];
+    uint32_t n_waited; /* writes for which there was no credit until something was trimmed */
+};
+
+static uint32_t
+brim_lba(struct brim *x, uint32_t n)
+{
+    return (uint32_t)cw_prng_below(&x->rnd, (BRIM_BLOCKS - n) / n) * n;
+}
+
+static void
+brim_trim(struct brim *x, uint32_t lba, uint32_t n)
+{
+    assert_int_equal(storeworld_clear(&x->w, x->sh, CW_FT_TRIM, lba, n), 0);
+    memset(x->seq_of + lba, 0, n * sizeof(x->seq_of[0]));
+    storeworld_settle(&x->w, x->sh);
+}
+
+/* As an owner does: without credit the guest waits. False: in vain. */
+static bool
+brim_write(struct brim *x, uint32_t lba, uint32_t n)
+{
+    for (uint32_t i = 0; i < 20 && cw_store_credit(x->sh) < n; i++)
+        storeworld_run(&x->w, 100 * CW_NS_PER_MS);
+    if (cw_store_credit(x->sh) < n)
+        return false;
+    assert_int_equal(storeworld_write(&x->w, x->sh, lba, n), 0);
+    for (uint32_t i = 0; i < n; i++)
+        x->seq_of[lba + i] = (uint32_t)cw_store_shard_info(x->sh)->last_seq;
+    return true;
+}
+
+/* What is empty, in any order, until there is no credit. */
+static void
+brim_fill(struct brim *x)
+{
+    uint32_t first = brim_lba(x, BRIM_RUN), n = 0;
+    struct cw_store_stats st;
+
+    for (uint32_t k = 0; k < BRIM_BLOCKS; k += BRIM_RUN) {
+        uint32_t lba = (first + k) % BRIM_BLOCKS;
+
+        if (x->seq_of[lba] != 0)
+            continue;
+        if (!brim_write(x, lba, BRIM_RUN))
+            break;
+        if (++n % 16 == 0)
+            storeworld_settle(&x->w, x->sh);
+    }
+    storeworld_settle(&x->w, x->sh);
+    cw_store_stats(x->w.store, &st);
+    assert_true(st.full && st.used_bytes >= (st.used_bytes + st.free_bytes) / 100 * 93);
+}
+
+/* Five minutes of overwrites; when there is no credit, a little is trimmed and that comes next. */
+static void
+brim_overwrite(struct brim *x)
+{
+    uint64_t until_ns = x->w.sim.now_ns + 300 * WORLD_S;
+
+    for (uint32_t i = 0; x->w.sim.now_ns < until_ns; i++) {
+        if (!brim_write(x, brim_lba(x, 8), 8)) {
+            x->n_waited++;
+            brim_trim(x, brim_lba(x, 512), 512);
+        }
+        if (i % 16 == 15)
+            storeworld_settle(&x->w, x->sh);
+        storeworld_run(&x->w, 400 * CW_NS_PER_MS);
+    }
+    storeworld_settle(&x->w, x->sh);
+}
+
+static void
+brim_check(struct brim *x, uint32_t step)
+{
+    struct cw_store_stats st;
+
+    cw_store_stats(x->w.store, &st);
+    assert_false(st.failed);
+    assert_int_equal(st.csum_errors, 0);
+    for (uint32_t lba = (uint32_t)cw_prng_below(&x->rnd, step); lba < BRIM_BLOCKS; lba += step)
+        assert_true(storeworld_block_is(&x->w, x->sh, lba, x->seq_of[lba]));
+    cw_store_check(x->w.store);
+}
+
+static void
+brim_restart(struct brim *x, bool crash)
+{
+    if (crash)
+        storeworld_crash(&x->w, (struct cw_ramdisk_crash){ .seed = x->w.sim.now_ns, .keep = 128 });
+    else
+        assert_int_equal(storeworld_close(&x->w), 0);
+    assert_int_equal(storeworld_open(&x->w), 0);
+    x->sh = cw_store_shard_find(x->w.store, SHARD_ID);
+}
+
+/* An hour, as full as it gets: filled until there is no credit, restarted so, overwritten, a
+ * quarter trimmed, restarted, filled again. The cleaner keeps up, and nothing is lost. */
+static void
+row_44_an_hour_of_fill_trim_and_restart(void **state)
+{
+    struct brim *x = calloc(1, sizeof(*x));
+    struct cw_store_stats st;
+
+    x->sh = small_world(&x->w, 36, 4 * CW_MIB);
+    cw_prng_init(&x->rnd, 36);
+    for (uint32_t round = 0; round < BRIM_ROUNDS; round++) {
+        brim_fill(x);
+        brim_restart(x, round % 2 == 0);
+        brim_check(x, 1009);
+        cw_store_stats(x->w.store, &st);
+        assert_true(st.full);
+        brim_trim(x, brim_lba(x, 1024), 1024);
+        brim_overwrite(x);
+        cw_store_stats(x->w.store, &st);
+        assert_true(st.bytes_cleaned > 0 && st.checkpoints > 0);
+        for (uint32_t i = 0; i < BRIM_BLOCKS / 4096; i++)
+            brim_trim(x, brim_lba(x, 1024), 1024);
+        brim_restart(x, round % 3 == 0);
+        brim_check(x, 1009);
+        assert_true(cw_store_credit(x->sh) > 0);
+    }
+    assert_true(x->w.sim.now_ns >= 3600 * WORLD_S && x->n_waited > 0);
+    brim_check(x, 37);
+    storeworld_fini(&x->w);
+    free(x);
+}
+
 /* Many chunks, few pages: the cache keeps its bound and nothing is lost on the way out and in. */
 static void
 a_map_larger_than_its_cache_works(void **state)
@@ -248,6 +388,7 @@ main(void)
         cmocka_unit_test(appends_without_credit_end_in_enospc),
         cmocka_unit_test(overwriting_at_90_percent_goes_on),
         cmocka_unit_test(row_44_an_hour_at_95_percent),
+        cmocka_unit_test(row_44_an_hour_of_fill_trim_and_restart),
         cmocka_unit_test(a_map_larger_than_its_cache_works),
         cmocka_unit_test(pages_kept_for_a_checkpoint_are_in_the_budget),
         cmocka_unit_test(a_dropped_copy_gives_its_space_back),
