@@ -487,7 +487,6 @@ tail_on_hdr(struct store_io *io, int res)
     struct rec_view v;
     bool ok = res == 0 && tail_parse(c, &h, &v);
 
-    segment_read_unpin(c->s, c->tail.seg);
     r->lba = c->tail.e.lba;
     r->nblk = c->tail.e.nblk;
     if (!ok) {
@@ -509,6 +508,8 @@ tail_on_hdr(struct store_io *io, int res)
         else
             read_fetch(c);
     }
+    /* the blocks that are read now hold the segment themselves: in between it was never free */
+    segment_read_unpin(c->s, c->tail.seg);
     free(c->hdr);
     c->hdr = NULL;
     read_deliver(c->s);

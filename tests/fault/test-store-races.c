@@ -377,8 +377,8 @@ race_hold_cleaner(struct race *x)
     cw_ramdisk_hold(x->w.disk, READS, race_off(x), 1);
     assert_true(race_churn(x, race_stuck, 8000));
     cw_ramdisk_hold(x->w.disk, 0, 0, 0);
-    assert_true(x->w.store->cleaner->state == CLEAN_READ && !race_moved(x));
-    assert_int_equal(x->w.store->cleaner->victim, cw_loc_seg(x->was));
+    assert_true(x->w.store->cleaners->state == CLEAN_READ && !race_moved(x));
+    assert_int_equal(x->w.store->cleaners->victim, cw_loc_seg(x->was));
     /* the gate may be shut until the cleaner has won something */
     assert_int_equal(
         storeworld_clear(&x->w, x->ballast, CW_FT_TRIM, 0, BALLAST_CHUNKS * CW_CHUNK_BLOCKS), 0);
