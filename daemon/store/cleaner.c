@@ -19,7 +19,7 @@ uint32_t
 cleaners_of(const struct cw_store *s)
 {
     uint64_t pages = s->map_budget / sizeof(struct cw_map_page);
-    uint64_t n = cw_min_u64(s->n_segs / 128, pages / 512);
+    uint64_t n = cw_min_u64(s->n_segs / 64, pages / 256);
 
     return (uint32_t)cw_max_u64(cw_min_u64(n, STORE_CLEANERS_MAX), 1);
 }
