@@ -51,13 +51,18 @@ struct probe_sample {
     bool large; /* 1 MiB instead of 4 KiB */
 };
 
-/* What a stall may come from. The first four are beyond the store, and explain it; of its own doing
+/* A life with a cache below this has less than the map of a full store: each load of the cleaner
+ * may need a checkpoint first. */
+#define CACHE_SMALL (16 * CW_MIB)
+
+/* What a stall may come from. The first five are beyond the store, and explain it; of its own doing
  * are the others, and any that goes on for STALL_NS is a fault. */
 enum stall_cause {
     STALL_DISK_SLOW, /* writes beside the store, or an I/O of its own, took as long */
     STALL_DISK_BUSY, /* what the foreground and the cleaner logged took it that long */
     STALL_NOT_RUN,   /* the process got no processor */
     STALL_FULL,      /* no credit: the store is above 95 % */
+    STALL_CACHE,     /* gate, checkpoint or refused, with less memory than the map needs */
     STALL_EXPLAINED,
     STALL_GATE = STALL_EXPLAINED, /* held back until the cleaner had won space */
     STALL_CHECKPOINT,             /* behind a checkpoint */
@@ -72,8 +77,9 @@ extern const char *const stall_names[STALL_CAUSES];
 struct stall {
     uint64_t at_ns, took_ns, refused_ns; /* refused: no room in the store's batches or map cache */
     uint64_t held_ns, full_ns, ckpt_ns;  /* as struct sample's */
-    uint64_t late_ns, cpu_ns;            /* the loop did not turn; and what of that it computed */
-    uint64_t io_ns;                      /* the store's own longest */
+    uint64_t map_cache;
+    uint64_t late_ns, cpu_ns;    /* the loop did not turn; and what of that it computed */
+    uint64_t io_ns;              /* the store's own longest */
     uint64_t raw_ns, raw_mib_ns; /* the probe's longest write of 4 KiB, and what 1 MiB takes it */
     uint64_t bytes_logged, bytes_cleaned, data_logged, blocks_written;
     uint32_t checkpoints, free_min, dirty_max;

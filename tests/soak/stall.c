@@ -62,6 +62,7 @@ void
 stall_look(const struct soak *k, struct stall *s)
 {
     s->life = k->life.number;
+    s->map_cache = k->life.map_cache;
     look_at_store(k, s, s->at_ns + s->took_ns);
     look_at_probe(k, s, s->at_ns + s->took_ns);
 }
@@ -85,6 +86,9 @@ stall_causes(const struct stall *s)
         [STALL_DISK_BUSY] = stall_busy_ns(s),
         [STALL_NOT_RUN] = not_run_ns,
         [STALL_FULL] = s->full_ns,
+        [STALL_CACHE] = s->map_cache >= CACHE_SMALL
+                            ? 0
+                            : cw_max_u64(s->held_ns, cw_max_u64(s->ckpt_ns, s->refused_ns)),
         [STALL_GATE] = s->held_ns,
         [STALL_CHECKPOINT] = s->ckpt_ns,
         [STALL_REFUSED] = s->refused_ns,
@@ -104,10 +108,11 @@ stall_is_explained(const struct stall *s)
 }
 
 const char *const stall_names[STALL_CAUSES] = {
-    [STALL_DISK_SLOW] = "disk_slow", [STALL_DISK_BUSY] = "disk_busy",
-    [STALL_NOT_RUN] = "not_run",     [STALL_FULL] = "full",
-    [STALL_GATE] = "gate",           [STALL_CHECKPOINT] = "checkpoint",
-    [STALL_REFUSED] = "refused",     [STALL_COMPUTING] = "computing",
+    [STALL_DISK_SLOW] = "disk_slow",   [STALL_DISK_BUSY] = "disk_busy",
+    [STALL_NOT_RUN] = "not_run",       [STALL_FULL] = "full",
+    [STALL_CACHE] = "small_cache",     [STALL_GATE] = "gate",
+    [STALL_CHECKPOINT] = "checkpoint", [STALL_REFUSED] = "refused",
+    [STALL_COMPUTING] = "computing",
 };
 
 static size_t
@@ -131,6 +136,8 @@ reason_text(const struct stall *s, enum stall_cause cause, char *to, size_t size
     case STALL_FULL:
         what = "no credit", ms = (double)s->full_ns / 1e6;
         break;
+    case STALL_CACHE:
+        return (size_t)snprintf(to, size, "a map cache of %.0f MiB", (double)s->map_cache / CW_MIB);
     case STALL_GATE:
         what = "held back by the cleaner's gate", ms = (double)s->held_ns / 1e6;
         break;
