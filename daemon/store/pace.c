@@ -40,7 +40,7 @@ pace_levels(const struct cw_store *s)
 {
     uint64_t blocks = pace_seg_blocks(s);
     uint32_t keep = space_keep_least(s), spare = pace_spare(s, keep);
-    uint32_t round = (uint32_t)cw_min_u64(s->n_segs / 40, ROUND_BYTES_MAX / s->seg_bytes);
+    uint32_t round = (uint32_t)cw_min_u64(s->n_segs / 80, ROUND_BYTES_MAX / s->seg_bytes);
     uint32_t margin = s->n_segs / 256 + 2;
     struct levels v;
 

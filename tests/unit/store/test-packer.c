@@ -156,7 +156,7 @@ a_cleaner_that_rests_is_not_in_the_way(void **state)
         storeworld_settle(&w, sh);
         storeworld_run(&w, 700 * WORLD_S);
     }
-    storeworld_run(&w, 2 * 3600 * WORLD_S);
+    storeworld_run(&w, 3 * 3600 * WORLD_S);
     assert_true(stats(&w).packed_in > 250 * CW_MIB);
     turns = w.sim.turns;
     storeworld_run(&w, 3600 * WORLD_S);
