@@ -363,6 +363,10 @@ batch_submit_class(struct cw_store *s, uint8_t cls, bool open_too)
             if (!s->pressed[cls])
                 store_kick(s);
             s->pressed[cls] = true;
+            /* nobody comes back for a cleaner's; HOT grows until the end of a turn */
+            if (open_too && cls != CW_SEG_HOT && s->batch_open[cls] != NULL &&
+                s->batch_open[cls]->nrec > 0)
+                batch_close_open(s, cls);
             return;
         }
         s->pressed[cls] = false;

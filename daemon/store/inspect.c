@@ -182,8 +182,12 @@ cw_inspect_places_best(const struct cw_inspect_places *p)
 bool
 cw_inspect_places_whole(const struct cw_inspect_places *p)
 {
+    const struct cw_sb *best = cw_inspect_places_best(p);
+
     for (uint32_t slot = 0; slot < CW_SB_SLOTS; slot++) {
-        if (!place_counts(p, cw_inspect_place_of(p, slot)))
+        uint32_t place = cw_inspect_place_of(p, slot);
+
+        if (!place_counts(p, place) || p->sb[place].sb_seq + CW_SB_SLOTS <= best->sb_seq)
             return false;
     }
     return true;

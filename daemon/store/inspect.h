@@ -61,7 +61,7 @@ uint32_t cw_inspect_place_of(const struct cw_inspect_places *p, uint32_t slot);
 /* The store: the highest sb_seq of those that count; NULL: there is none. */
 const struct cw_sb *cw_inspect_places_best(const struct cw_inspect_places *p);
 
-/* Does each of the four slots hold one that counts? */
+/* Does each of the four slots hold one that counts, the last four that were written? */
 bool cw_inspect_places_whole(const struct cw_inspect_places *p);
 
 /* 0: its store opens; else an enum cw_store_outcome, or -EIO when nothing can be read. */

@@ -79,7 +79,9 @@ pace_supply(const struct cw_store *s)
     n = (s->index.free.n + s->index.soon_free.n + segindex_empty(s)) * blocks;
     for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         n += s->open[cls].open ? (s->seg_bytes - s->open[cls].off) / CW_BLOCK_SIZE : 0;
-    n += cleaner_gain(s);
+    /* no free segment yet: who waits for one is not helped by halves */
+    if (!s->pressed[CW_SEG_HOT])
+        n += cleaner_gain(s);
     return n > due ? n - due : 0;
 }
 

@@ -483,15 +483,19 @@ tail_on_hdr(struct store_io *io, int res)
 {
     struct read_ctx *c = cw_container_of(io, struct read_ctx, io);
     struct cw_store_read *r = c->r;
+    struct cw_store *s = c->s;
+    uint32_t seg = c->tail.seg;
+    uint8_t *hdr = c->hdr;
     struct cw_batch_hdr h;
     struct rec_view v;
     bool ok = res == 0 && tail_parse(c, &h, &v);
 
+    c->hdr = NULL; /* c may be another read's by the end */
     r->lba = c->tail.e.lba;
     r->nblk = c->tail.e.nblk;
     if (!ok) {
         /* every block of it is unreadable */
-        c->s->stats.csum_errors++;
+        s->stats.csum_errors++;
         memset(r->bad, 0xff, sizeof(r->bad));
         read_finish(c, 0);
     } else if (v.d.flags & CW_RF_DROP) {
@@ -509,10 +513,9 @@ tail_on_hdr(struct store_io *io, int res)
             read_fetch(c);
     }
     /* the blocks that are read now hold the segment themselves: in between it was never free */
-    segment_read_unpin(c->s, c->tail.seg);
-    free(c->hdr);
-    c->hdr = NULL;
-    read_deliver(c->s);
+    segment_read_unpin(s, seg);
+    free(hdr);
+    read_deliver(s);
 }
 
 static void

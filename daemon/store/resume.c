@@ -26,7 +26,7 @@ resume_note_scan(struct recovery *r, const struct scan *sc)
         .no = sc->seg,
         .off = 4096,
         .seq = g->seq,
-        .whole = !sc->from_summary && sc->lost == 0,
+        .whole = !sc->from_summary && sc->lost == 0 && sc->holes == 0,
     };
     for (uint32_t i = 0; i < sc->n; i++) {
         const struct scan_batch *b = &sc->b[i];
@@ -36,12 +36,14 @@ resume_note_scan(struct recovery *r, const struct scan *sc)
     }
 }
 
-/* Below what the checkpoint knows of; false: it does not say. */
+/* Below what the checkpoint knows of; false: it does not say, or batches of data that it knows of
+ * were not found. They would be missing in the summary, for which the cleaner takes them for dead.
+ */
 static bool
 resume_above_checkpoint(const struct recovery *r, struct last_seg *last)
 {
     const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
-    uint32_t off;
+    uint32_t off, found = last->off;
 
     if (r->root == NULL)
         return true;
@@ -50,7 +52,7 @@ resume_above_checkpoint(const struct recovery *r, struct last_seg *last)
         return true;
     off = cw_segtab_open_off(&e[last->no]);
     last->off = (uint32_t)cw_max_u64(last->off, off);
-    return off != 0;
+    return off != 0 && (r->s->segs[last->no].cls == CW_SEG_META || last->off == found);
 }
 
 static int

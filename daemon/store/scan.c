@@ -94,7 +94,7 @@ scan_start_walk(struct scan *sc)
     for (uint32_t i = 0; i < sc->n; i++)
         free(sc->b[i].bytes);
     sc->n = 0;
-    sc->at = 4096;
+    sc->at = sc->end = 4096;
     sc->win_len = 0;
     scan_walk(sc);
 }
@@ -194,7 +194,9 @@ walk_here(struct scan *sc, bool *ret_more)
         return false;
     scan_add(sc, &h, p, sc->at, used);
     sc->lost_end = 0;
+    sc->holes += sc->at != sc->end;
     sc->at += h.hdr_bytes + h.payload_bytes;
+    sc->end = sc->at;
     return true;
 }
 

@@ -229,12 +229,14 @@ struct scan {
     uint32_t n, cap;
     uint32_t lost;     /* places that could not be read .. */
     uint32_t lost_end; /* .. and behind them no batch was found */
+    uint32_t holes;    /* batches that do not begin where the one before ended */
     bool from_summary;
     void (*done)(struct scan *);
     /* the scan's */
     struct store_io io;
     uint8_t *win;
     uint32_t win_off, win_len, at;
+    uint32_t end;       /* of the last batch */
     uint32_t small_end; /* what lies below cannot be read in one piece */
     uint32_t need;      /* bytes of the header at `at`; 0: not known */
     bool patient;       /* as store_io, until one place stays unreadable */

@@ -157,7 +157,8 @@ store_close_step(struct cw_store *s)
     if (s->ckpt.done != NULL)
         return; /* the last one is under way */
     batch_control_flush(s);
-    batch_submit_class(s, CW_SEG_HOT, true);
+    for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
+        batch_submit_class(s, cls, true);
     if (!batch_idle(s) || s->n_reads > 0 || cleaner_busy(s) || mover_busy(s) || ckpt_running(s) ||
         s->n_ios > 0 || s->apply.active || !cw_list_empty(&s->answered))
         return;
@@ -199,7 +200,7 @@ store_on_kick(struct cw_timer *t)
     store_close_short(s);
     store_kick_idle(s);
     /* last: the caller may free the store, after a failure too */
-    if (s->done_due && (s->done_res == 0 || s->n_ios == 0)) {
+    if (s->done_due && (s->state == STORE_OPEN || s->n_ios == 0)) {
         cw_store_done_fn *done = s->done;
 
         s->done_due = false;

@@ -104,52 +104,121 @@ held_segments_hide_nobody(void **state)
 
 /* ---- the victim that cannot be read as a whole ---- */
 
+enum { KEPT = 40, BALLAST = 300, BLOCKS = 100 };
+
+/* All that the other copy has is overwritten so often that everything is cleaned. */
+static void
+overwrite_others(struct storeworld *w, struct cw_store_shard *other, uint32_t n)
+{
+    struct cw_prng rnd;
+
+    cw_prng_init(&rnd, 5);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t lba = cw_prng_below(&rnd, BALLAST) * 256 + cw_prng_below(&rnd, 256 - BLOCKS);
+
+        assert_int_equal(storeworld_write(w, other, lba, BLOCKS), 0);
+        cw_store_set_stable(other, cw_store_shard_info(other)->durable_seq);
+    }
+    storeworld_settle(w, other);
+}
+
+static void
+hide_header(const struct storeworld *w, uint64_t loc)
+{
+    cw_ramdisk_flip(w->disk, loc_off(w->store, loc) - CW_BLOCK_SIZE + 8, 1);
+}
+
+static void
+check_kept(struct storeworld *w, struct cw_store_shard *sh)
+{
+    assert_true(w->store->stats.bytes_cleaned > 0);
+    for (uint32_t i = 0; i < KEPT; i++)
+        assert_true(storeworld_block_is(w, sh, i, i + 1));
+    cw_store_check(w->store);
+}
+
+static struct cw_store_shard *
+begin_kept(struct storeworld *w, uint64_t seed, struct cw_store_shard **ret_other)
+{
+    struct cw_store_shard *sh;
+
+    storeworld_init(w, seed, 512 * CW_MIB, 4 * CW_MIB);
+    w->scrub_ns = STOREWORLD_NO_SCRUB;
+    sh = storeworld_begin(w, SHARD_ID);
+    *ret_other = storeworld_shard(w, SHARD_ID + (UINT64_C(1) << 16));
+    return sh;
+}
+
+/* Strewn among what will be overwritten. */
+static void
+write_kept(struct storeworld *w, struct cw_store_shard *sh, struct cw_store_shard *other,
+           uint32_t i, uint32_t n_between)
+{
+    assert_int_equal(storeworld_write(w, sh, i, 1), 0);
+    storeworld_settle(w, sh);
+    for (uint32_t k = 0; k < n_between; k++) {
+        assert_int_equal(storeworld_write(w, other, (i * n_between + k) % BALLAST * 256, BLOCKS),
+                         0);
+        storeworld_settle(w, other);
+    }
+}
+
 /* A summary that is gone, and the header of a batch: the cleaner does not see the block behind it,
  * which the map still shows. */
 static void
 a_header_that_rotted_hides_no_block(void **state)
 {
-    enum { KEPT = 40, BALLAST = 300, BLOCKS = 100 };
     struct cw_store_shard *sh, *other;
     struct storeworld w;
-    struct cw_prng rnd;
     uint32_t n_hidden = 0;
 
-    cw_prng_init(&rnd, 5);
-    storeworld_init(&w, 93, 512 * CW_MIB, 4 * CW_MIB);
-    w.scrub_ns = STOREWORLD_NO_SCRUB;
-    sh = storeworld_begin(&w, SHARD_ID);
-    other = storeworld_shard(&w, SHARD_ID + (UINT64_C(1) << 16));
-    for (uint32_t i = 0; i < KEPT; i++) { /* strewn among what will be overwritten */
-        assert_int_equal(storeworld_write(&w, sh, i, 1), 0);
-        storeworld_settle(&w, sh);
-        for (uint32_t k = 0; k < 8; k++) {
-            assert_int_equal(storeworld_write(&w, other, (i * 8 + k) % BALLAST * 256, BLOCKS), 0);
-            storeworld_settle(&w, other);
-        }
-    }
+    sh = begin_kept(&w, 93, &other);
+    for (uint32_t i = 0; i < KEPT; i++)
+        write_kept(&w, sh, other, i, 8);
     for (uint32_t i = 0; i < KEPT; i++) {
         uint64_t loc = map_page_resident(sh->head, 0)->data->e[i].loc;
-        uint32_t no = cw_loc_seg(loc);
 
-        if (w.store->segs[no].state != CW_SEG_SEALED)
+        if (w.store->segs[cw_loc_seg(loc)].state != CW_SEG_SEALED)
             continue;
         n_hidden++;
-        cw_ramdisk_flip(w.disk, loc_off(w.store, loc) - CW_BLOCK_SIZE + 8, 1);
-        cw_ramdisk_flip(w.disk, seg_off(w.store, no + 1) - 8, n_hidden);
+        hide_header(&w, loc);
+        cw_ramdisk_flip(w.disk, seg_off(w.store, cw_loc_seg(loc) + 1) - 8, n_hidden);
     }
     assert_true(n_hidden > KEPT / 2);
-    for (uint32_t i = 0; i < 8000; i++) {
-        uint64_t lba = cw_prng_below(&rnd, BALLAST) * 256 + cw_prng_below(&rnd, 256 - BLOCKS);
+    overwrite_others(&w, other, 8000);
+    check_kept(&w, sh);
+    storeworld_fini(&w);
+}
 
-        assert_int_equal(storeworld_write(&w, other, lba, BLOCKS), 0);
-        cw_store_set_stable(other, cw_store_shard_info(other)->durable_seq);
-    }
-    storeworld_settle(&w, other);
-    assert_true(w.store->stats.bytes_cleaned > 0);
-    for (uint32_t i = 0; i < KEPT; i++)
+/* The same in segments that were open at a restart, in the middle of what was found there or at the
+ * end of it: their summaries are made from what is found. */
+static void
+a_header_that_rotted_in_an_open_segment_hides_no_block(void **state)
+{
+    struct cw_store_shard *sh, *other;
+    struct storeworld w;
+
+    sh = begin_kept(&w, 98, &other);
+    for (uint32_t i = 0; i < KEPT; i++) {
+        uint64_t loc;
+
+        write_kept(&w, sh, other, i, i % 2 * 2);
+        if (i % 8 >= 2) /* each of them costs a segment */
+            continue;
+        loc = map_page_resident(sh->head, 0)->data->e[i].loc;
+        hide_header(&w, loc);
+        assert_int_equal(storeworld_close(&w), 0);
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = cw_store_shard_find(w.store, SHARD_ID);
+        other = cw_store_shard_find(w.store, SHARD_ID + (UINT64_C(1) << 16));
+        for (uint32_t k = 0; k < 12; k++) {
+            assert_int_equal(storeworld_write(&w, other, (i * 12 + k) % BALLAST * 256, BLOCKS), 0);
+            storeworld_settle(&w, other);
+        }
         assert_true(storeworld_block_is(&w, sh, i, i + 1));
-    cw_store_check(w.store);
+    }
+    overwrite_others(&w, other, 8000);
+    check_kept(&w, sh);
     storeworld_fini(&w);
 }
 
@@ -158,7 +227,6 @@ a_header_that_rotted_hides_no_block(void **state)
 static void
 a_fault_that_passes_loses_nothing(void **state)
 {
-    enum { BALLAST = 300, BLOCKS = 100 };
     struct cw_store_shard *sh;
     struct cw_store_stats st;
     struct storeworld w;
@@ -612,6 +680,7 @@ main(void)
         cmocka_unit_test(the_victim_is_the_best_buy),
         cmocka_unit_test(held_segments_hide_nobody),
         cmocka_unit_test(a_header_that_rotted_hides_no_block),
+        cmocka_unit_test(a_header_that_rotted_in_an_open_segment_hides_no_block),
         cmocka_unit_test(a_fault_that_passes_loses_nothing),
         cmocka_unit_test(nobody_takes_the_reserve_of_another),
         cmocka_unit_test(strewn_blocks_pay_for_their_pages),
