@@ -109,7 +109,8 @@ def told(c):
         m, d = host["memory"], host["disks"][0]
         assert m["limit_bytes"] == 64 * MIB and m["pool_bytes"] <= 32 * MIB, m
         assert m["pool_used_bytes"] <= m["pool_bytes"], m
-        assert d["map_cache_bytes"] <= 17 * MIB, d
+        # 16M, and pages that are being read or changed; copies that a checkpoint holds count too
+        assert d["map_cache_bytes"] <= 18 * MIB, d
         if not (m["resident_bytes"] > 16 * MIB and d["table_bytes"] > MIB):
             return False
     return True
