@@ -2,13 +2,11 @@
 
 #include <errno.h>
 #include <linux/fs.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <time.h>
 
 #include "common/base/bits.h"
-#include "common/reactor/internal.h"
+#include "common/reactor/helper.h"
 
 struct blkdiscard {
     struct cw_inbox_item item;
@@ -25,7 +23,6 @@ blkdiscard_finish(struct blkdiscard *b)
     struct cw_op *op = b->op;
     int res = b->res;
 
-    b->r->n_helpers--;
     free(b);
     op->fn(op, res, 0);
 }
@@ -33,7 +30,10 @@ blkdiscard_finish(struct blkdiscard *b)
 static void
 blkdiscard_on_done(struct cw_inbox_item *item)
 {
-    blkdiscard_finish(cw_container_of(item, struct blkdiscard, item));
+    struct blkdiscard *b = cw_container_of(item, struct blkdiscard, item);
+
+    cw_helper_done(b->r);
+    blkdiscard_finish(b);
 }
 
 static void
@@ -45,27 +45,11 @@ blkdiscard_on_failed(struct cw_defer *w)
 static void *
 blkdiscard_main(void *arg)
 {
-    const struct timespec nap = { .tv_nsec = (long)CW_NS_PER_MS };
     struct blkdiscard *b = arg;
 
     b->res = ioctl(b->fd, BLKDISCARD, b->range) == 0 ? 0 : -errno;
-    while (!cw_reactor_post(b->r, &b->item))
-        nanosleep(&nap, NULL);
+    cw_helper_post(b->r, &b->item);
     return NULL;
-}
-
-static int
-blkdiscard_thread(struct blkdiscard *b)
-{
-    pthread_attr_t attr;
-    pthread_t t;
-    int err;
-
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    err = pthread_create(&t, &attr, blkdiscard_main, b);
-    pthread_attr_destroy(&attr);
-    return -err;
 }
 
 void
@@ -83,9 +67,7 @@ cw_blkdiscard_start(struct cw_reactor *r, int fd, uint64_t off, uint64_t len, st
         .fd = fd,
         .range = { off, len },
     };
-    r->n_helpers++;
-    r->stats.helpers++;
-    err = blkdiscard_thread(b);
+    err = cw_helper_start(r, blkdiscard_main, b);
     if (err != 0) { /* else it is the thread's */
         b->res = err;
         cw_reactor_defer(r, &b->defer);

@@ -1,12 +1,12 @@
 /* Who is there: connecting, adopting, and the HELLO exchange that makes a link out of a socket. */
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/bits.h"
+#include "common/reactor/helper.h"
 #include "common/reactor/link-internal.h"
 
 #define TIMEOUT_MS 3000
@@ -133,7 +133,7 @@ dial_on_resolved(struct cw_inbox_item *item)
     struct link_dial *d = cw_container_of(item, struct link_dial, item);
     struct link *l = d->l;
 
-    l->r->n_helpers--;
+    cw_helper_done(l->r);
     l->dial_busy = false;
     if (l->state == LINK_RESOLVING && d->res == 0)
         dial_start(l);
@@ -147,35 +147,24 @@ static void *
 dial_resolve(void *arg)
 {
     struct link_dial *d = arg;
-    struct timespec nap = { .tv_nsec = (long)CW_NS_PER_MS };
     struct cw_reactor *r = d->l->r;
 
     d->res = cw_sock_addr_resolve(d->text, &d->addr);
-    while (!cw_reactor_post(r, &d->item))
-        nanosleep(&nap, NULL);
+    cw_helper_post(r, &d->item);
     return NULL;
 }
 
 static int
 dial_resolve_start(struct link *l)
 {
-    pthread_attr_t attr;
-    pthread_t t;
     int err;
 
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     l->dial->item.fn = dial_on_resolved;
     l->dial_busy = true;
-    l->r->n_helpers++;
-    l->r->stats.helpers++;
-    err = pthread_create(&t, &attr, dial_resolve, l->dial);
-    pthread_attr_destroy(&attr);
-    if (err != 0) {
+    err = cw_helper_start(l->r, dial_resolve, l->dial);
+    if (err != 0)
         l->dial_busy = false;
-        l->r->n_helpers--;
-    }
-    return -err;
+    return err;
 }
 
 static void
