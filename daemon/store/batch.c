@@ -336,12 +336,18 @@ batch_start(struct cw_store *s, struct batch *b)
     return true;
 }
 
+static uint32_t
+batch_max_in_flight(const struct cw_store *s, uint8_t cls)
+{
+    if (cls == CW_SEG_HOT)
+        return STORE_HOT_IN_FLIGHT;
+    return cls == CW_SEG_META ? STORE_BG_IN_FLIGHT : cleaner_batches_max(s);
+}
+
 void
 batch_submit_class(struct cw_store *s, uint8_t cls, bool open_too)
 {
-    uint32_t max = cls == CW_SEG_HOT    ? STORE_HOT_IN_FLIGHT
-                   : cls == CW_SEG_META ? STORE_BG_IN_FLIGHT
-                                        : 1 + s->n_cleaners;
+    uint32_t max = batch_max_in_flight(s, cls);
 
     if (s->stats.failed)
         return;

@@ -13,17 +13,6 @@
 
 static void victim_on_scan(struct scan *sc);
 
-/* One has a read or a write under way; several keep a disk busy. Each needs a victim of its own,
- * and map pages. */
-uint32_t
-cleaners_of(const struct cw_store *s)
-{
-    uint64_t pages = s->map_budget / sizeof(struct cw_map_page);
-    uint64_t n = cw_min_u64(s->n_segs / 64, pages / 256);
-
-    return (uint32_t)cw_max_u64(cw_min_u64(n, STORE_CLEANERS_MAX), 1);
-}
-
 /* Its victim waits until more of it is wanted. */
 static bool
 cleaner_waits(const struct cleaner *c)
@@ -36,7 +25,7 @@ cleaners_at_work(const struct cw_store *s)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++)
+    for (uint32_t i = 0; i < s->n_cleaners; i++)
         n += s->cleaners[i].state != CLEAN_IDLE && !cleaner_waits(&s->cleaners[i]);
     return n;
 }
@@ -44,7 +33,7 @@ cleaners_at_work(const struct cw_store *s)
 bool
 cleaner_busy(const struct cw_store *s)
 {
-    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++) {
+    for (uint32_t i = 0; i < s->n_cleaners; i++) {
         if (s->cleaners[i].state != CLEAN_IDLE)
             return true;
     }
@@ -54,7 +43,7 @@ cleaner_busy(const struct cw_store *s)
 bool
 cleaner_packs(const struct cw_store *s)
 {
-    return s->cleaners != NULL && s->cleaners->packs;
+    return s->n_cleaners > 0 && s->cleaners->packs;
 }
 
 static uint64_t
@@ -72,7 +61,7 @@ cleaner_gain(const struct cw_store *s)
 {
     uint64_t n = 0;
 
-    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++)
+    for (uint32_t i = 0; i < s->n_cleaners; i++)
         n += victim_gain(&s->cleaners[i]);
     return n;
 }
@@ -324,24 +313,33 @@ cleaner_on_page(struct page_waiter *w)
     cleaner_step(c);
 }
 
-/* The first of them, which is the one that packs. */
-static struct cleaner *
-cleaners_get(struct cw_store *s)
+/* One has a read or a write under way; several keep a disk busy. Each needs a victim of its own,
+ * and map pages. */
+void
+cleaners_make(struct cw_store *s)
 {
-    if (s->cleaners == NULL)
-        s->cleaners = store_alloc(s->n_cleaners * sizeof(*s->cleaners));
+    uint64_t pages = s->map_budget / sizeof(struct cw_map_page);
+    uint64_t n = cw_min_u64(s->n_segs / 64, pages / 256);
+
+    s->n_cleaners = (uint32_t)cw_max_u64(cw_min_u64(n, STORE_CLEANERS_MAX), 1);
+    s->cleaners = store_alloc(s->n_cleaners * sizeof(*s->cleaners));
     for (uint32_t i = 0; i < s->n_cleaners; i++) {
         s->cleaners[i].s = s;
         s->cleaners[i].w.fn = cleaner_on_page;
         s->cleaners[i].ticket.done = load_on_written;
     }
-    return s->cleaners;
+}
+
+uint32_t
+cleaner_batches_max(const struct cw_store *s)
+{
+    return 1 + s->n_cleaners;
 }
 
 void
 cleaner_rest(struct cw_store *s)
 {
-    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++) {
+    for (uint32_t i = 0; i < s->n_cleaners; i++) {
         if (cleaner_waits(&s->cleaners[i]) && !s->cleaners[i].packs && !pace_wants_cleaning(s))
             cleaner_idle(&s->cleaners[i]);
     }
@@ -350,7 +348,7 @@ cleaner_rest(struct cw_store *s)
 void
 cleaner_pack(struct cw_store *s, uint32_t no)
 {
-    struct cleaner *c = cleaners_get(s);
+    struct cleaner *c = s->cleaners;
 
     cw_assert(!cleaner_busy(s));
     c->packs = true;
@@ -364,13 +362,12 @@ cleaner_kick(struct cw_store *s)
     struct cleaner *c = s->cleaners;
     uint32_t victim;
 
-    for (uint32_t i = 0; c != NULL && i < s->n_cleaners; i++) {
+    for (uint32_t i = 0; i < s->n_cleaners; i++) {
         if (c[i].state != CLEAN_IDLE)
             cleaner_step(&c[i]);
     }
     if (s->state != STORE_OPEN || s->stats.failed || !pace_wants_cleaning(s) || cleaner_packs(s))
         return;
-    c = cleaners_get(s);
     for (uint32_t i = 0; i < s->n_cleaners; i++) {
         if (c[i].state == CLEAN_IDLE && cleaners_at_work(s) < pace_cleaners(s) &&
             segindex_victim(s, pace_is_low(s), &victim))
@@ -381,8 +378,9 @@ cleaner_kick(struct cw_store *s)
 void
 cleaner_free(struct cw_store *s)
 {
-    for (uint32_t i = 0; s->cleaners != NULL && i < s->n_cleaners; i++)
+    for (uint32_t i = 0; i < s->n_cleaners; i++)
         cleaner_idle(&s->cleaners[i]);
     free(s->cleaners);
     s->cleaners = NULL;
+    s->n_cleaners = 0;
 }

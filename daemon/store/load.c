@@ -341,7 +341,7 @@ load_put(struct cleaner *c, uint32_t i, uint32_t n)
     uint32_t n_out = bad ? 0 : n, packed;
     struct batch *b =
         batch_room(s, c->cls, batch_rec_len(&r) + LOAD_BLOCKS * sizeof(struct cw_rec_run), n_out,
-                   1 + s->n_cleaners);
+                   cleaner_batches_max(s));
 
     if (b == NULL || !batch_reserve(s, b, n_out))
         return false;

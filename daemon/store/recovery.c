@@ -472,8 +472,8 @@ recovery_on_sb(struct cw_store *s, int res)
         return;
     }
     s->n_segs = s->sb.seg_count;
-    s->n_cleaners = cleaners_of(s);
     s->seg_bytes = s->sb.seg_bytes;
+    cleaners_make(s);
     s->ckpt.number = s->sb.ckpt[0].number; /* what the replay lets go, these may still list */
     s->segs = store_alloc(s->n_segs * sizeof(*s->segs));
     recovery_checkpoint(r);

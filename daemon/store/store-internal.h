@@ -695,7 +695,9 @@ bool pace_wants_checkpoint(const struct cw_store *s);
 /* ---- cleaner (cleaner.c) ---- */
 
 struct cleaner;
-uint32_t cleaners_of(const struct cw_store *s); /* how many a store of its size has */
+void cleaners_make(struct cw_store *s); /* as many as a store of its size has; before: none */
+/* Batches of COLD, and of WARM, at once: each cleaner's load, and one that is filled. */
+uint32_t cleaner_batches_max(const struct cw_store *s);
 void cleaner_kick(struct cw_store *s);
 bool cleaner_busy(const struct cw_store *s);
 bool cleaner_packs(const struct cw_store *s);       /* busy, but not to win segments */
@@ -919,7 +921,7 @@ struct cw_store {
     uint8_t append_body[CW_BATCH_HDR_MAX / 16];
 
     struct ckpt ckpt;
-    struct cleaner *cleaners; /* n_cleaners; NULL: nothing was cleaned yet */
+    struct cleaner *cleaners; /* n_cleaners; the first is the one that packs */
     uint32_t n_cleaners;
     struct mover *mover;
     struct packer packer;

@@ -159,8 +159,8 @@ store_close_step(struct cw_store *s)
     batch_control_flush(s);
     for (uint8_t cls = CW_SEG_HOT; cls < CW_SEG_CLASSES; cls++)
         batch_submit_class(s, cls, true);
-    if (!batch_idle(s) || s->n_reads > 0 || cleaner_busy(s) || mover_busy(s) || ckpt_running(s) ||
-        s->n_ios > 0 || s->apply.active || !cw_list_empty(&s->answered))
+    if (!batch_idle(s) || cleaner_busy(s) || mover_busy(s) || ckpt_running(s) || s->apply.active ||
+        !store_rests(s))
         return;
     s->ckpt.wanted = true;
     s->ckpt.done = store_on_closed;
