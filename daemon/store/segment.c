@@ -213,6 +213,7 @@ struct sum_write {
     struct store_own own;
     struct store_io io;
     struct cw_store *s;
+    uint32_t no; /* pinned: what is written there next must not be overtaken by this */
 };
 
 static void
@@ -224,6 +225,7 @@ summary_on_done(struct store_io *io, int res)
     /* without it the headers of the batches are read */
     if (res != 0)
         store_log(s, CW_LOG_WARNING, "a segment summary could not be written: %d", res);
+    segment_read_unpin(s, w->no);
     store_own_free(&w->own);
     store_close_step(s);
 }
@@ -250,6 +252,8 @@ summary_write(struct cw_store *s, const struct open_seg *o)
     };
     f->csum = cw_hash2(mem, o->sum_len, f, offsetof(struct cw_sum_footer, csum));
     w->s = s;
+    w->no = o->no;
+    s->segs[w->no].read_pins++;
     w->io.done = summary_on_done;
     store_io_start(s, &w->io, CW_DISK_WRITE_SYNC, seg_off(s, o->no) + s->seg_bytes - room, mem,
                    room);

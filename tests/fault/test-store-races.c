@@ -69,9 +69,8 @@ race_place(struct race *x)
     race_peek(x, x->content);
 }
 
-/* The watched blocks lie in the oldest segment, between others that are overwritten soon. */
 static void
-race_init(struct race *x, uint64_t seed, enum cw_compression comp)
+race_begin(struct race *x, uint64_t seed, enum cw_compression comp)
 {
     memset(x, 0, sizeof(*x));
     cw_prng_init(&x->rnd, seed);
@@ -83,10 +82,23 @@ race_init(struct race *x, uint64_t seed, enum cw_compression comp)
     x->w.compression = CW_COMPRESSION_OFF;
     x->ballast = storeworld_shard(&x->w, SHARD_ID + 1);
     assert_int_equal(storeworld_write(&x->w, x->sh, 0, BLOCKS), 0);
+}
+
+static void
+race_fill(struct race *x)
+{
     for (uint32_t i = 0; i < BALLAST_CHUNKS; i++)
         race_ballast(x, i, CW_CHUNK_BLOCKS);
     race_settle(x);
     race_place(x);
+}
+
+/* The watched blocks lie in the oldest segment, between others that are overwritten soon. */
+static void
+race_init(struct race *x, uint64_t seed, enum cw_compression comp)
+{
+    race_begin(x, seed, comp);
+    race_fill(x);
 }
 
 static void
@@ -328,12 +340,26 @@ row_45_a_tail_read_keeps_its_segment_between_its_reads(void **state)
     race_fini(&x);
 }
 
+static void
+race_scrub_end(struct race *x)
+{
+    struct cw_store_stats st;
+
+    do {
+        storeworld_run(&x->w, WORLD_S);
+        cw_store_stats(x->w.store, &st);
+    } while (st.scrub.running && x->w.sim.now_ns < 3600 * WORLD_S);
+    assert_false(st.scrub.running);
+    assert_int_equal(st.scrub.last_found, 0);
+    assert_int_equal(x->w.n_bad, 0);
+    assert_int_equal(st.csum_errors, 0);
+}
+
 /* A pass that reads a block while the cleaner moves it finds nothing wrong. */
 static void
 row_45_a_scrub_is_held_while_its_blocks_move(void **state)
 {
     static struct race x;
-    struct cw_store_stats st;
 
     race_init(&x, 120, CW_COMPRESSION_OFF);
     cw_ramdisk_hold(x.w.disk, READS, race_off(&x), 1);
@@ -345,16 +371,57 @@ row_45_a_scrub_is_held_while_its_blocks_move(void **state)
     race_move_and_reuse(&x);
     cw_ramdisk_unstick(x.w.disk);
     race_settle(&x);
-    do {
-        storeworld_run(&x.w, WORLD_S);
-        cw_store_stats(x.w.store, &st);
-    } while (st.scrub.running && x.w.sim.now_ns < 3600 * WORLD_S);
-    assert_false(st.scrub.running);
-    assert_int_equal(st.scrub.last_found, 0);
-    assert_int_equal(x.w.n_bad, 0);
-    assert_int_equal(st.csum_errors, 0);
+    race_scrub_end(&x);
     assert_true(race_churn(&x, race_reused, 4000));
     check_after_cut(&x, 1);
+    race_fini(&x);
+}
+
+/* Writes as much as the store holds, in small records that fill a segment to its end, and
+ * overwrites all of it soon: nothing is cleaned. */
+static void
+race_go_round(struct race *x)
+{
+    for (uint32_t lba = 0; lba < 512 * CW_MIB / CW_BLOCK_SIZE; lba += 8) {
+        assert_int_equal(storeworld_write(&x->w, x->ballast, lba % 65536, 8), 0);
+        race_settle(x);
+        if (lba % 8192 == 0)
+            ckpt_want(x->w.store);
+    }
+}
+
+/* The summary of a segment is slow to be written, so slow that the segment empties and would be
+ * used again meanwhile. Batches of one block make it a large one. */
+static void
+row_45_a_summary_is_held_while_its_segment_empties(void **state)
+{
+    static struct race x;
+    const struct seg *g;
+    uint64_t seq;
+    uint32_t no;
+
+    race_begin(&x, 125, CW_COMPRESSION_OFF);
+    race_settle(&x);
+    no = x.w.store->open[CW_SEG_HOT].no;
+    g = &x.w.store->segs[no];
+    seq = g->seq;
+    cw_ramdisk_hold(x.w.disk, SYNCS, seg_off(x.w.store, no + 1) - CW_BLOCK_SIZE, 1);
+    for (uint32_t i = 0; i < 2 * CW_CHUNK_BLOCKS && !race_stuck(&x); i++) {
+        assert_int_equal(storeworld_write(&x.w, x.ballast, i, 1), 0);
+        race_settle(&x);
+    }
+    assert_true(race_stuck(&x));
+    cw_ramdisk_hold(x.w.disk, 0, 0, 0);
+    assert_int_equal(storeworld_write(&x.w, x.sh, 0, BLOCKS), 0);
+    race_go_round(&x);
+    assert_int_equal(cw_ramdisk_stuck(x.w.disk), 1);
+    cw_ramdisk_unstick(x.w.disk);
+    race_settle(&x);
+    cw_store_scrub_start(x.w.store);
+    race_scrub_end(&x);
+    race_go_round(&x);
+    assert_int_not_equal(g->seq, seq);
+    check_after_cut(&x, 2);
     race_fini(&x);
 }
 
@@ -681,6 +748,7 @@ main(int argc, char **argv)
         cmocka_unit_test(row_45_a_tail_read_is_held_while_its_record_goes),
         cmocka_unit_test(row_45_a_tail_read_keeps_its_segment_between_its_reads),
         cmocka_unit_test(row_45_a_scrub_is_held_while_its_blocks_move),
+        cmocka_unit_test(row_45_a_summary_is_held_while_its_segment_empties),
         cmocka_unit_test(row_45_blocks_are_written_while_the_cleaner_reads_them),
         cmocka_unit_test(row_45_blocks_are_written_beside_their_move),
         cmocka_unit_test(row_43_batches_complete_in_every_order),
