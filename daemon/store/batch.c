@@ -439,6 +439,13 @@ batch_failed(struct cw_store *s, struct batch *b, int res)
         batch_rewrite(s, b);
 }
 
+/* One that was written again may lie behind a later one, which opens the segment. */
+static bool
+batch_is_durable(const struct cw_store *s, const struct batch *b)
+{
+    return b->state == BATCH_DURABLE && !s->segs[b->seg].headless;
+}
+
 static void
 batch_on_done(struct store_io *io, int res)
 {
@@ -459,10 +466,12 @@ batch_on_done(struct store_io *io, int res)
         return;
     }
     b->state = BATCH_DURABLE;
+    if (b->opens)
+        s->segs[b->seg].headless = false;
     CW_LIST_EACH (it, &s->batches) {
         struct batch *d = cw_list_entry(it, struct batch, link);
 
-        if (d->state != BATCH_DURABLE)
+        if (!batch_is_durable(s, d))
             break;
         s->durable_upto = d->seq;
         s->durable_data = d->cls == CW_SEG_META ? s->durable_data : d->seq;
@@ -512,7 +521,7 @@ batch_release(struct cw_store *s)
     while (!s->stats.failed) {
         struct batch *b = cw_list_first(&s->batches, struct batch, link);
 
-        if (b == NULL || b->state != BATCH_DURABLE)
+        if (b == NULL || !batch_is_durable(s, b))
             break;
         if (!s->apply.active) {
             apply_begin(s, b, b->hdr, b->used, b->seg, b->off);

@@ -114,6 +114,7 @@ struct seg {
     bool unscannable; /* its records could not be read: never a victim again */
     bool undiscarded; /* FREE: the disk has not been told */
     bool is_victim;   /* of a cleaner */
+    bool headless;    /* its header is not durable, so nothing in it is */
     /* META: all that lives in it is dirty, and moves with so many checkpoints (0: none) */
     uint8_t moving;
 };

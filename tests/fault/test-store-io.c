@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "daemon/store/store-internal.h"
 #include "tests/lib/storeworld.h"
 
 #define SHARD_ID (UINT64_C(9) << 16)
@@ -93,6 +94,65 @@ a_segment_without_header_holds_nothing(void **state)
             assert_true(storeworld_block_is(&w, sh, i, i + 1));
         storeworld_fini(&w);
     }
+}
+
+/* Two writes are held, the second of which opens a segment. */
+static void
+hold_an_opener(struct storeworld *w, struct cw_store_shard *sh, uint64_t *seq)
+{
+    const struct open_seg *hot = &w->store->open[CW_SEG_HOT];
+
+    for (uint32_t i = 0; i < 4096; i++) {
+        uint32_t no;
+
+        cw_ramdisk_hold(w->disk, CW_RAMDISK_OP(CW_DISK_WRITE_SYNC), CW_MIB, w->bytes - CW_MIB);
+        assert_int_equal(storeworld_write(w, sh, *seq % SPAN, 1), 0);
+        cw_store_turn_end(w->store);
+        no = hot->no;
+        assert_int_equal(storeworld_write(w, sh, (*seq + 1) % SPAN, 1), 0);
+        cw_store_turn_end(w->store);
+        *seq += 2;
+        if (hot->no != no && cw_ramdisk_stuck(w->disk) == 3) {
+            cw_ramdisk_unstick_one(w->disk, 1); /* the summary of the one before */
+            return;
+        }
+        cw_ramdisk_hold(w->disk, 0, 0, 0);
+        cw_ramdisk_unstick(w->disk);
+        storeworld_wait_durable(w, sh, *seq);
+        cw_store_set_stable(sh, *seq);
+    }
+    fail();
+}
+
+/* A batch that failed is written again behind the one that opens the next segment, and is there
+ * first. Then that one fails: what the first holds is not durable before it has a segment that will
+ * be found. */
+static void
+a_batch_behind_a_failed_opener_is_found(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    uint64_t seq = 0, durable;
+
+    world_start(&w, 230, &sh);
+    hold_an_opener(&w, sh, &seq);
+    cw_ramdisk_fail_one(w.disk, 0);
+    storeworld_run(&w, CW_NS_PER_MS);
+    assert_int_equal(cw_ramdisk_stuck(w.disk), 2);
+    cw_ramdisk_unstick_one(w.disk, 1);
+    storeworld_run(&w, CW_NS_PER_MS);
+    durable = cw_store_shard_info(sh)->durable_seq;
+    cw_ramdisk_fail_one(w.disk, 0);
+    storeworld_run(&w, CW_NS_PER_MS);
+    cw_ramdisk_hold(w.disk, 0, 0, 0);
+    storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 1, .keep = 0 });
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = cw_store_shard_find(w.store, SHARD_ID);
+    assert_false(cw_store_shard_info(sh)->damaged);
+    assert_true(cw_store_shard_info(sh)->durable_seq >= durable);
+    for (uint64_t i = durable - SPAN + 1; i <= durable; i++)
+        assert_true(storeworld_block_is(&w, sh, (i - 1) % SPAN, i));
+    storeworld_fini(&w);
 }
 
 /* Appends that fail twice end the service: no more durable, -EIO for all that waits, and what was
@@ -566,6 +626,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_failed_write_loses_nothing),
         cmocka_unit_test(a_segment_without_header_holds_nothing),
+        cmocka_unit_test(a_batch_behind_a_failed_opener_is_found),
         cmocka_unit_test(a_second_failure_ends_the_service),
         cmocka_unit_test(one_failed_read_in_recovery_loses_nothing),
         cmocka_unit_test(row_39_rot_in_mid_log_is_damage_not_truncation),

@@ -406,12 +406,12 @@ cw_ramdisk_faults(const struct cw_ramdisk *d)
 }
 
 static void
-io_unstick(struct cw_ramdisk *d, struct cw_list *node)
+io_unstick(struct cw_ramdisk *d, struct cw_list *node, uint64_t fault)
 {
     struct cw_disk_io *io = cw_list_entry(node, struct cw_disk_io, link);
 
     io->priv[IO_DUE] = cw_now_ns(d->opts.env);
-    io->priv[IO_FAULT] = IO_NO_FAULT;
+    io->priv[IO_FAULT] = fault;
     cw_list_push_back(&d->under_way, node);
 }
 
@@ -425,15 +425,15 @@ cw_ramdisk_unstick_ops(struct cw_ramdisk *d, uint32_t ops)
     cw_list_splice_back(&were, &d->stuck);
     while ((node = cw_list_pop_front(&were)) != NULL) {
         if (ops & CW_RAMDISK_OP(cw_list_entry(node, struct cw_disk_io, link)->op))
-            io_unstick(d, node);
+            io_unstick(d, node, IO_NO_FAULT);
         else
             cw_list_push_back(&d->stuck, node);
     }
     ramdisk_arm(d);
 }
 
-void
-cw_ramdisk_unstick_one(struct cw_ramdisk *d, uint32_t i)
+static void
+unstick_one(struct cw_ramdisk *d, uint32_t i, uint64_t fault)
 {
     struct cw_list *node = d->stuck.next;
 
@@ -441,8 +441,20 @@ cw_ramdisk_unstick_one(struct cw_ramdisk *d, uint32_t i)
         node = node->next;
     cw_assert(node != &d->stuck);
     cw_list_remove(node);
-    io_unstick(d, node);
+    io_unstick(d, node, fault);
     ramdisk_arm(d);
+}
+
+void
+cw_ramdisk_unstick_one(struct cw_ramdisk *d, uint32_t i)
+{
+    unstick_one(d, i, IO_NO_FAULT);
+}
+
+void
+cw_ramdisk_fail_one(struct cw_ramdisk *d, uint32_t i)
+{
+    unstick_one(d, i, CW_RAMDISK_EIO);
 }
 
 void

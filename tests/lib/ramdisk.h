@@ -79,6 +79,7 @@ uint64_t cw_ramdisk_faults(const struct cw_ramdisk *d); /* how many were injecte
 void cw_ramdisk_unstick(struct cw_ramdisk *d);
 void cw_ramdisk_unstick_ops(struct cw_ramdisk *d, uint32_t ops); /* these kinds only */
 void cw_ramdisk_unstick_one(struct cw_ramdisk *d, uint32_t i);   /* i: in the order of submission */
+void cw_ramdisk_fail_one(struct cw_ramdisk *d, uint32_t i);      /* it fails with -EIO instead */
 uint32_t cw_ramdisk_stuck(const struct cw_ramdisk *d);           /* how many wait for that */
 
 /* Of these kinds, what touches this range sticks from now on; len 0: nothing more does. One range
