@@ -6,7 +6,8 @@
 #include "daemon/store/store-internal.h"
 
 struct cut {
-    uint64_t from, to; /* batches [from, to) do not exist */
+    uint64_t from,
+        to; /* batches [from, to) do not exist; in order of from, to of all before it too */
 };
 
 /* The newest segment of a class. */

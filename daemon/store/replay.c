@@ -11,10 +11,20 @@
 
 /* ---- cuts ---- */
 
+static int
+cut_order(const void *a, const void *b)
+{
+    const struct cut *x = a, *y = b;
+
+    return x->from < y->from ? -1 : x->from > y->from;
+}
+
 /* RESUME notes of earlier recoveries: batches that were dropped then never come back. */
 void
 recovery_find_cuts(struct recovery *r)
 {
+    uint32_t cap = 0;
+
     for (uint32_t i = 0; i < r->n; i++) {
         const struct scan_batch *b = &r->b[i];
         struct rec_view v;
@@ -23,36 +33,40 @@ recovery_find_cuts(struct recovery *r)
             !record_parse(b->bytes + sizeof(b->h), b->bytes + b->used, b->h.payload_bytes, &v) ||
             v.d.type != CW_REC_NOTE || !(v.d.flags & CW_RF_RESUME))
             continue;
-        r->cuts = realloc(r->cuts, (r->n_cuts + 1) * sizeof(*r->cuts));
-        cw_assert(r->cuts != NULL);
-        r->cuts[r->n_cuts++] = (struct cut){
-            .from = v.d.seq,
-            .to = b->h.batch_seq,
-        };
+        if (r->n_cuts == cap) {
+            cap = cap == 0 ? 16 : cap * 2;
+            r->cuts = realloc(r->cuts, cap * sizeof(*r->cuts));
+            cw_assert(r->cuts != NULL);
+        }
+        r->cuts[r->n_cuts++] = (struct cut){ .from = v.d.seq, .to = b->h.batch_seq };
     }
+    if (r->n_cuts > 0)
+        qsort(r->cuts, r->n_cuts, sizeof(*r->cuts), cut_order);
+    for (uint32_t i = 1; i < r->n_cuts; i++)
+        r->cuts[i].to = cw_max_u64(r->cuts[i].to, r->cuts[i - 1].to);
+}
+
+/* Where the log goes on after a cut that this number lies in; 0: it lies in none. */
+static uint64_t
+cut_end(const struct recovery *r, uint64_t seq)
+{
+    uint32_t lo = 0, hi = r->n_cuts;
+
+    while (lo < hi) { /* the first that begins behind it */
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (r->cuts[mid].from <= seq)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo > 0 && r->cuts[lo - 1].to > seq ? r->cuts[lo - 1].to : 0;
 }
 
 bool
 recovery_is_void(const struct recovery *r, uint64_t seq)
 {
-    for (uint32_t i = 0; i < r->n_cuts; i++) {
-        if (seq >= r->cuts[i].from && seq < r->cuts[i].to)
-            return true;
-    }
-    return false;
-}
-
-/* Where the log goes on after a cut that began here; 0 if none did. */
-static uint64_t
-recovery_resume(const struct recovery *r)
-{
-    uint64_t to = 0;
-
-    for (uint32_t i = 0; i < r->n_cuts; i++) {
-        if (r->next >= r->cuts[i].from && r->next < r->cuts[i].to)
-            to = cw_max_u64(to, r->cuts[i].to);
-    }
-    return to;
+    return cut_end(r, seq) > 0;
 }
 
 /* ---- payload ---- */
@@ -174,7 +188,7 @@ replay_find(struct recovery *r)
             r->at++; /* not the successor of what was replayed */
             continue;
         }
-        resume = recovery_resume(r);
+        resume = cut_end(r, r->next);
         if (resume == 0)
             return NULL;
         r->next = resume;
