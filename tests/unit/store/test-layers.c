@@ -620,6 +620,140 @@ a_lost_page_of_shared_entries_keeps_counts_sane(void **state)
     storeworld_fini(&w);
 }
 
+/* ---- a read waits for a page while what it reads changes ---- */
+
+/* Chunks 0 and 1 are the snapshot's; the page of the first is in memory, that of the second is
+ * held up by the disk. */
+struct page_wait {
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    struct cw_store_read r;
+    bool done;
+};
+
+static void
+page_wait_on_read(struct cw_store_read *r)
+{
+    cw_container_of(r, struct page_wait, r)->done = true;
+}
+
+static void
+page_wait_snap(struct page_wait *x, uint64_t snap, bool create)
+{
+    struct storeworld_ticket t;
+
+    if (create)
+        assert_int_equal(cw_store_snap_create(x->sh, snap, storeworld_ticket(&t)), 0);
+    else
+        assert_int_equal(cw_store_snap_delete(x->sh, snap, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&x->w, &t), 0);
+}
+
+static void
+page_wait_begin(struct page_wait *x)
+{
+    struct layer *l;
+
+    memset(x, 0, sizeof(*x));
+    storeworld_init(&x->w, 95, 512 * CW_MIB, 4 * CW_MIB);
+    x->w.scrub_ns = STOREWORLD_NO_SCRUB;
+    x->sh = storeworld_begin(&x->w, SHARD_ID);
+    assert_int_equal(storeworld_write(&x->w, x->sh, 255, 1), 0);
+    assert_int_equal(storeworld_write(&x->w, x->sh, 256, 1), 0);
+    page_wait_snap(x, 1, true);
+    assert_int_equal(storeworld_close(&x->w), 0);
+    assert_int_equal(storeworld_open(&x->w), 0);
+    x->sh = cw_store_shard_find(x->w.store, SHARD_ID);
+    assert_true(storeworld_block_is(&x->w, x->sh, 255, 1));
+    l = layer_of_snap(x->sh, 1);
+    assert_true(map_page_resident(l, 0) != NULL && map_page_resident(l, 1) == NULL);
+    cw_ramdisk_hold(x->w.disk, CW_RAMDISK_OP(CW_DISK_READ),
+                    loc_off(x->w.store, chunk_find(l, 1)->page_loc), CW_BLOCK_SIZE);
+    x->r = (struct cw_store_read){ .shard = x->sh, .lba = 255, .nblk = 2 };
+    x->r.done = page_wait_on_read;
+    cw_store_read(&x->r);
+    assert_int_equal(cw_ramdisk_stuck(x->w.disk), 1);
+}
+
+/* Both blocks as they are at at_seq, the version too: seq0 wrote the first one, 0 if it is empty.
+ */
+static void
+page_wait_end(struct page_wait *x, uint64_t at_seq, uint64_t seq0, uint64_t ver_seq)
+{
+    uint8_t want[CW_BLOCK_SIZE];
+
+    assert_false(x->done);
+    cw_ramdisk_hold(x->w.disk, 0, 0, 0);
+    cw_ramdisk_unstick(x->w.disk);
+    storeworld_wait(&x->w, &x->done);
+    assert_int_equal(x->r.res, 0);
+    assert_int_equal(x->r.at_seq, at_seq);
+    assert_int_equal(x->r.ver_seq, ver_seq);
+    storeworld_fill(want, SHARD_ID, 255, seq0);
+    assert_int_equal(x->r.csums[0], cw_hash_block(want));
+    assert_memory_equal(x->r.buf->data, want, CW_BLOCK_SIZE);
+    storeworld_fill(want, SHARD_ID, 256, 2);
+    assert_memory_equal(x->r.buf->data + CW_BLOCK_SIZE, want, CW_BLOCK_SIZE);
+    cw_buf_unref(x->r.buf);
+    storeworld_settle(&x->w, x->sh);
+    wait_reclaimed(&x->w);
+    assert_true(storeworld_block_is(&x->w, x->sh, 255, seq0));
+    assert_true(storeworld_block_is(&x->w, x->sh, 256, 2));
+    cw_store_check(x->w.store);
+    storeworld_fini(&x->w);
+}
+
+static void
+a_read_that_waits_shows_one_instant(void **state)
+{
+    struct page_wait x;
+
+    page_wait_begin(&x); /* the head gets a page of its own */
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    storeworld_settle(&x.w, x.sh);
+    page_wait_end(&x, 3, 3, 3);
+
+    page_wait_begin(&x); /* or its own emptiness */
+    assert_int_equal(storeworld_clear(&x.w, x.sh, CW_FT_TRIM, 0, 256), 0);
+    storeworld_settle(&x.w, x.sh);
+    page_wait_end(&x, 3, 0, 3);
+
+    page_wait_begin(&x); /* twice: under another snapshot */
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    page_wait_snap(&x, 2, true);
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    storeworld_settle(&x.w, x.sh);
+    page_wait_end(&x, 4, 4, 4);
+
+    page_wait_begin(&x); /* what it reads is about to become the head's */
+    page_wait_snap(&x, 1, false);
+    storeworld_run(&x.w, WORLD_S);
+    page_wait_end(&x, 2, 1, 1);
+
+    page_wait_begin(&x); /* and both */
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    page_wait_snap(&x, 1, false);
+    storeworld_run(&x.w, WORLD_S);
+    page_wait_end(&x, 3, 3, 3);
+}
+
+/* Writes and snapshots without end while it waits do not keep it from its end. */
+static void
+a_read_that_waits_ends_under_load(void **state)
+{
+    struct page_wait x;
+
+    page_wait_begin(&x);
+    for (uint64_t i = 0; i < 40; i++) {
+        assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+        page_wait_snap(&x, 2 + i, true);
+        storeworld_settle(&x.w, x.sh);
+    }
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    storeworld_settle(&x.w, x.sh);
+    page_wait_end(&x, 43, 43, 43);
+}
+
 int
 main(void)
 {
@@ -634,6 +768,8 @@ main(void)
         cmocka_unit_test(a_lost_page_loses_no_block_of_others),
         cmocka_unit_test(a_lost_page_of_shared_entries_keeps_counts_sane),
         cmocka_unit_test(what_a_drop_leaves_counts_until_it_is_durable),
+        cmocka_unit_test(a_read_that_waits_shows_one_instant),
+        cmocka_unit_test(a_read_that_waits_ends_under_load),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
