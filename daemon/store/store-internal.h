@@ -666,6 +666,9 @@ uint64_t space_meta(const struct cw_store *s);     /* blocks of map pages, table
 uint64_t space_taken(const struct cw_store *s);    /* that and map pages beyond their reserve */
 bool space_may_write(const struct cw_store *s, uint32_t n_blocks, bool resync);
 bool space_is_full(const struct cw_store *s);
+bool space_takes_copy(const struct cw_store *s);
+/* A new one leaves the others less credit: they are told. */
+void space_copy_added(struct cw_store *s);
 /* Free segments that a batch of this class must leave to others. */
 uint32_t space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent);
 /* The same for data when no page is dirty. */
