@@ -116,6 +116,9 @@ struct seg {
     bool is_victim;   /* of a cleaner */
     /* META: all that lives in it is dirty, and moves with so many checkpoints (0: none) */
     uint8_t moving;
+    /* No victim as long as no further layer has ended than had by then. */
+    bool postponed;
+    uint32_t layers_ended;
 };
 
 struct open_seg {
@@ -495,6 +498,9 @@ void layer_free(struct layer *l);
 struct layer *layer_find(const struct cw_store *s, uint64_t id);
 struct layer *layer_of_snap(const struct cw_store_shard *sh, uint64_t snap); /* not gone */
 bool layer_was_always_alone(const struct layer *l); /* so that no entry of it can be SHARED */
+/* Of a dropped copy: nobody sees what it has, which counts until it has been given back. */
+bool layer_is_given_back(const struct layer *l);
+bool layers_are_given_back(const struct cw_store *s); /* is any? */
 /* An id that the family never had nor will have again; 0: there are no more. */
 uint64_t layer_new_id(struct layer *of);
 /* Layers of one family: NULL begins, NULL ends. */
@@ -908,6 +914,7 @@ struct cw_store {
     struct cw_list shards, zombies, layers;
     uint32_t n_layers;
     uint32_t n_gone; /* layers whose space is still to come back */
+    uint32_t layers_ended;
     struct cw_list by_id[STORE_BUCKETS], by_layer[STORE_BUCKETS];
     struct cw_list by_family[STORE_BUCKETS]; /* layers */
     uint32_t n_shards;
