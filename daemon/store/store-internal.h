@@ -626,6 +626,7 @@ struct ckpt {
     bool wanted;
     struct cw_list pages, tabs; /* frozen, not yet written */
     uint32_t out;               /* records of this step not yet durable */
+    bool short_of_memory;       /* its next record found no buffer */
     uint64_t number;
     struct cw_root *root;
     uint32_t root_len;
@@ -653,6 +654,8 @@ void ckpt_step(struct cw_store *s);
 /* A META record of ours became durable. */
 void ckpt_applied(struct cw_store *s, const struct rec_view *v, uint64_t loc);
 bool ckpt_running(const struct cw_store *s);
+/* For a buffer that others have, not for a segment: it comes without a sound. */
+bool ckpt_waits_for_memory(const struct cw_store *s);
 void ckpt_free(struct cw_store *s);
 
 /* ---- superblock (superblock.c) ---- */

@@ -131,7 +131,8 @@ void cw_store_claim(struct cw_store *s, struct cw_uuid cluster_id, cw_store_done
 
 /* Takes no more work, finishes what is under way, writes a checkpoint and a clean superblock. What
  * waits for a free segment by then is dropped, unacknowledged, and the close is one without a
- * checkpoint: as after a crash, the next open reads the log. */
+ * checkpoint: as after a crash, the next open reads the log. A buffer that others have is waited
+ * for. */
 void cw_store_close(struct cw_store *s, cw_store_done_fn *done, void *user);
 
 /* Frees memory; no I/O may be under way (after close, failed open, or when the world is gone and no
