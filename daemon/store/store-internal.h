@@ -565,10 +565,13 @@ uint8_t tail_type(const struct rec_view *v); /* of a record of the stream: CW_FT
 
 /* ---- applying (apply.c) ---- */
 
-/* Who owns the blocks of a GC_MOVE. An owner's map page may have been lost: then the first that
- * shares a place becomes its owner, if all the others inherit from it; else the place is kept. */
+/* Who owns the blocks of a GC_MOVE or a REPAIR. An owner's map page may have been lost: then the
+ * first that shares a place becomes its owner, if all the others inherit from it; else the place is
+ * kept, and a repair mends only what the head shows. */
 struct move {
     bool known;
+    struct layer *shown;            /* REPAIR: whose chunk the head shows */
+    uint64_t was[CW_IO_BLOCKS_MAX]; /* their places; 0: not to be changed */
     uint64_t owned[CW_IO_BLOCKS_MAX / 64], kept[CW_IO_BLOCKS_MAX / 64];
     struct layer *heir[CW_IO_BLOCKS_MAX];
 };
@@ -581,8 +584,9 @@ struct apply {
     struct cw_batch_hdr h;
     uint32_t seg, off;
     uint32_t rec;
-    uint32_t chunk;      /* of a ZERO or TRIM: how many are done */
-    struct layer *layer; /* of a GC_MOVE: the last that is done */
+    uint32_t chunk;      /* of a ZERO, TRIM or REPAIR: how many are done */
+    uint32_t n_repaired; /* blocks that the head shows */
+    struct layer *layer; /* of a GC_MOVE or REPAIR: the last that is done */
     struct move move;
     struct page *pinned[2];
     bool active, waiting;

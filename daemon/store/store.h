@@ -352,8 +352,9 @@ int cw_store_chunk_current(struct cw_store_shard *sh, const struct cw_store_chun
                            struct cw_store_ticket *t);
 
 /* Writes blocks to a new place if (and only where) the map's checksum is still csums[i], or the
- * block is BAD-by-damage with that checksum remembered; versions stay (I14). *ret_n is set when the
- * ticket is done. Returns as cw_store_append. */
+ * block is BAD-by-damage with that checksum remembered; versions stay (I14). Snapshots, and clones,
+ * that show the very place which the head shows are mended with it. *ret_n, blocks of the head, is
+ * set when the ticket is done. Returns as cw_store_append. */
 int cw_store_block_repair(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk,
                           const uint64_t *csums, const uint8_t *data, uint32_t *ret_n,
                           struct cw_store_ticket *t);
