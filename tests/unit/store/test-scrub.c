@@ -380,6 +380,47 @@ a_repair_mends_a_page_that_was_lost_for_all(void **state)
     storeworld_fini(&w);
 }
 
+/* A repair is of the block as it was found: another content, of before or since, is not let in, bad
+ * as the block may be, and one that changed on the way keeps what it has. (Row 52.) */
+static void
+row_52_a_repair_of_another_content_does_not_apply(void **state)
+{
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    uint8_t block[CW_BLOCK_SIZE];
+    struct storeworld w;
+    uint64_t csum;
+    uint32_t n = 7;
+
+    sh = world(&w, 86, STOREWORLD_NO_SCRUB);
+    rot_block(&w, SHARED, 6);
+    for (uint64_t seq = 5; seq <= 7; seq += 2) {
+        storeworld_fill(block, SHARD_ID, SHARED, seq);
+        csum = cw_hash_block(block);
+        assert_int_equal(
+            cw_store_block_repair(sh, SHARED, 1, &csum, block, &n, storeworld_ticket(&t)), 0);
+        assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+        assert_int_equal(n, 0);
+        assert_false(storeworld_block_is(&w, sh, SHARED, 6));
+        assert_false(storeworld_block_is(&w, sh, SHARED, seq));
+    }
+    cw_store_check(w.store);
+    storeworld_fill(block, SHARD_ID, SHARED, 6);
+    csum = cw_hash_block(block);
+    assert_int_equal(storeworld_write(&w, sh, SHARED, 1), 0); /* before it in the log */
+    assert_int_equal(cw_store_block_repair(sh, SHARED, 1, &csum, block, &n, storeworld_ticket(&t)),
+                     0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_int_equal(n, 0);
+    assert_true(storeworld_block_is(&w, sh, SHARED, CHUNKS + 1));
+    storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 1, .keep = 0 });
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = cw_store_shard_find(w.store, SHARD_ID);
+    assert_true(storeworld_block_is(&w, sh, SHARED, CHUNKS + 1));
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
 /* A lost map page is lost to all who share it. */
 static void
 a_lost_page_is_told_of_each_head(void **state)
@@ -738,6 +779,7 @@ main(void)
         cmocka_unit_test(a_repair_mends_all_who_share_the_place),
         cmocka_unit_test(a_repair_is_of_what_the_head_shows),
         cmocka_unit_test(a_repair_mends_a_page_that_was_lost_for_all),
+        cmocka_unit_test(row_52_a_repair_of_another_content_does_not_apply),
         cmocka_unit_test(a_lost_page_is_told_of_each_head),
         cmocka_unit_test(the_cleaner_tells_too),
         cmocka_unit_test(a_rotten_page_in_memory_heals),
