@@ -1,6 +1,7 @@
 /* Snapshots and clones: each shows what was there at its place in the log order, whatever happens
  * to the others; and space is counted to the sector. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/bits.h"
@@ -299,6 +300,149 @@ row_50_snapshots_deleted_in_random_order(void **state)
     for (uint64_t seed = 50; seed < 53; seed++)
         fifty_layers(seed, CW_COMPRESSION_OFF);
     fifty_layers(53, CW_COMPRESSION_INLINE);
+}
+
+/* ---- deletes, writes and cleaning at once ---- */
+
+#define LOAD_SNAPS 50u
+
+struct loaded {
+    struct storeworld w;
+    struct model m;
+    struct cw_store_shard *sh, *ballast;
+    struct cw_prng rnd;
+    struct storeworld_ticket t[LOAD_SNAPS]; /* of the deletes */
+    uint32_t left;
+    uint32_t n_waiting,
+        n_reclaiming; /* steps of a cleaner beside a delete; beside its giving back */
+    uint64_t cleaned;
+};
+
+static void
+loaded_step(struct loaded *x)
+{
+    struct cw_store_stats st;
+    bool waiting = false;
+
+    cw_store_stats(x->w.store, &st);
+    for (uint32_t i = 0; i < LOAD_SNAPS; i++)
+        waiting |= !x->m.there[i] && !x->t[i].done;
+    x->n_waiting += waiting && cleaner_busy(x->w.store);
+    x->n_reclaiming += st.layers_gone > 0 && cleaner_busy(x->w.store);
+    cw_simenv_step(&x->w.sim);
+    cw_store_set_stable(x->sh, cw_store_shard_info(x->sh)->durable_seq);
+    cw_store_set_stable(x->ballast, cw_store_shard_info(x->ballast)->durable_seq);
+}
+
+/* A little of everything; nothing is waited for. */
+static void
+loaded_write(struct loaded *x)
+{
+    uint64_t lba = cw_prng_below(&x->rnd, 330) * 256 + cw_prng_below(&x->rnd, 100);
+
+    assert_int_equal(storeworld_write(&x->w, x->ballast, lba, 150), 0);
+    model_write(&x->w, x->sh, &x->m, &x->rnd);
+    for (uint64_t k = cw_prng_below(&x->rnd, 30); k > 0; k--)
+        loaded_step(x);
+}
+
+static void
+loaded_delete(struct loaded *x)
+{
+    uint32_t i;
+
+    do {
+        i = (uint32_t)cw_prng_below(&x->rnd, LOAD_SNAPS);
+    } while (!x->m.there[i]);
+    assert_int_equal(cw_store_snap_delete(x->sh, i + 1, storeworld_ticket(&x->t[i])), 0);
+    x->m.there[i] = false;
+    x->left--;
+}
+
+/* A delete that was not answered happened or did not: then it is still whole. */
+static void
+loaded_crash(struct loaded *x)
+{
+    uint64_t durable = cw_store_shard_info(x->sh)->durable_seq;
+    struct cw_store_stats st;
+
+    cw_store_stats(x->w.store, &st);
+    x->cleaned += st.bytes_cleaned;
+    storeworld_crash(&x->w, (struct cw_ramdisk_crash){ .seed = x->left, .keep = 128 });
+    assert_int_equal(storeworld_open(&x->w), 0);
+    x->sh = cw_store_shard_find(x->w.store, SHARD_ID);
+    x->ballast = cw_store_shard_find(x->w.store, SHARD_ID + 1);
+    model_crashed(&x->m, x->sh, durable);
+    for (uint32_t i = 0; i < LOAD_SNAPS; i++) {
+        bool there = layer_of_snap(x->sh, i + 1) != NULL;
+
+        assert_false(x->m.there[i] && !there);
+        assert_false(there && !x->m.there[i] && x->t[i].done);
+        x->left += there && !x->m.there[i];
+        x->m.there[i] = there;
+        x->t[i].done = true;
+    }
+    check_all(&x->w, x->sh, &x->m);
+}
+
+static void
+loaded_end(struct loaded *x)
+{
+    struct cw_store_snap_info info;
+    struct cw_store_stats st;
+    uint32_t n = 0;
+
+    storeworld_settle(&x->w, x->sh);
+    storeworld_settle(&x->w, x->ballast);
+    wait_reclaimed(&x->w);
+    check_all(&x->w, x->sh, &x->m);
+    assert_int_equal(cw_store_snap_list(x->sh, &info, 1), 1);
+    for (uint32_t i = 0; i < SPAN; i++)
+        n += x->m.head.seq[i] != 0;
+    assert_int_equal(cw_store_shard_info(x->sh)->mapped_blocks, n);
+    cw_store_stats(x->w.store, &st);
+    x->cleaned += st.bytes_cleaned;
+    assert_int_equal(storeworld_close(&x->w), 0);
+    assert_int_equal(storeworld_open(&x->w), 0);
+    check_all(&x->w, cw_store_shard_find(x->w.store, SHARD_ID), &x->m);
+    storeworld_fini(&x->w);
+}
+
+/* The same with nobody waiting for anybody: a delete is on its way and its space is given back
+ * while others write and several cleaners move what the layers share; crashes cut into the middle
+ * of it.
+ */
+static void
+row_50_snapshots_deleted_under_load(void **state)
+{
+    for (uint32_t comp = CW_COMPRESSION_OFF; comp <= CW_COMPRESSION_INLINE; comp++) {
+        struct loaded *x = calloc(1, sizeof(*x));
+
+        cw_prng_init(&x->rnd, 150);
+        storeworld_init(&x->w, 150 + comp, 512 * CW_MIB, 4 * CW_MIB);
+        x->w.compression = comp;
+        x->sh = storeworld_begin(&x->w, SHARD_ID);
+        x->w.compression = CW_COMPRESSION_OFF;
+        x->ballast = storeworld_shard(&x->w, SHARD_ID + 1);
+        for (; x->left < LOAD_SNAPS; x->left++) {
+            for (uint32_t k = 0; k < 10; k++)
+                loaded_write(x);
+            take_snap(&x->w, x->sh, &x->m, x->left);
+            x->t[x->left].done = true;
+        }
+        while (x->left > 0) {
+            loaded_delete(x);
+            for (uint64_t k = cw_prng_below(&x->rnd, 16); k > 0; k--)
+                loaded_write(x);
+            if (x->left % 12 == 6)
+                loaded_crash(x);
+        }
+        loaded_end(x);
+        print_message("a cleaner at work in %u steps beside a delete, %u beside its giving back\n",
+                      x->n_waiting, x->n_reclaiming);
+        assert_true(x->cleaned > 0 && x->n_waiting > 20 && x->n_reclaiming > 20);
+        free(x);
+    }
 }
 
 /* A clone shows its snapshot, goes its own way, and outlives the copy that it came from. */
@@ -900,6 +1044,7 @@ main(void)
         cmocka_unit_test(a_snapshot_is_a_place_in_the_log),
         cmocka_unit_test(emptiness_is_not_inherited),
         cmocka_unit_test(row_50_snapshots_deleted_in_random_order),
+        cmocka_unit_test(row_50_snapshots_deleted_under_load),
         cmocka_unit_test(a_clone_outlives_its_origin),
         cmocka_unit_test(row_45_cleaning_moves_what_layers_share),
         cmocka_unit_test(layers_are_limited),
