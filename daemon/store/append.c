@@ -343,6 +343,19 @@ cw_store_chunk_current(struct cw_store_shard *sh, const struct cw_store_chunk_se
     return 0;
 }
 
+/* Map pages that a repair may change: of all layers that have the chunks. */
+static uint32_t
+repair_touches(const struct cw_store_shard *sh, uint64_t lba, uint32_t nblk)
+{
+    uint32_t first = (uint32_t)(lba / CW_CHUNK_BLOCKS), n = 0;
+
+    for (struct layer *l = NULL; (l = layer_next(sh->s, sh->layer, l)) != NULL;) {
+        for (uint32_t i = 0; i < record_chunk_count(lba, nblk); i++)
+            n += map_has_page(l, first + i);
+    }
+    return n;
+}
+
 int
 cw_store_block_repair(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk, const uint64_t *csums,
                       const uint8_t *data, uint32_t *ret_n, struct cw_store_ticket *t)
@@ -354,7 +367,7 @@ cw_store_block_repair(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk, co
         .n_csums = nblk,
     };
     struct data d = { csums, data, NULL, nblk };
-    uint32_t touches = record_chunk_count(lba, nblk);
+    uint32_t touches = repair_touches(sh, lba, nblk);
     struct batch *b;
     int err;
 

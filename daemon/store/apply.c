@@ -257,15 +257,12 @@ apply_chunk_current(struct apply *a, struct cw_store_shard *sh, const struct rec
     return true;
 }
 
-/* ---- GC_MOVE and BADBLK: only where an entry still is what the cleaner saw ---- */
+/* ---- GC_MOVE, BADBLK, REPAIR: only where an entry still is what it was ---- */
 
 static bool
-move_is_of(const struct rec_view *v, uint32_t i, uint64_t now)
+move_is_of(const struct move *m, uint32_t i, uint64_t now)
 {
-    uint64_t was;
-
-    memcpy(&was, v->body + i * 8, 8);
-    return cw_loc_place(now) == cw_loc_place(was);
+    return m->was[i] != 0 && cw_loc_place(now) == m->was[i];
 }
 
 static bool
@@ -285,7 +282,7 @@ move_look(struct apply *a, struct layer *l, const struct page *p, const struct r
     for (uint32_t i = 0; i < v->d.nblk; i++) {
         uint64_t now = p->data->e[(v->d.lba + i) % CW_CHUNK_BLOCKS].loc;
 
-        if (!move_is_of(v, i, now))
+        if (!move_is_of(m, i, now))
             continue;
         if (!(now & CW_LOC_SHARED))
             cw_bit_set(m->owned, i);
@@ -296,6 +293,18 @@ move_look(struct apply *a, struct layer *l, const struct page *p, const struct r
     }
 }
 
+static struct cw_map_entry
+move_entry(const struct rec_view *v, uint32_t i, struct rec_places *at)
+{
+    if (v->d.type == CW_REC_REPAIR)
+        return apply_entry(v, i, at);
+    return (struct cw_map_entry){
+        .xxh3 = v->csums[i],
+        .loc =
+            v->d.type == CW_REC_GC_MOVE ? record_place_next(at) : cw_loc_make(0, 0, 0, CW_MAP_BAD),
+    };
+}
+
 static void
 move_in_page(struct apply *a, struct layer *l, struct page *p, const struct rec_view *v)
 {
@@ -304,16 +313,16 @@ move_in_page(struct apply *a, struct layer *l, struct page *p, const struct rec_
 
     for (uint32_t i = 0; i < v->d.nblk; i++) {
         uint32_t at = (uint32_t)((v->d.lba + i) % CW_CHUNK_BLOCKS);
-        struct cw_map_entry e = { .xxh3 = v->csums[i] };
+        struct cw_map_entry e = move_entry(v, i, &places);
         uint64_t now = p->data->e[at].loc, shared = now & CW_LOC_SHARED;
+        bool owned = cw_bit_get(m->owned, i), kept = !owned && cw_bit_get(m->kept, i);
 
-        e.loc = v->d.type == CW_REC_GC_MOVE ? record_place_next(&places)
-                                            : cw_loc_make(0, 0, 0, CW_MAP_BAD);
-        if (!move_is_of(v, i, now) || (!cw_bit_get(m->owned, i) && cw_bit_get(m->kept, i)))
+        if (!move_is_of(m, i, now) || (kept && l != m->shown))
             continue;
-        if (!cw_bit_get(m->owned, i) && m->heir[i] == l)
+        if (kept || (!owned && m->heir[i] == l))
             shared = 0;
-        e.loc |= shared | heat_moved(now);
+        if (map_kind_is_mapped(cw_loc_kind(e.loc)))
+            e.loc |= shared | heat_moved(now);
         map_page_dirty(a->s, p);
         map_entry_set(p, at, e);
     }
@@ -321,9 +330,8 @@ move_in_page(struct apply *a, struct layer *l, struct page *p, const struct rec_
 
 /* Every layer of the family that has the chunk; after a wait it goes on where it was. */
 static bool
-move_each_layer(struct apply *a, const struct rec_view *v)
+move_each_layer(struct apply *a, const struct rec_view *v, uint32_t chunk)
 {
-    uint32_t chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
     struct layer *l;
 
     while ((l = layer_next(a->s, v->d.layer, a->layer)) != NULL) {
@@ -345,15 +353,27 @@ move_each_layer(struct apply *a, const struct rec_view *v)
 }
 
 static bool
-apply_move(struct apply *a, const struct rec_view *v)
+move_in_chunk(struct apply *a, const struct rec_view *v, uint32_t chunk)
 {
-    if (!a->move.known && !move_each_layer(a, v))
+    if (!a->move.known && !move_each_layer(a, v, chunk))
         return false;
     a->move.known = true;
-    if (!move_each_layer(a, v))
+    if (!move_each_layer(a, v, chunk))
         return false;
     memset(&a->move, 0, sizeof(a->move));
     return true;
+}
+
+static bool
+apply_move(struct apply *a, const struct rec_view *v)
+{
+    for (uint32_t i = 0; i < v->d.nblk; i++) {
+        uint64_t was;
+
+        memcpy(&was, v->body + i * 8, 8);
+        a->move.was[i] = cw_loc_place(was);
+    }
+    return move_in_chunk(a, v, (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS));
 }
 
 static bool
@@ -373,37 +393,70 @@ repair_fits(const struct cw_map_entry *e, uint64_t csum)
     return false;
 }
 
+/* Places that the head shows are left by all who share them. A BAD block has none any more: it is
+ * mended where the head sees it. */
+static bool
+repair_look(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v, uint32_t chunk)
+{
+    struct rec_places places = apply_places(a, v);
+    struct layer *l = sh->head;
+    struct page *p;
+
+    chunk_see(&l, chunk);
+    if (!apply_page(a, l, chunk, &p))
+        return false;
+    a->move.shown = l;
+    if (p == NULL)
+        return true;
+    p->pins++;
+    for (uint32_t i = 0; i < v->d.nblk; i++) {
+        struct cw_map_entry e = apply_entry(v, i, &places);
+        uint32_t at = (uint32_t)((v->d.lba + i) % CW_CHUNK_BLOCKS);
+        const struct cw_map_entry *now = &p->data->e[at];
+
+        if ((v->d.lba + i) / CW_CHUNK_BLOCKS != chunk || !repair_fits(now, v->csums[i]))
+            continue;
+        a->n_repaired++;
+        if (cw_loc_kind(now->loc) != CW_MAP_BAD) {
+            a->move.was[i] = cw_loc_place(now->loc);
+            continue;
+        }
+        map_page_dirty(a->s, p);
+        map_entry_set(p, at, e);
+    }
+    map_page_unpin(p);
+    return true;
+}
+
+static void
+repair_answer(struct apply *a)
+{
+    struct cw_list *node = cw_list_pop_front(&a->batch->repairs);
+    struct cw_store_ticket *t = cw_list_entry(node, struct cw_store_ticket, link);
+
+    cw_assert(node != NULL);
+    if (t->batch != 0)
+        *(uint32_t *)(uintptr_t)t->batch = a->n_repaired;
+    store_answer(a->s, t, 0);
+    scrub_repaired(a->s, a->n_repaired);
+}
+
 static bool
 apply_repair(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
 {
-    uint32_t n = 0, first = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
-    struct rec_places places = apply_places(a, v);
+    uint32_t n = record_chunk_count(v->d.lba, v->d.nblk);
 
-    if (!apply_pin_range(a, sh->head, v->d.lba, v->d.nblk))
-        return false;
-    for (uint32_t i = 0; i < v->d.nblk; i++) {
-        uint64_t lba = v->d.lba + i;
-        struct page *p = a->pinned[lba / CW_CHUNK_BLOCKS - first];
-        struct cw_map_entry e = apply_entry(v, i, &places);
-        uint32_t at = (uint32_t)(lba % CW_CHUNK_BLOCKS);
+    for (; a->chunk < n; a->chunk++) {
+        uint32_t chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS) + a->chunk;
 
-        if (p == NULL || !repair_fits(&p->data->e[at], v->csums[i]))
-            continue;
-        map_page_dirty(a->s, p);
-        map_entry_set(p, at, e);
-        n++;
+        if (a->move.shown == NULL && !repair_look(a, sh, v, chunk))
+            return false;
+        if (!move_in_chunk(a, v, chunk))
+            return false;
     }
-    apply_unpin(a);
-    if (a->batch != NULL) {
-        struct cw_list *node = cw_list_pop_front(&a->batch->repairs);
-        struct cw_store_ticket *t = cw_list_entry(node, struct cw_store_ticket, link);
-
-        cw_assert(node != NULL);
-        if (t->batch != 0)
-            *(uint32_t *)(uintptr_t)t->batch = n;
-        store_answer(a->s, t, 0);
-        scrub_repaired(a->s, n);
-    }
+    if (a->batch != NULL)
+        repair_answer(a);
+    a->chunk = a->n_repaired = 0;
     return true;
 }
 

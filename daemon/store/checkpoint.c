@@ -206,7 +206,8 @@ ckpt_put(struct cw_store *s, struct cw_rec_desc d, const uint8_t *data, uint32_t
     r.d.nblk = n;
     r.d.seq = s->ckpt.number;
     b = batch_room(s, CW_SEG_META, batch_rec_len(&r), n, 2);
-    if (b == NULL || !batch_reserve(s, b, n)) {
+    s->ckpt.short_of_memory = b != NULL && !batch_reserve(s, b, n);
+    if (b == NULL || s->ckpt.short_of_memory) {
         store_kick_later(s);
         return false;
     }
@@ -576,6 +577,12 @@ ckpt_step(struct cw_store *s)
     case CKPT_SB:
         return;
     }
+}
+
+bool
+ckpt_waits_for_memory(const struct cw_store *s)
+{
+    return s->ckpt.short_of_memory && cw_list_empty(&s->ready[CW_SEG_META]);
 }
 
 void

@@ -180,7 +180,7 @@ data_check(struct cleaner *c, const struct survivor *v)
         const struct page *p;
         uint64_t loc;
 
-        if ((l->sh->gone_applied && l->n_children == 0) || !map_has_page(l, chunk))
+        if (layer_is_given_back(l) || !map_has_page(l, chunk))
             continue;
         p = map_page_get(l, chunk, &c->w);
         if (p == NULL) {
@@ -207,12 +207,14 @@ victim_done(struct cleaner *c)
         /* without a summary, a header that has rotted hides its records */
         g->unscannable = true;
         store_log(c->s, CW_LOG_WARNING, "segment %u cannot be read as a whole, kept", c->victim);
-    } else if (c->found == 0 && cw_list_empty(&c->s->zombies)) {
-        /* All its records were looked at and none is referred to: the count was too high. What
-         * dropped copies have counts until it is given back. */
+    } else if (c->found == 0 && layers_are_given_back(c->s)) {
+        g->postponed = true; /* what is counted may be theirs */
+        g->layers_ended = c->s->layers_ended;
+    } else if (c->found == 0) {
+        /* all its records were looked at and none is referred to: the count was too high */
         g->unlogged_until = c->s->ckpt.number;
         segment_live_sectors(c->s, cw_loc_make(c->victim, 0, 0, CW_MAP_RAW), -(int32_t)g->live);
-    } else if (c->found == 0 || g->live >= c->live) {
+    } else if (g->live >= c->live) {
         /* only what dies by itself, or what cannot be moved; looked at again after a restart */
         g->unscannable = true;
     }

@@ -64,6 +64,24 @@ layer_was_always_alone(const struct layer *l)
     return family_next_index(l) == 1;
 }
 
+bool
+layer_is_given_back(const struct layer *l)
+{
+    return l->sh->gone_applied && l->n_children == 0;
+}
+
+bool
+layers_are_given_back(const struct cw_store *s)
+{
+    if (cw_list_empty(&s->zombies))
+        return false;
+    CW_LIST_EACH (it, &s->layers) {
+        if (layer_is_given_back(cw_list_entry(it, struct layer, link)))
+            return true;
+    }
+    return false;
+}
+
 uint64_t
 layer_new_id(struct layer *of)
 {
@@ -111,6 +129,7 @@ layer_free(struct layer *l)
         l->parent->n_children--;
     l->s->n_layers--;
     l->s->n_gone -= l->gone;
+    l->s->layers_ended++;
     sh->info.mapped_blocks -= cw_min_u64(l->mapped, sh->info.mapped_blocks);
     tab_free_all(l);
     cw_list_remove(&l->link);

@@ -305,22 +305,39 @@ read_is_held(const struct cw_store *s, const struct cw_store_read *r)
            cw_ranges_overlap(r->lba, r->nblk, s->apply.mid_lba, s->apply.mid_nblk);
 }
 
+/* The page that shows the chunk now, pinned. After a wait it may be another than before: a write
+ * gave the head one of its own, or emptied it. False: waits. */
+static bool
+read_pin_page(struct read_ctx *c, uint32_t chunk, struct page **pinned)
+{
+    struct layer *l = read_layer(c->r);
+
+    chunk_see(&l, chunk);
+    if (*pinned != NULL && *pinned == map_page_resident(l, chunk))
+        return true;
+    if (*pinned != NULL)
+        map_page_unpin(*pinned);
+    *pinned = NULL;
+    if (!map_has_page(l, chunk))
+        return true;
+    *pinned = map_page_get(l, chunk, &c->w);
+    if (*pinned == NULL)
+        return false;
+    (*pinned)->pins++;
+    return true;
+}
+
+/* All of them at one instant. A page is waited for anew only if what the chunk shows was changed
+ * and its new page has left the cache since: so writes do not keep a read from its end. */
 static bool
 read_pin_pages(struct read_ctx *c)
 {
-    struct cw_store_read *r = c->r;
+    const struct cw_store_read *r = c->r;
     uint32_t first = (uint32_t)(r->lba / CW_CHUNK_BLOCKS);
 
     for (uint32_t i = 0; i < record_chunk_count(r->lba, r->nblk); i++) {
-        struct layer *l = read_layer(r);
-
-        chunk_see(&l, first + i);
-        if (c->pinned[i] != NULL || !map_has_page(l, first + i))
-            continue;
-        c->pinned[i] = map_page_get(l, first + i, &c->w);
-        if (c->pinned[i] == NULL)
+        if (!read_pin_page(c, first + i, &c->pinned[i]))
             return false;
-        c->pinned[i]->pins++;
     }
     return true;
 }

@@ -170,6 +170,8 @@ segindex_empty(const struct cw_store *s)
 static bool
 victim_allowed(const struct cw_store *s, const struct seg *g)
 {
+    if (g->postponed && g->layers_ended == s->layers_ended)
+        return false;
     return g->tail_pins == 0 && !g->unscannable && !g->is_victim &&
            g->last_batch <= s->applied_upto;
 }

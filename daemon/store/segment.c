@@ -331,7 +331,7 @@ segment_open(struct cw_store *s, uint8_t cls, uint32_t no)
     g->live = g->live_ckpt = g->dead_next = 0;
     g->unlogged_until = 0;
     g->flags = (uint8_t)((g->flags | CW_SEG_WRITTEN) & ~CW_SEG_PACKED);
-    g->unscannable = false;
+    g->unscannable = g->postponed = false;
     g->headless = true;
     g->moving = 0;
     o->no = no;

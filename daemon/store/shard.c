@@ -183,7 +183,7 @@ shard_create_check(struct cw_store *s, const struct cw_shard_rec *rec)
         return -EIO;
     if (cw_store_shard_find(s, rec->shard) != NULL)
         return -EEXIST;
-    return space_is_full(s) || s->next_layer > CW_LAYER_FAMILY ? -ENOSPC : 0;
+    return !space_takes_copy(s) || s->next_layer > CW_LAYER_FAMILY ? -ENOSPC : 0;
 }
 
 /* May the family of `of` have one layer more? Its id. */
@@ -213,6 +213,7 @@ cw_store_shard_create(struct cw_store *s, const struct cw_shard_rec *rec, struct
     sh->head = layer_make(sh, sh->layer, NULL, 0);
     sh->info.promised_gen = rec->gen;
     shard_put_rec(sh, rec, CW_RF_CREATE, 0, t);
+    space_copy_added(s);
     return sh;
 }
 
@@ -236,6 +237,7 @@ cw_store_shard_clone(struct cw_store *s, const struct cw_shard_rec *rec,
     sh->head = layer_make(sh, id, parent, 0);
     sh->info.promised_gen = rec->gen;
     shard_put_rec(sh, rec, CW_RF_CREATE, parent->id, t);
+    space_copy_added(s);
     return sh;
 }
 

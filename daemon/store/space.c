@@ -8,6 +8,9 @@
  *   capacity = all segments but the reserves: 1 % META, 2 % cleaning, 2 % resync. The last may use
  *   its own: a copy that is placed already must be able to come back.
  *
+ * Credit is never asked back, so room is kept for all that all copies may hold of it at once. No
+ * copy is added beyond a quarter of the capacity kept so.
+ *
  * A map page is a block too. Dense data has one for 256, which the META reserve holds; data that is
  * strewn over many chunks has as many pages as blocks, and pays for them.
  */
@@ -74,25 +77,51 @@ space_taken(const struct cw_store *s)
     return space_used(s) + (pages > held ? pages - held : 0);
 }
 
-/* What all copies together may be granted and not have sent yet. */
+/* What each of n copies may be granted and not have sent yet. The largest record always: an owner
+ * whose next one finds no credit waits, and hears of nothing. */
 static uint64_t
-space_window(const struct cw_store *s)
+space_window(const struct cw_store *s, uint32_t n)
 {
-    uint64_t n = s->n_shards == 0 ? 1 : s->n_shards;
-    uint64_t each = space_capacity(s) / 50 / n;
+    uint64_t cap = space_capacity(s), each = cap / 50 / n;
 
-    return cw_min_u64(cw_max_u64(each, 1024), 65536) * n;
+    each = cw_max_u64(each, cw_min_u64(cap / 20 / n, 1024));
+    return cw_min_u64(cw_max_u64(each, CW_IO_BLOCKS_MAX), 65536);
 }
 
-/* No credit from here on: what was granted before still fits below 97 %. */
-static uint64_t
-space_credit_limit(const struct cw_store *s)
+/* An empty store keeps as much for one. */
+static uint32_t
+space_copies(const struct cw_store *s)
 {
-    uint64_t cap = space_capacity(s), refuse = cap / 100 * 97, window = space_window(s);
+    return s->n_shards == 0 ? 1 : s->n_shards;
+}
+
+/* No credit from here on: what was granted to n copies before still fits below 97 %. */
+static uint64_t
+space_credit_limit(const struct cw_store *s, uint32_t n)
+{
+    uint64_t cap = space_capacity(s), refuse = cap / 100 * 97, window = space_window(s, n) * n;
 
     if (window >= refuse)
         return 0;
     return cw_min_u64(cap / 100 * 95, refuse - window);
+}
+
+bool
+space_takes_copy(const struct cw_store *s)
+{
+    uint32_t n = s->n_shards + 1;
+
+    return space_window(s, n) * n <= space_capacity(s) / 4 &&
+           space_taken(s) + CW_IO_BLOCKS_MAX <= space_credit_limit(s, n);
+}
+
+void
+space_copy_added(struct cw_store *s)
+{
+    if (s->n_shards < 2 || space_window(s, s->n_shards) == space_window(s, s->n_shards - 1))
+        return;
+    s->health_due = true;
+    store_kick(s);
 }
 
 bool
@@ -109,7 +138,7 @@ space_may_write(const struct cw_store *s, uint32_t n_blocks, bool resync)
 bool
 space_is_full(const struct cw_store *s)
 {
-    return space_taken(s) + CW_IO_BLOCKS_MAX > space_credit_limit(s);
+    return space_taken(s) + CW_IO_BLOCKS_MAX > space_credit_limit(s, space_copies(s));
 }
 
 uint32_t
@@ -120,11 +149,10 @@ cw_store_credit(const struct cw_store_shard *sh)
 
     if (s->stats.failed || s->state != STORE_OPEN)
         return 0;
-    limit = space_credit_limit(s);
+    limit = space_credit_limit(s, space_copies(s));
     if (used >= limit)
         return 0;
-    return (uint32_t)cw_min_u64(space_window(s) / (s->n_shards == 0 ? 1 : s->n_shards),
-                                limit - used);
+    return (uint32_t)cw_min_u64(space_window(s, space_copies(s)), limit - used);
 }
 
 static uint64_t

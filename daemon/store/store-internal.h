@@ -117,6 +117,9 @@ struct seg {
     bool headless;    /* its header is not durable, so nothing in it is */
     /* META: all that lives in it is dirty, and moves with so many checkpoints (0: none) */
     uint8_t moving;
+    /* No victim as long as no further layer has ended than had by then. */
+    bool postponed;
+    uint32_t layers_ended;
 };
 
 struct open_seg {
@@ -496,6 +499,9 @@ void layer_free(struct layer *l);
 struct layer *layer_find(const struct cw_store *s, uint64_t id);
 struct layer *layer_of_snap(const struct cw_store_shard *sh, uint64_t snap); /* not gone */
 bool layer_was_always_alone(const struct layer *l); /* so that no entry of it can be SHARED */
+/* Of a dropped copy: nobody sees what it has, which counts until it has been given back. */
+bool layer_is_given_back(const struct layer *l);
+bool layers_are_given_back(const struct cw_store *s); /* is any? */
 /* An id that the family never had nor will have again; 0: there are no more. */
 uint64_t layer_new_id(struct layer *of);
 /* Layers of one family: NULL begins, NULL ends. */
@@ -560,10 +566,13 @@ uint8_t tail_type(const struct rec_view *v); /* of a record of the stream: CW_FT
 
 /* ---- applying (apply.c) ---- */
 
-/* Who owns the blocks of a GC_MOVE. An owner's map page may have been lost: then the first that
- * shares a place becomes its owner, if all the others inherit from it; else the place is kept. */
+/* Who owns the blocks of a GC_MOVE or a REPAIR. An owner's map page may have been lost: then the
+ * first that shares a place becomes its owner, if all the others inherit from it; else the place is
+ * kept, and a repair mends only what the head shows. */
 struct move {
     bool known;
+    struct layer *shown;            /* REPAIR: whose chunk the head shows */
+    uint64_t was[CW_IO_BLOCKS_MAX]; /* their places; 0: not to be changed */
     uint64_t owned[CW_IO_BLOCKS_MAX / 64], kept[CW_IO_BLOCKS_MAX / 64];
     struct layer *heir[CW_IO_BLOCKS_MAX];
 };
@@ -576,8 +585,9 @@ struct apply {
     struct cw_batch_hdr h;
     uint32_t seg, off;
     uint32_t rec;
-    uint32_t chunk;      /* of a ZERO or TRIM: how many are done */
-    struct layer *layer; /* of a GC_MOVE: the last that is done */
+    uint32_t chunk;      /* of a ZERO, TRIM or REPAIR: how many are done */
+    uint32_t n_repaired; /* blocks that the head shows */
+    struct layer *layer; /* of a GC_MOVE or REPAIR: the last that is done */
     struct move move;
     struct page *pinned[2];
     bool active, waiting;
@@ -621,6 +631,7 @@ struct ckpt {
     bool wanted;
     struct cw_list pages, tabs; /* frozen, not yet written */
     uint32_t out;               /* records of this step not yet durable */
+    bool short_of_memory;       /* its next record found no buffer */
     uint64_t number;
     struct cw_root *root;
     uint32_t root_len;
@@ -648,6 +659,8 @@ void ckpt_step(struct cw_store *s);
 /* A META record of ours became durable. */
 void ckpt_applied(struct cw_store *s, const struct rec_view *v, uint64_t loc);
 bool ckpt_running(const struct cw_store *s);
+/* For a buffer that others have, not for a segment: it comes without a sound. */
+bool ckpt_waits_for_memory(const struct cw_store *s);
 void ckpt_free(struct cw_store *s);
 
 /* ---- superblock (superblock.c) ---- */
@@ -667,6 +680,9 @@ uint64_t space_meta(const struct cw_store *s);     /* blocks of map pages, table
 uint64_t space_taken(const struct cw_store *s);    /* that and map pages beyond their reserve */
 bool space_may_write(const struct cw_store *s, uint32_t n_blocks, bool resync);
 bool space_is_full(const struct cw_store *s);
+bool space_takes_copy(const struct cw_store *s);
+/* A new one leaves the others less credit: they are told. */
+void space_copy_added(struct cw_store *s);
 /* Free segments that a batch of this class must leave to others. */
 uint32_t space_keep_free(const struct cw_store *s, uint8_t cls, bool urgent);
 /* The same for data when no page is dirty. */
@@ -906,6 +922,7 @@ struct cw_store {
     struct cw_list shards, zombies, layers;
     uint32_t n_layers;
     uint32_t n_gone; /* layers whose space is still to come back */
+    uint32_t layers_ended;
     struct cw_list by_id[STORE_BUCKETS], by_layer[STORE_BUCKETS];
     struct cw_list by_family[STORE_BUCKETS]; /* layers */
     uint32_t n_shards;

@@ -97,6 +97,8 @@ store_on_note(struct cw_timer *t)
 static void
 store_background(struct cw_store *s)
 {
+    if (!s->stats.failed && s->state != STORE_OPEN && ckpt_waits_for_memory(s))
+        ckpt_step(s);
     if (s->stats.failed || s->state != STORE_OPEN)
         return;
     batch_control_flush(s);
@@ -127,7 +129,8 @@ store_on_closed(struct cw_store *s, int res)
 static bool
 store_rests(const struct cw_store *s)
 {
-    return s->n_ios == 0 && s->n_reads == 0 && cw_list_empty(&s->answered);
+    return s->n_ios == 0 && s->n_reads == 0 && cw_list_empty(&s->answered) &&
+           (s->stats.failed || !ckpt_waits_for_memory(s));
 }
 
 /* What was taken and waits for a free segment would wait for ever: nobody cleans any more. None of

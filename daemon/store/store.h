@@ -131,7 +131,8 @@ void cw_store_claim(struct cw_store *s, struct cw_uuid cluster_id, cw_store_done
 
 /* Takes no more work, finishes what is under way, writes a checkpoint and a clean superblock. What
  * waits for a free segment by then is dropped, unacknowledged, and the close is one without a
- * checkpoint: as after a crash, the next open reads the log. */
+ * checkpoint: as after a crash, the next open reads the log. A buffer that others have is waited
+ * for. */
 void cw_store_close(struct cw_store *s, cw_store_done_fn *done, void *user);
 
 /* Frees memory; no I/O may be under way (after close, failed open, or when the world is gone and no
@@ -351,8 +352,9 @@ int cw_store_chunk_current(struct cw_store_shard *sh, const struct cw_store_chun
                            struct cw_store_ticket *t);
 
 /* Writes blocks to a new place if (and only where) the map's checksum is still csums[i], or the
- * block is BAD-by-damage with that checksum remembered; versions stay (I14). *ret_n is set when the
- * ticket is done. Returns as cw_store_append. */
+ * block is BAD-by-damage with that checksum remembered; versions stay (I14). Snapshots, and clones,
+ * that show the very place which the head shows are mended with it. *ret_n, blocks of the head, is
+ * set when the ticket is done. Returns as cw_store_append. */
 int cw_store_block_repair(struct cw_store_shard *sh, uint64_t lba, uint32_t nblk,
                           const uint64_t *csums, const uint8_t *data, uint32_t *ret_n,
                           struct cw_store_ticket *t);

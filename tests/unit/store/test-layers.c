@@ -1,6 +1,7 @@
 /* Snapshots and clones: each shows what was there at its place in the log order, whatever happens
  * to the others; and space is counted to the sector. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/bits.h"
@@ -11,16 +12,32 @@
 #define CLONE_ID (UINT64_C(6) << 16)
 #define SPAN 1200u
 #define SNAPS_MAX 64u
+#define OPS_MAX 2000u
 
 /* Per block the seq of the write that it shows; 0: zeroes. */
 struct image {
     uint64_t seq[SPAN];
 };
 
+struct op {
+    uint64_t seq;
+    uint32_t lba, nblk;
+    bool clears;
+};
+
 struct model {
     struct image head, snap[SNAPS_MAX]; /* snapshot i has the name i + 1 */
     bool there[SNAPS_MAX];
+    struct op ops[OPS_MAX]; /* all of the head's log: what any prefix of it shows */
+    uint32_t n_ops;
 };
+
+static void
+model_apply(struct model *m, const struct op *op)
+{
+    for (uint32_t i = 0; i < op->nblk; i++)
+        m->head.seq[op->lba + i] = op->clears ? 0 : op->seq;
+}
 
 static void
 model_write(struct storeworld *w, struct cw_store_shard *sh, struct model *m, struct cw_prng *rnd)
@@ -28,16 +45,30 @@ model_write(struct storeworld *w, struct cw_store_shard *sh, struct model *m, st
     uint32_t nblk = 1 + (uint32_t)cw_prng_below(rnd, cw_prng_below(rnd, 10) == 0 ? 256 : 12);
     uint32_t lba = (uint32_t)cw_prng_below(rnd, SPAN - nblk);
     uint64_t dice = cw_prng_below(rnd, 12), seq = cw_store_shard_info(sh)->last_seq + 1;
+    struct op *op = &m->ops[m->n_ops++];
 
-    if (dice > 1) {
+    assert_true(m->n_ops < OPS_MAX);
+    *op = (struct op){ .seq = seq, .lba = lba, .nblk = nblk, .clears = dice <= 1 };
+    if (dice > 1)
         assert_int_equal(storeworld_write(w, sh, lba, nblk), 0);
-    } else {
+    else
         assert_int_equal(storeworld_clear(w, sh, dice == 0 ? CW_FT_ZERO : CW_FT_TRIM, lba, nblk),
                          0);
-        seq = 0;
-    }
-    for (uint32_t i = 0; i < nblk; i++)
-        m->head.seq[lba + i] = seq;
+    model_apply(m, op);
+}
+
+/* The head after a crash is a prefix of its log with all that was durable. */
+static void
+model_crashed(struct model *m, struct cw_store_shard *sh, uint64_t durable)
+{
+    uint64_t upto = cw_store_shard_info(sh)->durable_seq;
+
+    assert_true(upto >= durable && upto == cw_store_shard_info(sh)->last_seq);
+    while (m->n_ops > 0 && m->ops[m->n_ops - 1].seq > upto)
+        m->n_ops--;
+    m->head = (struct image){ 0 };
+    for (uint32_t i = 0; i < m->n_ops; i++)
+        model_apply(m, &m->ops[i]);
 }
 
 static void
@@ -271,6 +302,149 @@ row_50_snapshots_deleted_in_random_order(void **state)
     fifty_layers(53, CW_COMPRESSION_INLINE);
 }
 
+/* ---- deletes, writes and cleaning at once ---- */
+
+#define LOAD_SNAPS 50u
+
+struct loaded {
+    struct storeworld w;
+    struct model m;
+    struct cw_store_shard *sh, *ballast;
+    struct cw_prng rnd;
+    struct storeworld_ticket t[LOAD_SNAPS]; /* of the deletes */
+    uint32_t left;
+    uint32_t n_waiting,
+        n_reclaiming; /* steps of a cleaner beside a delete; beside its giving back */
+    uint64_t cleaned;
+};
+
+static void
+loaded_step(struct loaded *x)
+{
+    struct cw_store_stats st;
+    bool waiting = false;
+
+    cw_store_stats(x->w.store, &st);
+    for (uint32_t i = 0; i < LOAD_SNAPS; i++)
+        waiting |= !x->m.there[i] && !x->t[i].done;
+    x->n_waiting += waiting && cleaner_busy(x->w.store);
+    x->n_reclaiming += st.layers_gone > 0 && cleaner_busy(x->w.store);
+    cw_simenv_step(&x->w.sim);
+    cw_store_set_stable(x->sh, cw_store_shard_info(x->sh)->durable_seq);
+    cw_store_set_stable(x->ballast, cw_store_shard_info(x->ballast)->durable_seq);
+}
+
+/* A little of everything; nothing is waited for. */
+static void
+loaded_write(struct loaded *x)
+{
+    uint64_t lba = cw_prng_below(&x->rnd, 330) * 256 + cw_prng_below(&x->rnd, 100);
+
+    assert_int_equal(storeworld_write(&x->w, x->ballast, lba, 150), 0);
+    model_write(&x->w, x->sh, &x->m, &x->rnd);
+    for (uint64_t k = cw_prng_below(&x->rnd, 30); k > 0; k--)
+        loaded_step(x);
+}
+
+static void
+loaded_delete(struct loaded *x)
+{
+    uint32_t i;
+
+    do {
+        i = (uint32_t)cw_prng_below(&x->rnd, LOAD_SNAPS);
+    } while (!x->m.there[i]);
+    assert_int_equal(cw_store_snap_delete(x->sh, i + 1, storeworld_ticket(&x->t[i])), 0);
+    x->m.there[i] = false;
+    x->left--;
+}
+
+/* A delete that was not answered happened or did not: then it is still whole. */
+static void
+loaded_crash(struct loaded *x)
+{
+    uint64_t durable = cw_store_shard_info(x->sh)->durable_seq;
+    struct cw_store_stats st;
+
+    cw_store_stats(x->w.store, &st);
+    x->cleaned += st.bytes_cleaned;
+    storeworld_crash(&x->w, (struct cw_ramdisk_crash){ .seed = x->left, .keep = 128 });
+    assert_int_equal(storeworld_open(&x->w), 0);
+    x->sh = cw_store_shard_find(x->w.store, SHARD_ID);
+    x->ballast = cw_store_shard_find(x->w.store, SHARD_ID + 1);
+    model_crashed(&x->m, x->sh, durable);
+    for (uint32_t i = 0; i < LOAD_SNAPS; i++) {
+        bool there = layer_of_snap(x->sh, i + 1) != NULL;
+
+        assert_false(x->m.there[i] && !there);
+        assert_false(there && !x->m.there[i] && x->t[i].done);
+        x->left += there && !x->m.there[i];
+        x->m.there[i] = there;
+        x->t[i].done = true;
+    }
+    check_all(&x->w, x->sh, &x->m);
+}
+
+static void
+loaded_end(struct loaded *x)
+{
+    struct cw_store_snap_info info;
+    struct cw_store_stats st;
+    uint32_t n = 0;
+
+    storeworld_settle(&x->w, x->sh);
+    storeworld_settle(&x->w, x->ballast);
+    wait_reclaimed(&x->w);
+    check_all(&x->w, x->sh, &x->m);
+    assert_int_equal(cw_store_snap_list(x->sh, &info, 1), 1);
+    for (uint32_t i = 0; i < SPAN; i++)
+        n += x->m.head.seq[i] != 0;
+    assert_int_equal(cw_store_shard_info(x->sh)->mapped_blocks, n);
+    cw_store_stats(x->w.store, &st);
+    x->cleaned += st.bytes_cleaned;
+    assert_int_equal(storeworld_close(&x->w), 0);
+    assert_int_equal(storeworld_open(&x->w), 0);
+    check_all(&x->w, cw_store_shard_find(x->w.store, SHARD_ID), &x->m);
+    storeworld_fini(&x->w);
+}
+
+/* The same with nobody waiting for anybody: a delete is on its way and its space is given back
+ * while others write and several cleaners move what the layers share; crashes cut into the middle
+ * of it.
+ */
+static void
+row_50_snapshots_deleted_under_load(void **state)
+{
+    for (uint32_t comp = CW_COMPRESSION_OFF; comp <= CW_COMPRESSION_INLINE; comp++) {
+        struct loaded *x = calloc(1, sizeof(*x));
+
+        cw_prng_init(&x->rnd, 150);
+        storeworld_init(&x->w, 150 + comp, 512 * CW_MIB, 4 * CW_MIB);
+        x->w.compression = comp;
+        x->sh = storeworld_begin(&x->w, SHARD_ID);
+        x->w.compression = CW_COMPRESSION_OFF;
+        x->ballast = storeworld_shard(&x->w, SHARD_ID + 1);
+        for (; x->left < LOAD_SNAPS; x->left++) {
+            for (uint32_t k = 0; k < 10; k++)
+                loaded_write(x);
+            take_snap(&x->w, x->sh, &x->m, x->left);
+            x->t[x->left].done = true;
+        }
+        while (x->left > 0) {
+            loaded_delete(x);
+            for (uint64_t k = cw_prng_below(&x->rnd, 16); k > 0; k--)
+                loaded_write(x);
+            if (x->left % 12 == 6)
+                loaded_crash(x);
+        }
+        loaded_end(x);
+        print_message("a cleaner at work in %u steps beside a delete, %u beside its giving back\n",
+                      x->n_waiting, x->n_reclaiming);
+        assert_true(x->cleaned > 0 && x->n_waiting > 20 && x->n_reclaiming > 20);
+        free(x);
+    }
+}
+
 /* A clone shows its snapshot, goes its own way, and outlives the copy that it came from. */
 static void
 a_clone_outlives_its_origin(void **state)
@@ -391,7 +565,8 @@ a_snapshot_that_waits_holds_up_nobody(void **state)
     assert_true(with <= without + without / 4 + 1);
 }
 
-/* The cleaner moves what several layers show: all of them see the new place. (Row 45.) */
+/* The cleaner moves what several layers show: all of them see the new place, after each crash too.
+ * (Row 45.) */
 static void
 row_45_cleaning_moves_what_layers_share(void **state)
 {
@@ -400,6 +575,7 @@ row_45_cleaning_moves_what_layers_share(void **state)
     struct cw_store_stats st;
     struct cw_prng rnd;
     struct storeworld w;
+    uint32_t n_open = 0; /* crashes with writes that were not durable */
     uint64_t cleaned;
 
     for (uint32_t comp = CW_COMPRESSION_OFF; comp <= CW_COMPRESSION_INLINE; comp++) {
@@ -422,16 +598,18 @@ row_45_cleaning_moves_what_layers_share(void **state)
                 storeworld_settle(&w, sh);
                 storeworld_settle(&w, ballast);
             }
-            if (i % 200 == 199) {
+            if (i % 100 == 99) {
+                uint64_t durable = cw_store_shard_info(sh)->durable_seq;
+
+                n_open += cw_store_shard_info(sh)->last_seq > durable;
                 cw_store_stats(w.store, &st);
                 cleaned += st.bytes_cleaned;
                 storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = i, .keep = 128 });
                 assert_int_equal(storeworld_open(&w), 0);
                 sh = storeworld_shard(&w, SHARD_ID);
                 ballast = storeworld_shard(&w, SHARD_ID + 1);
-                /* what had not been durable is written again */
-                m.head = (struct image){ 0 };
-                assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, 0, SPAN), 0);
+                model_crashed(&m, sh, durable);
+                check_all(&w, sh, &m);
             }
         }
         storeworld_settle(&w, sh);
@@ -443,6 +621,7 @@ row_45_cleaning_moves_what_layers_share(void **state)
         check_all(&w, cw_store_shard_find(w.store, SHARD_ID), &m);
         storeworld_fini(&w);
     }
+    assert_true(n_open > 5);
 }
 
 /* There is an end to how many hang together, and it is said. */
@@ -620,6 +799,244 @@ a_lost_page_of_shared_entries_keeps_counts_sane(void **state)
     storeworld_fini(&w);
 }
 
+/* ---- a read waits for a page while what it reads changes ---- */
+
+/* Chunks 0 and 1 are the snapshot's; the page of the first is in memory, that of the second is
+ * held up by the disk. */
+struct page_wait {
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    struct cw_store_read r;
+    bool done;
+};
+
+static void
+page_wait_on_read(struct cw_store_read *r)
+{
+    cw_container_of(r, struct page_wait, r)->done = true;
+}
+
+static void
+page_wait_snap(struct page_wait *x, uint64_t snap, bool create)
+{
+    struct storeworld_ticket t;
+
+    if (create)
+        assert_int_equal(cw_store_snap_create(x->sh, snap, storeworld_ticket(&t)), 0);
+    else
+        assert_int_equal(cw_store_snap_delete(x->sh, snap, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&x->w, &t), 0);
+}
+
+static void
+page_wait_begin(struct page_wait *x)
+{
+    struct layer *l;
+
+    memset(x, 0, sizeof(*x));
+    storeworld_init(&x->w, 95, 512 * CW_MIB, 4 * CW_MIB);
+    x->w.scrub_ns = STOREWORLD_NO_SCRUB;
+    x->sh = storeworld_begin(&x->w, SHARD_ID);
+    assert_int_equal(storeworld_write(&x->w, x->sh, 255, 1), 0);
+    assert_int_equal(storeworld_write(&x->w, x->sh, 256, 1), 0);
+    page_wait_snap(x, 1, true);
+    assert_int_equal(storeworld_close(&x->w), 0);
+    assert_int_equal(storeworld_open(&x->w), 0);
+    x->sh = cw_store_shard_find(x->w.store, SHARD_ID);
+    assert_true(storeworld_block_is(&x->w, x->sh, 255, 1));
+    l = layer_of_snap(x->sh, 1);
+    assert_true(map_page_resident(l, 0) != NULL && map_page_resident(l, 1) == NULL);
+    cw_ramdisk_hold(x->w.disk, CW_RAMDISK_OP(CW_DISK_READ),
+                    loc_off(x->w.store, chunk_find(l, 1)->page_loc), CW_BLOCK_SIZE);
+    x->r = (struct cw_store_read){ .shard = x->sh, .lba = 255, .nblk = 2 };
+    x->r.done = page_wait_on_read;
+    cw_store_read(&x->r);
+    assert_int_equal(cw_ramdisk_stuck(x->w.disk), 1);
+}
+
+/* Both blocks as they are at at_seq, the version too: seq0 wrote the first one, 0 if it is empty.
+ */
+static void
+page_wait_end(struct page_wait *x, uint64_t at_seq, uint64_t seq0, uint64_t ver_seq)
+{
+    uint8_t want[CW_BLOCK_SIZE];
+
+    assert_false(x->done);
+    cw_ramdisk_hold(x->w.disk, 0, 0, 0);
+    cw_ramdisk_unstick(x->w.disk);
+    storeworld_wait(&x->w, &x->done);
+    assert_int_equal(x->r.res, 0);
+    assert_int_equal(x->r.at_seq, at_seq);
+    assert_int_equal(x->r.ver_seq, ver_seq);
+    storeworld_fill(want, SHARD_ID, 255, seq0);
+    assert_int_equal(x->r.csums[0], cw_hash_block(want));
+    assert_memory_equal(x->r.buf->data, want, CW_BLOCK_SIZE);
+    storeworld_fill(want, SHARD_ID, 256, 2);
+    assert_memory_equal(x->r.buf->data + CW_BLOCK_SIZE, want, CW_BLOCK_SIZE);
+    cw_buf_unref(x->r.buf);
+    storeworld_settle(&x->w, x->sh);
+    wait_reclaimed(&x->w);
+    assert_true(storeworld_block_is(&x->w, x->sh, 255, seq0));
+    assert_true(storeworld_block_is(&x->w, x->sh, 256, 2));
+    cw_store_check(x->w.store);
+    storeworld_fini(&x->w);
+}
+
+static void
+a_read_that_waits_shows_one_instant(void **state)
+{
+    struct page_wait x;
+
+    page_wait_begin(&x); /* the head gets a page of its own */
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    storeworld_settle(&x.w, x.sh);
+    page_wait_end(&x, 3, 3, 3);
+
+    page_wait_begin(&x); /* or its own emptiness */
+    assert_int_equal(storeworld_clear(&x.w, x.sh, CW_FT_TRIM, 0, 256), 0);
+    storeworld_settle(&x.w, x.sh);
+    page_wait_end(&x, 3, 0, 3);
+
+    page_wait_begin(&x); /* twice: under another snapshot */
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    page_wait_snap(&x, 2, true);
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    storeworld_settle(&x.w, x.sh);
+    page_wait_end(&x, 4, 4, 4);
+
+    page_wait_begin(&x); /* what it reads is about to become the head's */
+    page_wait_snap(&x, 1, false);
+    storeworld_run(&x.w, WORLD_S);
+    page_wait_end(&x, 2, 1, 1);
+
+    page_wait_begin(&x); /* and both */
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    page_wait_snap(&x, 1, false);
+    storeworld_run(&x.w, WORLD_S);
+    page_wait_end(&x, 3, 3, 3);
+}
+
+/* Writes and snapshots without end while it waits do not keep it from its end. */
+static void
+a_read_that_waits_ends_under_load(void **state)
+{
+    struct page_wait x;
+
+    page_wait_begin(&x);
+    for (uint64_t i = 0; i < 40; i++) {
+        assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+        page_wait_snap(&x, 2 + i, true);
+        storeworld_settle(&x.w, x.sh);
+    }
+    assert_int_equal(storeworld_write(&x.w, x.sh, 255, 1), 0);
+    storeworld_settle(&x.w, x.sh);
+    page_wait_end(&x, 43, 43, 43);
+}
+
+/* ---- a count that is too high beside a copy that is given back ---- */
+
+#define MISCOUNT_CHUNKS 300u
+
+struct miscount {
+    struct storeworld w;
+    struct cw_store_shard *sh;
+    struct cw_prng rnd;
+    uint32_t seg, taken; /* how often a cleaner took it */
+};
+
+static struct seg *
+miscount_seg(struct miscount *x)
+{
+    return &x->w.store->segs[x->seg];
+}
+
+/* A segment of which nothing is alive, though a block is counted; and a dropped copy with nothing
+ * in it whose map page does not come. */
+static void
+miscount_begin(struct miscount *x)
+{
+    struct cw_store_shard *dropped;
+    struct storeworld_ticket t;
+    uint64_t page;
+
+    memset(x, 0, sizeof(*x));
+    cw_prng_init(&x->rnd, 8);
+    storeworld_init(&x->w, 96, 512 * CW_MIB, 4 * CW_MIB);
+    x->w.scrub_ns = STOREWORLD_NO_SCRUB;
+    x->sh = storeworld_begin(&x->w, SHARD_ID);
+    dropped = storeworld_shard(&x->w, CLONE_ID);
+    assert_int_equal(storeworld_write(&x->w, dropped, 0, 1), 0);
+    storeworld_settle(&x->w, dropped);
+    for (uint64_t i = 0; i < MISCOUNT_CHUNKS; i++) {
+        assert_int_equal(storeworld_write(&x->w, x->sh, i * 256, 256), 0);
+        cw_store_set_stable(x->sh, cw_store_shard_info(x->sh)->durable_seq);
+    }
+    assert_int_equal(storeworld_close(&x->w), 0);
+    assert_int_equal(storeworld_open(&x->w), 0);
+    x->sh = cw_store_shard_find(x->w.store, SHARD_ID);
+    dropped = cw_store_shard_find(x->w.store, CLONE_ID);
+    assert_true(storeworld_block_is(&x->w, x->sh, 100 * 256, 101));
+    x->seg = cw_loc_seg(map_page_resident(x->sh->head, 100)->data->e[0].loc);
+    segment_live_sectors(x->w.store, cw_loc_make(x->seg, 0, 0, CW_MAP_RAW), 8);
+    for (uint64_t i = 90; i < 110; i++)
+        assert_int_equal(storeworld_write(&x->w, x->sh, i * 256, 256), 0);
+    storeworld_settle(&x->w, x->sh);
+    assert_int_equal(miscount_seg(x)->live, 8);
+    assert_int_equal(miscount_seg(x)->state, CW_SEG_SEALED);
+    page = loc_off(x->w.store, chunk_find(dropped->head, 0)->page_loc);
+    cw_ramdisk_hold(x->w.disk, CW_RAMDISK_OP(CW_DISK_READ), page, CW_BLOCK_SIZE);
+    cw_store_shard_drop(dropped, storeworld_ticket(&t));
+    assert_int_equal(storeworld_ticket_wait(&x->w, &t), 0);
+    storeworld_run(&x->w, CW_NS_PER_MS);
+    assert_int_equal(cw_ramdisk_stuck(x->w.disk), 1);
+}
+
+/* Overwrites, for which space must be won. */
+static void
+miscount_load(struct miscount *x, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        bool was = miscount_seg(x)->is_victim;
+
+        if (i % 40 == 0)
+            assert_int_equal(storeworld_write(&x->w, x->sh,
+                                              cw_prng_below(&x->rnd, MISCOUNT_CHUNKS * 256 - 64),
+                                              64),
+                             0);
+        assert_true(cw_simenv_step(&x->w.sim));
+        x->taken += !was && miscount_seg(x)->is_victim;
+        cw_store_set_stable(x->sh, cw_store_shard_info(x->sh)->durable_seq);
+    }
+}
+
+/* What is counted may be the copy's that is given back: it is looked at again once that is done,
+ * and not all the time until then. */
+static void
+a_count_too_high_is_mended_after_a_drop(void **state)
+{
+    struct miscount x;
+
+    miscount_begin(&x);
+    for (uint32_t i = 0; x.taken == 0; i++) {
+        assert_true(i < 1000);
+        miscount_load(&x, 400);
+    }
+    miscount_load(&x, 20000);
+    assert_int_equal(x.taken, 1);
+    assert_int_equal(miscount_seg(&x)->live, 8);
+    cw_ramdisk_hold(x.w.disk, 0, 0, 0);
+    cw_ramdisk_unstick(x.w.disk);
+    wait_reclaimed(&x.w);
+    for (uint32_t i = 0; miscount_seg(&x)->live > 0; i++) {
+        assert_true(i < 1000);
+        miscount_load(&x, 400);
+    }
+    assert_int_equal(x.taken, 2);
+    storeworld_settle(&x.w, x.sh);
+    cw_store_check(x.w.store);
+    storeworld_fini(&x.w);
+}
+
 int
 main(void)
 {
@@ -627,6 +1044,7 @@ main(void)
         cmocka_unit_test(a_snapshot_is_a_place_in_the_log),
         cmocka_unit_test(emptiness_is_not_inherited),
         cmocka_unit_test(row_50_snapshots_deleted_in_random_order),
+        cmocka_unit_test(row_50_snapshots_deleted_under_load),
         cmocka_unit_test(a_clone_outlives_its_origin),
         cmocka_unit_test(row_45_cleaning_moves_what_layers_share),
         cmocka_unit_test(layers_are_limited),
@@ -634,6 +1052,9 @@ main(void)
         cmocka_unit_test(a_lost_page_loses_no_block_of_others),
         cmocka_unit_test(a_lost_page_of_shared_entries_keeps_counts_sane),
         cmocka_unit_test(what_a_drop_leaves_counts_until_it_is_durable),
+        cmocka_unit_test(a_count_too_high_is_mended_after_a_drop),
+        cmocka_unit_test(a_read_that_waits_shows_one_instant),
+        cmocka_unit_test(a_read_that_waits_ends_under_load),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

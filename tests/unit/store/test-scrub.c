@@ -199,23 +199,57 @@ reads_tell_too(void **state)
     storeworld_fini(&w);
 }
 
+/* Snapshot 1 of the copy, and a clone above it. */
+static struct cw_store_shard *
+snap_and_clone(struct storeworld *w, struct cw_store_shard *sh)
+{
+    struct cw_shard_rec rec = storeworld_rec(w, CLONE_ID);
+    struct cw_store_shard *clone;
+    struct storeworld_ticket t;
+    int err;
+
+    assert_int_equal(cw_store_snap_create(sh, 1, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(w, &t), 0);
+    clone = cw_store_shard_clone(w->store, &rec, sh, 1, storeworld_ticket(&t), &err);
+    assert_non_null(clone);
+    assert_int_equal(storeworld_ticket_wait(w, &t), 0);
+    return clone;
+}
+
+/* As storeworld_block_is, of any copy's layer, with content of the first copy's. */
+static bool
+layer_block_is(struct storeworld *w, uint64_t shard, uint64_t snap, uint64_t lba, uint64_t seq)
+{
+    struct cw_store_read r = { .snap = snap, .lba = lba, .nblk = 1 };
+    uint8_t want[CW_BLOCK_SIZE];
+    bool same;
+
+    r.shard = cw_store_shard_find(w->store, shard);
+    storeworld_fill(want, SHARD_ID, lba, seq);
+    assert_int_equal(storeworld_read(w, &r), 0);
+    same = !cw_bit_get(r.bad, 0) && r.buf != NULL && memcmp(r.buf->data, want, sizeof(want)) == 0;
+    cw_buf_unref(r.buf);
+    return same;
+}
+
+static void
+all_show(struct storeworld *w, uint64_t lba, uint64_t seq)
+{
+    assert_true(layer_block_is(w, SHARD_ID, 0, lba, seq));
+    assert_true(layer_block_is(w, SHARD_ID, 1, lba, seq));
+    assert_true(layer_block_is(w, CLONE_ID, 0, lba, seq));
+    cw_store_check(w->store);
+}
+
 /* What a snapshot, its copy and a clone share is read once, and told of all three: a repair of one
- * mends that one alone. */
+ * mends it for all. */
 static void
 what_layers_share_is_told_of_each(void **state)
 {
     struct storeworld w;
-    struct cw_store_shard *sh = world(&w, 78, 0), *clone;
-    struct cw_shard_rec rec = storeworld_rec(&w, CLONE_ID);
-    struct storeworld_ticket t;
+    struct cw_store_shard *sh = world(&w, 78, 0), *clone = snap_and_clone(&w, sh);
     struct cw_store_scrub_stats st;
-    int err;
 
-    assert_int_equal(cw_store_snap_create(sh, 1, storeworld_ticket(&t)), 0);
-    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
-    clone = cw_store_shard_clone(w.store, &rec, sh, 1, storeworld_ticket(&t), &err);
-    assert_non_null(clone);
-    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
     rot_block(&w, SHARED, 6);
     st = full_pass(&w);
     assert_int_equal(st.found, 1);
@@ -229,11 +263,160 @@ what_layers_share_is_told_of_each(void **state)
     assert_true(storeworld_block_is(&w, sh, SHARED, 6));
 
     w.n_bad = 0;
-    assert_int_equal(full_pass(&w).found, 1);
+    assert_int_equal(full_pass(&w).found, 0);
     storeworld_run(&w, WORLD_S);
-    assert_false(was_told(&w, SHARED));
-    assert_true(was_told_of(&w, CLONE_ID, 0, SHARED));
+    assert_int_equal(w.n_bad, 0);
+    all_show(&w, SHARED, 6);
     repair(&w, clone, SHARED, 6);
+    all_show(&w, SHARED, 6);
+    storeworld_fini(&w);
+}
+
+/* Whether or not they have pages of their own for the chunk, over crashes and checkpoints, and when
+ * layers end: the new place counts once and stays as long as anybody shows it. */
+static void
+a_repair_mends_all_who_share_the_place(void **state)
+{
+    for (uint32_t own = 0; own < 4; own++) {
+        struct cw_store_shard *sh, *clone;
+        struct storeworld_ticket t;
+        struct storeworld w;
+        uint64_t lba;
+
+        sh = world(&w, 80 + own, STOREWORLD_NO_SCRUB);
+        clone = snap_and_clone(&w, sh);
+        lba = SHARED;
+        if (own & 1)
+            assert_int_equal(storeworld_write(&w, sh, lba + 10, 1), 0);
+        if (own & 2)
+            assert_int_equal(storeworld_write(&w, clone, lba + 20, 1), 0);
+        storeworld_settle(&w, sh);
+        storeworld_settle(&w, clone);
+        rot_block(&w, lba, 6);
+        repair(&w, own == 3 ? clone : sh, lba, 6);
+        all_show(&w, lba, 6);
+        storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = own, .keep = 0 });
+        assert_int_equal(storeworld_open(&w), 0);
+        all_show(&w, lba, 6);
+        assert_int_equal(storeworld_close(&w), 0);
+        assert_int_equal(storeworld_open(&w), 0);
+        all_show(&w, lba, 6);
+
+        sh = cw_store_shard_find(w.store, SHARD_ID);
+        assert_int_equal(storeworld_write(&w, sh, lba, 1), 0);
+        storeworld_settle(&w, sh);
+        assert_true(layer_block_is(&w, SHARD_ID, 1, lba, 6));
+        cw_store_shard_drop(sh, storeworld_ticket(&t));
+        assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+        storeworld_run(&w, 10 * WORLD_S);
+        assert_true(layer_block_is(&w, CLONE_ID, 0, lba, 6));
+        cw_store_check(w.store);
+        assert_int_equal(cw_store_shard_info(cw_store_shard_find(w.store, CLONE_ID))->mapped_blocks,
+                         CHUNKS * 4 + (own & 2) / 2);
+        storeworld_fini(&w);
+    }
+}
+
+/* Blocks of two chunks, one of which the copy has changed since: that one is the head's alone, and
+ * what the snapshot shows there stays bad. Nobody else has what only a snapshot shows. */
+static void
+a_repair_is_of_what_the_head_shows(void **state)
+{
+    uint64_t csums[2], lba = 6 * CW_CHUNK_BLOCKS - 1;
+    static uint8_t data[2 * CW_BLOCK_SIZE];
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    struct storeworld w;
+    uint32_t n;
+
+    sh = world(&w, 84, STOREWORLD_NO_SCRUB);
+    assert_int_equal(storeworld_write(&w, sh, lba, 2), 0); /* seq 41 */
+    storeworld_settle(&w, sh);
+    snap_and_clone(&w, sh);
+    assert_int_equal(storeworld_write(&w, sh, lba, 1), 0);
+    storeworld_settle(&w, sh);
+    for (uint32_t i = 0; i < 2; i++) {
+        rot_block(&w, lba + i, CHUNKS + 1);
+        storeworld_fill(data + i * CW_BLOCK_SIZE, SHARD_ID, lba + i, CHUNKS + (i == 0 ? 2 : 1));
+        csums[i] = cw_hash_block(data + i * CW_BLOCK_SIZE);
+    }
+    rot_block(&w, lba, CHUNKS + 2);
+    assert_int_equal(cw_store_block_repair(sh, lba, 2, csums, data, &n, storeworld_ticket(&t)), 0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_int_equal(n, 2);
+    for (uint32_t life = 0; life < 2; life++) {
+        all_show(&w, lba + 1, CHUNKS + 1);
+        assert_true(layer_block_is(&w, SHARD_ID, 0, lba, CHUNKS + 2));
+        assert_false(layer_block_is(&w, SHARD_ID, 1, lba, CHUNKS + 1));
+        assert_false(layer_block_is(&w, CLONE_ID, 0, lba, CHUNKS + 1));
+        storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = life, .keep = 0 });
+        assert_int_equal(storeworld_open(&w), 0);
+    }
+    /* the clone's owner can */
+    repair(&w, cw_store_shard_find(w.store, CLONE_ID), lba, CHUNKS + 1);
+    assert_true(layer_block_is(&w, SHARD_ID, 1, lba, CHUNKS + 1));
+    assert_true(layer_block_is(&w, SHARD_ID, 0, lba, CHUNKS + 2));
+    cw_store_check(w.store);
+    storeworld_fini(&w);
+}
+
+/* The page that the head shows is lost, and was the snapshot's: what is mended of it is so for all.
+ */
+static void
+a_repair_mends_a_page_that_was_lost_for_all(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = world(&w, 85, 0);
+
+    snap_and_clone(&w, sh);
+    rot_map_page(&w, 12, 13);
+    full_pass(&w);
+    assert_false(layer_block_is(&w, SHARD_ID, 1, 12 * CW_CHUNK_BLOCKS, 13));
+    repair(&w, sh, 12 * CW_CHUNK_BLOCKS, 13);
+    all_show(&w, 12 * CW_CHUNK_BLOCKS, 13);
+    storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 1, .keep = 0 });
+    assert_int_equal(storeworld_open(&w), 0);
+    all_show(&w, 12 * CW_CHUNK_BLOCKS, 13);
+    storeworld_fini(&w);
+}
+
+/* A repair is of the block as it was found: another content, of before or since, is not let in, bad
+ * as the block may be, and one that changed on the way keeps what it has. (Row 52.) */
+static void
+row_52_a_repair_of_another_content_does_not_apply(void **state)
+{
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    uint8_t block[CW_BLOCK_SIZE];
+    struct storeworld w;
+    uint64_t csum;
+    uint32_t n = 7;
+
+    sh = world(&w, 86, STOREWORLD_NO_SCRUB);
+    rot_block(&w, SHARED, 6);
+    for (uint64_t seq = 5; seq <= 7; seq += 2) {
+        storeworld_fill(block, SHARD_ID, SHARED, seq);
+        csum = cw_hash_block(block);
+        assert_int_equal(
+            cw_store_block_repair(sh, SHARED, 1, &csum, block, &n, storeworld_ticket(&t)), 0);
+        assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+        assert_int_equal(n, 0);
+        assert_false(storeworld_block_is(&w, sh, SHARED, 6));
+        assert_false(storeworld_block_is(&w, sh, SHARED, seq));
+    }
+    cw_store_check(w.store);
+    storeworld_fill(block, SHARD_ID, SHARED, 6);
+    csum = cw_hash_block(block);
+    assert_int_equal(storeworld_write(&w, sh, SHARED, 1), 0); /* before it in the log */
+    assert_int_equal(cw_store_block_repair(sh, SHARED, 1, &csum, block, &n, storeworld_ticket(&t)),
+                     0);
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_int_equal(n, 0);
+    assert_true(storeworld_block_is(&w, sh, SHARED, CHUNKS + 1));
+    storeworld_crash(&w, (struct cw_ramdisk_crash){ .seed = 1, .keep = 0 });
+    assert_int_equal(storeworld_open(&w), 0);
+    sh = cw_store_shard_find(w.store, SHARD_ID);
+    assert_true(storeworld_block_is(&w, sh, SHARED, CHUNKS + 1));
     cw_store_check(w.store);
     storeworld_fini(&w);
 }
@@ -593,6 +776,10 @@ main(void)
         cmocka_unit_test(rot_is_found_told_and_gone_after_repair),
         cmocka_unit_test(reads_tell_too),
         cmocka_unit_test(what_layers_share_is_told_of_each),
+        cmocka_unit_test(a_repair_mends_all_who_share_the_place),
+        cmocka_unit_test(a_repair_is_of_what_the_head_shows),
+        cmocka_unit_test(a_repair_mends_a_page_that_was_lost_for_all),
+        cmocka_unit_test(row_52_a_repair_of_another_content_does_not_apply),
         cmocka_unit_test(a_lost_page_is_told_of_each_head),
         cmocka_unit_test(the_cleaner_tells_too),
         cmocka_unit_test(a_rotten_page_in_memory_heals),

@@ -380,6 +380,158 @@ a_dropped_copy_gives_its_space_back(void **state)
     storeworld_fini(&w);
 }
 
+/* ---- many copies on a small store ---- */
+
+#define MANY 102u
+#define MANY_RUN 64u
+
+struct many {
+    struct storeworld w;
+    struct cw_store_shard *sh[MANY];
+    uint32_t blocks[MANY]; /* written, from 0 on */
+};
+
+static void
+many_find(struct many *x)
+{
+    for (uint32_t i = 0; i < MANY; i++)
+        x->sh[i] = storeworld_shard(&x->w, SHARD_ID + i);
+}
+
+static void
+many_write(struct many *x, uint32_t i)
+{
+    assert_int_equal(storeworld_write(&x->w, x->sh[i], x->blocks[i], MANY_RUN), 0);
+    x->blocks[i] += MANY_RUN;
+}
+
+static void
+many_settle(struct many *x)
+{
+    for (uint32_t i = 0; i < MANY; i++)
+        storeworld_settle(&x->w, x->sh[i]);
+}
+
+static bool
+many_have_credit(const struct many *x)
+{
+    for (uint32_t i = 0; i < MANY; i++) {
+        if (cw_store_credit(x->sh[i]) < CW_IO_BLOCKS_MAX)
+            return false;
+    }
+    return true;
+}
+
+static void
+many_credit(const struct many *x, uint32_t *credit)
+{
+    for (uint32_t i = 0; i < MANY; i++)
+        credit[i] = cw_store_credit(x->sh[i]);
+}
+
+/* What all were granted at one moment: each uses all of it, and asks nobody. */
+static void
+many_use_credit(struct many *x, uint32_t *credit)
+{
+    for (uint32_t i = 0; i < MANY; i++) {
+        for (; credit[i] >= MANY_RUN; credit[i] -= MANY_RUN)
+            many_write(x, i);
+    }
+    many_settle(x);
+}
+
+static void
+many_check(struct many *x)
+{
+    for (uint32_t i = 0; i < MANY; i++) {
+        assert_int_equal(cw_store_shard_info(x->sh[i])->mapped_blocks, x->blocks[i]);
+        for (uint32_t lba = i % 7; lba < x->blocks[i]; lba += 61)
+            assert_true(storeworld_block_is(&x->w, x->sh[i], lba, lba / MANY_RUN + 1));
+    }
+    cw_store_check(x->w.store);
+}
+
+/* Each copy may have its largest record under way, and that is kept for it: they fill the rest of
+ * the store, and at the end use at once what all were granted. */
+static void
+many_copies_share_a_small_store(void **state)
+{
+    struct many *x = calloc(1, sizeof(*x));
+    struct cw_store_stats st;
+    uint32_t credit[MANY], n = 0;
+
+    small_world(&x->w, 38, 4 * CW_MIB);
+    many_find(x);
+    cw_store_stats(x->w.store, &st);
+    assert_false(st.full);
+    assert_true(many_have_credit(x));
+    for (; many_have_credit(x); n++) {
+        if (n % 64 == 0)
+            many_settle(x);
+        many_credit(x, credit);
+        many_write(x, n % MANY);
+    }
+    credit[(n - 1) % MANY] -= MANY_RUN;
+    cw_store_stats(x->w.store, &st);
+    assert_true(st.used_bytes > (st.used_bytes + st.free_bytes) / 10 * 7);
+    many_settle(x);
+    many_use_credit(x, credit);
+    cw_store_stats(x->w.store, &st);
+    assert_true(st.full && !st.failed);
+    storeworld_crash(&x->w, (struct cw_ramdisk_crash){ .seed = 1, .keep = 0 });
+    assert_int_equal(storeworld_open(&x->w), 0);
+    many_find(x);
+    many_check(x);
+
+    for (uint32_t i = 0; i < MANY; i++) { /* and it can be emptied */
+        assert_int_equal(storeworld_clear(&x->w, x->sh[i], CW_FT_TRIM, 0, 1 << 16), 0);
+        x->blocks[i] = 0;
+    }
+    many_settle(x);
+    cw_store_stats(x->w.store, &st);
+    assert_false(st.full);
+    assert_true(many_have_credit(x));
+    many_check(x);
+    assert_int_equal(storeworld_close(&x->w), 0);
+    storeworld_fini(&x->w);
+    free(x);
+}
+
+/* What is kept for many is no more than a quarter: one copy more is refused, and whoever holds
+ * credit hears of each one that makes it less. */
+static void
+no_more_copies_than_there_is_credit_for(void **state)
+{
+    struct cw_store_stats st;
+    struct cw_store_shard *sh;
+    struct storeworld_ticket t;
+    struct cw_shard_rec rec;
+    struct storeworld w;
+    uint32_t n = 1;
+    int err = 0;
+
+    sh = small_world(&w, 39, 4 * CW_MIB);
+    for (; n < 10000; n++) {
+        uint64_t told = w.n_health;
+        uint32_t credit = cw_store_credit(sh);
+
+        rec = storeworld_rec(&w, SHARD_ID + n);
+        if (cw_store_shard_create(w.store, &rec, storeworld_ticket(&t), &err) == NULL)
+            break;
+        assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+        assert_true(cw_store_credit(sh) >= CW_IO_BLOCKS_MAX);
+        assert_true(cw_store_credit(sh) == credit || w.n_health > told);
+    }
+    assert_int_equal(err, -ENOSPC);
+    cw_store_stats(w.store, &st);
+    assert_false(st.full);
+    assert_in_range(n, st.free_bytes / CW_MIB / 5, st.free_bytes / CW_MIB / 4 + 1);
+    cw_store_shard_drop(cw_store_shard_find(w.store, SHARD_ID + 1), storeworld_ticket(&t));
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_non_null(storeworld_shard(&w, SHARD_ID + n));
+    storeworld_fini(&w);
+}
+
 int
 main(void)
 {
@@ -392,6 +544,8 @@ main(void)
         cmocka_unit_test(a_map_larger_than_its_cache_works),
         cmocka_unit_test(pages_kept_for_a_checkpoint_are_in_the_budget),
         cmocka_unit_test(a_dropped_copy_gives_its_space_back),
+        cmocka_unit_test(many_copies_share_a_small_store),
+        cmocka_unit_test(no_more_copies_than_there_is_credit_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -420,6 +420,85 @@ a_checkpoint_that_the_stop_meets_is_not_clean(void **state)
     stops_end(&t);
 }
 
+/* ---- buffers that others have ---- */
+
+/* All of the pool, once nobody has anything under way. */
+static void
+hoard_take(struct stops *t, struct cw_list *hoard)
+{
+    struct cw_buf *b;
+
+    if (t->w.store != NULL)
+        storeworld_run(&t->w, WORLD_S);
+    cw_list_init(hoard);
+    while ((b = cw_buf_get(t->w.pool, 4096)) != NULL)
+        cw_list_push_back(hoard, &b->link);
+}
+
+static void
+hoard_give(struct cw_list *hoard)
+{
+    while (!cw_list_empty(hoard))
+        cw_buf_unref(cw_list_entry(cw_list_pop_front(hoard), struct cw_buf, link));
+}
+
+/* For a second, and then it ends as ever. */
+static void
+hoard_wait(struct stops *t, struct cw_list *hoard)
+{
+    storeworld_run(&t->w, WORLD_S);
+    assert_false(t->w.done);
+    assert_int_equal(cw_ramdisk_under_way(t->w.disk), 0);
+    hoard_give(hoard);
+    storeworld_wait(&t->w, &t->w.done);
+    assert_int_equal(t->w.res, 0);
+    assert_false(cw_simenv_logged(&t->w.sim, "without a checkpoint"));
+}
+
+static void
+hoard_closed(struct stops *t)
+{
+    assert_true(is_settled(t));
+    cw_store_free(t->w.store);
+    t->w.store = NULL;
+}
+
+/* The last checkpoint of a stop, one that the stop meets, and that of a start: each waits for the
+ * buffer that it needs, and none takes this for a lack of segments. */
+static void
+a_checkpoint_waits_for_a_buffer(void **state)
+{
+    struct cw_list hoard;
+    struct stops t;
+
+    stops_begin(&t, 87, 30);
+    hoard_take(&t, &hoard);
+    storeworld_close_begin(&t.w);
+    hoard_wait(&t, &hoard);
+    hoard_closed(&t);
+    stops_open(&t);
+    assert_true(cw_store_recovery(t.w.store)->clean);
+
+    stops_write_some(&t, 2000);
+    hoard_take(&t, &hoard);
+    ckpt_want(t.w.store);
+    while (!ckpt_running(t.w.store))
+        assert_true(cw_simenv_step(&t.w.sim));
+    storeworld_close_begin(&t.w);
+    hoard_wait(&t, &hoard);
+    hoard_closed(&t);
+    stops_open(&t);
+
+    stops_write_some(&t, 2000);
+    stops_crash(&t, 128);
+    hoard_take(&t, &hoard);
+    storeworld_open_begin(&t.w);
+    hoard_wait(&t, &hoard);
+    t.sh = cw_store_shard_find(t.w.store, SHARD_ID);
+    stops_check(&t);
+    stops_end(&t);
+}
+
 int
 main(void)
 {
@@ -430,6 +509,7 @@ main(void)
         cmocka_unit_test(starts_after_a_clean_stop_are_cut),
         cmocka_unit_test(what_a_start_writes_is_not_hidden),
         cmocka_unit_test(a_checkpoint_that_the_stop_meets_is_not_clean),
+        cmocka_unit_test(a_checkpoint_waits_for_a_buffer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
