@@ -64,6 +64,13 @@ slot_fail_store(struct cw_slot *s, int res)
                   "give it its former size again; else see: causeway-store dump %s superblock",
                   s->path, s->path);
         break;
+    case CW_STORE_E_LOST:
+        slot_fail(
+            s,
+            "%s: a store whose superblocks are lost; if its disk was made larger, give it its "
+            "former size again; else see: causeway-store info %s",
+            s->path, s->path);
+        break;
     default:
         slot_fail(s, "%s: cannot open the store: %s%s", s->path,
                   res < 0 ? strerror(-res) : "unknown outcome", slot_way_out(s));

@@ -131,6 +131,17 @@ format_outcome(struct format *f)
                            "%s: is a Causeway store already; --force overwrites it and all that "
                            "is in it",
                            path);
+    case CW_STORE_E_LOST:
+        return format_fail(f,
+                           "%s: holds segments of a Causeway store whose superblocks are lost; if "
+                           "its data may be needed, do not format it, see: causeway-store info %s; "
+                           "--force overwrites it and all that is in it",
+                           path, path);
+    case CW_STORE_E_UNSEEN:
+        return format_fail(f,
+                           "%s: cannot be read where a store would show, so it may be one; see the "
+                           "log of the kernel (dmesg); --force overwrites it all the same",
+                           path);
     case CW_STORE_E_TOO_SMALL:
         return format_fail(f, "%s: too small; a store has at least 512M", path);
     default:

@@ -44,10 +44,11 @@ const struct cw_tool_cmd cw_tool_format_cmd = {
     .word = "format",
     .args = "PATH[:SIZE] [--force] [--json]",
     .brief = "Write an empty store that belongs to no cluster yet.",
-    .about = "With a size, a file that is not there is made; a block device takes none. A store\n"
-             "that is there already, even a damaged one, is only overwritten with --force, and\n"
-             "what is in it is lost.\n\n"
-             "Examples: causeway-store format /dev/nvme1n1\n"
-             "          causeway-store format /srv/store-0:100G\n",
+    .about =
+        "With a size, a file that is not there is made; a block device takes none. A store\n"
+        "that is there already, even a damaged one or what is left of one, is only overwritten\n"
+        "with --force, and what is in it is lost.\n\n"
+        "Examples: causeway-store format /dev/nvme1n1\n"
+        "          causeway-store format /srv/store-0:100G\n",
     .run = format_run,
 };

@@ -160,6 +160,24 @@ slots_read(struct cw_stand *st, enum cw_stand_side side, struct cw_stand_slots *
     free(p);
 }
 
+/* No slot is a superblock: where does a segment of a store begin all the same? */
+static void
+traces_look(struct cw_stand *st)
+{
+    struct cw_seg_hdr *h = cw_tool_alloc_aligned(sizeof(*h));
+    uint64_t off;
+
+    for (uint32_t i = 0; i < CW_INSPECT_TRACES && cw_inspect_trace(st->disk->bytes, i, &off); i++) {
+        if (cw_stand_read_one(st, CW_STAND_DISK, off, h, sizeof(*h)) != 0 ||
+            !cw_inspect_is_trace(h))
+            continue;
+        st->slots.outcome = CW_STORE_E_LOST;
+        st->trace_off = off;
+        break;
+    }
+    free(h);
+}
+
 const struct cw_sb *
 cw_stand_sb(const struct cw_stand *st, enum cw_stand_side side)
 {
@@ -177,6 +195,19 @@ refuse_none(struct cw_stand *st)
                             st->disk->bytes);
     return cw_tool_fail(st->t, "NOT_A_STORE", st->path, "to make one: causeway-store format PATH",
                         "%s: no Causeway store", st->path);
+}
+
+static int
+refuse_lost(struct cw_stand *st)
+{
+    return cw_tool_fail(
+        st->t, "SUPERBLOCKS_LOST", st->path,
+        "do not format it while its data may be needed: if the disk was made "
+        "larger or smaller, give it its former size again, for two superblocks lie "
+        "where the store ended; else its copies are only on other disks",
+        "%s: a store without superblocks: all four are gone, its segments are there "
+        "(one begins at byte %" PRIu64 ")",
+        st->path, st->trace_off);
 }
 
 static int
@@ -251,6 +282,8 @@ stand_refuse(struct cw_stand *st)
     switch (outcome) {
     case CW_STORE_E_NOT_FORMATTED:
         return refuse_none(st);
+    case CW_STORE_E_LOST:
+        return refuse_lost(st);
     case CW_STORE_E_TRUNCATED:
         return refuse_cut(st);
     case CW_STORE_E_VERSION:
@@ -304,6 +337,8 @@ cw_stand_open(struct cw_tool *t, const char *path, bool whole, struct cw_stand *
                             "%s", why);
     }
     slots_read(st, CW_STAND_DISK, &st->slots);
+    if (st->slots.outcome == CW_STORE_E_NOT_FORMATTED)
+        traces_look(st);
     if (whole && st->slots.outcome != 0) {
         err = stand_refuse(st);
         cw_stand_close(st);
@@ -385,6 +420,8 @@ cw_stand_outcome(int res)
         return "fine";
     case CW_STORE_E_NOT_FORMATTED:
         return "no superblock slot is one of a store";
+    case CW_STORE_E_LOST:
+        return "its superblocks are lost, its segments are there";
     case CW_STORE_E_TRUNCATED:
         return "the disk is smaller than the store on it";
     case CW_STORE_E_VERSION:
@@ -409,6 +446,7 @@ cw_stand_advice(int res)
     case CW_STORE_E_UNREADABLE:
         return "to give it up, format a new store in its place: the cluster builds its copies anew";
     case CW_STORE_E_SUPERBLOCKS:
+    case CW_STORE_E_LOST:
         return "if the disk was made larger, give it its former size again";
     default:
         return res < 0 ? "see the log of the kernel (dmesg), and try again" : NULL;
