@@ -122,6 +122,8 @@ format_look(struct format *f)
         format_submit(f, CW_DISK_READ, off);
     else if (f->unseen)
         format_finish(f, CW_STORE_E_UNSEEN);
+    else if (f->opts.look)
+        format_finish(f, 0);
     else
         format_write_start(f);
 }
@@ -170,7 +172,7 @@ cw_store_format(struct cw_env *env, struct cw_disk *disk, struct cw_buf_pool *po
 {
     struct format *f = store_alloc(sizeof(*f));
 
-    cw_assert(opts.format_id != 0);
+    cw_assert(opts.look ? !opts.force : opts.format_id != 0);
     f->env = env;
     f->disk = disk;
     f->opts = opts;

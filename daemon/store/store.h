@@ -43,6 +43,7 @@ struct cw_store_format_opts {
     struct cw_uuid disk_uuid;
     uint64_t format_id; /* random, not 0 */
     bool force;         /* overwrite whatever is there, without a look at it */
+    bool look;          /* only look: 0 means that nothing would be overwritten; not with force */
 };
 
 enum cw_store_outcome {

@@ -11,6 +11,7 @@
 #include "common/reactor/disk.h"
 #include "daemon/store/format.h"
 #include "daemon/store/store.h"
+#include "daemon/tool/foreign.h"
 
 struct format {
     const struct cw_format_opts *o;
@@ -118,36 +119,72 @@ format_on_done(void *user, int res)
     f->res = res;
 }
 
+/* What stands in the way of an outcome; what: of others, or "". */
 static bool
-format_outcome(struct format *f)
+format_refuse(struct format *f, const char *what)
 {
-    const char *path = f->o->path;
+    const char *path = f->o->path, *also = what[0] != '\0' ? ", and holds " : "";
 
     switch (f->res) {
-    case 0:
-        return true;
     case CW_STORE_E_FORMATTED:
-        return format_fail(f,
-                           "%s: is a Causeway store already; --force overwrites it and all that "
-                           "is in it",
-                           path);
+        return format_fail(
+            f,
+            "%s: is a Causeway store already%s%s; --force overwrites it and all that "
+            "is in it",
+            path, also, what);
     case CW_STORE_E_LOST:
         return format_fail(f,
-                           "%s: holds segments of a Causeway store whose superblocks are lost; if "
-                           "its data may be needed, do not format it, see: causeway-store info %s; "
-                           "--force overwrites it and all that is in it",
-                           path, path);
+                           "%s: holds segments of a Causeway store whose superblocks are lost%s%s; "
+                           "if its data may be needed, do not format it, see: causeway-store info "
+                           "%s; --force overwrites it and all that is in it",
+                           path, also, what, path);
     case CW_STORE_E_UNSEEN:
         return format_fail(f,
-                           "%s: cannot be read where a store would show, so it may be one; see the "
-                           "log of the kernel (dmesg); --force overwrites it all the same",
-                           path);
+                           "%s: cannot be read where a store would show, so it may be one%s%s; see "
+                           "the log of the kernel (dmesg); --force overwrites it all the same",
+                           path, also, what);
     case CW_STORE_E_TOO_SMALL:
         return format_fail(f, "%s: too small; a store has at least 512M", path);
     default:
         return format_fail(f, "%s: cannot format: %s", path,
                            f->res < 0 ? strerror(-f->res) : "unknown outcome");
     }
+}
+
+static bool
+format_run(struct format *f, struct cw_disk *disk, struct cw_store_format_opts opts)
+{
+    f->done = false;
+    cw_store_format(cw_reactor_env(f->r), disk, cw_reactor_pool(f->r), opts, format_on_done, f);
+    while (!f->done) {
+        int err = cw_reactor_turn(f->r, CW_NEVER);
+
+        if (err != 0)
+            return format_fail(f, "%s: io_uring: %s", f->o->path, strerror(-err));
+    }
+    return true;
+}
+
+/* Is nothing there, of ours or of others, that would be overwritten? */
+static bool
+format_look(struct format *f, struct cw_disk *disk)
+{
+    char what[CW_FOREIGN_SIZE];
+    int err;
+
+    if (!format_run(f, disk, (struct cw_store_format_opts){ .look = true }))
+        return false;
+    err = cw_foreign_find(f->o->path, what);
+    if (f->res != 0)
+        return format_refuse(f, what);
+    if (err != 0)
+        return format_fail(f,
+                           "%s: cannot be looked at for what others keep there: %s; --force "
+                           "overwrites it all the same",
+                           f->o->path, strerror(-err));
+    return what[0] == '\0' ||
+           format_fail(f, "%s: holds %s; --force overwrites it and all that is in it", f->o->path,
+                       what);
 }
 
 static bool
@@ -160,15 +197,7 @@ format_write(struct format *f, struct cw_disk *disk)
         return format_fail(f, "%s: no random numbers: %s", f->o->path, strerror(errno));
     opts.disk_uuid = cw_uuid_from_random(random[0], random[1]);
     opts.format_id = random[2] | 1;
-    f->done = false;
-    cw_store_format(cw_reactor_env(f->r), disk, cw_reactor_pool(f->r), opts, format_on_done, f);
-    while (!f->done) {
-        int err = cw_reactor_turn(f->r, CW_NEVER);
-
-        if (err != 0)
-            return format_fail(f, "%s: io_uring: %s", f->o->path, strerror(-err));
-    }
-    return format_outcome(f);
+    return format_run(f, disk, opts) && (f->res == 0 || format_refuse(f, ""));
 }
 
 static bool
@@ -186,7 +215,8 @@ format_disk(struct format *f, uint64_t *ret_bytes)
                                ? "; run it as a user that may write there"
                                : "");
     *ret_bytes = disk->bytes;
-    ok = format_size_ok(f, disk->bytes) && format_write(f, disk);
+    ok = format_size_ok(f, disk->bytes) && (f->o->force || format_look(f, disk)) &&
+         format_write(f, disk);
     if (cw_disk_busy(disk) == 0)
         cw_disk_close(disk);
     return ok;

@@ -47,7 +47,8 @@ const struct cw_tool_cmd cw_tool_format_cmd = {
     .about =
         "With a size, a file that is not there is made; a block device takes none. A store\n"
         "that is there already, even a damaged one or what is left of one, is only overwritten\n"
-        "with --force, and what is in it is lost.\n\n"
+        "with --force, and what is in it is lost; so is a file system, a partition table or\n"
+        "what else others keep there.\n\n"
         "Examples: causeway-store format /dev/nvme1n1\n"
         "          causeway-store format /srv/store-0:100G\n",
     .run = format_run,

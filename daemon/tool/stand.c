@@ -10,6 +10,7 @@
 #include "common/base/bits.h"
 #include "common/reactor/disk.h"
 #include "daemon/store/inspect.h"
+#include "daemon/tool/foreign.h"
 
 #define AT_ONCE 32u
 #define MAP_CACHE_BYTES \
@@ -184,15 +185,36 @@ cw_stand_sb(const struct cw_stand *st, enum cw_stand_side side)
     return side == CW_STAND_DISK ? st->slots.best : st->closed.best;
 }
 
+#define HOLDS_SIZE (CW_FOREIGN_SIZE + 32)
+
+/* What others keep where there is no superblock; "" if nothing is known to be there. */
+static const char *
+stand_holds(const struct cw_stand *st, const char *before, char to[static HOLDS_SIZE])
+{
+    char what[CW_FOREIGN_SIZE];
+
+    to[0] = '\0';
+    if (cw_foreign_find(st->path, what) == 0 && what[0] != '\0')
+        snprintf(to, HOLDS_SIZE, "%s%s", before, what);
+    return to;
+}
+
 static int
 refuse_none(struct cw_stand *st)
 {
+    char holds[HOLDS_SIZE];
+
+    stand_holds(st, ", but ", holds);
     if (st->disk->bytes < CW_STORE_BYTES_MIN)
         return cw_tool_fail(st->t, "NOT_A_STORE", st->path,
                             "if it was one, restore its size; a new one is made elsewhere with: "
                             "causeway-store format PATH:SIZE",
-                            "%s: too small for a store, %" PRIu64 " bytes", st->path,
-                            st->disk->bytes);
+                            "%s: too small for a store, %" PRIu64 " bytes%s", st->path,
+                            st->disk->bytes, holds);
+    if (holds[0] != '\0')
+        return cw_tool_fail(st->t, "NOT_A_STORE", st->path,
+                            "is it the right path? The daemon's --store has it",
+                            "%s: no Causeway store%s", st->path, holds);
     return cw_tool_fail(st->t, "NOT_A_STORE", st->path, "to make one: causeway-store format PATH",
                         "%s: no Causeway store", st->path);
 }
@@ -200,14 +222,16 @@ refuse_none(struct cw_stand *st)
 static int
 refuse_lost(struct cw_stand *st)
 {
+    char holds[HOLDS_SIZE];
+
     return cw_tool_fail(
         st->t, "SUPERBLOCKS_LOST", st->path,
         "do not format it while its data may be needed: if the disk was made "
         "larger or smaller, give it its former size again, for two superblocks lie "
         "where the store ended; else its copies are only on other disks",
         "%s: a store without superblocks: all four are gone, its segments are there "
-        "(one begins at byte %" PRIu64 ")",
-        st->path, st->trace_off);
+        "(one begins at byte %" PRIu64 ")%s",
+        st->path, st->trace_off, stand_holds(st, ", and ", holds));
 }
 
 static int
@@ -257,7 +281,7 @@ refuse_superblocks(struct cw_stand *st)
 {
     uint64_t bytes = former_bytes(st);
     uint32_t bad = 0;
-    char size[64] = "", hint[400];
+    char size[64] = "", hint[400], holds[HOLDS_SIZE];
 
     while (bad < CW_SB_SLOTS - 1 &&
            (st->slots.why[bad] == NULL ||
@@ -270,8 +294,9 @@ refuse_superblocks(struct cw_stand *st)
              "the store ended; see: causeway-store dump PATH superblock",
              size);
     return cw_tool_fail(st->t, "SUPERBLOCKS_BAD", st->path, hint,
-                        "%s: a store, but none of its superblocks holds (slot %u: %s)", st->path,
-                        bad, st->slots.why[bad] != NULL ? st->slots.why[bad] : "of another size");
+                        "%s: a store, but none of its superblocks holds (slot %u: %s)%s", st->path,
+                        bad, st->slots.why[bad] != NULL ? st->slots.why[bad] : "of another size",
+                        stand_holds(st, "; it holds ", holds));
 }
 
 static int

@@ -243,5 +243,36 @@ def test_format_makes_what_check_passes(t):
     t.ok("causeway-store", "--help")
 
 
+def test_format_does_not_overwrite_a_file_system(t):
+    harness.need_tool("mkfs.ext4")
+    path = t.path("ext4")
+    with open(path, "wb") as f:
+        f.truncate(512 << 20)
+    t.ok("mkfs.ext4", "-q", "-F", path)
+    before = digest(path)
+    for args in (("causeway-store", "format", path), ("causewayd", "--format", "--store", path)):
+        r = t.fails(*args, code=1)
+        assert f"{path}: holds a file system (ext4); --force overwrites it" in r.err, r
+    r = t.fails("causeway-store", "info", path, code=1)
+    assert "no Causeway store, but a file system (ext4)" in r.err and "format" not in r.err, r
+    assert digest(path) == before
+    t.ok("causewayd", "--format", "--store", path, "--force")
+    assert check(t, path, 0)["ok"]
+
+
+def test_a_store_under_a_new_file_system_is_not_given_up(t):
+    harness.need_tool("mkfs.ext4")
+    c, _ = filled(t)
+    c.local("down")
+    path = store(c, "aws-1")
+    t.ok("mkfs.ext4", "-q", "-F", "-E", "nodiscard", path)
+    r = t.fails("causeway-store", "info", path, "--json", code=1)
+    error = json.loads(r.out)["error"]
+    assert error["code"] == "SUPERBLOCKS_LOST" and "(ext4)" in error["message"], error
+    assert "do not format" in error["hint"], error
+    r = t.fails("causewayd", "--format", "--store", path, code=1)
+    assert "whose superblocks are lost, and holds a file system (ext4)" in r.err, r
+
+
 if __name__ == "__main__":
     harness.main(globals())
