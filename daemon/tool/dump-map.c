@@ -328,6 +328,7 @@ cw_dump_table(struct cw_dump *d)
 struct seen {
     uint32_t layer; /* whose chunk it is */
     const struct cw_chunk_entry *e;
+    uint64_t lost; /* e NULL: the place of the table that has it, which is damaged */
 };
 
 /* What a layer shows: its own chunk, else the nearest parent's. */
@@ -338,7 +339,11 @@ chunk_seen(const struct cw_ckpt *k, uint32_t layer, uint32_t chunk, struct seen 
         const struct cw_ckpt_tab *t = tab_find(k, layer, chunk / CW_TAB_CHUNKS);
         const struct cw_layer_bytes *l = &k->layers[layer];
 
-        if (t != NULL && t->page != NULL) {
+        if (t != NULL && t->page == NULL) {
+            *ret = (struct seen){ .layer = layer, .lost = t->dir.loc };
+            return true;
+        }
+        if (t != NULL) {
             ret->e = &t->page->e[chunk % CW_TAB_CHUNKS];
             ret->layer = layer;
             if (l->parent == 0 || ret->e->state == CW_CHUNK_OWN)
@@ -360,23 +365,70 @@ layer_of_snap(const struct cw_ckpt *k, const struct cw_inspect_shard *sh, uint64
     return UINT32_MAX;
 }
 
+/* The block or chunk of argv cannot be had as it was written. The first cause is the one to be
+ * told.
+ */
+static void
+damage(struct cw_dump *d, const char *what, uint64_t loc, const char *why)
+{
+    char place[CW_WORDS_LOC_SIZE];
+
+    cw_dump_wrong(d->o, why);
+    if (why == NULL || d->damaged[0] != '\0')
+        return;
+    snprintf(d->damaged, sizeof(d->damaged), "%s %s of shard %s%s%s: %s (%s)", what, d->argv[1],
+             d->argv[0], d->argc == 3 ? " in snapshot " : "", d->argc == 3 ? d->argv[2] : "", why,
+             cw_words_loc(loc, place));
+}
+
+/* Its number must be below that of the shard's blocks, as its record has them. */
+static int
+lba_check(struct cw_dump *d, const struct cw_inspect_shard *sh, uint32_t unit)
+{
+    uint64_t n = cw_div_up(sh->rec.n_blocks, unit);
+
+    if (d->arg[1] < n)
+        return CW_TOOL_OK;
+    return cw_dump_missing(d,
+                           "%s is no number of a %s in shard %s: it has %" PRIu64 ", 0 to %" PRIu64,
+                           d->argv[1], unit == 1 ? "block" : "chunk", d->argv[0], n, n - 1);
+}
+
+/* The map page at that entry; NULL: it cannot be read. */
+static struct cw_map_page *
+page_read(struct cw_dump *d, const char *what, const struct cw_chunk_entry *e)
+{
+    struct cw_map_page *page = cw_tool_alloc_aligned(sizeof(*page));
+
+    if (cw_stand_read_one(d->st, d->side,
+                          cw_inspect_seg_off(d->k.sb, cw_loc_seg(e->page_loc)) +
+                              cw_loc_off(e->page_loc),
+                          page, sizeof(*page)) != 0) {
+        damage(d, what, e->page_loc, "its map page cannot be read");
+        free(page);
+        return NULL;
+    }
+    if (cw_hash_block(page) != e->page_csum)
+        damage(d, what, e->page_loc, "its map page does not match its checksum");
+    return page;
+}
+
 /* The page of the chunk (argv) that unit blocks of argv[1] lead to; *ret_page NULL: there is none,
- * all of it is zeroes. */
+ * all of it is zeroes, unless it is damaged. */
 static int
 page_take(struct cw_dump *d, uint32_t unit, uint64_t *ret_at, struct cw_map_page **ret_page)
 {
     const struct cw_inspect_shard *sh;
     uint64_t snap = d->argc == 3 ? d->arg[2] : 0;
-    struct seen seen;
+    struct seen seen = { 0 };
     uint32_t layer;
     int status;
 
     *ret_page = NULL;
     *ret_at = d->arg[1];
-    if (*ret_at >= CW_SHARD_BLOCKS / unit)
-        return cw_dump_missing(d, "%s is no number of a %s in a shard", d->argv[1],
-                               unit == 1 ? "block" : "chunk");
     status = shard_take(d, &sh);
+    if (status == CW_TOOL_OK)
+        status = lba_check(d, sh, unit);
     if (status != CW_TOOL_OK)
         return status;
     layer = layer_of_snap(&d->k, sh, snap);
@@ -385,18 +437,14 @@ page_take(struct cw_dump *d, uint32_t unit, uint64_t *ret_at, struct cw_map_page
     if (!chunk_seen(&d->k, layer, (uint32_t)(*ret_at * unit / CW_CHUNK_BLOCKS), &seen))
         return CW_TOOL_OK;
     cw_dump_hex(d->o, "layer", d->k.layers[seen.layer].id);
+    if (seen.e == NULL) {
+        damage(d, unit == 1 ? "block" : "chunk", seen.lost, "its table is damaged");
+        return CW_TOOL_OK;
+    }
     json_object_set_new(d->o, "entry",
                         chunk_json(seen.e, (uint32_t)(*ret_at * unit / CW_CHUNK_BLOCKS)));
-    if (seen.e->page_loc == 0)
-        return CW_TOOL_OK;
-    *ret_page = cw_tool_alloc_aligned(sizeof(**ret_page));
-    if (cw_stand_read_one(d->st, d->side,
-                          cw_inspect_seg_off(d->k.sb, cw_loc_seg(seen.e->page_loc)) +
-                              cw_loc_off(seen.e->page_loc),
-                          *ret_page, sizeof(**ret_page)) != 0)
-        cw_dump_wrong(d->o, "its map page cannot be read");
-    else if (cw_hash_block(*ret_page) != seen.e->page_csum)
-        cw_dump_wrong(d->o, "its map page does not match its checksum");
+    if (seen.e->page_loc != 0)
+        *ret_page = page_read(d, unit == 1 ? "block" : "chunk", seen.e);
     return CW_TOOL_OK;
 }
 
@@ -472,7 +520,7 @@ cw_dump_block(struct cw_dump *d)
     uint64_t lba;
     int status = page_take(d, 1, &lba, &page);
 
-    if (status != CW_TOOL_OK)
+    if (status != CW_TOOL_OK || (page == NULL && d->damaged[0] != '\0'))
         return status;
     e = page == NULL ? (struct cw_map_entry){ 0 } : page->e[lba % CW_CHUNK_BLOCKS];
     free(page);
@@ -482,10 +530,10 @@ cw_dump_block(struct cw_dump *d)
     switch (cw_loc_kind(e.loc)) {
     case CW_MAP_RAW:
     case CW_MAP_COMP:
-        cw_dump_wrong(d->o, block_read(d, &e));
+        damage(d, "block", e.loc, block_read(d, &e));
         break;
     case CW_MAP_BAD:
-        cw_dump_wrong(d->o, "it is marked as bad");
+        damage(d, "block", e.loc, "it is marked as bad");
         break;
     case CW_MAP_NONE:
     case CW_MAP_ZERO:

@@ -247,21 +247,34 @@ cw_dump_state(struct cw_dump *d)
     return cw_dump_missing(d, "no checkpoint of it can be read (%s)", cw_stand_outcome(res));
 }
 
+/* What was shown is not what the guest wrote, and programs go by the exit status. */
+static int
+dump_damaged(struct cw_dump *d)
+{
+    char hint[400];
+
+    snprintf(hint, sizeof(hint),
+             "take it from another copy; a scrub repairs it here (causeway scrub start); for all "
+             "that is damaged see: causeway-store check %s",
+             d->st->path);
+    return cw_tool_found(d->t, hint, "%s: %s", d->st->path, d->damaged);
+}
+
 static int
 dump_say(struct cw_dump *d)
 {
-    if (!d->raw) {
-        if (d->t->json)
-            cw_tool_json(d->t, json_incref(d->o));
-        else
-            text_object(d->t->out, d->o);
-        return CW_TOOL_OK;
-    }
-    if (d->bytes == NULL)
+    bool damaged = d->damaged[0] != '\0';
+
+    if (d->raw && d->bytes != NULL)
+        fwrite(d->bytes, 1, d->n_bytes, d->t->out);
+    else if (d->raw && !damaged)
         return cw_tool_fail(d->t, "NO_BYTES", d->st->path, "leave out --raw",
                             "%s: this has no bytes of its own that can be shown", d->st->path);
-    fwrite(d->bytes, 1, d->n_bytes, d->t->out);
-    return CW_TOOL_OK;
+    else if (!d->raw && d->t->json)
+        cw_tool_json(d->t, json_incref(d->o));
+    else if (!d->raw)
+        text_object(d->t->out, d->o);
+    return damaged ? dump_damaged(d) : CW_TOOL_OK;
 }
 
 static int
@@ -325,7 +338,9 @@ const struct cw_tool_cmd cw_tool_dump_cmd = {
         "  layer ID                  a layer and its tables\n"
         "  table LAYER INDEX         84 chunks: versions, places of map pages\n"
         "  page SHARD CHUNK [SNAP]   the map page of a chunk of 1 MiB\n"
-        "  block SHARD LBA [SNAP]    where a block of 4 KiB lies; with --raw its plain bytes\n"
+        "  block SHARD LBA [SNAP]    where a block of 4 KiB lies; with --raw its plain bytes; "
+        "exit\n"
+        "                            status 1 if they are damaged or cannot be read\n"
         "  scrub                     how far the scrub is\n"
         "SHARD is VOLUME/INDEX such as 7/0, or 0x and the number in a log line; LBA counts blocks\n"
         "in the shard; SNAP is a snapshot (left out: what is written to). --raw: the bytes "

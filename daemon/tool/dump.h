@@ -21,6 +21,7 @@ struct cw_dump {
     json_t *o;      /* the object */
     uint8_t *bytes; /* what --raw shows; malloc */
     size_t n_bytes;
+    char damaged[256]; /* of a copy: what of it, and how; "": nothing */
 
     struct cw_ckpt k; /* of cw_dump_state */
     enum cw_stand_side side;

@@ -60,6 +60,14 @@ cw_tool_progress_end(struct cw_tool *t)
 /* ---- failing ---- */
 
 static void
+print_line(struct cw_tool *t, const char *hint, const char *message)
+{
+    fflush(t->out);
+    fprintf(t->err, "causeway-store: %s%s%s\n", message, hint != NULL ? "; " : "",
+            hint != NULL ? hint : "");
+}
+
+static void
 print_error(struct cw_tool *t, const char *code, const char *object, const char *hint,
             const char *message)
 {
@@ -72,13 +80,23 @@ print_error(struct cw_tool *t, const char *code, const char *object, const char 
     if (t->json)
         o = json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "code", code, "message", message, "object",
                       object, "hint", hint != NULL ? hint : "");
-    if (o != NULL) {
+    if (o != NULL)
         cw_tool_json(t, o);
-        return;
-    }
-    fflush(t->out);
-    fprintf(t->err, "causeway-store: %s%s%s\n", message, hint != NULL ? "; " : "",
-            hint != NULL ? hint : "");
+    else
+        print_line(t, hint, message);
+}
+
+int
+cw_tool_found(struct cw_tool *t, const char *hint, const char *fmt, ...)
+{
+    char message[MESSAGE_SIZE];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(message, sizeof(message), fmt, args);
+    va_end(args);
+    print_line(t, hint, message);
+    return CW_TOOL_FOUND;
 }
 
 int

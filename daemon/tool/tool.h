@@ -79,7 +79,12 @@ bool cw_tool_shard(const char *text, uint64_t *ret);
 int cw_tool_fail(struct cw_tool *t, const char *code, const char *object, const char *hint,
                  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/* The same for bad usage. Returns CW_TOOL_USAGE. */
+/* One line on err, also with --json: what was printed on out holds it in its own way. Returns
+ * CW_TOOL_FOUND. */
+int cw_tool_found(struct cw_tool *t, const char *hint, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* As cw_tool_fail, for bad usage. Returns CW_TOOL_USAGE. */
 int cw_tool_usage(struct cw_tool *t, const struct cw_tool_cmd *cmd, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -89,9 +89,12 @@ def test_a_rotten_block_is_named(t):
     assert fault["shard"] == 0 and fault["segment"] >= 0 and fault["offset"] > 0, fault
     said = t.fails("causeway-store", "check", store(c, "onprem-1"), code=1).out
     assert "found block" in said and "1 fault," in said, said
-    shown = json.loads(t.ok("causeway-store", "dump", store(c, "onprem-1"), "block", "1/0", "300",
-                            "--json").out)
-    assert "does not match" in shown["wrong"], shown
+    r = t.fails("causeway-store", "dump", store(c, "onprem-1"), "block", "1/0", "300", "--json", code=1)
+    assert "does not match" in json.loads(r.out)["wrong"], r
+    assert "block 300 of shard 1/0" in r.err and "from another copy" in r.err, r
+    # what lies behind the end of the volume is no block of it
+    r = t.fails("causeway-store", "dump", store(c, "onprem-1"), "block", "1/0", "16384", "--raw", code=1)
+    assert "it has 16384, 0 to 16383" in r.err, r
     shown = json.loads(t.ok("causeway-store", "dump", store(c, "onprem-2"), "block", "1/0", "300",
                             "--json").out)
     assert "wrong" not in shown, shown
