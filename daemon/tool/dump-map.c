@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "common/codec/frame.h"
 #include "common/codec/hash.h"
 #include "daemon/tool/dump.h"
-#include "daemon/tool/words.h"
 
 /* ---- checkpoint ---- */
 
@@ -25,7 +25,7 @@ segments_json(const struct cw_ckpt *k)
         cw_dump_num(o, "segment", i);
         cw_dump_text(o, "state", cw_words_seg_state(e->state));
         cw_dump_text(o, "class", cw_words_class(e->cls));
-        cw_dump_num(o, "flags", e->flags & (CW_BIT(CW_SEG_OFF_SHIFT) - 1));
+        cw_dump_flags(o, CW_WORDS_SEG, e->flags & (CW_BIT(CW_SEG_OFF_SHIFT) - 1));
         if (e->state == CW_SEG_OPEN)
             cw_dump_num(o, "next_batch_at", cw_segtab_open_off(e));
         cw_dump_num(o, "live_sectors", (uint64_t)e->live * k->unit);
@@ -44,7 +44,7 @@ layer_json(const struct cw_layer_bytes *l)
     cw_dump_hex(o, "parent", l->parent);
     cw_dump_hex(o, "shard_layer", l->shard);
     cw_dump_num(o, "snapshot", l->snap);
-    cw_dump_num(o, "flags", l->flags);
+    cw_dump_flags(o, CW_WORDS_LAYER, l->flags);
     cw_dump_num(o, "next_index", l->next_index);
     cw_dump_num(o, "mapped", l->mapped);
     cw_dump_num(o, "sectors", l->sectors);
@@ -131,14 +131,16 @@ cw_dump_checkpoint(struct cw_dump *d)
 {
     const struct cw_sb *sb = d->st->slots.best;
     uint64_t number = d->argc == 1 ? d->arg[0] : sb->ckpt[0].number;
+    char wrong[600];
     bool whole;
 
+    snprintf(wrong, sizeof(wrong), "it is damaged; %s", cw_dump_see(d, "check", "%s", ""));
     if (number != sb->ckpt[0].number && number != sb->ckpt[1].number)
-        return cw_dump_missing(d, "it has checkpoints %" PRIu64 " and %" PRIu64, sb->ckpt[0].number,
-                               sb->ckpt[1].number);
+        return cw_dump_missing(d, NULL, "it has checkpoints %" PRIu64 " and %" PRIu64,
+                               sb->ckpt[0].number, sb->ckpt[1].number);
     whole = cw_ckpt_load(d->st, CW_STAND_DISK, number == sb->ckpt[0].number ? 0 : 1, NULL, &d->k) &&
             d->k.whole;
-    cw_dump_wrong(d->o, whole ? NULL : "it is damaged; see: causeway-store check PATH");
+    cw_dump_wrong(d->o, whole ? NULL : wrong);
     if (d->k.empty)
         cw_dump_text(d->o, "checkpoint", "that of an empty store");
     if (d->k.root == NULL)
@@ -170,7 +172,8 @@ shard_take(struct cw_dump *d, const struct cw_inspect_shard **ret)
         if ((*ret)->rec.shard == d->arg[0] && !((*ret)->h.flags & CW_SHARD_GONE))
             return CW_TOOL_OK;
     }
-    return cw_dump_missing(d, "it has no copy of shard %s", d->argv[0]);
+    return cw_dump_missing(d, cw_dump_see(d, "info", "%s", ""), "it has no copy of shard %s",
+                           d->argv[0]);
 }
 
 static void
@@ -196,7 +199,7 @@ shard_history(json_t *o, const struct cw_inspect_shard *sh)
         cw_dump_num(one, "seq", b.seq);
         cw_dump_num(one, "lba", b.lba);
         cw_dump_num(one, "nblk", b.nblk);
-        cw_dump_num(one, "type", b.type);
+        cw_dump_named(one, "type", b.type, cw_frame_type_name(b.type));
         cw_dump_num(one, "batch_seq", b.batch_seq);
         cw_dump_num(one, "segment", b.seg);
         cw_dump_num(one, "off", b.off);
@@ -222,7 +225,7 @@ cw_dump_shard(struct cw_dump *d)
     cw_dump_num(d->o, "promised_gen", sh->h.promised_gen);
     cw_dump_num(d->o, "stable", sh->h.stable);
     cw_dump_num(d->o, "join_id", sh->h.join_id);
-    cw_dump_num(d->o, "flags", sh->h.flags);
+    cw_dump_flags(d->o, CW_WORDS_COPY, sh->h.flags);
     layers = json_array();
     json_object_set_new(d->o, "layer", layers);
     for (uint32_t i = 0; i < d->k.n_layers; i++) {
@@ -242,7 +245,9 @@ layer_take(struct cw_dump *d, uint32_t *ret)
     if (status != CW_TOOL_OK)
         return status;
     *ret = cw_ckpt_layer(&d->k, d->arg[0]);
-    return *ret != UINT32_MAX ? CW_TOOL_OK : cw_dump_missing(d, "it has no layer %s", d->argv[0]);
+    return *ret != UINT32_MAX ? CW_TOOL_OK
+                              : cw_dump_missing(d, cw_dump_see(d, "dump", "checkpoint"),
+                                                "it has no layer %s", d->argv[0]);
 }
 
 int
@@ -274,7 +279,7 @@ chunk_json(const struct cw_chunk_entry *e, uint32_t chunk)
     else
         cw_dump_num(o, "seq", e->seq);
     cw_dump_num(o, "mapped", e->nmapped);
-    cw_dump_num(o, "state", e->state);
+    cw_dump_named(o, "state", e->state, cw_words_chunk(e->state));
     if (e->page_loc != 0) {
         cw_dump_loc(o, "page", e->page_loc);
         cw_dump_hex(o, "csum", e->page_csum);
@@ -304,7 +309,8 @@ cw_dump_table(struct cw_dump *d)
         return status;
     t = tab_find(&d->k, layer, d->arg[1]);
     if (t == NULL)
-        return cw_dump_missing(d, "layer %s has no table %s", d->argv[0], d->argv[1]);
+        return cw_dump_missing(d, cw_dump_see(d, "dump", "layer %s", d->argv[0]),
+                               "layer %s has no table %s", d->argv[0], d->argv[1]);
     cw_dump_loc(d->o, "place", t->dir.loc);
     cw_dump_hex(d->o, "csum", t->dir.csum);
     cw_dump_wrong(d->o, t->page == NULL ? "it is damaged" : NULL);
@@ -389,7 +395,7 @@ lba_check(struct cw_dump *d, const struct cw_inspect_shard *sh, uint32_t unit)
 
     if (d->arg[1] < n)
         return CW_TOOL_OK;
-    return cw_dump_missing(d,
+    return cw_dump_missing(d, NULL,
                            "%s is no number of a %s in shard %s: it has %" PRIu64 ", 0 to %" PRIu64,
                            d->argv[1], unit == 1 ? "block" : "chunk", d->argv[0], n, n - 1);
 }
@@ -433,7 +439,8 @@ page_take(struct cw_dump *d, uint32_t unit, uint64_t *ret_at, struct cw_map_page
         return status;
     layer = layer_of_snap(&d->k, sh, snap);
     if (layer == UINT32_MAX)
-        return cw_dump_missing(d, "the copy has no snapshot %" PRIu64, snap);
+        return cw_dump_missing(d, cw_dump_see(d, "dump", "shard %s", d->argv[0]),
+                               "the copy has no snapshot %" PRIu64, snap);
     if (!chunk_seen(&d->k, layer, (uint32_t)(*ret_at * unit / CW_CHUNK_BLOCKS), &seen))
         return CW_TOOL_OK;
     cw_dump_hex(d->o, "layer", d->k.layers[seen.layer].id);
@@ -556,13 +563,13 @@ cw_dump_scrub(struct cw_dump *d)
     if (status != CW_TOOL_OK)
         return status;
     if (!d->k.has_scrub)
-        return cw_dump_missing(d, "its checkpoint does not say how far a scrub is");
+        return cw_dump_missing(d, NULL, "its checkpoint does not say how far a scrub is");
     cw_dump_num(d->o, "pass", b->pass);
-    cw_dump_num(d->o, "phase", b->phase);
+    cw_dump_named(d->o, "phase", b->phase, cw_words_phase(b->phase));
     cw_dump_hex(d->o, "shard", b->shard);
     cw_dump_num(d->o, "snapshot", b->snap);
     cw_dump_num(d->o, "chunk", b->chunk);
-    cw_dump_num(d->o, "flags", b->flags);
+    cw_dump_flags(d->o, CW_WORDS_SCRUB, b->flags);
     cw_dump_num(d->o, "done_bytes", b->done_bytes);
     cw_dump_num(d->o, "found", b->found);
     cw_dump_num(d->o, "repaired", b->repaired);

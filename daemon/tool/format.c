@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/assert.h"
 #include "common/base/bits.h"
 #include "common/reactor/disk.h"
 #include "daemon/store/format.h"
@@ -73,6 +75,41 @@ format_size_ok(struct format *f, uint64_t bytes)
                        cw_size_format(bytes, text));
 }
 
+/* PATH:WORD that is no file and has no size, or the path of a file that is not there? */
+static bool
+format_no_size(struct format *f)
+{
+    const char *path = f->o->path, *colon = strrchr(path, ':');
+
+    if (colon == NULL || colon == path || strchr(colon, '/') != NULL)
+        return format_fail(f,
+                           "%s: no such file; give its size to make it: %s:SIZE, such as %s:100G",
+                           path, path, path);
+    return format_fail(f,
+                       "%s: no such file, and \"%s\" is no size%s; sizes are such as 512M, 100G, "
+                       "2T",
+                       path, colon + 1,
+                       cw_size_too_large(colon + 1) ? ": it is larger than any file" : "");
+}
+
+/* Where the file would be made. */
+static bool
+format_find_dir(struct format *f)
+{
+    const char *path = f->o->path, *slash = strrchr(path, '/');
+    size_t len = slash != NULL && slash != path ? (size_t)(slash - path) : 1;
+    char *dir = slash != NULL ? strndup(path, len) : strdup(".");
+    struct stat st;
+    bool ok;
+
+    cw_assert(dir != NULL);
+    ok = stat(dir, &st) == 0 ||
+         format_fail(f, "%s: its directory %s %s; make it first, or is it the right path?", path,
+                     dir, errno == ENOENT ? "is not there" : "cannot be looked at");
+    free(dir);
+    return ok;
+}
+
 static bool
 format_make_file(struct format *f)
 {
@@ -81,9 +118,10 @@ format_make_file(struct format *f)
 
     if (strncmp(f->o->path, "/dev/", 5) == 0) /* a file there would live in memory */
         return format_fail(f, "%s: no such device; see: lsblk", f->o->path);
+    if (!format_find_dir(f))
+        return false;
     if (f->o->bytes == 0)
-        return format_fail(f, "%s: no such file; give its size to make it: %s:SIZE", f->o->path,
-                           f->o->path);
+        return format_no_size(f);
     if (!format_size_ok(f, bytes))
         return false;
     if (cw_disk_create_file(f->o->path, bytes, why) != 0)
@@ -95,6 +133,7 @@ format_make_file(struct format *f)
 static bool
 format_find_file(struct format *f)
 {
+    char is[CW_SIZE_TEXT_SIZE], asked[CW_SIZE_TEXT_SIZE];
     struct stat st;
 
     if (stat(f->o->path, &st) != 0)
@@ -103,8 +142,13 @@ format_find_file(struct format *f)
                    : format_fail(f, "%s: %s; is it the right path?", f->o->path, strerror(errno));
     if (f->o->bytes != 0 && S_ISREG(st.st_mode) &&
         format_rounded((uint64_t)st.st_size) != format_rounded(f->o->bytes))
-        return format_fail(f, "%s: is there with %llu bytes; remove it or leave the size out",
-                           f->o->path, (unsigned long long)st.st_size);
+        return format_fail(
+            f,
+            "%s: is there with %llu bytes (%s), not %s; a format does not change the "
+            "size of a file, even with --force: leave the size out, or remove the "
+            "file",
+            f->o->path, (unsigned long long)st.st_size, cw_size_format((uint64_t)st.st_size, is),
+            cw_size_format(f->o->bytes, asked));
     return true;
 }
 

@@ -33,10 +33,12 @@ format_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **ar
     const struct cw_tool_opt opts[] = { { .name = "force", .flag = &force }, { 0 } };
     int n, status = cw_tool_args(t, cmd, opts, argc, argv, &n);
 
+    if (status == CW_TOOL_GO)
+        status = cw_tool_one_path(t, cmd, n, argv);
     if (status != CW_TOOL_GO)
         return status;
-    if (n != 1 || argv[0][0] == '\0' || argv[0][0] == ':')
-        return cw_tool_usage(t, cmd, "which store? One PATH or PATH:SIZE is needed");
+    if (argv[0][0] == '\0' || argv[0][0] == ':')
+        return cw_tool_usage(t, cmd, "which store? It is PATH or PATH:SIZE");
     return format_one(t, cmd, argv[0], force);
 }
 

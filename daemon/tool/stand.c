@@ -185,6 +185,7 @@ cw_stand_sb(const struct cw_stand *st, enum cw_stand_side side)
     return side == CW_STAND_DISK ? st->slots.best : st->closed.best;
 }
 
+#define HINT_SIZE 600
 #define HOLDS_SIZE (CW_FOREIGN_SIZE + 32)
 
 /* What others keep where there is no superblock; "" if nothing is known to be there. */
@@ -202,21 +203,20 @@ stand_holds(const struct cw_stand *st, const char *before, char to[static HOLDS_
 static int
 refuse_none(struct cw_stand *st)
 {
-    char holds[HOLDS_SIZE];
+    char holds[HOLDS_SIZE], hint[HINT_SIZE];
 
     stand_holds(st, ", but ", holds);
     if (st->disk->bytes < CW_STORE_BYTES_MIN)
         return cw_tool_fail(st->t, "NOT_A_STORE", st->path,
-                            "if it was one, restore its size; a new one is made elsewhere with: "
-                            "causeway-store format PATH:SIZE",
+                            "if it was one, restore its size; a new one has at least 512M",
                             "%s: too small for a store, %" PRIu64 " bytes%s", st->path,
                             st->disk->bytes, holds);
     if (holds[0] != '\0')
-        return cw_tool_fail(st->t, "NOT_A_STORE", st->path,
-                            "is it the right path? The daemon's --store has it",
-                            "%s: no Causeway store%s", st->path, holds);
-    return cw_tool_fail(st->t, "NOT_A_STORE", st->path, "to make one: causeway-store format PATH",
-                        "%s: no Causeway store", st->path);
+        snprintf(hint, sizeof(hint), "is it the right path? The daemon's --store has it");
+    else
+        snprintf(hint, sizeof(hint), "to make one: causeway-store format %s", st->path);
+    return cw_tool_fail(st->t, "NOT_A_STORE", st->path, hint, "%s: no Causeway store%s", st->path,
+                        holds);
 }
 
 static int
@@ -281,7 +281,7 @@ refuse_superblocks(struct cw_stand *st)
 {
     uint64_t bytes = former_bytes(st);
     uint32_t bad = 0;
-    char size[64] = "", hint[400], holds[HOLDS_SIZE];
+    char size[64] = "", hint[HINT_SIZE], holds[HOLDS_SIZE];
 
     while (bad < CW_SB_SLOTS - 1 &&
            (st->slots.why[bad] == NULL ||
@@ -291,8 +291,8 @@ refuse_superblocks(struct cw_stand *st)
         snprintf(size, sizeof(size), " (a damaged one says: %" PRIu64 " bytes)", bytes);
     snprintf(hint, sizeof(hint),
              "if the disk was made larger, give it its former size again%s, for two more lie where "
-             "the store ended; see: causeway-store dump PATH superblock",
-             size);
+             "the store ended; see: causeway-store dump %s superblock",
+             size, st->path);
     return cw_tool_fail(st->t, "SUPERBLOCKS_BAD", st->path, hint,
                         "%s: a store, but none of its superblocks holds (slot %u: %s)%s", st->path,
                         bad, st->slots.why[bad] != NULL ? st->slots.why[bad] : "of another size",

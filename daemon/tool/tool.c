@@ -272,6 +272,16 @@ cw_tool_args(struct cw_tool *t, const struct cw_tool_cmd *cmd, const struct cw_t
     return CW_TOOL_GO;
 }
 
+int
+cw_tool_one_path(struct cw_tool *t, const struct cw_tool_cmd *cmd, int n, char **argv)
+{
+    if (n == 0)
+        return cw_tool_usage(t, cmd, "which store? Its path is missing");
+    if (n > 1)
+        return cw_tool_usage(t, cmd, "one store at a time: %s is too many", argv[1]);
+    return CW_TOOL_GO;
+}
+
 /* ---- dispatch ---- */
 
 static const char about[] =

@@ -67,6 +67,9 @@ struct cw_tool_opt {
 int cw_tool_args(struct cw_tool *t, const struct cw_tool_cmd *cmd, const struct cw_tool_opt *opts,
                  int argc, char **argv, int *ret_n);
 
+/* Of a command on one store: its path is argv[0]. CW_TOOL_GO, else the exit status. */
+int cw_tool_one_path(struct cw_tool *t, const struct cw_tool_cmd *cmd, int n, char **argv);
+
 /* "123" or "0x7b". */
 bool cw_tool_number(const char *text, uint64_t *ret);
 /* "7/0" (volume and index) or "0x70000". */

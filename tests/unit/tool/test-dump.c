@@ -74,7 +74,16 @@ every_kind_is_shown(void **state)
         { "checkpoint", "kind=layers" },
         { "segment 0", "seg_no=0" },
         { "batch 0:4096", "type=NOTE" },
-        { "record 0:4096:0", "type=NOTE" },
+        { "record 0:4096:0", "type=NOTE flags=64 (RESUME)" },
+        { "superblock", "flags=5 (CLEAN SETTLED)" },
+        { "checkpoint", "flags=1 (HEAD)" },
+        { "checkpoint", "flags=3 (WRITTEN REPLAY)" },
+        { "shard 5/0", "flags                0 (none)" },
+        { "shard 5/0", "type=24 (WRITE)" },
+        { "table 1 0", "state=0 (none)" },
+        { "table 0x10000000001 0", "state=1 (OWN)" },
+        { "scrub", "phase                4 (resting)" },
+        { "scrub", "flags                0 (none)" },
         { "shard 5/0", "last_seq             2" },
         { "shard 0x50000", "snapshot=9" },
         { "layer 1", "snapshot=9" },
@@ -107,23 +116,37 @@ every_kind_is_shown(void **state)
 static void
 what_is_not_there_is_said(void **state)
 {
+    static const char *const what[][2] = {
+        { "superblock 4", "slots are 0 to 3, 4 is none\n" },
+        { "checkpoint 77", "it has checkpoints" },
+        { "segment 127", "it has segments 0 to 126\n" },
+        { "batch 0:8", "is no place where a batch can begin: segments are 0 to 126" },
+        { "batch 90:4096", "is no batch" },
+        { "batch 90:4096", "see: causeway-store dump PATH segment 90\n" },
+        { "record 0:4096:9", "records, from 0 on; 9 is none of them\n" },
+        { "shard 6/0", "no copy of shard 6/0; see: causeway-store info PATH\n" },
+        { "layer 77", "no layer 77; see: causeway-store dump PATH checkpoint\n" },
+        { "table 1 77", "no table 77; see: causeway-store dump PATH layer 1\n" },
+        { "page 5/0 0 3", "no snapshot 3; see: causeway-store dump PATH shard 5/0\n" },
+        { "page 5/0 65536",
+          "65536 is no number of a chunk in shard 5/0: it has 65536, 0 to 65535\n" },
+        { "block 5/0 16777216", "it has 16777216, 0 to 16777215\n" },
+        { "shard 5/0 --raw", "no bytes of its own" },
+    };
     struct image im;
 
     image_start(&im, CW_COMPRESSION_OFF);
-    dump_says(&im, "superblock 4", CW_TOOL_FOUND, "slots are 0 to 3");
-    dump_says(&im, "checkpoint 77", CW_TOOL_FOUND, "it has checkpoints");
-    dump_says(&im, "segment 127", CW_TOOL_FOUND, "it has segments 0 to 126");
-    dump_says(&im, "batch 0:8", CW_TOOL_FOUND, "is no place");
-    dump_says(&im, "batch 90:4096", CW_TOOL_FOUND, "is no batch");
-    dump_says(&im, "record 0:4096:9", CW_TOOL_FOUND, "records, from 0 on");
-    dump_says(&im, "shard 6/0", CW_TOOL_FOUND, "no copy of shard 6/0");
-    dump_says(&im, "page 5/0 0 3", CW_TOOL_FOUND, "no snapshot 3");
-    dump_says(&im, "page 5/0 65536", CW_TOOL_FOUND, "no number of a chunk");
-    dump_says(&im, "page 5/0 65536", CW_TOOL_FOUND, "it has 65536, 0 to 65535");
-    dump_says(&im, "block 5/0 16777216", CW_TOOL_FOUND, "it has 16777216, 0 to 16777215");
-    dump_says(&im, "shard 5/0 --raw", CW_TOOL_FOUND, "no bytes of its own");
+    for (size_t i = 0; i < CW_LEN(what); i++) {
+        const char *at = strstr(what[i][1], "PATH");
+        char says[400];
+
+        snprintf(says, sizeof(says), "%.*s%s%s", at != NULL ? (int)(at - what[i][1]) : 0,
+                 what[i][1], at != NULL ? im.path : what[i][1], at != NULL ? at + 4 : "");
+        dump_says(&im, what[i][0], CW_TOOL_FOUND, says);
+    }
     dump_says(&im, "what", CW_TOOL_USAGE, "does not know");
     dump_says(&im, "segment", CW_TOOL_USAGE, "segment N");
+    dump_says(&im, "segment 0 --raw --json", CW_TOOL_USAGE, "one of the two");
     image_remove(&im);
 }
 
