@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
 
+from faultdisk import FaultDisk
 from nbd import Nbd
 from rot import flip
 
@@ -261,6 +262,19 @@ def test_format_does_not_overwrite_a_file_system(t):
     assert digest(path) == before
     t.ok("causewayd", "--format", "--store", path, "--force")
     assert check(t, path, 0)["ok"]
+
+
+def test_format_does_not_overwrite_what_it_cannot_read(t):
+    path = t.path("store")
+    t.ok("causeway-store", "format", f"{path}:512M")
+    disk = FaultDisk(t, path)
+    disk.fail()
+    for args in (("causeway-store", "format", disk.path), ("causewayd", "--format", "--store", disk.path)):
+        r = t.fails(*args, code=1)
+        assert f"{disk.path}: cannot be read where a store would show" in r.err, r
+        assert "--force overwrites it all the same" in r.err, r
+    disk.mend()
+    assert check(t, disk.path, 0)["ok"]
 
 
 def test_a_store_under_a_new_file_system_is_not_given_up(t):
