@@ -40,7 +40,7 @@ const char cw_options_usage[] =
     "  --metadata lmdb:DIR     manager: where the records live\n"
     "  --bootstrap             manager: first start, makes the cluster\n"
     "  --cluster-name NAME     with --bootstrap\n"
-    "  --format [--force]      write unclaimed stores; --force overwrites a valid one\n"
+    "  --format [--force]      write unclaimed stores; --force overwrites what is there\n"
     "  --config FILE           the same keys as lines `key = value`; the command line wins\n"
     "  --log-level LEVEL       error, warning, notice, info (default), debug\n"
     "  --help, --version\n"

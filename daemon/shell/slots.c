@@ -8,6 +8,7 @@
 #include "common/base/bits.h"
 #include "common/base/size.h"
 #include "daemon/shell/data-internal.h"
+#include "daemon/tool/foreign.h"
 
 #define HANG_LOOK_NS (200 * CW_NS_PER_MS)
 #define GIVE_UP_NS (5 * CW_NS_PER_S) /* on top of what makes a disk call itself stuck */
@@ -35,12 +36,23 @@ slot_way_out(const struct cw_slot *s)
 }
 
 static void
+slot_fail_none(struct cw_slot *s)
+{
+    char what[CW_FOREIGN_SIZE];
+
+    if (cw_foreign_find(s->path, what) == 0 && what[0] != '\0')
+        slot_fail(s, "%s: not a Causeway store but %s; is it the right path?", s->path, what);
+    else
+        slot_fail(s, "%s: not a Causeway store; write one with: causewayd --format --store %s",
+                  s->path, s->path);
+}
+
+static void
 slot_fail_store(struct cw_slot *s, int res)
 {
     switch (res) {
     case CW_STORE_E_NOT_FORMATTED:
-        slot_fail(s, "%s: not a Causeway store; write one with: causewayd --format --store %s",
-                  s->path, s->path);
+        slot_fail_none(s);
         break;
     case CW_STORE_E_TRUNCATED:
         slot_fail(s,
@@ -63,6 +75,13 @@ slot_fail_store(struct cw_slot *s, int res)
                   "%s: a store, but none of its superblocks holds; if its disk was made larger, "
                   "give it its former size again; else see: causeway-store dump %s superblock",
                   s->path, s->path);
+        break;
+    case CW_STORE_E_LOST:
+        slot_fail(
+            s,
+            "%s: a store whose superblocks are lost; if its disk was made larger, give it its "
+            "former size again; else see: causeway-store info %s",
+            s->path, s->path);
         break;
     default:
         slot_fail(s, "%s: cannot open the store: %s%s", s->path,

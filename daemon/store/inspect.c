@@ -220,6 +220,24 @@ cw_inspect_places_outcome(const struct cw_inspect_places *p)
     return cw_inspect_sb_opens(best, p->disk_bytes, &outcome) == NULL ? 0 : outcome;
 }
 
+/* ---- a store whose superblocks are gone ---- */
+
+bool
+cw_inspect_trace(uint64_t disk_bytes, uint32_t i, uint64_t *ret_off)
+{
+    const uint32_t n = CW_SEG_BYTES_MAX / CW_SEG_BYTES_MIN;
+
+    *ret_off = CW_SEG_BASE +
+               (i < n ? (uint64_t)i * CW_SEG_BYTES_MIN : (uint64_t)(i - n + 1) * CW_SEG_BYTES_MAX);
+    return *ret_off + sizeof(struct cw_seg_hdr) <= disk_bytes;
+}
+
+bool
+cw_inspect_is_trace(const struct cw_seg_hdr *h)
+{
+    return h->magic == CW_SEG_MAGIC;
+}
+
 /* ---- segment header ---- */
 
 const char *

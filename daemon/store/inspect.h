@@ -67,6 +67,15 @@ bool cw_inspect_places_whole(const struct cw_inspect_places *p);
 /* 0: its store opens; else an enum cw_store_outcome, or -EIO when nothing can be read. */
 int cw_inspect_places_outcome(const struct cw_inspect_places *p);
 
+/* ---- a store whose superblocks are gone ----
+ *
+ * Its segments still begin with their headers. Of what size they were is not known, but of every
+ * size some begin at these places, up to 256 MiB. False: the disk ends before it.
+ */
+#define CW_INSPECT_TRACES 16u
+bool cw_inspect_trace(uint64_t disk_bytes, uint32_t i, uint64_t *ret_off);
+bool cw_inspect_is_trace(const struct cw_seg_hdr *h); /* is it one, whole or not? */
+
 /* ---- what lies in segments; sb passed cw_inspect_sb ---- */
 
 static inline uint64_t

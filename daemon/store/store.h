@@ -42,11 +42,12 @@ struct cw_store_ticket {
 struct cw_store_format_opts {
     struct cw_uuid disk_uuid;
     uint64_t format_id; /* random, not 0 */
-    bool force;         /* overwrite what has a superblock */
+    bool force;         /* overwrite whatever is there, without a look at it */
+    bool look;          /* only look: 0 means that nothing would be overwritten; not with force */
 };
 
 enum cw_store_outcome {
-    CW_STORE_E_NOT_FORMATTED = 1, /* open: no superblock slot is ours */
+    CW_STORE_E_NOT_FORMATTED = 1, /* open: nothing there is ours */
     CW_STORE_E_FORMATTED,   /* format: a superblock, valid or not, is there and force is not set */
     CW_STORE_E_TOO_SMALL,   /* format: under 512 MiB */
     CW_STORE_E_TRUNCATED,   /* open: the device is smaller than the superblock says */
@@ -54,6 +55,8 @@ enum cw_store_outcome {
     CW_STORE_E_UNREADABLE,  /* open: superblocks fine, both checkpoints unreadable */
     CW_STORE_E_SUPERBLOCKS, /* open: a store, but no slot of it holds (on a disk that grew:
                              * neither of those in front, which tell where the others are) */
+    CW_STORE_E_LOST,        /* format without force, open: no superblock, but segments of a store */
+    CW_STORE_E_UNSEEN, /* format without force: a place that would show a store is unreadable */
 };
 
 /* What stands in the best superblock. */

@@ -22,7 +22,7 @@ struct sb_reader {
     struct store_own own;
     struct store_io io;
     struct cw_inspect_places places;
-    uint32_t at; /* the place that is read */
+    uint32_t at; /* the place that is read; behind them all, traces of a store without any */
     struct cw_store *s;
     void (*done)(struct cw_store *, int res);
 };
@@ -42,11 +42,10 @@ reader_take(struct cw_store *s, const struct cw_sb *best)
 }
 
 static void
-reader_finish(struct sb_reader *r)
+reader_finish(struct sb_reader *r, int res)
 {
     struct cw_store *s = r->s;
-    void (*done)(struct cw_store *, int) = r->done;
-    int res = cw_inspect_places_outcome(&r->places);
+    void (*done)(struct cw_store *, int res) = r->done;
 
     if (res == 0) {
         reader_take(s, cw_inspect_places_best(&r->places));
@@ -57,18 +56,42 @@ reader_finish(struct sb_reader *r)
 }
 
 static void
-reader_next(struct sb_reader *r)
+reader_read(struct sb_reader *r, uint64_t off)
+{
+    r->io.twice = true; /* an older slot must not win by chance */
+    store_io_start(r->s, &r->io, CW_DISK_READ, off, r->own.mem, 4096);
+}
+
+/* Nothing is a superblock: was it ever a store? */
+static void
+reader_next_trace(struct sb_reader *r)
 {
     uint64_t off;
 
+    if (r->at < CW_SB_PLACES + CW_INSPECT_TRACES &&
+        cw_inspect_trace(r->places.disk_bytes, r->at - CW_SB_PLACES, &off))
+        reader_read(r, off);
+    else
+        reader_finish(r, CW_STORE_E_NOT_FORMATTED);
+}
+
+static void
+reader_next(struct sb_reader *r)
+{
+    uint64_t off;
+    int res;
+
     while (r->at < CW_SB_PLACES && !cw_inspect_place(&r->places, r->at, &off))
         r->places.res[r->at++] = -ENOENT;
-    if (r->at == CW_SB_PLACES) {
-        reader_finish(r);
+    if (r->at < CW_SB_PLACES) {
+        reader_read(r, off);
         return;
     }
-    r->io.twice = true; /* an older slot must not win by chance */
-    store_io_start(r->s, &r->io, CW_DISK_READ, off, r->own.mem, 4096);
+    res = cw_inspect_places_outcome(&r->places);
+    if (res == CW_STORE_E_NOT_FORMATTED)
+        reader_next_trace(r);
+    else
+        reader_finish(r, res);
 }
 
 static void
@@ -76,9 +99,14 @@ reader_on_read(struct store_io *io, int res)
 {
     struct sb_reader *r = cw_container_of(io, struct sb_reader, io);
 
-    r->places.res[r->at] = res;
-    if (res == 0)
-        memcpy(&r->places.sb[r->at], r->own.mem, sizeof(r->places.sb[0]));
+    if (r->at < CW_SB_PLACES) {
+        r->places.res[r->at] = res;
+        if (res == 0)
+            memcpy(&r->places.sb[r->at], r->own.mem, sizeof(r->places.sb[0]));
+    } else if (res == 0 && cw_inspect_is_trace((const void *)r->own.mem)) {
+        reader_finish(r, CW_STORE_E_LOST);
+        return;
+    }
     r->at++;
     reader_next(r);
 }

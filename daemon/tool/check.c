@@ -79,16 +79,25 @@ check_now(struct cw_check *c)
 
 /* ---- what it says ---- */
 
+/* What is counted: a recovery and its close write too, in memory. */
+static const char *
+check_state(const struct cw_check *c)
+{
+    return c->side == CW_STAND_CLOSED
+               ? "as a start and a stop of its daemon would leave it (in memory)"
+               : "as its newest checkpoint on the disk has it";
+}
+
 static void
 say_text(const struct cw_check *c)
 {
     uint64_t faults = cw_report_faults(c->rep), notes = cw_report_notes(c->rep);
 
     fprintf(c->t->out,
-            "%s: %" PRIu64 " segments, %" PRIu64 " batches, %" PRIu64 " records, %" PRIu64
+            "%s: %s: %" PRIu64 " segments, %" PRIu64 " batches, %" PRIu64 " records, %" PRIu64
             " copies, %" PRIu64 " map pages, %" PRIu64 " blocks read\n",
-            c->st->path, c->n_segments, c->n_batches, c->n_records, c->n_copies, c->n_pages,
-            c->n_blocks);
+            c->st->path, check_state(c), c->n_segments, c->n_batches, c->n_records, c->n_copies,
+            c->n_pages, c->n_blocks);
     if (faults == 0)
         fprintf(c->t->out, "%s: no faults", c->st->path);
     else
@@ -104,9 +113,10 @@ say_json(const struct cw_check *c)
 
     cw_report_take(c->rep, &faults, &notes);
     cw_tool_json(c->t,
-                 json_pack("{s:s,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "path", c->st->path,
-                           "ok", cw_report_faults(c->rep) == 0, "clean",
-                           (c->st->slots.best->flags & CW_SB_CLEAN) != 0, "segments",
+                 json_pack("{s:s,s:b,s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "path",
+                           c->st->path, "ok", cw_report_faults(c->rep) == 0, "clean",
+                           (c->st->slots.best->flags & CW_SB_CLEAN) != 0, "counted",
+                           c->side == CW_STAND_CLOSED ? "recovered" : "on_disk", "segments",
                            (json_int_t)c->n_segments, "batches", (json_int_t)c->n_batches,
                            "records", (json_int_t)c->n_records, "copies", (json_int_t)c->n_copies,
                            "layers", (json_int_t)c->n_layers, "map_pages", (json_int_t)c->n_pages,
@@ -134,10 +144,10 @@ check_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **arg
     struct cw_check c = { .t = t };
     int n, status = cw_tool_args(t, cmd, NULL, argc, argv, &n);
 
+    if (status == CW_TOOL_GO)
+        status = cw_tool_one_path(t, cmd, n, argv);
     if (status != CW_TOOL_GO)
         return status;
-    if (n != 1)
-        return cw_tool_usage(t, cmd, "which store? One path is needed");
     status = cw_stand_open(t, argv[0], true, &c.st);
     if (status != 0)
         return status;

@@ -7,7 +7,6 @@
 #include "common/base/bits.h"
 #include "common/codec/hash.h"
 #include "daemon/tool/dump.h"
-#include "daemon/tool/words.h"
 
 static void
 raw_put(struct cw_dump *d, const void *bytes, size_t n)
@@ -41,7 +40,7 @@ sb_json(const struct cw_sb *sb, uint32_t slot, const char *why)
     cw_dump_num(o, "dev_bytes", sb->dev_bytes);
     cw_dump_num(o, "seg_bytes", sb->seg_bytes);
     cw_dump_num(o, "seg_count", sb->seg_count);
-    cw_dump_num(o, "flags", sb->flags);
+    cw_dump_flags(o, CW_WORDS_SB, sb->flags);
     for (uint32_t i = 0; i < 2; i++) {
         json_t *k = json_object();
 
@@ -66,7 +65,7 @@ cw_dump_superblock(struct cw_dump *d)
 
     json_object_set_new(d->o, "superblock", list);
     if (d->argc == 1 && one >= CW_SB_SLOTS)
-        return cw_dump_missing(d, "slots are 0 to 3, %s is none", d->argv[0]);
+        return cw_dump_missing(d, NULL, "slots are 0 to 3, %s is none", d->argv[0]);
     for (uint32_t i = 0; i < CW_SB_SLOTS; i++) {
         if (one != CW_SB_SLOTS && one != i)
             continue;
@@ -87,7 +86,7 @@ segment_take(struct cw_dump *d, uint64_t seg, uint8_t **ret)
     uint64_t base, failed = 0;
 
     if (seg >= sb->seg_count)
-        return cw_dump_missing(d, "it has segments 0 to %u", sb->seg_count - 1);
+        return cw_dump_missing(d, NULL, "it has segments 0 to %u", sb->seg_count - 1);
     base = cw_inspect_seg_off(sb, (uint32_t)seg);
     *ret = cw_tool_alloc_aligned(sb->seg_bytes);
     for (uint64_t at = 0; at < sb->seg_bytes; at += CW_MIB) {
@@ -109,7 +108,11 @@ place_check(struct cw_dump *d)
     const struct cw_sb *sb = d->st->slots.best;
 
     if (d->place[0] >= sb->seg_count || d->place[1] >= sb->seg_bytes || d->place[1] % 4096 != 0)
-        return cw_dump_missing(d, "%s is no place where a batch can begin", d->argv[0]);
+        return cw_dump_missing(
+            d, NULL,
+            "%s is no place where a batch can begin: segments are 0 to %u, bytes "
+            "in them multiples of 4096 below %u",
+            d->argv[0], sb->seg_count - 1, sb->seg_bytes);
     return CW_TOOL_OK;
 }
 
@@ -219,7 +222,7 @@ record_json(const struct cw_inspect_rec *r, uint32_t i, const char *why)
     cw_dump_num(o, "index", i);
     cw_dump_wrong(o, why);
     cw_dump_text(o, "type", cw_inspect_rec_name(r->d.type));
-    cw_dump_num(o, "flags", r->d.flags);
+    cw_dump_flags(o, CW_WORDS_REC, r->d.flags);
     cw_dump_hex(o, "layer", r->d.layer);
     cw_dump_num(o, "gen", r->d.gen);
     cw_dump_num(o, "seq", r->d.seq);
@@ -278,7 +281,8 @@ batch_take(struct cw_dump *d, uint8_t **ret_bytes, struct cw_batch_hdr *ret)
         (uint64_t)off + ret->hdr_bytes + ret->payload_bytes <= sb->seg_bytes)
         return CW_TOOL_OK;
     free(*ret_bytes);
-    return cw_dump_missing(d, "at segment %" PRIu64 " + %" PRIu64 " is no batch: %s", d->place[0],
+    return cw_dump_missing(d, cw_dump_see(d, "dump", "segment %" PRIu64, d->place[0]),
+                           "at segment %" PRIu64 " + %" PRIu64 " is no batch: %s", d->place[0],
                            d->place[1], why != NULL ? why : "its lengths are none");
 }
 
@@ -370,7 +374,9 @@ cw_dump_record(struct cw_dump *d)
         return status;
     if (d->place[2] >= h.nrec) {
         free(bytes);
-        return cw_dump_missing(d, "the batch there has %u records, from 0 on", h.nrec);
+        return cw_dump_missing(
+            d, NULL, "the batch there has %u records, from 0 on; %" PRIu64 " is none of them",
+            h.nrec, d->place[2]);
     }
     why = records_walk(bytes + d->place[1], d->place[2], NULL, &r);
     cw_dump_num(d->o, "batch_seq", h.batch_seq);

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "common/codec/frame.h"
 #include "common/codec/hash.h"
 #include "daemon/tool/dump.h"
-#include "daemon/tool/words.h"
 
 /* ---- checkpoint ---- */
 
@@ -25,7 +25,7 @@ segments_json(const struct cw_ckpt *k)
         cw_dump_num(o, "segment", i);
         cw_dump_text(o, "state", cw_words_seg_state(e->state));
         cw_dump_text(o, "class", cw_words_class(e->cls));
-        cw_dump_num(o, "flags", e->flags & (CW_BIT(CW_SEG_OFF_SHIFT) - 1));
+        cw_dump_flags(o, CW_WORDS_SEG, e->flags & (CW_BIT(CW_SEG_OFF_SHIFT) - 1));
         if (e->state == CW_SEG_OPEN)
             cw_dump_num(o, "next_batch_at", cw_segtab_open_off(e));
         cw_dump_num(o, "live_sectors", (uint64_t)e->live * k->unit);
@@ -44,7 +44,7 @@ layer_json(const struct cw_layer_bytes *l)
     cw_dump_hex(o, "parent", l->parent);
     cw_dump_hex(o, "shard_layer", l->shard);
     cw_dump_num(o, "snapshot", l->snap);
-    cw_dump_num(o, "flags", l->flags);
+    cw_dump_flags(o, CW_WORDS_LAYER, l->flags);
     cw_dump_num(o, "next_index", l->next_index);
     cw_dump_num(o, "mapped", l->mapped);
     cw_dump_num(o, "sectors", l->sectors);
@@ -131,14 +131,16 @@ cw_dump_checkpoint(struct cw_dump *d)
 {
     const struct cw_sb *sb = d->st->slots.best;
     uint64_t number = d->argc == 1 ? d->arg[0] : sb->ckpt[0].number;
+    char wrong[600];
     bool whole;
 
+    snprintf(wrong, sizeof(wrong), "it is damaged; %s", cw_dump_see(d, "check", "%s", ""));
     if (number != sb->ckpt[0].number && number != sb->ckpt[1].number)
-        return cw_dump_missing(d, "it has checkpoints %" PRIu64 " and %" PRIu64, sb->ckpt[0].number,
-                               sb->ckpt[1].number);
+        return cw_dump_missing(d, NULL, "it has checkpoints %" PRIu64 " and %" PRIu64,
+                               sb->ckpt[0].number, sb->ckpt[1].number);
     whole = cw_ckpt_load(d->st, CW_STAND_DISK, number == sb->ckpt[0].number ? 0 : 1, NULL, &d->k) &&
             d->k.whole;
-    cw_dump_wrong(d->o, whole ? NULL : "it is damaged; see: causeway-store check PATH");
+    cw_dump_wrong(d->o, whole ? NULL : wrong);
     if (d->k.empty)
         cw_dump_text(d->o, "checkpoint", "that of an empty store");
     if (d->k.root == NULL)
@@ -170,7 +172,8 @@ shard_take(struct cw_dump *d, const struct cw_inspect_shard **ret)
         if ((*ret)->rec.shard == d->arg[0] && !((*ret)->h.flags & CW_SHARD_GONE))
             return CW_TOOL_OK;
     }
-    return cw_dump_missing(d, "it has no copy of shard %s", d->argv[0]);
+    return cw_dump_missing(d, cw_dump_see(d, "info", "%s", ""), "it has no copy of shard %s",
+                           d->argv[0]);
 }
 
 static void
@@ -196,7 +199,7 @@ shard_history(json_t *o, const struct cw_inspect_shard *sh)
         cw_dump_num(one, "seq", b.seq);
         cw_dump_num(one, "lba", b.lba);
         cw_dump_num(one, "nblk", b.nblk);
-        cw_dump_num(one, "type", b.type);
+        cw_dump_named(one, "type", b.type, cw_frame_type_name(b.type));
         cw_dump_num(one, "batch_seq", b.batch_seq);
         cw_dump_num(one, "segment", b.seg);
         cw_dump_num(one, "off", b.off);
@@ -222,7 +225,7 @@ cw_dump_shard(struct cw_dump *d)
     cw_dump_num(d->o, "promised_gen", sh->h.promised_gen);
     cw_dump_num(d->o, "stable", sh->h.stable);
     cw_dump_num(d->o, "join_id", sh->h.join_id);
-    cw_dump_num(d->o, "flags", sh->h.flags);
+    cw_dump_flags(d->o, CW_WORDS_COPY, sh->h.flags);
     layers = json_array();
     json_object_set_new(d->o, "layer", layers);
     for (uint32_t i = 0; i < d->k.n_layers; i++) {
@@ -242,7 +245,9 @@ layer_take(struct cw_dump *d, uint32_t *ret)
     if (status != CW_TOOL_OK)
         return status;
     *ret = cw_ckpt_layer(&d->k, d->arg[0]);
-    return *ret != UINT32_MAX ? CW_TOOL_OK : cw_dump_missing(d, "it has no layer %s", d->argv[0]);
+    return *ret != UINT32_MAX ? CW_TOOL_OK
+                              : cw_dump_missing(d, cw_dump_see(d, "dump", "checkpoint"),
+                                                "it has no layer %s", d->argv[0]);
 }
 
 int
@@ -274,7 +279,7 @@ chunk_json(const struct cw_chunk_entry *e, uint32_t chunk)
     else
         cw_dump_num(o, "seq", e->seq);
     cw_dump_num(o, "mapped", e->nmapped);
-    cw_dump_num(o, "state", e->state);
+    cw_dump_named(o, "state", e->state, cw_words_chunk(e->state));
     if (e->page_loc != 0) {
         cw_dump_loc(o, "page", e->page_loc);
         cw_dump_hex(o, "csum", e->page_csum);
@@ -304,7 +309,8 @@ cw_dump_table(struct cw_dump *d)
         return status;
     t = tab_find(&d->k, layer, d->arg[1]);
     if (t == NULL)
-        return cw_dump_missing(d, "layer %s has no table %s", d->argv[0], d->argv[1]);
+        return cw_dump_missing(d, cw_dump_see(d, "dump", "layer %s", d->argv[0]),
+                               "layer %s has no table %s", d->argv[0], d->argv[1]);
     cw_dump_loc(d->o, "place", t->dir.loc);
     cw_dump_hex(d->o, "csum", t->dir.csum);
     cw_dump_wrong(d->o, t->page == NULL ? "it is damaged" : NULL);
@@ -328,6 +334,7 @@ cw_dump_table(struct cw_dump *d)
 struct seen {
     uint32_t layer; /* whose chunk it is */
     const struct cw_chunk_entry *e;
+    uint64_t lost; /* e NULL: the place of the table that has it, which is damaged */
 };
 
 /* What a layer shows: its own chunk, else the nearest parent's. */
@@ -338,7 +345,11 @@ chunk_seen(const struct cw_ckpt *k, uint32_t layer, uint32_t chunk, struct seen 
         const struct cw_ckpt_tab *t = tab_find(k, layer, chunk / CW_TAB_CHUNKS);
         const struct cw_layer_bytes *l = &k->layers[layer];
 
-        if (t != NULL && t->page != NULL) {
+        if (t != NULL && t->page == NULL) {
+            *ret = (struct seen){ .layer = layer, .lost = t->dir.loc };
+            return true;
+        }
+        if (t != NULL) {
             ret->e = &t->page->e[chunk % CW_TAB_CHUNKS];
             ret->layer = layer;
             if (l->parent == 0 || ret->e->state == CW_CHUNK_OWN)
@@ -360,43 +371,87 @@ layer_of_snap(const struct cw_ckpt *k, const struct cw_inspect_shard *sh, uint64
     return UINT32_MAX;
 }
 
+/* The block or chunk of argv cannot be had as it was written. The first cause is the one to be
+ * told.
+ */
+static void
+damage(struct cw_dump *d, const char *what, uint64_t loc, const char *why)
+{
+    char place[CW_WORDS_LOC_SIZE];
+
+    cw_dump_wrong(d->o, why);
+    if (why == NULL || d->damaged[0] != '\0')
+        return;
+    snprintf(d->damaged, sizeof(d->damaged), "%s %s of shard %s%s%s: %s (%s)", what, d->argv[1],
+             d->argv[0], d->argc == 3 ? " in snapshot " : "", d->argc == 3 ? d->argv[2] : "", why,
+             cw_words_loc(loc, place));
+}
+
+/* Its number must be below that of the shard's blocks, as its record has them. */
+static int
+lba_check(struct cw_dump *d, const struct cw_inspect_shard *sh, uint32_t unit)
+{
+    uint64_t n = cw_div_up(sh->rec.n_blocks, unit);
+
+    if (d->arg[1] < n)
+        return CW_TOOL_OK;
+    return cw_dump_missing(d, NULL,
+                           "%s is no number of a %s in shard %s: it has %" PRIu64 ", 0 to %" PRIu64,
+                           d->argv[1], unit == 1 ? "block" : "chunk", d->argv[0], n, n - 1);
+}
+
+/* The map page at that entry; NULL: it cannot be read. */
+static struct cw_map_page *
+page_read(struct cw_dump *d, const char *what, const struct cw_chunk_entry *e)
+{
+    struct cw_map_page *page = cw_tool_alloc_aligned(sizeof(*page));
+
+    if (cw_stand_read_one(d->st, d->side,
+                          cw_inspect_seg_off(d->k.sb, cw_loc_seg(e->page_loc)) +
+                              cw_loc_off(e->page_loc),
+                          page, sizeof(*page)) != 0) {
+        damage(d, what, e->page_loc, "its map page cannot be read");
+        free(page);
+        return NULL;
+    }
+    if (cw_hash_block(page) != e->page_csum)
+        damage(d, what, e->page_loc, "its map page does not match its checksum");
+    return page;
+}
+
 /* The page of the chunk (argv) that unit blocks of argv[1] lead to; *ret_page NULL: there is none,
- * all of it is zeroes. */
+ * all of it is zeroes, unless it is damaged. */
 static int
 page_take(struct cw_dump *d, uint32_t unit, uint64_t *ret_at, struct cw_map_page **ret_page)
 {
     const struct cw_inspect_shard *sh;
     uint64_t snap = d->argc == 3 ? d->arg[2] : 0;
-    struct seen seen;
+    struct seen seen = { 0 };
     uint32_t layer;
     int status;
 
     *ret_page = NULL;
     *ret_at = d->arg[1];
-    if (*ret_at >= CW_SHARD_BLOCKS / unit)
-        return cw_dump_missing(d, "%s is no number of a %s in a shard", d->argv[1],
-                               unit == 1 ? "block" : "chunk");
     status = shard_take(d, &sh);
+    if (status == CW_TOOL_OK)
+        status = lba_check(d, sh, unit);
     if (status != CW_TOOL_OK)
         return status;
     layer = layer_of_snap(&d->k, sh, snap);
     if (layer == UINT32_MAX)
-        return cw_dump_missing(d, "the copy has no snapshot %" PRIu64, snap);
+        return cw_dump_missing(d, cw_dump_see(d, "dump", "shard %s", d->argv[0]),
+                               "the copy has no snapshot %" PRIu64, snap);
     if (!chunk_seen(&d->k, layer, (uint32_t)(*ret_at * unit / CW_CHUNK_BLOCKS), &seen))
         return CW_TOOL_OK;
     cw_dump_hex(d->o, "layer", d->k.layers[seen.layer].id);
+    if (seen.e == NULL) {
+        damage(d, unit == 1 ? "block" : "chunk", seen.lost, "its table is damaged");
+        return CW_TOOL_OK;
+    }
     json_object_set_new(d->o, "entry",
                         chunk_json(seen.e, (uint32_t)(*ret_at * unit / CW_CHUNK_BLOCKS)));
-    if (seen.e->page_loc == 0)
-        return CW_TOOL_OK;
-    *ret_page = cw_tool_alloc_aligned(sizeof(**ret_page));
-    if (cw_stand_read_one(d->st, d->side,
-                          cw_inspect_seg_off(d->k.sb, cw_loc_seg(seen.e->page_loc)) +
-                              cw_loc_off(seen.e->page_loc),
-                          *ret_page, sizeof(**ret_page)) != 0)
-        cw_dump_wrong(d->o, "its map page cannot be read");
-    else if (cw_hash_block(*ret_page) != seen.e->page_csum)
-        cw_dump_wrong(d->o, "its map page does not match its checksum");
+    if (seen.e->page_loc != 0)
+        *ret_page = page_read(d, unit == 1 ? "block" : "chunk", seen.e);
     return CW_TOOL_OK;
 }
 
@@ -472,7 +527,7 @@ cw_dump_block(struct cw_dump *d)
     uint64_t lba;
     int status = page_take(d, 1, &lba, &page);
 
-    if (status != CW_TOOL_OK)
+    if (status != CW_TOOL_OK || (page == NULL && d->damaged[0] != '\0'))
         return status;
     e = page == NULL ? (struct cw_map_entry){ 0 } : page->e[lba % CW_CHUNK_BLOCKS];
     free(page);
@@ -482,10 +537,10 @@ cw_dump_block(struct cw_dump *d)
     switch (cw_loc_kind(e.loc)) {
     case CW_MAP_RAW:
     case CW_MAP_COMP:
-        cw_dump_wrong(d->o, block_read(d, &e));
+        damage(d, "block", e.loc, block_read(d, &e));
         break;
     case CW_MAP_BAD:
-        cw_dump_wrong(d->o, "it is marked as bad");
+        damage(d, "block", e.loc, "it is marked as bad");
         break;
     case CW_MAP_NONE:
     case CW_MAP_ZERO:
@@ -508,13 +563,13 @@ cw_dump_scrub(struct cw_dump *d)
     if (status != CW_TOOL_OK)
         return status;
     if (!d->k.has_scrub)
-        return cw_dump_missing(d, "its checkpoint does not say how far a scrub is");
+        return cw_dump_missing(d, NULL, "its checkpoint does not say how far a scrub is");
     cw_dump_num(d->o, "pass", b->pass);
-    cw_dump_num(d->o, "phase", b->phase);
+    cw_dump_named(d->o, "phase", b->phase, cw_words_phase(b->phase));
     cw_dump_hex(d->o, "shard", b->shard);
     cw_dump_num(d->o, "snapshot", b->snap);
     cw_dump_num(d->o, "chunk", b->chunk);
-    cw_dump_num(d->o, "flags", b->flags);
+    cw_dump_flags(d->o, CW_WORDS_SCRUB, b->flags);
     cw_dump_num(d->o, "done_bytes", b->done_bytes);
     cw_dump_num(d->o, "found", b->found);
     cw_dump_num(d->o, "repaired", b->repaired);

@@ -7,7 +7,6 @@
 
 #include "common/base/assert.h"
 #include "common/base/bits.h"
-#include "daemon/tool/words.h"
 
 /* ---- fields ---- */
 
@@ -15,6 +14,26 @@ void
 cw_dump_num(json_t *o, const char *key, uint64_t n)
 {
     json_object_set_new(o, key, json_integer((json_int_t)n));
+}
+
+#define NAME_SUFFIX "_name"
+
+void
+cw_dump_named(json_t *o, const char *key, uint64_t n, const char *name)
+{
+    char name_key[32];
+
+    snprintf(name_key, sizeof(name_key), "%s" NAME_SUFFIX, key);
+    cw_dump_num(o, key, n);
+    cw_dump_text(o, name_key, name);
+}
+
+void
+cw_dump_flags(json_t *o, enum cw_words_flags which, uint64_t flags)
+{
+    char text[CW_WORDS_FLAGS_SIZE];
+
+    cw_dump_named(o, "flags", flags, cw_words_flags(which, flags, text));
 }
 
 void
@@ -84,13 +103,11 @@ cw_dump_shardrec(const struct cw_shard_rec *rec)
 
 /* ---- as text: one field a line, lists of objects one object a line ---- */
 
+static void text_fields(FILE *f, json_t *o);
+
 static void
 text_value(FILE *f, const json_t *v)
 {
-    const char *key;
-    const json_t *one;
-    bool first = true;
-
     if (json_is_string(v)) {
         fputs(json_string_value(v), f);
     } else if (json_is_integer(v)) {
@@ -98,14 +115,7 @@ text_value(FILE *f, const json_t *v)
     } else if (json_is_boolean(v)) {
         fputs(json_is_true(v) ? "yes" : "no", f);
     } else if (json_is_object(v)) {
-        for (void *it = json_object_iter((json_t *)(uintptr_t)v); it != NULL;
-             it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
-            key = json_object_iter_key(it);
-            one = json_object_iter_value(it);
-            fprintf(f, "%s%s=", first ? "" : " ", key);
-            text_value(f, one);
-            first = false;
-        }
+        text_fields(f, (json_t *)(uintptr_t)v);
     } else if (json_is_array(v)) {
         fputc('[', f);
         for (size_t i = 0; i < json_array_size(v); i++) {
@@ -116,6 +126,51 @@ text_value(FILE *f, const json_t *v)
     }
 }
 
+/* Of a number that has one; NULL. */
+static const char *
+name_of(const json_t *o, const char *key)
+{
+    char name_key[64];
+
+    snprintf(name_key, sizeof(name_key), "%s" NAME_SUFFIX, key);
+    return json_string_value(json_object_get(o, name_key));
+}
+
+/* It was shown behind its number. */
+static bool
+is_name(const char *key)
+{
+    size_t len = strlen(key), suffix = strlen(NAME_SUFFIX);
+
+    return len > suffix && strcmp(key + len - suffix, NAME_SUFFIX) == 0;
+}
+
+static void
+text_named(FILE *f, const json_t *o, const char *key, const json_t *v)
+{
+    const char *name = name_of(o, key);
+
+    text_value(f, v);
+    if (name != NULL)
+        fprintf(f, " (%s)", name);
+}
+
+static void
+text_fields(FILE *f, json_t *o)
+{
+    bool first = true;
+
+    for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it)) {
+        const char *key = json_object_iter_key(it);
+
+        if (is_name(key))
+            continue;
+        fprintf(f, "%s%s=", first ? "" : " ", key);
+        text_named(f, o, key, json_object_iter_value(it));
+        first = false;
+    }
+}
+
 static void
 text_object(FILE *f, json_t *o)
 {
@@ -123,9 +178,11 @@ text_object(FILE *f, json_t *o)
         const char *key = json_object_iter_key(it);
         const json_t *v = json_object_iter_value(it);
 
+        if (is_name(key))
+            continue;
         if (!json_is_array(v)) {
             fprintf(f, "%-20s ", key);
-            text_value(f, v);
+            text_named(f, o, key, v);
             fputc('\n', f);
             continue;
         }
@@ -220,16 +277,29 @@ args_read(struct cw_dump *d, const struct cw_tool_cmd *cmd, const struct kind *k
 }
 
 int
-cw_dump_missing(struct cw_dump *d, const char *fmt, ...)
+cw_dump_missing(struct cw_dump *d, const char *hint, const char *fmt, ...)
 {
-    char what[160];
+    char what[200];
     va_list args;
 
     va_start(args, fmt);
     vsnprintf(what, sizeof(what), fmt, args);
     va_end(args);
-    return cw_tool_fail(d->t, "NOT_FOUND", d->st->path, "see: causeway-store info PATH", "%s: %s",
-                        d->st->path, what);
+    return cw_tool_fail(d->t, "NOT_FOUND", d->st->path, hint, "%s: %s", d->st->path, what);
+}
+
+const char *
+cw_dump_see(struct cw_dump *d, const char *command, const char *fmt, ...)
+{
+    char words[96];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(words, sizeof(words), fmt, args);
+    va_end(args);
+    snprintf(d->hint, sizeof(d->hint), "see: causeway-store %s %s%s%s", command, d->st->path,
+             words[0] != '\0' ? " " : "", words);
+    return d->hint;
 }
 
 int
@@ -244,24 +314,38 @@ cw_dump_state(struct cw_dump *d)
             return CW_TOOL_OK;
         cw_ckpt_free(&d->k);
     }
-    return cw_dump_missing(d, "no checkpoint of it can be read (%s)", cw_stand_outcome(res));
+    return cw_dump_missing(d, cw_dump_see(d, "check", "%s", ""),
+                           "no checkpoint of it can be read (%s)", cw_stand_outcome(res));
+}
+
+/* What was shown is not what the guest wrote, and programs go by the exit status. */
+static int
+dump_damaged(struct cw_dump *d)
+{
+    char hint[400];
+
+    snprintf(hint, sizeof(hint),
+             "take it from another copy; a scrub repairs it here (causeway scrub start); for all "
+             "that is damaged see: causeway-store check %s",
+             d->st->path);
+    return cw_tool_found(d->t, hint, "%s: %s", d->st->path, d->damaged);
 }
 
 static int
 dump_say(struct cw_dump *d)
 {
-    if (!d->raw) {
-        if (d->t->json)
-            cw_tool_json(d->t, json_incref(d->o));
-        else
-            text_object(d->t->out, d->o);
-        return CW_TOOL_OK;
-    }
-    if (d->bytes == NULL)
+    bool damaged = d->damaged[0] != '\0';
+
+    if (d->raw && d->bytes != NULL)
+        fwrite(d->bytes, 1, d->n_bytes, d->t->out);
+    else if (d->raw && !damaged)
         return cw_tool_fail(d->t, "NO_BYTES", d->st->path, "leave out --raw",
                             "%s: this has no bytes of its own that can be shown", d->st->path);
-    fwrite(d->bytes, 1, d->n_bytes, d->t->out);
-    return CW_TOOL_OK;
+    else if (!d->raw && d->t->json)
+        cw_tool_json(d->t, json_incref(d->o));
+    else if (!d->raw)
+        text_object(d->t->out, d->o);
+    return damaged ? dump_damaged(d) : CW_TOOL_OK;
 }
 
 static int
@@ -295,6 +379,8 @@ dump_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **argv
         k = strcmp(kinds[i].word, argv[1]) == 0 ? &kinds[i] : k;
     if (k == NULL)
         return cw_tool_usage(t, cmd, "it does not know what \"%s\" is", argv[1]);
+    if (d.raw && t->json)
+        return cw_tool_usage(t, cmd, "--raw is the bytes alone and --json is not: one of the two");
     d.argc = n - 2;
     d.argv = argv + 2;
     status = args_read(&d, cmd, k);
@@ -325,7 +411,9 @@ const struct cw_tool_cmd cw_tool_dump_cmd = {
         "  layer ID                  a layer and its tables\n"
         "  table LAYER INDEX         84 chunks: versions, places of map pages\n"
         "  page SHARD CHUNK [SNAP]   the map page of a chunk of 1 MiB\n"
-        "  block SHARD LBA [SNAP]    where a block of 4 KiB lies; with --raw its plain bytes\n"
+        "  block SHARD LBA [SNAP]    where a block of 4 KiB lies; with --raw its plain bytes; "
+        "exit\n"
+        "                            status 1 if they are damaged or cannot be read\n"
         "  scrub                     how far the scrub is\n"
         "SHARD is VOLUME/INDEX such as 7/0, or 0x and the number in a log line; LBA counts blocks\n"
         "in the shard; SNAP is a snapshot (left out: what is written to). --raw: the bytes "

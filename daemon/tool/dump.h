@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "daemon/tool/ckpt.h"
+#include "daemon/tool/words.h"
 
 struct cw_dump {
     struct cw_tool *t;
@@ -21,6 +22,8 @@ struct cw_dump {
     json_t *o;      /* the object */
     uint8_t *bytes; /* what --raw shows; malloc */
     size_t n_bytes;
+    char hint[512];    /* of cw_dump_see */
+    char damaged[256]; /* of a copy: what of it, and how; "": nothing */
 
     struct cw_ckpt k; /* of cw_dump_state */
     enum cw_stand_side side;
@@ -43,12 +46,20 @@ int cw_dump_scrub(struct cw_dump *d);
  */
 int cw_dump_state(struct cw_dump *d);
 
-/* `what` is not there. */
-int cw_dump_missing(struct cw_dump *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What was asked for is not there; hint: of cw_dump_see, or NULL. */
+int cw_dump_missing(struct cw_dump *d, const char *hint, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* "see: causeway-store COMMAND PATH WORDS", of this store; lives until the next one. */
+const char *cw_dump_see(struct cw_dump *d, const char *command, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Fields of an object. */
 void cw_dump_num(json_t *o, const char *key, uint64_t n);
-void cw_dump_hex(json_t *o, const char *key, uint64_t n); /* as "0x.." */
+/* With its name as KEY_name; as text it stands in parentheses behind the number. */
+void cw_dump_named(json_t *o, const char *key, uint64_t n, const char *name);
+void cw_dump_flags(json_t *o, enum cw_words_flags which, uint64_t flags); /* as "flags" */
+void cw_dump_hex(json_t *o, const char *key, uint64_t n);                 /* as "0x.." */
 void cw_dump_text(json_t *o, const char *key, const char *text);
 void cw_dump_uuid(json_t *o, const char *key, const uint8_t bytes[static 16]);
 void cw_dump_loc(json_t *o, const char *key, uint64_t loc); /* in words */

@@ -7,12 +7,12 @@
 #include "common/base/size.h"
 #include "common/reactor/reactor.h"
 
-#define CW_FORMAT_WHY_SIZE 400
+#define CW_FORMAT_WHY_SIZE 600
 
 struct cw_format_opts {
     const char *path;
     uint64_t bytes; /* of the file to be made, if there is none, less what is no 4 KiB; 0: none */
-    bool force;     /* overwrite a valid store */
+    bool force;     /* overwrite what is there */
 };
 
 /* What is asked for, against what is there; nothing is opened. False: why says what cannot be

@@ -33,10 +33,12 @@ format_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **ar
     const struct cw_tool_opt opts[] = { { .name = "force", .flag = &force }, { 0 } };
     int n, status = cw_tool_args(t, cmd, opts, argc, argv, &n);
 
+    if (status == CW_TOOL_GO)
+        status = cw_tool_one_path(t, cmd, n, argv);
     if (status != CW_TOOL_GO)
         return status;
-    if (n != 1 || argv[0][0] == '\0' || argv[0][0] == ':')
-        return cw_tool_usage(t, cmd, "which store? One PATH or PATH:SIZE is needed");
+    if (argv[0][0] == '\0' || argv[0][0] == ':')
+        return cw_tool_usage(t, cmd, "which store? It is PATH or PATH:SIZE");
     return format_one(t, cmd, argv[0], force);
 }
 
@@ -44,10 +46,12 @@ const struct cw_tool_cmd cw_tool_format_cmd = {
     .word = "format",
     .args = "PATH[:SIZE] [--force] [--json]",
     .brief = "Write an empty store that belongs to no cluster yet.",
-    .about = "With a size, a file that is not there is made; a block device takes none. A store\n"
-             "that is there already, even a damaged one, is only overwritten with --force, and\n"
-             "what is in it is lost.\n\n"
-             "Examples: causeway-store format /dev/nvme1n1\n"
-             "          causeway-store format /srv/store-0:100G\n",
+    .about =
+        "With a size, a file that is not there is made; a block device takes none. A store\n"
+        "that is there already, even a damaged one or what is left of one, is only overwritten\n"
+        "with --force, and what is in it is lost; so is a file system, a partition table or\n"
+        "what else others keep there.\n\n"
+        "Examples: causeway-store format /dev/nvme1n1\n"
+        "          causeway-store format /srv/store-0:100G\n",
     .run = format_run,
 };

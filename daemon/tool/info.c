@@ -60,6 +60,19 @@ copy_mapped(const struct info *i, const struct cw_inspect_shard *sh, uint32_t *r
 
 /* ---- for people ---- */
 
+/* Number 0 is the empty store: there is nothing to be read. */
+static void
+text_checkpoint(FILE *o, const struct cw_sb_ckpt *ckpt, uint32_t n)
+{
+    if (ckpt[n].number != 0)
+        fprintf(o, "checkpoint   %" PRIu64 ", replay from batch %" PRIu64 "\n", ckpt[n].number,
+                ckpt[n].replay_batch);
+    else if (n == 0)
+        fprintf(o, "checkpoint   none yet\n");
+    else if (ckpt[0].number != 0)
+        fprintf(o, "checkpoint   none before it\n");
+}
+
 static void
 text_store(const struct info *i)
 {
@@ -85,8 +98,7 @@ text_store(const struct info *i)
             "of this one would use it, with its copies built anew from others\n",
             cw_size_format(i->st->disk->bytes, size));
     for (uint32_t n = 0; n < 2; n++)
-        fprintf(o, "checkpoint   %" PRIu64 ", replay from batch %" PRIu64 "\n", sb->ckpt[n].number,
-                sb->ckpt[n].replay_batch);
+        text_checkpoint(o, sb->ckpt, n);
 }
 
 static void
@@ -212,10 +224,10 @@ info_run(struct cw_tool *t, const struct cw_tool_cmd *cmd, int argc, char **argv
     struct info i = { .t = t };
     int n, status = cw_tool_args(t, cmd, NULL, argc, argv, &n);
 
+    if (status == CW_TOOL_GO)
+        status = cw_tool_one_path(t, cmd, n, argv);
     if (status != CW_TOOL_GO)
         return status;
-    if (n != 1)
-        return cw_tool_usage(t, cmd, "which store? One path is needed");
     status = cw_stand_open(t, argv[0], true, &i.st);
     if (status != 0)
         return status;

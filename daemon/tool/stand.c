@@ -10,6 +10,7 @@
 #include "common/base/bits.h"
 #include "common/reactor/disk.h"
 #include "daemon/store/inspect.h"
+#include "daemon/tool/foreign.h"
 
 #define AT_ONCE 32u
 #define MAP_CACHE_BYTES \
@@ -160,23 +161,77 @@ slots_read(struct cw_stand *st, enum cw_stand_side side, struct cw_stand_slots *
     free(p);
 }
 
+/* No slot is a superblock: where does a segment of a store begin all the same? */
+static void
+traces_look(struct cw_stand *st)
+{
+    struct cw_seg_hdr *h = cw_tool_alloc_aligned(sizeof(*h));
+    uint64_t off;
+
+    for (uint32_t i = 0; i < CW_INSPECT_TRACES && cw_inspect_trace(st->disk->bytes, i, &off); i++) {
+        if (cw_stand_read_one(st, CW_STAND_DISK, off, h, sizeof(*h)) != 0 ||
+            !cw_inspect_is_trace(h))
+            continue;
+        st->slots.outcome = CW_STORE_E_LOST;
+        st->trace_off = off;
+        break;
+    }
+    free(h);
+}
+
 const struct cw_sb *
 cw_stand_sb(const struct cw_stand *st, enum cw_stand_side side)
 {
     return side == CW_STAND_DISK ? st->slots.best : st->closed.best;
 }
 
+#define HINT_SIZE 600
+#define HOLDS_SIZE (CW_FOREIGN_SIZE + 32)
+
+/* What others keep where there is no superblock; "" if nothing is known to be there. */
+static const char *
+stand_holds(const struct cw_stand *st, const char *before, char to[static HOLDS_SIZE])
+{
+    char what[CW_FOREIGN_SIZE];
+
+    to[0] = '\0';
+    if (cw_foreign_find(st->path, what) == 0 && what[0] != '\0')
+        snprintf(to, HOLDS_SIZE, "%s%s", before, what);
+    return to;
+}
+
 static int
 refuse_none(struct cw_stand *st)
 {
+    char holds[HOLDS_SIZE], hint[HINT_SIZE];
+
+    stand_holds(st, ", but ", holds);
     if (st->disk->bytes < CW_STORE_BYTES_MIN)
         return cw_tool_fail(st->t, "NOT_A_STORE", st->path,
-                            "if it was one, restore its size; a new one is made elsewhere with: "
-                            "causeway-store format PATH:SIZE",
-                            "%s: too small for a store, %" PRIu64 " bytes", st->path,
-                            st->disk->bytes);
-    return cw_tool_fail(st->t, "NOT_A_STORE", st->path, "to make one: causeway-store format PATH",
-                        "%s: no Causeway store", st->path);
+                            "if it was one, restore its size; a new one has at least 512M",
+                            "%s: too small for a store, %" PRIu64 " bytes%s", st->path,
+                            st->disk->bytes, holds);
+    if (holds[0] != '\0')
+        snprintf(hint, sizeof(hint), "is it the right path? The daemon's --store has it");
+    else
+        snprintf(hint, sizeof(hint), "to make one: causeway-store format %s", st->path);
+    return cw_tool_fail(st->t, "NOT_A_STORE", st->path, hint, "%s: no Causeway store%s", st->path,
+                        holds);
+}
+
+static int
+refuse_lost(struct cw_stand *st)
+{
+    char holds[HOLDS_SIZE];
+
+    return cw_tool_fail(
+        st->t, "SUPERBLOCKS_LOST", st->path,
+        "do not format it while its data may be needed: if the disk was made "
+        "larger or smaller, give it its former size again, for two superblocks lie "
+        "where the store ended; else its copies are only on other disks",
+        "%s: a store without superblocks: all four are gone, its segments are there "
+        "(one begins at byte %" PRIu64 ")%s",
+        st->path, st->trace_off, stand_holds(st, ", and ", holds));
 }
 
 static int
@@ -226,7 +281,7 @@ refuse_superblocks(struct cw_stand *st)
 {
     uint64_t bytes = former_bytes(st);
     uint32_t bad = 0;
-    char size[64] = "", hint[400];
+    char size[64] = "", hint[HINT_SIZE], holds[HOLDS_SIZE];
 
     while (bad < CW_SB_SLOTS - 1 &&
            (st->slots.why[bad] == NULL ||
@@ -236,11 +291,12 @@ refuse_superblocks(struct cw_stand *st)
         snprintf(size, sizeof(size), " (a damaged one says: %" PRIu64 " bytes)", bytes);
     snprintf(hint, sizeof(hint),
              "if the disk was made larger, give it its former size again%s, for two more lie where "
-             "the store ended; see: causeway-store dump PATH superblock",
-             size);
+             "the store ended; see: causeway-store dump %s superblock",
+             size, st->path);
     return cw_tool_fail(st->t, "SUPERBLOCKS_BAD", st->path, hint,
-                        "%s: a store, but none of its superblocks holds (slot %u: %s)", st->path,
-                        bad, st->slots.why[bad] != NULL ? st->slots.why[bad] : "of another size");
+                        "%s: a store, but none of its superblocks holds (slot %u: %s)%s", st->path,
+                        bad, st->slots.why[bad] != NULL ? st->slots.why[bad] : "of another size",
+                        stand_holds(st, "; it holds ", holds));
 }
 
 static int
@@ -251,6 +307,8 @@ stand_refuse(struct cw_stand *st)
     switch (outcome) {
     case CW_STORE_E_NOT_FORMATTED:
         return refuse_none(st);
+    case CW_STORE_E_LOST:
+        return refuse_lost(st);
     case CW_STORE_E_TRUNCATED:
         return refuse_cut(st);
     case CW_STORE_E_VERSION:
@@ -304,6 +362,8 @@ cw_stand_open(struct cw_tool *t, const char *path, bool whole, struct cw_stand *
                             "%s", why);
     }
     slots_read(st, CW_STAND_DISK, &st->slots);
+    if (st->slots.outcome == CW_STORE_E_NOT_FORMATTED)
+        traces_look(st);
     if (whole && st->slots.outcome != 0) {
         err = stand_refuse(st);
         cw_stand_close(st);
@@ -385,6 +445,8 @@ cw_stand_outcome(int res)
         return "fine";
     case CW_STORE_E_NOT_FORMATTED:
         return "no superblock slot is one of a store";
+    case CW_STORE_E_LOST:
+        return "its superblocks are lost, its segments are there";
     case CW_STORE_E_TRUNCATED:
         return "the disk is smaller than the store on it";
     case CW_STORE_E_VERSION:
@@ -409,6 +471,7 @@ cw_stand_advice(int res)
     case CW_STORE_E_UNREADABLE:
         return "to give it up, format a new store in its place: the cluster builds its copies anew";
     case CW_STORE_E_SUPERBLOCKS:
+    case CW_STORE_E_LOST:
         return "if the disk was made larger, give it its former size again";
     default:
         return res < 0 ? "see the log of the kernel (dmesg), and try again" : NULL;

@@ -33,6 +33,7 @@ struct cw_stand {
     struct cw_store *store;       /* recovered and closed; NULL: not yet */
     struct cw_stand_slots slots;  /* of the disk */
     struct cw_stand_slots closed; /* of the overlay, once it was recovered and closed */
+    uint64_t trace_off;           /* slots.outcome CW_STORE_E_LOST: of a segment that is there */
     bool was_open, done;
     int res;
 };

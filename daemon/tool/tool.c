@@ -60,6 +60,14 @@ cw_tool_progress_end(struct cw_tool *t)
 /* ---- failing ---- */
 
 static void
+print_line(struct cw_tool *t, const char *hint, const char *message)
+{
+    fflush(t->out);
+    fprintf(t->err, "causeway-store: %s%s%s\n", message, hint != NULL ? "; " : "",
+            hint != NULL ? hint : "");
+}
+
+static void
 print_error(struct cw_tool *t, const char *code, const char *object, const char *hint,
             const char *message)
 {
@@ -72,13 +80,23 @@ print_error(struct cw_tool *t, const char *code, const char *object, const char 
     if (t->json)
         o = json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "code", code, "message", message, "object",
                       object, "hint", hint != NULL ? hint : "");
-    if (o != NULL) {
+    if (o != NULL)
         cw_tool_json(t, o);
-        return;
-    }
-    fflush(t->out);
-    fprintf(t->err, "causeway-store: %s%s%s\n", message, hint != NULL ? "; " : "",
-            hint != NULL ? hint : "");
+    else
+        print_line(t, hint, message);
+}
+
+int
+cw_tool_found(struct cw_tool *t, const char *hint, const char *fmt, ...)
+{
+    char message[MESSAGE_SIZE];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(message, sizeof(message), fmt, args);
+    va_end(args);
+    print_line(t, hint, message);
+    return CW_TOOL_FOUND;
 }
 
 int
@@ -251,6 +269,16 @@ cw_tool_args(struct cw_tool *t, const struct cw_tool_cmd *cmd, const struct cw_t
         }
     }
     *ret_n = n;
+    return CW_TOOL_GO;
+}
+
+int
+cw_tool_one_path(struct cw_tool *t, const struct cw_tool_cmd *cmd, int n, char **argv)
+{
+    if (n == 0)
+        return cw_tool_usage(t, cmd, "which store? Its path is missing");
+    if (n > 1)
+        return cw_tool_usage(t, cmd, "one store at a time: %s is too many", argv[1]);
     return CW_TOOL_GO;
 }
 

@@ -67,6 +67,9 @@ struct cw_tool_opt {
 int cw_tool_args(struct cw_tool *t, const struct cw_tool_cmd *cmd, const struct cw_tool_opt *opts,
                  int argc, char **argv, int *ret_n);
 
+/* Of a command on one store: its path is argv[0]. CW_TOOL_GO, else the exit status. */
+int cw_tool_one_path(struct cw_tool *t, const struct cw_tool_cmd *cmd, int n, char **argv);
+
 /* "123" or "0x7b". */
 bool cw_tool_number(const char *text, uint64_t *ret);
 /* "7/0" (volume and index) or "0x70000". */
@@ -79,7 +82,12 @@ bool cw_tool_shard(const char *text, uint64_t *ret);
 int cw_tool_fail(struct cw_tool *t, const char *code, const char *object, const char *hint,
                  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/* The same for bad usage. Returns CW_TOOL_USAGE. */
+/* One line on err, also with --json: what was printed on out holds it in its own way. Returns
+ * CW_TOOL_FOUND. */
+int cw_tool_found(struct cw_tool *t, const char *hint, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* As cw_tool_fail, for bad usage. Returns CW_TOOL_USAGE. */
 int cw_tool_usage(struct cw_tool *t, const struct cw_tool_cmd *cmd, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -45,6 +45,55 @@ cw_words_part(uint32_t kind)
 }
 
 const char *
+cw_words_chunk(uint8_t state)
+{
+    static const char *const words[] = { "none", "OWN" };
+
+    return word(words, CW_LEN(words), state);
+}
+
+const char *
+cw_words_phase(uint8_t phase)
+{
+    static const char *const words[] = {
+        [CW_SCRUB_SB] = "superblocks", [CW_SCRUB_CKPT] = "checkpoints", [CW_SCRUB_PAGES] = "pages",
+        [CW_SCRUB_BLOCKS] = "blocks",  [CW_SCRUB_REST] = "resting",
+    };
+
+    return word(words, CW_LEN(words), phase);
+}
+
+/* By bit. */
+#define FLAG_NAMES 8u
+static const char *const flag_names[][FLAG_NAMES] = {
+    [CW_WORDS_SB] = { "CLEAN", "DAMAGED", "SETTLED" },
+    [CW_WORDS_REC] = { "KEEP", "DROP", "MODES", "ALL_DATA", "CREATE", "GONE", "RESUME", "DAMAGED" },
+    [CW_WORDS_SEG] = { "WRITTEN", "REPLAY", "PACKED" },
+    [CW_WORDS_COPY] = { "SYNCING", "DAMAGED", "GONE" },
+    [CW_WORDS_LAYER] = { "HEAD", "GONE" },
+    [CW_WORDS_SCRUB] = { "HURRY" },
+};
+
+const char *
+cw_words_flags(enum cw_words_flags which, uint64_t flags, char to[static CW_WORDS_FLAGS_SIZE])
+{
+    size_t n = 0;
+
+    snprintf(to, CW_WORDS_FLAGS_SIZE, "none");
+    for (uint32_t i = 0; i < FLAG_NAMES; i++) {
+        const char *name = flag_names[which][i];
+
+        if (!(flags & CW_BIT(i)) || name == NULL)
+            continue;
+        n += (size_t)snprintf(to + n, CW_WORDS_FLAGS_SIZE - n, "%s%s", n > 0 ? " " : "", name);
+        flags &= ~CW_BIT(i);
+    }
+    if (flags != 0)
+        snprintf(to + n, CW_WORDS_FLAGS_SIZE - n, "%s0x%" PRIx64, n > 0 ? " " : "", flags);
+    return to;
+}
+
+const char *
 cw_words_shard(uint64_t shard, char to[static CW_WORDS_SHARD_SIZE])
 {
     snprintf(to, CW_WORDS_SHARD_SIZE, "volume %" PRIu64 " shard %u", CW_SHARD_VOLUME(shard),

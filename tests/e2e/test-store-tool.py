@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
 
+from faultdisk import FaultDisk
 from nbd import Nbd
 from rot import flip
 
@@ -89,9 +90,12 @@ def test_a_rotten_block_is_named(t):
     assert fault["shard"] == 0 and fault["segment"] >= 0 and fault["offset"] > 0, fault
     said = t.fails("causeway-store", "check", store(c, "onprem-1"), code=1).out
     assert "found block" in said and "1 fault," in said, said
-    shown = json.loads(t.ok("causeway-store", "dump", store(c, "onprem-1"), "block", "1/0", "300",
-                            "--json").out)
-    assert "does not match" in shown["wrong"], shown
+    r = t.fails("causeway-store", "dump", store(c, "onprem-1"), "block", "1/0", "300", "--json", code=1)
+    assert "does not match" in json.loads(r.out)["wrong"], r
+    assert "block 300 of shard 1/0" in r.err and "from another copy" in r.err, r
+    # what lies behind the end of the volume is no block of it
+    r = t.fails("causeway-store", "dump", store(c, "onprem-1"), "block", "1/0", "16384", "--raw", code=1)
+    assert "it has 16384, 0 to 16383" in r.err, r
     shown = json.loads(t.ok("causeway-store", "dump", store(c, "onprem-2"), "block", "1/0", "300",
                             "--json").out)
     assert "wrong" not in shown, shown
@@ -241,6 +245,50 @@ def test_format_makes_what_check_passes(t):
     assert "missing" in r.err, r
     t.fails("causeway-store", "check", code=2)
     t.ok("causeway-store", "--help")
+
+
+def test_format_does_not_overwrite_a_file_system(t):
+    harness.need_tool("mkfs.ext4")
+    path = t.path("ext4")
+    with open(path, "wb") as f:
+        f.truncate(512 << 20)
+    t.ok("mkfs.ext4", "-q", "-F", path)
+    before = digest(path)
+    for args in (("causeway-store", "format", path), ("causewayd", "--format", "--store", path)):
+        r = t.fails(*args, code=1)
+        assert f"{path}: holds a file system (ext4); --force overwrites it" in r.err, r
+    r = t.fails("causeway-store", "info", path, code=1)
+    assert "no Causeway store, but a file system (ext4)" in r.err and "format" not in r.err, r
+    assert digest(path) == before
+    t.ok("causewayd", "--format", "--store", path, "--force")
+    assert check(t, path, 0)["ok"]
+
+
+def test_format_does_not_overwrite_what_it_cannot_read(t):
+    path = t.path("store")
+    t.ok("causeway-store", "format", f"{path}:512M")
+    disk = FaultDisk(t, path)
+    disk.fail()
+    for args in (("causeway-store", "format", disk.path), ("causewayd", "--format", "--store", disk.path)):
+        r = t.fails(*args, code=1)
+        assert f"{disk.path}: cannot be read where a store would show" in r.err, r
+        assert "--force overwrites it all the same" in r.err, r
+    disk.mend()
+    assert check(t, disk.path, 0)["ok"]
+
+
+def test_a_store_under_a_new_file_system_is_not_given_up(t):
+    harness.need_tool("mkfs.ext4")
+    c, _ = filled(t)
+    c.local("down")
+    path = store(c, "aws-1")
+    t.ok("mkfs.ext4", "-q", "-F", "-E", "nodiscard", path)
+    r = t.fails("causeway-store", "info", path, "--json", code=1)
+    error = json.loads(r.out)["error"]
+    assert error["code"] == "SUPERBLOCKS_LOST" and "(ext4)" in error["message"], error
+    assert "do not format" in error["hint"], error
+    r = t.fails("causewayd", "--format", "--store", path, code=1)
+    assert "whose superblocks are lost, and holds a file system (ext4)" in r.err, r
 
 
 if __name__ == "__main__":

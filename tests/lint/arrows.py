@@ -13,7 +13,7 @@ top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 LIBRARIES = {  # header prefix -> library
     "liburing": "liburing", "event2/": "libevent", "event.h": "libevent", "lmdb.h": "lmdb",
-    "jansson.h": "jansson", "libsmartcols": "libsmartcols", "zstd.h": "libzstd",
+    "jansson.h": "jansson", "libsmartcols": "libsmartcols", "blkid/": "libblkid",
     "xxhash.h": "libxxhash", "zstd.h": "libzstd", "protobuf-c/": "libprotobuf-c",
 }
 

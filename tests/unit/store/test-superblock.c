@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
-#include "daemon/store/format.h"
+#include "daemon/store/inspect.h"
 #include "tests/lib/storeworld.h"
 
 /* Every wrong disk has its own answer, and a formatted one is not formatted again by accident. */
@@ -39,6 +39,61 @@ wrong_disks_are_told_apart(void **state)
     cw_ramdisk_unplug(w.disk);
     assert_int_equal(storeworld_open(&w), -EIO);
     storeworld_fini(&w);
+}
+
+/* Has segments, and no superblock; it is closed. */
+static void
+lost_start(struct storeworld *w, uint64_t bytes)
+{
+    static const uint8_t none[4096];
+
+    storeworld_init(w, 60, bytes, CW_MIB);
+    assert_int_equal(storeworld_write(w, storeworld_begin(w, 1 << 16), 0, 8), 0);
+    assert_int_equal(storeworld_close(w), 0);
+    for (uint32_t slot = 0; slot < CW_SB_SLOTS; slot++)
+        cw_ramdisk_poke(w->disk, cw_inspect_sb_off(bytes, slot), none, sizeof(none));
+}
+
+/* Segments are found whatever their size, and the first of them may have rotted. */
+static void
+a_store_without_superblocks_is_not_formatted(void **state)
+{
+    static const uint64_t sizes[] = { 512 * CW_MIB, 8 * CW_GIB, 16 * CW_GIB, 64 * CW_GIB };
+
+    for (size_t i = 0; i < CW_LEN(sizes); i++) {
+        struct storeworld w;
+
+        lost_start(&w, sizes[i]);
+        assert_int_equal(storeworld_open(&w), CW_STORE_E_LOST);
+        assert_int_equal(storeworld_format(&w, false), CW_STORE_E_LOST);
+        cw_ramdisk_flip(w.disk, CW_SEG_BASE, 1);
+        assert_int_equal(storeworld_open(&w), CW_STORE_E_LOST);
+        assert_int_equal(storeworld_format(&w, false), CW_STORE_E_LOST);
+        assert_int_equal(storeworld_format(&w, true), 0);
+        assert_int_equal(storeworld_open(&w), 0);
+        assert_null(cw_store_shard_find(w.store, 1 << 16));
+        storeworld_fini(&w);
+    }
+}
+
+/* What cannot be read may be a store. */
+static void
+what_cannot_be_read_is_not_formatted(void **state)
+{
+    for (uint32_t i = 0; i < CW_SB_SLOTS + 2; i++) {
+        struct storeworld w;
+        uint64_t off = i < CW_SB_SLOTS ? cw_inspect_sb_off(512 * CW_MIB, i) : 0;
+
+        if (i >= CW_SB_SLOTS)
+            assert_true(cw_inspect_trace(512 * CW_MIB, i - CW_SB_SLOTS, &off));
+        storeworld_init(&w, 61, 512 * CW_MIB, 0);
+        cw_ramdisk_latent(w.disk, off, 4096);
+        assert_int_equal(storeworld_format(&w, false), CW_STORE_E_UNSEEN);
+        assert_int_equal(cw_ramdisk_count(w.disk, CW_RAMDISK_WRITES), 0);
+        assert_int_equal(storeworld_format(&w, true), 0);
+        assert_int_equal(storeworld_format(&w, false), CW_STORE_E_FORMATTED);
+        storeworld_fini(&w);
+    }
 }
 
 /* Any three of the four slots may rot. */
@@ -396,6 +451,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_disks_are_told_apart),
+        cmocka_unit_test(a_store_without_superblocks_is_not_formatted),
+        cmocka_unit_test(what_cannot_be_read_is_not_formatted),
         cmocka_unit_test(one_good_slot_is_enough),
         cmocka_unit_test(a_store_is_claimed_once),
         cmocka_unit_test(clean_stops_are_known),

@@ -58,10 +58,10 @@ dump_says(const struct image *im, const char *words, int want, const char *says)
     char *out;
     int got = dump(&out, &len, im, words);
 
-    if (got != want || strstr(out, says) == NULL)
+    if (got != want || memmem(out, len, says, strlen(says)) == NULL)
         print_error("dump %s: %d:\n%s", words, got, out);
     assert_int_equal(got, want);
-    assert_non_null(strstr(out, says));
+    assert_non_null(memmem(out, len, says, strlen(says)));
     free(out);
 }
 
@@ -74,7 +74,16 @@ every_kind_is_shown(void **state)
         { "checkpoint", "kind=layers" },
         { "segment 0", "seg_no=0" },
         { "batch 0:4096", "type=NOTE" },
-        { "record 0:4096:0", "type=NOTE" },
+        { "record 0:4096:0", "type=NOTE flags=64 (RESUME)" },
+        { "superblock", "flags=5 (CLEAN SETTLED)" },
+        { "checkpoint", "flags=1 (HEAD)" },
+        { "checkpoint", "flags=3 (WRITTEN REPLAY)" },
+        { "shard 5/0", "flags                0 (none)" },
+        { "shard 5/0", "type=24 (WRITE)" },
+        { "table 1 0", "state=0 (none)" },
+        { "table 0x10000000001 0", "state=1 (OWN)" },
+        { "scrub", "phase                4 (resting)" },
+        { "scrub", "flags                0 (none)" },
         { "shard 5/0", "last_seq             2" },
         { "shard 0x50000", "snapshot=9" },
         { "layer 1", "snapshot=9" },
@@ -107,21 +116,37 @@ every_kind_is_shown(void **state)
 static void
 what_is_not_there_is_said(void **state)
 {
+    static const char *const what[][2] = {
+        { "superblock 4", "slots are 0 to 3, 4 is none\n" },
+        { "checkpoint 77", "it has checkpoints" },
+        { "segment 127", "it has segments 0 to 126\n" },
+        { "batch 0:8", "is no place where a batch can begin: segments are 0 to 126" },
+        { "batch 90:4096", "is no batch" },
+        { "batch 90:4096", "see: causeway-store dump PATH segment 90\n" },
+        { "record 0:4096:9", "records, from 0 on; 9 is none of them\n" },
+        { "shard 6/0", "no copy of shard 6/0; see: causeway-store info PATH\n" },
+        { "layer 77", "no layer 77; see: causeway-store dump PATH checkpoint\n" },
+        { "table 1 77", "no table 77; see: causeway-store dump PATH layer 1\n" },
+        { "page 5/0 0 3", "no snapshot 3; see: causeway-store dump PATH shard 5/0\n" },
+        { "page 5/0 65536",
+          "65536 is no number of a chunk in shard 5/0: it has 65536, 0 to 65535\n" },
+        { "block 5/0 16777216", "it has 16777216, 0 to 16777215\n" },
+        { "shard 5/0 --raw", "no bytes of its own" },
+    };
     struct image im;
 
     image_start(&im, CW_COMPRESSION_OFF);
-    dump_says(&im, "superblock 4", CW_TOOL_FOUND, "slots are 0 to 3");
-    dump_says(&im, "checkpoint 77", CW_TOOL_FOUND, "it has checkpoints");
-    dump_says(&im, "segment 127", CW_TOOL_FOUND, "it has segments 0 to 126");
-    dump_says(&im, "batch 0:8", CW_TOOL_FOUND, "is no place");
-    dump_says(&im, "batch 90:4096", CW_TOOL_FOUND, "is no batch");
-    dump_says(&im, "record 0:4096:9", CW_TOOL_FOUND, "records, from 0 on");
-    dump_says(&im, "shard 6/0", CW_TOOL_FOUND, "no copy of shard 6/0");
-    dump_says(&im, "page 5/0 0 3", CW_TOOL_FOUND, "no snapshot 3");
-    dump_says(&im, "page 5/0 65536", CW_TOOL_FOUND, "no number of a chunk");
-    dump_says(&im, "shard 5/0 --raw", CW_TOOL_FOUND, "no bytes of its own");
+    for (size_t i = 0; i < CW_LEN(what); i++) {
+        const char *at = strstr(what[i][1], "PATH");
+        char says[400];
+
+        snprintf(says, sizeof(says), "%.*s%s%s", at != NULL ? (int)(at - what[i][1]) : 0,
+                 what[i][1], at != NULL ? im.path : what[i][1], at != NULL ? at + 4 : "");
+        dump_says(&im, what[i][0], CW_TOOL_FOUND, says);
+    }
     dump_says(&im, "what", CW_TOOL_USAGE, "does not know");
     dump_says(&im, "segment", CW_TOOL_USAGE, "segment N");
+    dump_says(&im, "segment 0 --raw --json", CW_TOOL_USAGE, "one of the two");
     image_remove(&im);
 }
 
@@ -205,6 +230,117 @@ raw_blocks_are_what_was_written(void **state)
         }
         image_remove(&im);
     }
+}
+
+/* Where block 9 lies as it was written last. */
+static uint64_t
+block_at(const struct image *im)
+{
+    uint8_t want[CW_BLOCK_SIZE], got[CW_BLOCK_SIZE];
+    uint64_t at = CW_SEG_BASE;
+
+    storeworld_fill(want, SHARD_ID, 9, 2);
+    while (pread(im->fd, got, sizeof(got), (off_t)at) == sizeof(got)) {
+        if (memcmp(got, want, sizeof(got)) == 0)
+            return at;
+        at += 4096;
+    }
+    fail_msg("block 9 is nowhere");
+    return 0;
+}
+
+/* The bytes are there for who wants them, and nobody takes them for good. */
+static void
+a_rotten_block_is_a_failure(void **state)
+{
+    uint8_t want[CW_BLOCK_SIZE];
+    struct image im;
+    size_t len;
+    char *out;
+
+    image_start(&im, CW_COMPRESSION_OFF);
+    image_flip(&im, block_at(&im));
+    storeworld_fill(want, SHARD_ID, 9, 2);
+    want[0] ^= 0x10;
+    assert_int_equal(dump(&out, &len, &im, "block 5/0 9 --raw"), CW_TOOL_FOUND);
+    assert_true(len > CW_BLOCK_SIZE);
+    assert_memory_equal(out, want, CW_BLOCK_SIZE);
+    assert_non_null(strstr(out + CW_BLOCK_SIZE, "block 9 of shard 5/0: it does not match"));
+    assert_non_null(strstr(out + CW_BLOCK_SIZE, "(RAW segment "));
+    assert_non_null(strstr(out + CW_BLOCK_SIZE, im.path));
+    assert_non_null(strstr(out + CW_BLOCK_SIZE, "take it from another copy"));
+    free(out);
+    dump_says(&im, "block 5/0 9", CW_TOOL_FOUND, "take it from another copy");
+    dump_says(&im, "block 5/0 9 --json", CW_TOOL_FOUND, "\"wrong\": \"it does not match");
+    dump_says(&im, "block 5/0 9 9", CW_TOOL_OK, "place ");
+    dump_says(&im, "block 5/0 10", CW_TOOL_OK, "place ");
+    image_remove(&im);
+}
+
+/* Both of its checkpoints have blocks 0 to 39. */
+static void
+image_start_twice(struct image *im)
+{
+    struct cw_store_shard *sh;
+    struct storeworld w;
+
+    storeworld_init(&w, 8, 512 * CW_MIB, CW_MIB);
+    sh = storeworld_begin(&w, SHARD_ID);
+    for (uint64_t seq = 1; seq <= 3; seq++) {
+        assert_int_equal(storeworld_write(&w, sh, 0, 40), 0);
+        storeworld_wait_durable(&w, sh, seq);
+        assert_int_equal(storeworld_close(&w), 0);
+        if (seq == 3)
+            break;
+        assert_int_equal(storeworld_open(&w), 0);
+        sh = storeworld_shard(&w, SHARD_ID);
+    }
+    image_make(im, &w);
+    storeworld_fini(&w);
+}
+
+/* The table of the head, and the page of its first chunk. */
+static void
+head_find(const struct image_look *l, const struct cw_ckpt *k, uint64_t *ret_tab,
+          uint64_t *ret_page)
+{
+    *ret_tab = *ret_page = 0;
+    for (uint32_t i = 0; i < k->n_tabs; i++) {
+        if (k->layers[k->tabs[i].layer].snap != 0)
+            continue;
+        *ret_tab = image_off(l, k->tabs[i].dir.loc);
+        *ret_page = image_off(l, k->tabs[i].page->e[0].page_loc);
+    }
+}
+
+/* The page that says where they lie, and the tables that say where the page lies. */
+static void
+blocks_of_a_rotten_page_or_table_are_a_failure(void **state)
+{
+    uint64_t page, older_page, tab, older_tab;
+    struct cw_ckpt older;
+    struct image_look l;
+    struct image im;
+
+    image_start_twice(&im);
+    image_look(&im, &l);
+    head_find(&l, &l.k, &tab, &page);
+    assert_true(cw_ckpt_load(l.st, CW_STAND_DISK, 1, NULL, &older));
+    head_find(&l, &older, &older_tab, &older_page);
+    cw_ckpt_free(&older);
+    image_look_end(&l);
+    image_flip(&im, page + 4000);
+    dump_says(&im, "block 5/0 9 --raw", CW_TOOL_FOUND, "block 9 of shard 5/0: its map page does");
+    dump_says(&im, "page 5/0 0 --raw", CW_TOOL_FOUND, "chunk 0 of shard 5/0: its map page does");
+    image_flip(&im, page + 4000);
+    dump_says(&im, "block 5/0 9", CW_TOOL_OK, "place ");
+    assert_true(tab != 0 && older_tab != 0 && tab != older_tab);
+    image_flip(&im, tab + 4000);
+    dump_says(&im, "block 5/0 9", CW_TOOL_OK, "place "); /* by the older checkpoint */
+    image_flip(&im, older_tab + 4000);
+    dump_says(&im, "block 5/0 9 --raw", CW_TOOL_FOUND, "5/0: its table is damaged (RAW segment");
+    dump_says(&im, "page 5/0 0", CW_TOOL_FOUND, "5/0: its table is damaged (RAW segment");
+    image_remove(&im);
 }
 
 static void
@@ -293,6 +429,8 @@ main(void)
         cmocka_unit_test(what_is_not_there_is_said),
         cmocka_unit_test(bad_words_are_bad_usage),
         cmocka_unit_test(raw_blocks_are_what_was_written),
+        cmocka_unit_test(a_rotten_block_is_a_failure),
+        cmocka_unit_test(blocks_of_a_rotten_page_or_table_are_a_failure),
         cmocka_unit_test(damage_is_shown_with_what_is_wrong),
         cmocka_unit_test(damaged_counts_are_not_followed),
         cmocka_unit_test(no_bytes_make_it_fall),

@@ -170,6 +170,52 @@ a_store_on_a_disk_that_grew_is_shown(void **state)
     }
 }
 
+/* It can be typed as it stands there. */
+static void
+a_next_step_names_the_store(void **state)
+{
+    char says[200];
+    struct image im;
+
+    image_start(&im, 0);
+    for (uint32_t i = 0; i < CW_SB_SLOTS; i++)
+        image_flip(&im, cw_inspect_sb_off(SMALL, i) + 100);
+    snprintf(says, sizeof(says), "see: causeway-store dump %s superblock\n", im.path);
+    is_refused(&im, "SUPERBLOCKS_BAD", says);
+    assert_int_equal(ftruncate(im.fd, 0), 0);
+    assert_int_equal(ftruncate(im.fd, SMALL), 0);
+    snprintf(says, sizeof(says), "to make one: causeway-store format %s\n", im.path);
+    is_refused(&im, "NOT_A_STORE", says);
+    assert_int_equal(ftruncate(im.fd, 4096), 0);
+    is_refused(&im, "NOT_A_STORE", "restore its size; a new one has at least 512M\n");
+    image_remove(&im);
+}
+
+/* As on a disk that was cut and then overwritten at both ends, or begun to be used by others. */
+static void
+a_store_without_superblocks_is_not_given_up(void **state)
+{
+    uint8_t none[8192] = { 0 };
+    struct image im;
+
+    image_start(&im, 3);
+    assert_int_equal(pwrite(im.fd, none, sizeof(none), 0), sizeof(none));
+    tool_says(CW_TOOL_OK, "would replay", NULL, (const char *[4]){ "info", im.path });
+    assert_int_equal(ftruncate(im.fd, GROWN), 0);
+    is_refused(&im, "SUPERBLOCKS_LOST", "one begins at byte 1048576");
+    is_refused(&im, "SUPERBLOCKS_LOST", "give it its former size again");
+    assert_int_equal(ftruncate(im.fd, SMALL - 8192), 0);
+    is_refused(&im, "SUPERBLOCKS_LOST", "do not format it");
+    assert_int_equal(ftruncate(im.fd, SMALL), 0);
+    is_refused(&im, "SUPERBLOCKS_LOST", "its segments are there");
+    tool_says(CW_TOOL_FOUND, "whose superblocks are lost", NULL,
+              (const char *[4]){ "format", im.path });
+    tool_says(CW_TOOL_OK, "an empty store", NULL,
+              (const char *[4]){ "format", im.path, "--force" });
+    tool_says(CW_TOOL_OK, "no faults", NULL, (const char *[4]){ "check", im.path });
+    image_remove(&im);
+}
+
 static void
 what_cannot_be_opened_has_a_next_step(void **state)
 {
@@ -305,6 +351,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_store_that_does_not_open_is_not_given_up),
         cmocka_unit_test(a_store_on_a_disk_that_grew_is_shown),
+        cmocka_unit_test(a_next_step_names_the_store),
+        cmocka_unit_test(a_store_without_superblocks_is_not_given_up),
         cmocka_unit_test(what_cannot_be_opened_has_a_next_step),
         cmocka_unit_test(where_nothing_can_be_written_is_said),
         cmocka_unit_test(output_that_is_lost_is_a_failure),
