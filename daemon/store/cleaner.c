@@ -72,7 +72,7 @@ cleaner_take(struct cleaner *c, uint32_t victim)
 {
     c->victim = victim;
     c->live = c->s->segs[victim].live;
-    c->s->segs[victim].read_pins++;
+    c->s->segs[victim].io_pins++;
     c->s->segs[victim].is_victim = true;
     c->state = CLEAN_SCAN;
     memset(&c->scan, 0, sizeof(c->scan));
@@ -85,7 +85,7 @@ cleaner_idle(struct cleaner *c)
 {
     if (c->state != CLEAN_IDLE) {
         c->s->segs[c->victim].is_victim = false;
-        segment_read_unpin(c->s, c->victim);
+        segment_unpin(c->s, c->victim);
     }
     c->packs = c->unpacked = false;
     scan_fini(&c->scan);

@@ -171,7 +171,7 @@ load_read(struct cleaner *c)
         store_kick_later(c->s);
         return;
     }
-    c->s->segs[c->victim].read_pins++;
+    c->s->segs[c->victim].io_pins++;
     c->state = CLEAN_READ;
     c->reread = false;
     load_read_bufs(c);
@@ -260,7 +260,7 @@ load_verify(struct cleaner *c)
         load_read_bufs(c);
         return;
     }
-    segment_read_unpin(c->s, c->victim);
+    segment_unpin(c->s, c->victim);
     for (uint32_t i = 0; n_bad > 0 && i < c->n_load; i++) {
         if (!cw_bit_get(c->bad, i))
             continue;

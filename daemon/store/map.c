@@ -379,7 +379,7 @@ page_on_read(struct store_io *io, int res)
         }
         page_lost(s, p);
     }
-    segment_read_unpin(s, cw_loc_seg(e->page_loc));
+    segment_unpin(s, cw_loc_seg(e->page_loc));
     p->loading = false;
     p->pins++; /* until everybody who waited has looked */
     cw_list_init(&woken);
@@ -408,7 +408,7 @@ map_page_get(struct layer *l, uint32_t chunk, struct page_waiter *w)
         p = page_new(l, chunk);
         p->loading = true;
         page_home(s, p);
-        s->segs[cw_loc_seg(e->page_loc)].read_pins++;
+        s->segs[cw_loc_seg(e->page_loc)].io_pins++;
         page_read(s, p, e->page_loc);
     }
     if (w != NULL)

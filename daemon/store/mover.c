@@ -43,7 +43,7 @@ static void
 mover_idle(struct mover *m)
 {
     if (m->state != MOVER_IDLE)
-        segment_read_unpin(m->s, m->victim);
+        segment_unpin(m->s, m->victim);
     m->state = MOVER_IDLE;
     scan_fini(&m->scan);
     free(m->v);
@@ -210,7 +210,7 @@ mover_take(struct cw_store *s, uint32_t victim)
         m->w.fn = mover_on_page;
     }
     m->victim = victim;
-    s->segs[victim].read_pins++;
+    s->segs[victim].io_pins++;
     m->state = MOVER_SCAN;
     memset(&m->scan, 0, sizeof(m->scan));
     m->scan.done = mover_on_scan;

@@ -93,7 +93,7 @@ read_unpin_segments(struct read_ctx *c)
 {
     for (uint32_t i = 0; i < c->r->nblk && i < CW_IO_BLOCKS_MAX; i++) {
         if (c->locs[i] != 0)
-            segment_read_unpin(c->s, cw_loc_seg(c->locs[i]));
+            segment_unpin(c->s, cw_loc_seg(c->locs[i]));
     }
 }
 
@@ -233,7 +233,7 @@ read_collect(struct read_ctx *c, bool *ret_packed)
 
         if (c->locs[i] == 0)
             continue;
-        c->s->segs[cw_loc_seg(c->locs[i])].read_pins++;
+        c->s->segs[cw_loc_seg(c->locs[i])].io_pins++;
         if (read_is_packed(c, i)) {
             *ret_packed = true;
             continue;
@@ -530,7 +530,7 @@ tail_on_hdr(struct store_io *io, int res)
             read_fetch(c);
     }
     /* the blocks that are read now hold the segment themselves: in between it was never free */
-    segment_read_unpin(s, seg);
+    segment_unpin(s, seg);
     free(hdr);
     read_deliver(s);
 }
@@ -552,7 +552,7 @@ tail_start(struct read_ctx *c)
     c->hdr_len = (uint32_t)cw_min_u64(CW_BATCH_HDR_MAX, s->seg_bytes - e->off);
     c->hdr = store_alloc_aligned(c->hdr_len);
     c->io.done = tail_on_hdr;
-    s->segs[e->seg].read_pins++;
+    s->segs[e->seg].io_pins++;
     store_io_start(s, &c->io, CW_DISK_READ, seg_off(s, e->seg) + e->off, c->hdr, c->hdr_len);
 }
 

@@ -178,7 +178,7 @@ part_on_read(struct store_io *io, int res)
     struct scrub *c = cw_container_of(io, struct scrub, io);
     const struct cw_root_part *p = &c->root->parts[c->part];
 
-    segment_read_unpin(c->s, cw_loc_seg(p->loc));
+    segment_unpin(c->s, cw_loc_seg(p->loc));
     if (!ckpt_moved(c) && (res != 0 || cw_hash(c->buf->data, p->bytes) != p->csum)) {
         ckpt_bad(c, "part");
     } else if (p->kind == CW_PART_TABS) {
@@ -204,7 +204,7 @@ step_part(struct scrub *c)
     }
     if (!scrub_buffer(c, (size_t)n * CW_BLOCK_SIZE))
         return STEP_LATER;
-    c->s->segs[cw_loc_seg(p->loc)].read_pins++;
+    c->s->segs[cw_loc_seg(p->loc)].io_pins++;
     c->io.done = part_on_read;
     store_io_start(c->s, &c->io, CW_DISK_READ, loc_off(c->s, p->loc), c->buf->data,
                    (uint64_t)n * CW_BLOCK_SIZE);
@@ -218,7 +218,7 @@ root_on_read(struct store_io *io, int res)
     const struct cw_sb_ckpt *k = &c->s->sb.ckpt[c->which];
     const struct cw_root *root = (const void *)c->buf->data;
 
-    segment_read_unpin(c->s, c->root_seg);
+    segment_unpin(c->s, c->root_seg);
     if (ckpt_moved(c)) {
         scrub_ckpt_leave(c);
     } else if (res != 0 || cw_inspect_root(&c->s->sb, k, c->buf->data) != NULL) {
@@ -246,7 +246,7 @@ step_root(struct scrub *c)
     if (!scrub_buffer(c, k->len))
         return STEP_LATER;
     c->root_seg = cw_loc_seg(k->loc);
-    c->s->segs[c->root_seg].read_pins++;
+    c->s->segs[c->root_seg].io_pins++;
     c->io.done = root_on_read;
     store_io_start(c->s, &c->io, CW_DISK_READ, loc_off(c->s, k->loc), c->buf->data, k->len);
     return STEP_BUSY;

@@ -125,7 +125,7 @@ void
 scrub_refs_pin(struct scrub *c, int32_t by)
 {
     for (uint32_t i = 0; i < c->n_refs; i++)
-        c->s->segs[cw_loc_seg(c->refs[i].loc)].read_pins += (uint32_t)by;
+        c->s->segs[cw_loc_seg(c->refs[i].loc)].io_pins += (uint32_t)by;
 }
 
 bool

@@ -61,7 +61,7 @@ segment_count(const struct cw_store *s, uint8_t state)
 bool
 segment_is_pinned(const struct seg *g)
 {
-    return g->tail_pins > 0 || g->read_pins > 0;
+    return g->tail_pins > 0 || g->io_pins > 0;
 }
 
 uint32_t
@@ -177,10 +177,10 @@ segment_free_ripe(struct cw_store *s)
 }
 
 void
-segment_read_unpin(struct cw_store *s, uint32_t no)
+segment_unpin(struct cw_store *s, uint32_t no)
 {
-    cw_assert(s->segs[no].read_pins > 0);
-    if (--s->segs[no].read_pins == 0)
+    cw_assert(s->segs[no].io_pins > 0);
+    if (--s->segs[no].io_pins == 0)
         segment_free_if_ripe(s, no);
 }
 
@@ -225,7 +225,7 @@ summary_on_done(struct store_io *io, int res)
     /* without it the headers of the batches are read */
     if (res != 0)
         store_log(s, CW_LOG_WARNING, "a segment summary could not be written: %d", res);
-    segment_read_unpin(s, w->no);
+    segment_unpin(s, w->no);
     store_own_free(&w->own);
     store_close_step(s);
 }
@@ -253,7 +253,7 @@ summary_write(struct cw_store *s, const struct open_seg *o)
     f->csum = cw_hash2(mem, o->sum_len, f, offsetof(struct cw_sum_footer, csum));
     w->s = s;
     w->no = o->no;
-    s->segs[w->no].read_pins++;
+    s->segs[w->no].io_pins++;
     w->io.done = summary_on_done;
     store_io_start(s, &w->io, CW_DISK_WRITE_SYNC, seg_off(s, o->no) + s->seg_bytes - room, mem,
                    room);

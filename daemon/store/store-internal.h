@@ -103,7 +103,8 @@ struct seg {
     uint32_t live;       /* sectors the map (META: the newest checkpoint) refers to */
     uint32_t live_ckpt;  /* at the freeze of the running checkpoint */
     uint32_t dead_next;  /* META: sectors that leave with the next freeze */
-    uint32_t tail_pins, read_pins;
+    uint32_t tail_pins;
+    uint32_t io_pins; /* reads that are under way, and the write of its summary */
     /* The last checkpoint that may need what is in it, though the log does not tell that this
      * ended: a tail let a record go, or a deleted layer gave its blocks back. */
     uint64_t unlogged_until;
@@ -158,7 +159,7 @@ void segment_freeze(struct cw_store *s, struct seg *g); /* for a checkpoint */
 /* What emptied by the log alone since the last call is free at once. */
 void segment_free_ripe(struct cw_store *s);
 /* A read of it ended: its count goes down. */
-void segment_read_unpin(struct cw_store *s, uint32_t no);
+void segment_unpin(struct cw_store *s, uint32_t no);
 void segment_free_unneeded(struct cw_store *s, uint64_t replay_batch);
 void segment_soon_free(struct cw_store *s,
                        uint32_t no); /* what the loaded checkpoint does not need */
