@@ -127,8 +127,8 @@ subsets_new(struct subsets *x, uint64_t seed)
 {
     memset(x, 0, sizeof(*x));
     cw_prng_init(&x->rnd, seed);
-    x->exact_max = is_long() ? 10 : 5;
-    x->samples = is_long() ? 64 : 2;
+    x->exact_max = is_long() ? 8 : 5;
+    x->samples = is_long() ? 24 : 2;
     storeworld_init(&x->w, seed, 512 * CW_MIB, CW_MIB);
     storelife_init(&x->life, &x->w, seed);
 }
@@ -184,7 +184,7 @@ run_fresh(uint64_t seed, uint32_t rounds, uint32_t nblk_max)
 static void
 row_38_every_subset_of_single_blocks(void **state)
 {
-    for (uint64_t seed = 1; seed <= (is_long() ? 10 : 1); seed++)
+    for (uint64_t seed = 1; seed <= (is_long() ? 5 : 1); seed++)
         run_fresh(seed, 25, 1);
 }
 
@@ -192,7 +192,7 @@ row_38_every_subset_of_single_blocks(void **state)
 static void
 row_38_subsets_of_large_batches(void **state)
 {
-    for (uint64_t seed = 1; seed <= (is_long() ? 10 : 1); seed++)
+    for (uint64_t seed = 1; seed <= (is_long() ? 5 : 1); seed++)
         run_fresh(100 + seed, 25, 60);
 }
 
