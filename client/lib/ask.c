@@ -80,6 +80,7 @@ call_of_code(Causeway__Control__ErrorCode code)
     case CAUSEWAY__CONTROL__ERROR_CODE__LAST_COPY:
     case CAUSEWAY__CONTROL__ERROR_CODE__BAD_REQUEST:
     case CAUSEWAY__CONTROL__ERROR_CODE__VOLUME_IN_USE:
+    case CAUSEWAY__CONTROL__ERROR_CODE__LIMIT:
         return CW_CALL_REFUSED;
     default:
         return CW_CALL_UNKNOWN;

@@ -114,6 +114,8 @@ change_on_done(struct cw_change *call)
             cw_own_volume_locate(v->o, call->disks, call->n_disks);
         if (s->state != SHARD_CLOSED && ch->state == CHANGE_SENT) {
             change_doubt(s);
+            if (call->res == CW_CALL_REFUSED)
+                cw_own_gray_refused(s);
             if (call->res == CW_CALL_REFUSED && !call->has_rec)
                 cw_own_volume_get(v); /* what stands there now? */
         }

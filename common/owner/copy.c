@@ -168,7 +168,7 @@ cw_own_copy_on_down(struct copy *c)
         c->lost_ns = cw_own_now(c->s->v->o);
     if (c->sync == SYNC_JOINING || c->sync == SYNC_COPYING)
         c->sync = SYNC_WANTED;
-    if (c->state == CW_MEMBER_IN_RESYNC && !(c->maybe & CW_BIT(CW_MEMBER_INSYNC)))
+    if (!(c->maybe & CW_BIT(CW_MEMBER_INSYNC)))
         c->joining = false; /* not asked for yet: no doubt about it */
     cw_own_mark_dirty(c->s);
 }
@@ -424,11 +424,15 @@ void
 cw_own_copy_set_durable(struct copy *c, uint64_t durable)
 {
     struct ring *r = &c->s->ring;
+    uint64_t now = cw_own_now(c->s->v->o);
 
     for (uint64_t seq = cw_max_u64(c->durable + 1, r->first);
          seq <= durable && seq < c->send_seq && seq < r->next; seq++) {
+        const struct rec *rec = cw_own_ring_at(r, seq);
+
         c->peer->ops -= c->peer->ops > 0;
-        c->peer->bytes -= cw_min_u64(c->peer->bytes, cw_own_ring_at(r, seq)->bytes);
+        c->peer->bytes -= cw_min_u64(c->peer->bytes, rec->bytes);
+        cw_histogram_add(&c->peer->acks, now - rec->begun_ns);
     }
     if (durable > c->durable) {
         c->durable = durable;

@@ -192,8 +192,8 @@ durable_everywhere(const struct shard *s, const struct copy *x, uint64_t seq)
     return true;
 }
 
-static void
-promote(struct copy *x)
+void
+cw_own_promote(struct copy *x, const char *why)
 {
     struct shard *s = x->s;
 
@@ -209,7 +209,7 @@ promote(struct copy *x)
     for (uint32_t i = 0; i < s->n_copies; i++)
         s->copies[i]->want = s->copies[i]->state;
     x->want = CW_MEMBER_INSYNC;
-    cw_own_change_begin(s, "synchronised");
+    cw_own_change_begin(s, why);
 }
 
 /* ---- whose turn ---- */
@@ -286,7 +286,7 @@ cw_own_resync_run(struct shard *s)
         source_watch(c);
         return;
     case SYNC_DONE:
-        promote(c);
+        cw_own_promote(c, "synchronised");
         return;
     case SYNC_JOINING:
     case SYNC_IDLE:

@@ -76,6 +76,10 @@ struct peer {
     uint32_t ops, ops_max;
     uint64_t bytes, bytes_max;
 
+    struct cw_histogram acks;        /* of this window: from sequenced to durable */
+    uint64_t ack_p50_ns, ack_p99_ns; /* of the last; */
+    bool ack_known;                  /* false: too few, and both are 0 */
+
     uint32_t distance; /* 0 host, 1 rack, 2 site, 3 beyond */
     uint64_t read_ewma_ns;
     uint64_t last_read_ns;
@@ -150,6 +154,8 @@ struct copy {
     uint64_t chunks_left, chunks_total, bytes_moved, progress_ns;
     uint32_t sync_why;
     uint32_t n_flaps;
+    uint32_t slow_windows; /* a bit each, the last one lowest; one not yet seen is slow */
+    uint64_t demote_after_ns;
     uint64_t add_after_ns;
     uint64_t insync_since_ns;
 };
@@ -438,7 +444,7 @@ struct cw_owner {
     uint32_t n_syncing;
     uint64_t join_count;
     struct cw_timer tick;
-    uint64_t second_ns; /* next rotation of the histograms */
+    uint64_t second_ns; /* when the windows of peers end */
 };
 
 static inline uint64_t
@@ -641,6 +647,18 @@ void cw_own_resync_stop(struct copy *c, const char *why);
 void cw_own_resync_on_open(struct copy *c);
 void cw_own_resync_on_state(struct copy *c, const struct cw_frame *f);
 void cw_own_resync_on_done(struct copy *c, const struct cw_frame *f);
+/* Joins the ack set from the next record on, and asks for INSYNC once all before is durable. */
+void cw_own_promote(struct copy *x, const char *why);
+
+/* ---- gray.c ---- */
+/* How long the oldest record that it has not made durable waits; 0: none does. */
+uint64_t cw_own_copy_waits_ns(const struct copy *c, uint64_t now);
+void cw_own_gray_tick(struct cw_owner *o);
+bool cw_own_gray_is_slow(const struct copy *c);
+bool cw_own_gray_may_demote(const struct copy *c, uint32_t n_others); /* others: well, in sync */
+void cw_own_gray_suspect(struct copy *c); /* it is LAGGING from now on */
+void cw_own_gray_refused(struct shard *s);
+void cw_own_gray_run(struct shard *s); /* LAGGING copies that have caught up */
 
 /* ---- verify.c ---- */
 void cw_own_verify_tick(struct cw_volume *v);

@@ -10,6 +10,8 @@
 
 #define STUCK_NS CW_NS_PER_S /* on top of the 2 s after which a disk calls itself stuck */
 #define FLAP_FORGET_NS (3600 * CW_NS_PER_S)
+#define LAG_TIMES 10u
+#define CUT_RECORDS 256u /* behind, before memory is taken back from a copy */
 
 /* ---- life ---- */
 
@@ -25,6 +27,8 @@ shard_add_copy(struct shard *s, const struct cw_member *m)
         return false;
     if (m->state == CW_MEMBER_IN_RESYNC)
         c->sync = SYNC_WANTED;
+    if (m->state == CW_MEMBER_LAGGING)
+        cw_own_gray_suspect(c);
     s->copies[s->n_copies++] = c;
     return true;
 }
@@ -147,16 +151,13 @@ copy_leave_sync(struct copy *c)
     c->joining = false;
 }
 
+/* Each time it has to wait longer before it is taken back. */
 static void
-copy_becomes_out(struct copy *c)
+copy_back_off(struct copy *c)
 {
     struct cw_owner *o = c->s->v->o;
     uint64_t now = cw_own_now(o);
 
-    cw_own_read_forget_copy(c->s, c);
-    copy_leave_sync(c);
-    cw_own_copy_close(c);
-    c->faulty = false;
     if (c->s->state != SHARD_ACTIVE)
         return; /* it was away before we came: no fault of its own under us */
     if (c->state == CW_MEMBER_INSYNC && now - c->insync_since_ns > FLAP_FORGET_NS)
@@ -164,6 +165,24 @@ copy_becomes_out(struct copy *c)
     c->add_after_ns = now + cw_min_u64(o->tun.flap_min_ns << (c->n_flaps < 20 ? c->n_flaps : 20),
                                        o->tun.flap_max_ns);
     c->n_flaps++;
+}
+
+static void
+copy_becomes_out(struct copy *c)
+{
+    cw_own_read_forget_copy(c->s, c);
+    copy_leave_sync(c);
+    cw_own_copy_close(c);
+    c->faulty = false;
+    copy_back_off(c);
+}
+
+static void
+copy_becomes_lagging(struct copy *c)
+{
+    cw_own_read_forget_copy(c->s, c);
+    cw_own_gray_suspect(c);
+    copy_back_off(c);
 }
 
 static void
@@ -175,6 +194,8 @@ copy_take_state(struct copy *c, enum cw_member_state state)
                cw_member_state_name(c->state), cw_member_state_name(state));
         if (state == CW_MEMBER_OUT || state == CW_MEMBER_DEAD)
             copy_becomes_out(c);
+        if (state == CW_MEMBER_LAGGING)
+            copy_becomes_lagging(c);
         if (state == CW_MEMBER_INSYNC) {
             copy_leave_sync(c);
             c->insync_since_ns = cw_own_now(c->s->v->o);
@@ -304,7 +325,9 @@ shard_cut(struct shard *s, struct copy *c)
     struct cw_owner *o = s->v->o;
 
     if (s->ring.next - s->ring.first < CW_TAIL_MAX / 4 * 3 &&
-        o->retained_bytes < o->tun.retain_bytes / 4 * 3)
+        o->retained_bytes < o->tun.retain_bytes / 4 * 3 &&
+        (s->ring.next - c->durable < CUT_RECORDS ||
+         cw_buf_pool_used(o->pool) < cw_buf_pool_limit(o->pool) / 8 * 7))
         return false;
     if (c->state == CW_MEMBER_IN_RESYNC)
         cw_own_resync_stop(c, "it fell behind the stream");
@@ -349,20 +372,7 @@ cw_own_shard_advance(struct shard *s)
 
 /* ---- who must go ---- */
 
-static bool
-copy_overdue(const struct copy *c, uint64_t now, uint64_t limit)
-{
-    const struct ring *r = &c->s->ring;
-    uint64_t seq = c->durable + 1, since;
-
-    if (!c->streaming || c->held || c->session != SESSION_OPEN || seq < r->first ||
-        (seq >= c->send_seq && !c->stalled) || seq >= r->next)
-        return false;
-    since = cw_max_u64(cw_own_ring_at(r, seq)->begun_ns, c->opened_ns);
-    return now - since >= limit;
-}
-
-/* Why this copy cannot be waited for any longer; NULL: it can. */
+/* Why this copy is of no use to anybody; NULL: it is. */
 static const char *
 copy_bad(const struct copy *c, uint64_t now)
 {
@@ -377,13 +387,48 @@ copy_bad(const struct copy *c, uint64_t now)
         return "does not answer heartbeats";
     if (c->peer->stuck_since_ns != CW_NEVER && now - c->peer->stuck_since_ns >= STUCK_NS)
         return "its disk is stuck";
-    if (copy_overdue(c, now, t->eject_ns))
-        return "does not make records durable";
     return NULL;
 }
 
-/* Members that cannot be waited for go OUT in one change, as long as one good in-sync copy stays.
- */
+/* Alive, but a record has been waiting for it for too long; a copy that nobody waits for has more
+ * time. */
+static bool
+copy_overdue(const struct copy *c, uint64_t now)
+{
+    uint64_t limit = c->s->v->o->tun.eject_ns;
+
+    return cw_own_copy_waits_ns(c, now) >=
+           (c->state == CW_MEMBER_LAGGING ? LAG_TIMES * limit : limit);
+}
+
+/* What a member should become that cannot be waited for any longer; its state: it can. */
+static enum cw_member_state
+copy_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **ret_why)
+{
+    bool in = c->state == CW_MEMBER_INSYNC && n_good > 0;
+    /* a SYNCING one that waits for its turn has no session and need not have one */
+    bool extra = (c->state == CW_MEMBER_IN_RESYNC &&
+                  (c->peer->state != PEER_UP || c->faulty || c->s->syncing == c)) ||
+                 (c->state == CW_MEMBER_LAGGING && n_good > 0);
+    const char *bad = copy_bad(c, now);
+
+    if (!in && !extra)
+        return c->state;
+    if (bad != NULL || copy_overdue(c, now)) {
+        *ret_why = bad != NULL ? bad : "does not make records durable";
+        if (bad == NULL && c->state == CW_MEMBER_INSYNC && n_good >= c->s->v->min_insync)
+            return cw_own_gray_may_demote(c, n_good) ? CW_MEMBER_LAGGING : c->state;
+        return CW_MEMBER_OUT;
+    }
+    if (cw_own_gray_is_slow(c) && cw_own_gray_may_demote(c, n_good - 1)) {
+        *ret_why = "slower than the others";
+        return CW_MEMBER_LAGGING;
+    }
+    return c->state;
+}
+
+/* Members that cannot be waited for leave the ack set in one change, as long as one good in-sync
+ * copy stays; slow ones one at a time. */
 void
 cw_own_shard_judge(struct shard *s)
 {
@@ -397,28 +442,20 @@ cw_own_shard_judge(struct shard *s)
         struct copy *c = s->copies[i];
 
         n_good += c->state == CW_MEMBER_INSYNC && c->session == SESSION_OPEN &&
-                  now >= c->evict_until_ns && copy_bad(c, now) == NULL;
+                  now >= c->evict_until_ns && copy_bad(c, now) == NULL && !copy_overdue(c, now);
     }
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
-        bool in = c->state == CW_MEMBER_INSYNC && n_good > 0;
-        /* a SYNCING one that waits for its turn has no session and need not have one */
-        bool extra = (c->state == CW_MEMBER_IN_RESYNC &&
-                      (c->peer->state != PEER_UP || c->faulty || s->syncing == c)) ||
-                     (c->state == CW_MEMBER_LAGGING && n_good > 0);
 
-        c->want = c->state;
-        if ((in || extra) && copy_bad(c, now) != NULL) {
-            why = copy_bad(c, now);
-            c->want = CW_MEMBER_OUT;
-            n_out++;
-        }
+        c->want = copy_verdict(c, now, n_good, &why);
+        if (c->want == CW_MEMBER_LAGGING && c->state == CW_MEMBER_INSYNC && !copy_overdue(c, now))
+            n_good--;
         if (now < c->evict_until_ns && c->state != CW_MEMBER_DEAD &&
             n_good >= cw_max_u64(s->v->min_insync, 1)) {
             why = "it is to leave";
             c->want = CW_MEMBER_DEAD;
-            n_out++;
         }
+        n_out += c->want != c->state;
     }
     if (n_out > 0)
         cw_own_change_begin(s, why);
@@ -449,8 +486,10 @@ cw_own_shard_run(struct shard *s)
         cw_own_read_kick(s);
     if (!cw_list_empty(&s->notes))
         cw_own_notes_run(s);
-    if (s->rec.n_members > 1)
+    if (s->rec.n_members > 1) {
+        cw_own_gray_run(s);
         cw_own_resync_run(s);
+    }
     if (s->v->state == CW_VOLUME_RELEASING)
         cw_own_volume_run(s->v);
 }
@@ -528,7 +567,7 @@ cw_own_shard_check(const struct shard *s)
 
         cw_assert(c->s == s && (c->maybe & CW_BIT(c->state)) != 0);
         cw_assert(cw_popcount(c->maybe) == 1 || s->change.state != CHANGE_IDLE);
-        cw_assert(!c->joining || c->state == CW_MEMBER_IN_RESYNC);
+        cw_assert(!c->joining || c->state == CW_MEMBER_IN_RESYNC || c->state == CW_MEMBER_LAGGING);
         cw_assert((c->session == SESSION_OPEN) == (c->lost_ns == CW_NEVER) ||
                   s->state == SHARD_CLOSED);
         cw_assert(!c->streaming || s->state != SHARD_ACTIVE || c->durable < r->next);

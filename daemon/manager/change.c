@@ -73,8 +73,30 @@ change_is_repeat(const struct cw_mgr_change *q, const struct mgr_volume *v,
     return true;
 }
 
+/* A disk counts once in that time, however many copies on it are slow. */
 static bool
-change_apply(const struct cw_manager *m, const struct cw_mgr_change *q, struct cw_shard_rec *r,
+may_set_aside(struct cw_manager *m, const struct cw_uuid *disk)
+{
+    uint64_t now = cw_now_ns(m->env);
+    struct mgr_set_aside *free_one = NULL;
+
+    for (uint32_t i = 0; i < MGR_SET_ASIDE_MAX; i++) {
+        struct mgr_set_aside *a = &m->set_aside[i];
+        bool over = a->at_ns == 0 || now - a->at_ns >= MGR_SET_ASIDE_NS;
+
+        if (!over && cw_uuid_equal(&a->disk, disk))
+            return true;
+        if (over)
+            free_one = a;
+    }
+    if (free_one == NULL)
+        return false;
+    *free_one = (struct mgr_set_aside){ .disk = *disk, .at_ns = now };
+    return true;
+}
+
+static bool
+change_apply(struct cw_manager *m, const struct cw_mgr_change *q, struct cw_shard_rec *r,
              const char *volume, struct cw_mgr_error *err)
 {
     for (size_t i = 0; i < q->n_want; i++) {
@@ -86,6 +108,13 @@ change_apply(const struct cw_manager *m, const struct cw_mgr_change *q, struct c
                              CW_SHARD_INDEX(q->shard),
                              mb != NULL ? cw_member_state_name(mb->state) : "NONE",
                              cw_member_state_name(q->want[i].state));
+            return false;
+        }
+        if (mb->state == CW_MEMBER_INSYNC && q->want[i].state == CW_MEMBER_LAGGING &&
+            !may_set_aside(m, &mb->disk_uuid)) {
+            cw_mgr_error_set(err, CW_MGR_LIMIT, volume,
+                             "shard %u: %u disks were set aside as slow in the last minute",
+                             CW_SHARD_INDEX(q->shard), MGR_SET_ASIDE_MAX);
             return false;
         }
         mb->state = q->want[i].state;

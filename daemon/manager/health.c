@@ -116,6 +116,18 @@ look_crowded(struct look *l, const struct mgr_disk *d)
     worse(l, MGR_REDUCED_STUCK, why, next);
 }
 
+/* It has everything, or soon will: no data moves. */
+static void
+look_set_aside(struct look *l, const struct cw_member *mb)
+{
+    const struct mgr_disk *d = cw_mgr_find_copy_disk(&l->m->t, mb);
+    char why[CW_MGR_WHY_SIZE];
+
+    snprintf(why, sizeof(why), "the copy on %s/%s is slower than the others and is not waited for",
+             member_host(l->m, mb), d != NULL ? d->o.rec.disk.name : "?");
+    worse(l, MGR_REDUCED_REBUILDING, why, "it is taken back once it keeps up");
+}
+
 static void
 look_resync(struct look *l, const struct mgr_shard *s, const struct cw_member *mb)
 {
@@ -183,7 +195,10 @@ look_member(struct look *l, const struct mgr_shard *s, const struct cw_member *m
 {
     switch (cw_mgr_copy_state(l->m, mb, l->policy->repair_delay_s)) {
     case MGR_COPY_OK:
-        look_resync(l, s, mb);
+        if (mb->state == CW_MEMBER_LAGGING)
+            look_set_aside(l, mb);
+        else
+            look_resync(l, s, mb);
         break;
     case MGR_COPY_WAITING:
         look_waiting(l, mb);

@@ -143,6 +143,15 @@ struct mgr_loaded {
     struct cw_rec rec;
 };
 
+/* Disks that owners may set aside as slow (INSYNC -> LAGGING) in so long, over all volumes: when a
+ * whole switch is slow, volumes keep their copies. */
+#define MGR_SET_ASIDE_MAX 2u
+#define MGR_SET_ASIDE_NS (60 * CW_NS_PER_S)
+struct mgr_set_aside {
+    struct cw_uuid disk;
+    uint64_t at_ns; /* 0: never */
+};
+
 struct cw_manager {
     struct cw_manager_opts opts;
     struct cw_env *env;
@@ -169,7 +178,8 @@ struct cw_manager {
     struct cw_list jobs;     /* struct mgr_job, oldest first */
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
-    uint32_t n_following; /* ops of compression.c that are queued */
+    uint32_t n_following;                              /* ops of compression.c that are queued */
+    struct mgr_set_aside set_aside[MGR_SET_ASIDE_MAX]; /* since the manager started */
     bool stopping;
 
     struct cw_timer kick, tick, retry;

@@ -25,6 +25,7 @@ call_res(const cw_envelope *reply)
     case CAUSEWAY__CONTROL__ERROR_CODE__LAST_COPY:
     case CAUSEWAY__CONTROL__ERROR_CODE__NOT_FOUND:
     case CAUSEWAY__CONTROL__ERROR_CODE__BAD_REQUEST:
+    case CAUSEWAY__CONTROL__ERROR_CODE__LIMIT:
         return CW_CALL_REFUSED;
     default:
         return CW_CALL_UNKNOWN;

@@ -112,6 +112,31 @@ def test_a_disk_that_hangs(t):
     c.admin("volume", "verify", "v")
 
 
+def member(c, volume, host):
+    return next(m for s in c.volume(volume)["shards"] for m in s["members"] if m["host"] == host)
+
+
+def test_row_24_a_disk_that_is_slow(t):
+    """Set aside within seconds, so that writes do not wait for it, and taken back without a resync."""
+    c, disk = make(t)
+    c.admin("volume", "create", "v", "--size", "64M")
+    server = t.nbd(c)
+    load = Load(server.sock, "v", 2048, depth=1).start()
+    goes_on(load)
+    disk.slow()
+    wait_for("the slow copy is set aside", lambda: member(c, "v", "h1")["state"] == "LAGGING", 20)
+    goes_on(load)  # at most 50 of them if each waited for it
+    cause = wait_for("it is told", lambda: c.findings("VOLUME_REDUCED"), 10)[0]["cause"]
+    assert cause == "the copy on h1/store-0 is slower than the others and is not waited for", cause
+    disk.mend()
+    wait_for("it is taken back", lambda: member(c, "v", "h1")["state"] == "INSYNC", 60)
+    goes_on(load)
+    changes = [e["text"] for e in c.json("events")["events"] if e["code"] == "COPY_STATE"]
+    assert not any("SYNCING" in x or "=OUT" in x for x in changes), changes
+    check(load, server.sock)
+    c.admin("volume", "verify", "v")
+
+
 def test_a_disk_that_hangs_and_then_fails(t):
     c, disk, server, load = serving(t)
     disk.hang()

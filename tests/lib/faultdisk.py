@@ -50,6 +50,9 @@ class FaultDisk:
     def busy(self):
         self.server.send_signal(signal.SIGRTMIN + 1)
 
+    def slow(self):
+        self.server.send_signal(signal.SIGRTMIN + 2)
+
     def mend(self):
         self.server.send_signal(signal.SIGHUP)
 

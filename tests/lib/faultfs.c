@@ -7,6 +7,7 @@
  *   SIGRTMIN    every 61st block of 4 KiB is bad: a read that touches one fails, a write does not
  *   SIGRTMIN+1  two of three fail with EAGAIN (the kernel itself tries once more), and reads give
  *               half of what is asked for
+ *   SIGRTMIN+2  every one takes 200 ms longer
  *   SIGHUP      all is well again; those that hung go on
  *   SIGTERM     unmounts, when nothing hangs
  *   SIGKILL     is a disk that is pulled: its users get ENOTCONN, also those that hung
@@ -24,9 +25,10 @@
 #include <unistd.h>
 
 #define BLOCK 4096
+#define SLOW_US 200000
 #define BAD_EVERY 61 /* odd: batches of one block put their headers on every second */
 
-enum mode { FINE, FAILS, HANGS, ROTS, IS_BUSY };
+enum mode { FINE, FAILS, HANGS, ROTS, IS_BUSY, IS_SLOW };
 
 static struct {
     int fd;
@@ -37,11 +39,12 @@ static struct {
 static void
 on_signal(int sig)
 {
-    atomic_store(&disk.mode, sig == SIGUSR1    ? FAILS
-                             : sig == SIGUSR2  ? HANGS
-                             : sig == SIGHUP   ? FINE
-                             : sig == SIGRTMIN ? ROTS
-                                               : IS_BUSY);
+    atomic_store(&disk.mode, sig == SIGUSR1        ? FAILS
+                             : sig == SIGUSR2      ? HANGS
+                             : sig == SIGHUP       ? FINE
+                             : sig == SIGRTMIN     ? ROTS
+                             : sig == SIGRTMIN + 1 ? IS_BUSY
+                                                   : IS_SLOW);
 }
 
 /* What becomes of an I/O that comes now. */
@@ -50,6 +53,8 @@ disk_meets(void)
 {
     while (atomic_load(&disk.mode) == HANGS)
         usleep(10000);
+    if (atomic_load(&disk.mode) == IS_SLOW)
+        usleep(SLOW_US);
     if (atomic_load(&disk.mode) == IS_BUSY && atomic_fetch_add(&disk.met, 1) % 3 != 2)
         return -EAGAIN;
     return atomic_load(&disk.mode) == FAILS ? -EIO : 0;
@@ -143,7 +148,7 @@ main(int argc, char **argv)
     /* A thread for each I/O that hangs, so that those behind it are taken and hang as well. */
     char foreground[] = "-f", opt[] = "-o", threads[] = "max_threads=256";
     char *args[] = { argv[0], argv[argc - 1], foreground, opt, threads, NULL };
-    int signals[] = { SIGUSR1, SIGUSR2, SIGRTMIN, SIGRTMIN + 1, SIGHUP };
+    int signals[] = { SIGUSR1, SIGUSR2, SIGRTMIN, SIGRTMIN + 1, SIGRTMIN + 2, SIGHUP };
     struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
     if (argc != 3 || (disk.fd = open(argv[1], O_RDWR | O_CLOEXEC)) < 0) {

@@ -41,6 +41,7 @@ struct cw_ramdisk {
     struct cw_prng prng;
     struct cw_timer timer;
     struct cw_list under_way, stuck;
+    uint64_t slow_ns;       /* more, for each I/O */
     uint64_t busy_until_ns; /* until then the device moves bytes of what it has */
     uint64_t order;         /* of submissions and of writes done */
     struct slot **leafs;    /* NULL: zeroes, never written */

@@ -251,7 +251,7 @@ ramdisk_due(struct cw_ramdisk *d, const struct cw_disk_io *io)
     if (d->opts.bytes_per_s > 0 && io->op != CW_DISK_FLUSH && io->op != CW_DISK_DISCARD)
         move_ns = io->len * CW_NS_PER_S / d->opts.bytes_per_s;
     d->busy_until_ns = cw_max_u64(d->busy_until_ns, now_ns) + move_ns;
-    return d->busy_until_ns + ramdisk_latency(d);
+    return d->busy_until_ns + ramdisk_latency(d) + d->slow_ns;
 }
 
 static uint64_t
@@ -479,6 +479,12 @@ cw_ramdisk_hold(struct cw_ramdisk *d, uint32_t ops, uint64_t off, uint64_t len)
     d->hold_ops = ops;
     d->hold_off = off;
     d->hold_len = len;
+}
+
+void
+cw_ramdisk_slow(struct cw_ramdisk *d, uint64_t extra_ns)
+{
+    d->slow_ns = extra_ns;
 }
 
 void

@@ -86,6 +86,9 @@ uint32_t cw_ramdisk_stuck(const struct cw_ramdisk *d);           /* how many wai
  * at a time. What a stuck I/O reads or overwrites is what is there when it goes on. */
 void cw_ramdisk_hold(struct cw_ramdisk *d, uint32_t ops, uint64_t off, uint64_t len);
 
+/* Every I/O from now on takes so much longer; 0: as before. */
+void cw_ramdisk_slow(struct cw_ramdisk *d, uint64_t extra_ns);
+
 /* Every I/O from now on fails with -EIO: unplugged. */
 void cw_ramdisk_unplug(struct cw_ramdisk *d);
 

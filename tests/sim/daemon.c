@@ -204,6 +204,7 @@ sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
     d->disk_uuid =
         cw_uuid_from_random(cw_prng_next(&sim->rnd_fault), cw_prng_next(&sim->rnd_fault));
     d->format_id = cw_prng_next(&sim->rnd_fault) | 1;
+    d->disk_bytes = opts.bytes;
     opts.seed = cw_prng_next(&sim->rnd_fault);
     opts.latency_min_ns = 10000;
     opts.latency_max_ns = sim_chance(&sim->rnd_fault, 70) ? 200000 : 5 * CW_NS_PER_MS;

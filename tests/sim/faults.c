@@ -376,6 +376,7 @@ sim_faults_heal(struct sim *sim)
     sim->calm = true;
     sim->reg.away_until_ns = 0;
     sim->reg.lose_256ths = 0;
+    sim_slow_heal(sim);
     sim_log(sim, "all is healed");
     for (uint32_t a = 0; a < sim->n_procs; a++)
         for (uint32_t b = 0; b < sim->n_procs; b++)

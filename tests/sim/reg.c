@@ -109,8 +109,20 @@ reg_note(struct sim *sim, const struct cw_member *m, enum cw_member_state to)
             cw_member_state_name(to));
     if (m->state == CW_MEMBER_INSYNC && to == CW_MEMBER_OUT)
         sim_mark(sim, SIM_MARK_EJECT);
+    if (m->state == CW_MEMBER_INSYNC && to == CW_MEMBER_LAGGING)
+        sim_mark(sim, SIM_MARK_ASIDE);
     if (m->state != CW_MEMBER_INSYNC && to == CW_MEMBER_INSYNC)
-        sim_mark(sim, SIM_MARK_PROMOTE);
+        sim_mark(sim, m->state == CW_MEMBER_LAGGING ? SIM_MARK_BACK : SIM_MARK_PROMOTE);
+}
+
+/* The others of the cluster have their slow disks too. */
+static bool
+reg_sets_aside(struct sim *sim, const struct cw_member *m, enum cw_member_state to)
+{
+    if (m->state != CW_MEMBER_INSYNC || to != CW_MEMBER_LAGGING || !sim_chance(&sim->rnd_slow, 30))
+        return true;
+    sim_mark(sim, SIM_MARK_NO_ASIDE);
+    return false;
 }
 
 /* CW_CALL_OK or CW_CALL_REFUSED. */
@@ -126,7 +138,7 @@ reg_apply(struct sim *sim, uint32_t gen, uint32_t cfg, const struct cw_member *w
     for (uint32_t i = 0; i < n_want; i++) {
         struct cw_member *m = rec_member(&rec, &want[i]);
 
-        if (m == NULL)
+        if (m == NULL || !reg_sets_aside(sim, m, want[i].state))
             return CW_CALL_REFUSED;
         m->state = want[i].state;
     }

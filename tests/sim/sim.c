@@ -44,6 +44,8 @@ sim_choose_faults(struct sim *sim)
     for (uint32_t i = 0; i < SIM_PROCS_MAX; i++)
         sim->lag_ns[i] = sim_chance(p, 25) ? cw_prng_below(p, 20 * CW_NS_PER_MS) : 0;
     sim->fault_every_ns = sim_between(p, 300, 3000) * CW_NS_PER_MS;
+    if (sim_chance(&sim->rnd_slow, 40))
+        sim->slow_every_ns = sim_between(&sim->rnd_slow, 2, 12) * CW_NS_PER_S;
 }
 
 static void
@@ -60,6 +62,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_fault, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_reg, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_turn, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_slow, cw_prng_next(&root));
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
@@ -241,6 +244,7 @@ sim_run(struct sim_opts opts)
     sim_client_attach(&sim->clients[sim->next_client++]);
     sim_run_until(sim, owner_is_well, 10 * CW_NS_PER_S);
     sim_faults_start(sim);
+    sim_slow_start(sim);
     sim_run_until(sim, never, chaos);
     if (!sim->result.failed)
         sim_settle(sim);

@@ -69,6 +69,9 @@ enum sim_mark {
     SIM_MARK_RELEASED, /* clean */
     SIM_MARK_FLIP,     /* a block was damaged on the way */
     SIM_MARK_ROT,      /* a block rotted on its disk */
+    SIM_MARK_ASIDE,    /* INSYNC -> LAGGING */
+    SIM_MARK_BACK,     /* LAGGING -> INSYNC */
+    SIM_MARK_NO_ASIDE, /* refused: enough disks are set aside */
     SIM_N_MARKS,
 };
 extern const char *const sim_mark_names[SIM_N_MARKS];
@@ -165,6 +168,7 @@ struct sim_daemon {
     struct cw_uuid disk_uuid;
     uint64_t format_id;
     struct cw_ramdisk *disk;
+    uint64_t disk_bytes;
     struct cw_buf_pool *pool;
     struct cw_replica *replica;
     uint64_t incarnation;
@@ -285,6 +289,11 @@ void sim_faults_heal(struct sim *sim);
 /* A member was just promoted: the moment to lose the others. */
 void sim_faults_provoke(struct sim *sim, uint32_t member);
 
+/* ---- slow disks ---- */
+
+void sim_slow_start(struct sim *sim);
+void sim_slow_heal(struct sim *sim);
+
 /* ---- rot ---- */
 
 /* All is calm and in sync: blocks rot on disks that nobody reads, each on one copy only. */
@@ -317,7 +326,7 @@ struct sim {
     uint64_t now_ns;
     struct cw_timerheap heap;
     struct cw_list tasks;
-    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn;
+    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
@@ -332,6 +341,7 @@ struct sim {
     uint64_t latency_ns, jitter_ns;
     uint32_t fault_weights[SIM_N_FAULTS];
     uint64_t fault_every_ns;
+    uint64_t slow_every_ns; /* 0: no slow disks */
     uint32_t n_blackouts;
     uint32_t epoch, active_epoch, next_client;
     uint32_t min_insync;

@@ -10,9 +10,9 @@
 #define CHECK_EVERY 61u /* events */
 
 const char *const sim_mark_names[SIM_N_MARKS] = {
-    "active",   "eject", "promote",  "equalise", "lost-reply", "late-change",
-    "fenced",   "chunk", "copy-hit", "recheck",  "source",     "repair",
-    "read-err", "gap",   "unknown",  "released", "flip",       "rot",
+    "active",  "eject",    "promote", "equalise", "lost-reply", "late-change", "fenced",
+    "chunk",   "copy-hit", "recheck", "source",   "repair",     "read-err",    "gap",
+    "unknown", "released", "flip",    "rot",      "aside",      "back",        "no-aside",
 };
 
 uint64_t

@@ -171,6 +171,27 @@ last_copy_stays(void **state)
     world_fini(&w);
 }
 
+/* Two disks in a minute may be set aside as slow, over all volumes; a disk counts once. */
+static void
+row_26_few_disks_are_set_aside_at_a_time(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 1, 0, CW_MEMBER_LAGGING), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 2, 0, CW_MEMBER_INSYNC), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 3, 0, CW_MEMBER_LAGGING), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 4, 0, CW_MEMBER_INSYNC), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 5, 1, CW_MEMBER_LAGGING), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 6, 1, CW_MEMBER_INSYNC), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 7, 2, CW_MEMBER_LAGGING), CW_MGR_LIMIT);
+    assert_int_equal(w.shards[0].members[2].state, CW_MEMBER_INSYNC);
+    world_run(&w, 61000);
+    assert_int_equal(world_change(&w, 0, 1, 7, 2, CW_MEMBER_LAGGING), CW_MGR_OK);
+    world_fini(&w);
+}
+
 /* An owner that was taken over can change nothing, and sees the generation that fences it. */
 static void
 old_owner_is_frozen(void **state)
@@ -263,6 +284,7 @@ main(void)
         cmocka_unit_test(release_is_clean_and_repeatable),
         cmocka_unit_test(change_is_a_compare_and_set),
         cmocka_unit_test(last_copy_stays),
+        cmocka_unit_test(row_26_few_disks_are_set_aside_at_a_time),
         cmocka_unit_test(old_owner_is_frozen),
         cmocka_unit_test(metadata_that_went_back_blocks_the_attach),
         cmocka_unit_test(cold_start_is_told_from_a_manager_restart),

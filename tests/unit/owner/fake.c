@@ -563,6 +563,8 @@ apply_change(struct world *w, struct cw_change *c)
     if (c->gen != w->vol_gen || c->cfg != w->rec.cfg)
         return;
     for (uint32_t i = 0; i < c->n_want; i++) {
+        if (w->refuse_lagging && c->want[i].state == CW_MEMBER_LAGGING)
+            return;
         for (uint32_t k = 0; k < next.n_members; k++) {
             if (cw_uuid_equal(&next.members[k].disk_uuid, &c->want[i].disk_uuid))
                 next.members[k].state = c->want[i].state;

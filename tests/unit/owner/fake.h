@@ -91,6 +91,7 @@ struct world {
     int fail_res;
     uint32_t min_insync;
     bool was_released, quorum_loss_error, space_full_error;
+    bool refuse_lagging; /* the manager has set enough disks aside */
 };
 
 void world_init(struct world *w);

@@ -1,0 +1,72 @@
+/* sim/slow.c - disks that are slow, or answer nothing for a while: alive, and no use to anybody.
+ *
+ * A schedule beside that of the other faults, with a stream of its own.
+ */
+#include <stdlib.h>
+
+#include "tests/sim/sim.h"
+
+struct slow_task {
+    struct sim_task task;
+    struct sim_daemon *d;
+};
+
+static void
+slow_after(struct sim *sim, struct sim_daemon *d, uint64_t after_ns, void (*fn)(struct sim_task *))
+{
+    struct slow_task *t = calloc(1, sizeof(*t));
+
+    cw_assert(t != NULL);
+    t->d = d;
+    sim_after(sim, &t->task, after_ns, fn);
+}
+
+static void
+disk_well(struct sim_daemon *d)
+{
+    cw_ramdisk_slow(d->disk, 0);
+    cw_ramdisk_hold(d->disk, 0, 0, 0);
+    cw_ramdisk_unstick(d->disk);
+}
+
+static void
+slow_end(struct sim_task *t)
+{
+    disk_well(cw_container_of(t, struct slow_task, task)->d);
+}
+
+static void
+slow_begin(struct sim_task *t)
+{
+    struct sim *sim = t->sim;
+    struct cw_prng *p = &sim->rnd_slow;
+    struct sim_daemon *d = &sim->daemons[cw_prng_below(p, sim->n_daemons)];
+    uint64_t extra_ns = sim_between(p, 30, 500) * CW_NS_PER_MS;
+    uint64_t for_ns = sim_between(p, 2, 20) * CW_NS_PER_S;
+    bool hangs = sim_chance(p, 25);
+
+    if (sim->calm)
+        return;
+    sim_log(sim, "fault: the disk of %s %s for %.3f s", d->proc.name, hangs ? "hangs" : "is slow",
+            (double)for_ns / 1e9);
+    if (hangs)
+        cw_ramdisk_hold(d->disk, CW_RAMDISK_ANY_OP, 0, d->disk_bytes);
+    else
+        cw_ramdisk_slow(d->disk, extra_ns);
+    slow_after(sim, d, for_ns, slow_end);
+    sim_slow_start(sim);
+}
+
+void
+sim_slow_start(struct sim *sim)
+{
+    if (sim->slow_every_ns > 0)
+        slow_after(sim, NULL, cw_prng_below(&sim->rnd_slow, 2 * sim->slow_every_ns), slow_begin);
+}
+
+void
+sim_slow_heal(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        disk_well(&sim->daemons[i]);
+}
