@@ -10,6 +10,8 @@
 
 #include "daemon/store/store-internal.h"
 
+#define ZERO_BYTES (64u * 1024u)
+
 static void prewrite_on_done(struct store_io *io, int res);
 
 static bool
@@ -35,9 +37,8 @@ prewrite_next(struct cw_store *s)
     uint32_t n = 0;
     uint64_t len = cw_min_u64(CW_MIB, s->seg_bytes - s->zero_at);
 
-    for (uint64_t at = 0; at < len; at += STORE_ZERO_BYTES)
-        s->zero_iov[n++] =
-            (struct iovec){ .iov_base = s->zero_buf->data, .iov_len = STORE_ZERO_BYTES };
+    for (uint64_t at = 0; at < len; at += ZERO_BYTES)
+        s->zero_iov[n++] = (struct iovec){ .iov_base = s->zero_buf->data, .iov_len = ZERO_BYTES };
     s->zero_io.io.iov = s->zero_iov;
     s->zero_io.io.n_iov = n;
     s->zero_io.io.len = len;
@@ -76,10 +77,10 @@ prewrite_kick(struct cw_store *s)
 
     if (s->is_device || s->zero_busy || s->state != STORE_OPEN || !prewrite_pick(s, &no))
         return;
-    s->zero_buf = cw_buf_get(s->pool, STORE_ZERO_BYTES);
+    s->zero_buf = cw_buf_get(s->pool, ZERO_BYTES);
     if (s->zero_buf == NULL)
         return;
-    memset(s->zero_buf->data, 0, STORE_ZERO_BYTES);
+    memset(s->zero_buf->data, 0, ZERO_BYTES);
     s->zero_busy = true;
     s->zero_seg = no;
     s->zero_at = 0;
