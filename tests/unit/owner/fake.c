@@ -711,7 +711,7 @@ world_init(struct world *w)
     w->sim.on_turn = on_turn;
     w->sim.user = w;
     w->pool = cw_buf_pool_new(64 * CW_MIB);
-    w->min_insync = 2;
+    w->min_insync = MIN_INSYNC;
     w->vol_gen = 1;
     w->rec = (struct cw_shard_rec){ .shard = CW_SHARD_ID(VOLUME_ID, 0),
                                     .gen = 1,
@@ -813,6 +813,27 @@ world_wait(struct world *w, const bool *flag, uint64_t ms)
     for (uint64_t t = 0; t < ms && !*flag; t += 10)
         world_run(w, 10);
     return *flag;
+}
+
+struct world *
+world_opened(uint32_t min_insync)
+{
+    struct world *w = malloc(sizeof(*w));
+
+    assert_non_null(w);
+    world_init(w);
+    w->min_insync = min_insync;
+    world_open(w);
+    assert_true(world_wait(w, &w->ready, 1000));
+    return w;
+}
+
+void
+world_closed(struct world *w)
+{
+    cw_owner_check(w->owner);
+    world_fini(w);
+    free(w);
 }
 
 enum cw_member_state

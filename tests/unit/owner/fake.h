@@ -96,6 +96,10 @@ struct world {
 
 void world_init(struct world *w);
 void world_fini(struct world *w);
+#define MIN_INSYNC 2u
+/* A world of its own, whose volume is ready; and its end, from malloc. */
+struct world *world_opened(uint32_t min_insync);
+void world_closed(struct world *w);
 void world_open(struct world *w);
 void world_turn(struct world *w);
 void world_run(struct world *w, uint64_t ms);

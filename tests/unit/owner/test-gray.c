@@ -1,27 +1,6 @@
 /* Members that are slow but alive: set aside without a resync, and taken back (1.9). */
-#include <stdlib.h>
 
 #include "tests/unit/owner/fake.h"
-
-static struct world *
-opened(uint32_t min_insync)
-{
-    struct world *w = malloc(sizeof(*w));
-
-    world_init(w);
-    w->min_insync = min_insync;
-    world_open(w);
-    assert_true(world_wait(w, &w->ready, 1000));
-    return w;
-}
-
-static void
-closed(struct world *w)
-{
-    cw_owner_check(w->owner);
-    world_fini(w);
-    free(w);
-}
 
 /* A write, for which the disks of the mask take so long. */
 static void
@@ -54,7 +33,7 @@ slow_until(struct world *w, uint32_t mask, uint32_t disk, enum cw_member_state s
 static void
 row_24_a_slow_copy_is_set_aside_and_comes_back(void **state)
 {
-    struct world *w = opened(2);
+    struct world *w = world_opened(2);
     struct disk *x = &w->disks[2];
     struct req r;
     uint64_t begun = w->sim.now_ns;
@@ -79,30 +58,30 @@ row_24_a_slow_copy_is_set_aside_and_comes_back(void **state)
     assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
     assert_int_equal(x->last, w->disks[0].last);
     assert_int_equal(x->n_joins, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* A whole switch is slow: nobody is slow beside the others. */
 static void
 row_26_all_slow_together_stay_in_sync(void **state)
 {
-    struct world *w = opened(2);
+    struct world *w = world_opened(2);
 
     for (uint32_t i = 0; i < 60; i++)
         slow_write(w, 7, 200);
     assert_int_equal(w->n_changes, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* Never below min-insync. */
 static void
 a_slow_copy_stays_where_it_is_needed(void **state)
 {
-    struct world *w = opened(3);
+    struct world *w = world_opened(3);
 
     assert_false(slow_until(w, 4, 2, CW_MEMBER_LAGGING, 60));
     assert_int_equal(w->n_changes, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* The manager sets aside so many disks in a minute: one more is asked for again later, and now and
@@ -110,7 +89,7 @@ a_slow_copy_stays_where_it_is_needed(void **state)
 static void
 row_26_a_refused_demotion_is_asked_for_again(void **state)
 {
-    struct world *w = opened(2);
+    struct world *w = world_opened(2);
 
     w->refuse_lagging = true;
     assert_false(slow_until(w, 4, 2, CW_MEMBER_LAGGING, 100));
@@ -118,14 +97,14 @@ row_26_a_refused_demotion_is_asked_for_again(void **state)
     assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
     w->refuse_lagging = false;
     assert_true(slow_until(w, 4, 2, CW_MEMBER_LAGGING, 100));
-    closed(w);
+    world_closed(w);
 }
 
 /* One that makes nothing durable for T_eject while it answers heartbeats. */
 static void
 a_copy_that_hangs_is_set_aside_not_ejected(void **state)
 {
-    struct world *w = opened(2);
+    struct world *w = world_opened(2);
     struct disk *x = &w->disks[2];
     struct req r;
 
@@ -138,14 +117,14 @@ a_copy_that_hangs_is_set_aside_not_ejected(void **state)
     world_run(w, 5000);
     assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
     assert_int_equal(x->n_joins, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* What nobody waits for may not keep records for ever: it goes OUT and is resynced. */
 static void
 a_copy_that_falls_behind_is_ejected(void **state)
 {
-    struct world *w = opened(2);
+    struct world *w = world_opened(2);
     struct req r;
 
     assert_true(slow_until(w, 4, 2, CW_MEMBER_LAGGING, 60));
@@ -157,14 +136,14 @@ a_copy_that_falls_behind_is_ejected(void **state)
     world_run(w, 100);
     assert_int_not_equal(world_state(w, 2), CW_MEMBER_LAGGING);
     assert_int_not_equal(world_state(w, 2), CW_MEMBER_INSYNC);
-    closed(w);
+    world_closed(w);
 }
 
 /* From p on it is waited for; INSYNC only once p-1 is durable on it. */
 static void
 a_copy_is_taken_back_only_when_it_has_all(void **state)
 {
-    struct world *w = opened(2);
+    struct world *w = world_opened(2);
     struct disk *x = &w->disks[2];
     struct req r[4];
     uint32_t changes;
@@ -192,7 +171,7 @@ a_copy_is_taken_back_only_when_it_has_all(void **state)
     x->hold_acks = false;
     world_run(w, 5000);
     assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
-    closed(w);
+    world_closed(w);
 }
 
 int

@@ -5,29 +5,11 @@
 
 #include "tests/unit/owner/fake.h"
 
-static struct world *
-opened(void)
-{
-    struct world *w = malloc(sizeof(*w));
-
-    world_init(w);
-    world_open(w);
-    assert_true(world_wait(w, &w->ready, 1000));
-    return w;
-}
-
-static void
-closed(struct world *w)
-{
-    world_fini(w);
-    free(w);
-}
-
 /* A write is acked when, and only when, every in-sync copy has it durable (I1). */
 static void
 write_waits_for_every_copy(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r;
 
     w->disks[2].hold_acks = true;
@@ -39,14 +21,14 @@ write_waits_for_every_copy(void **state)
     assert_int_equal(r.res, 0);
     for (int i = 0; i < N_DISKS; i++)
         assert_int_equal(w->disks[i].fill[0], 0x11);
-    closed(w);
+    world_closed(w);
 }
 
 /* What was written is read back, also when the request spans blocks and starts inside one. */
 static void
 reads_see_acked_writes(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r, s;
 
     req_write(w, &r, 8192, 8192, 0x21);
@@ -59,7 +41,7 @@ reads_see_acked_writes(void **state)
     for (int i = 0; i < 6000; i++)
         assert_int_equal(s.data[i], 0x21);
     assert_int_equal(s.data[6000], 0xee);
-    closed(w);
+    world_closed(w);
 }
 
 /* A read that overlaps an unacked write completes only after that write is acked, both when the
@@ -67,7 +49,7 @@ reads_see_acked_writes(void **state)
 static void
 reads_wait_for_overlapping_writes(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req wr, before, after;
 
     for (int i = 0; i < N_DISKS; i++)
@@ -90,7 +72,7 @@ reads_wait_for_overlapping_writes(void **state)
     world_run(w, 1200);
     assert_true(wr.done && before.done && after.done);
     assert_int_equal(after.data[0], 0x31);
-    closed(w);
+    world_closed(w);
 }
 
 /* Without an answered heartbeat of every in-sync copy no read completes after L (I10); the first
@@ -98,7 +80,7 @@ reads_wait_for_overlapping_writes(void **state)
 static void
 lease_expiry_delays_reads(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r;
 
     w->disks[2].no_hb = true;
@@ -110,14 +92,14 @@ lease_expiry_delays_reads(void **state)
     world_run(w, 600);
     assert_true(r.done);
     assert_int_equal(r.res, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* A sub-block write keeps the rest of the block, and two of them in one block both survive. */
 static void
 subblock_writes_merge(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req a, b, c, r;
 
     req_write(w, &a, 0, 4096, 0x41);
@@ -132,14 +114,14 @@ subblock_writes_merge(void **state)
     world_turn(w);
     for (int i = 0; i < 4096; i++)
         assert_int_equal(r.data[i], i >= 100 && i < 150 ? 0x42 : i >= 150 && i < 200 ? 0x43 : 0x41);
-    closed(w);
+    world_closed(w);
 }
 
 /* A write of whole blocks that overlaps a read-modify-write under way is sequenced after it. */
 static void
 rmw_is_serialised(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req rmw, full, r;
 
     for (int i = 0; i < N_DISKS; i++)
@@ -158,7 +140,7 @@ rmw_is_serialised(void **state)
     world_turn(w);
     assert_int_equal(r.data[0], 0x52);
     assert_int_equal(r.data[4095], 0x52);
-    closed(w);
+    world_closed(w);
 }
 
 /* After a short disconnect the same records go again with their old seqs, and no change is asked
@@ -166,7 +148,7 @@ rmw_is_serialised(void **state)
 static void
 short_disconnect_is_bridged(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r[4];
 
     w->disks[1].hold_acks = true;
@@ -182,7 +164,7 @@ short_disconnect_is_bridged(void **state)
     }
     assert_int_equal(w->n_changes, 0);
     assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy that stays away is ejected after T_eject; writes are acked only once the manager has done
@@ -190,7 +172,7 @@ short_disconnect_is_bridged(void **state)
 static void
 dead_copy_is_ejected(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r;
 
     w->mode = MGR_HOLD;
@@ -210,7 +192,7 @@ dead_copy_is_ejected(void **state)
     world_run(w, 10);
     assert_true(r.done);
     assert_int_equal(r.res, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* While an eject is in doubt the old set must ack (I4); a record with a higher cfg ends the doubt.
@@ -218,7 +200,7 @@ dead_copy_is_ejected(void **state)
 static void
 doubt_keeps_the_old_set(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r;
 
     w->mode = MGR_LOSE_REPLY; /* applied, but the owner does not learn it */
@@ -231,7 +213,7 @@ doubt_keeps_the_old_set(void **state)
     w->mode = MGR_OK;
     world_run(w, 3000);
     assert_true(r.done);
-    closed(w);
+    world_closed(w);
 }
 
 /* Manager away, copy away: the shard waits; the copy's return alone lets it go on, and a withdrawal
@@ -239,7 +221,7 @@ doubt_keeps_the_old_set(void **state)
 static void
 return_in_doubt_is_withdrawn(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r;
     uint32_t cfg = w->rec.cfg;
 
@@ -257,14 +239,14 @@ return_in_doubt_is_withdrawn(void **state)
     world_run(w, 3000);
     assert_int_equal(w->rec.cfg, cfg + 1);
     assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
-    closed(w);
+    world_closed(w);
 }
 
 /* Below min_insync writes wait and do not fail; reads go on. The last copy is never removed. */
 static void
 below_min_insync_writes_wait(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r, s;
 
     for (int i = 1; i < N_DISKS; i++) {
@@ -283,14 +265,14 @@ below_min_insync_writes_wait(void **state)
     w->disks[0].refuse_connect = true;
     world_run(w, 10000);
     assert_int_equal(world_state(w, 0), CW_MEMBER_INSYNC);
-    closed(w);
+    world_closed(w);
 }
 
 /* A newer owner: SEALED fails everything with -ESHUTDOWN, and later requests too. */
 static void
 sealed_owner_is_fenced(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r, s;
     struct cw_wire_hdr h = { .type = CW_FT_SEALED, .shard = CW_SHARD_ID(VOLUME_ID, 0), .gen = 2 };
     struct cw_msg *m;
@@ -307,14 +289,14 @@ sealed_owner_is_fenced(void **state)
     req_write(w, &s, 0, 4096, 0xb2);
     world_turn(w);
     assert_int_equal(s.res, -ESHUTDOWN);
-    closed(w);
+    world_closed(w);
 }
 
 /* No record is sent without space credit of every in-sync copy (I17); credit lets it go. */
 static void
 space_credit_holds_writes(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r[3];
 
     w->disks[1].credit = 1;
@@ -334,14 +316,14 @@ space_credit_holds_writes(void **state)
     disk_cut(&w->disks[1]); /* OPEN_OK carries the new credit */
     world_run(w, 500);
     assert_true(r[0].done && r[2].done);
-    closed(w);
+    world_closed(w);
 }
 
 /* A TRIM goes on while writes wait for space, unless one of them is meant to come before it. */
 static void
 trim_overtakes_writes_without_space(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r[4];
 
     for (uint32_t i = 0; i < 3; i++)
@@ -364,7 +346,7 @@ trim_overtakes_writes_without_space(void **state)
     world_run(w, 1000);
     assert_true(r[1].done && r[2].done);
     assert_int_equal(r[2].res, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* A bad block is read from another copy, the guest sees no error, and the bad copy is repaired
@@ -372,7 +354,7 @@ trim_overtakes_writes_without_space(void **state)
 static void
 bad_block_is_repaired(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r, s;
 
     req_write(w, &r, 0, 16384, 0xc1);
@@ -385,14 +367,14 @@ bad_block_is_repaired(void **state)
     assert_int_equal(s.res, 0);
     assert_int_equal(s.data[2 * 4096], 0xc1);
     assert_int_equal(w->disks[0].n_repairs, 1);
-    closed(w);
+    world_closed(w);
 }
 
 /* Only a block that no copy can give is an error; different bad blocks on each copy are not. */
 static void
 row_47_eio_only_when_no_copy_has_it(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r, s;
 
     req_write(w, &r, 0, 16384, 0xd1);
@@ -414,14 +396,14 @@ row_47_eio_only_when_no_copy_has_it(void **state)
     world_turn(w);
     assert_true(s.done);
     assert_int_equal(s.res, -EIO);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy that does not answer a read within the timeout is passed over. */
 static void
 silent_copy_is_passed_over(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r;
 
     w->disks[0].hold_reads = true;
@@ -429,7 +411,7 @@ silent_copy_is_passed_over(void **state)
     world_run(w, 1300);
     assert_true(r.done);
     assert_int_equal(r.res, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* ZERO and TRIM are sequenced records; a FLUSH completes once earlier acked writes are durable: at
@@ -437,7 +419,7 @@ silent_copy_is_passed_over(void **state)
 static void
 zero_trim_flush(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req a, b, c, f, r;
 
     req_write(w, &a, 0, 32768, 0xe1);
@@ -453,14 +435,14 @@ zero_trim_flush(void **state)
     assert_int_equal(r.data[0], 0xe1);
     assert_int_equal(r.data[4096], 0);
     assert_int_equal(r.data[5 * 4096], 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* Many writes at once: all complete, in order of their sequence, through a small link credit. */
 static void
 many_writes_through_the_window(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req *r = calloc(3000, sizeof(*r));
 
     for (int i = 0; i < 3000; i++) {
@@ -474,28 +456,28 @@ many_writes_through_the_window(void **state)
     for (int i = 0; i < N_DISKS; i++)
         assert_int_equal(w->disks[i].last, 3001); /* and GEN_START */
     free(r);
-    closed(w);
+    world_closed(w);
 }
 
 /* An idle owner tells the copies the stable seq. */
 static void
 idle_owner_tells_stable(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r;
 
     req_write(w, &r, 0, 4096, 1);
     world_run(w, 300);
     for (int i = 0; i < N_DISKS; i++)
         assert_int_equal(w->disks[i].last_stable_seen, 2);
-    closed(w);
+    world_closed(w);
 }
 
 /* Release drains, ends the sessions, tells the manager once, and never serves again (1.7). */
 static void
 release_drains_first(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r, s;
 
     w->disks[2].hold_acks = true;
@@ -514,7 +496,7 @@ release_drains_first(void **state)
     for (int i = 0; i < N_DISKS; i++)
         assert_int_equal(w->disks[i].n_closes, 1);
     cw_volume_free(w->v);
-    closed(w);
+    world_closed(w);
 }
 
 /* A read that is put together from several copies may see a write that is not acknowledged yet.
@@ -523,7 +505,7 @@ release_drains_first(void **state)
 static void
 row_46_a_repair_carries_no_unacked_write(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct req r, wr;
 
     w->disks[0].bad_reads = true;
@@ -544,7 +526,7 @@ row_46_a_repair_carries_no_unacked_write(void **state)
     assert_true(wr.done && r.done);
     assert_int_equal(r.res, 0);
     assert_int_equal(r.data[0], 0x51);
-    closed(w);
+    world_closed(w);
 }
 
 int

@@ -4,24 +4,6 @@
 
 #include "tests/unit/owner/fake.h"
 
-static struct world *
-opened(void)
-{
-    struct world *w = malloc(sizeof(*w));
-
-    world_init(w);
-    world_open(w);
-    assert_true(world_wait(w, &w->ready, 1000));
-    return w;
-}
-
-static void
-closed(struct world *w)
-{
-    world_fini(w);
-    free(w);
-}
-
 static struct cw_volume_report
 report(const struct world *w)
 {
@@ -35,7 +17,7 @@ report(const struct world *w)
 static void
 named_blocks_are_mended(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     const uint64_t bad[4] = { 1 << 3 | 1 << 4, 0, 0, 1 };
 
     disk_note(&w->disks[1], 256, 256, bad);
@@ -49,7 +31,7 @@ named_blocks_are_mended(void **state)
     assert_int_equal(w->disks[0].n_repairs + w->disks[2].n_repairs, 0);
     assert_int_equal(report(w).repaired_blocks, 3);
     assert_int_equal(report(w).error_blocks + report(w).lost_blocks, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* A source that is bad there itself mends nobody (I14): the next copy is asked, and both are mended
@@ -57,7 +39,7 @@ named_blocks_are_mended(void **state)
 static void
 row_52_a_bad_source_mends_nobody(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     const uint64_t bad[4] = { 1 << 3 };
 
     w->disks[0].bad_reads = true;
@@ -70,14 +52,14 @@ row_52_a_bad_source_mends_nobody(void **state)
     assert_int_equal(w->disks[1].mended[3], 1);
     assert_int_equal(w->disks[1].blocks[3][7], 0x42);
     assert_int_equal(report(w).lost_blocks, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* Many at once, and more than are kept: all that were taken are mended, one by one. */
 static void
 many_are_mended_in_turn(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     const uint64_t one[4] = { 1 };
     uint32_t n = 0;
 
@@ -89,7 +71,7 @@ many_are_mended_in_turn(void **state)
     assert_in_range(n, 200, N_BLOCKS);
     for (uint32_t lba = 0; lba < N_BLOCKS; lba++)
         assert_true(w->disks[2].mended[lba] <= 1);
-    closed(w);
+    world_closed(w);
 }
 
 /* What no other copy has is lost, and only that; it is no failed read of anybody. It is forgotten
@@ -97,7 +79,7 @@ many_are_mended_in_turn(void **state)
 static void
 row_47_what_nobody_has_is_lost(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     const uint64_t bad[4] = { 7 << 4 };
 
     w->disks[0].bad_reads = w->disks[2].bad_reads = true;
@@ -125,14 +107,14 @@ row_47_what_nobody_has_is_lost(void **state)
     world_run(w, 200);
     assert_int_equal(report(w).lost_blocks, 0);
     assert_int_equal(w->disks[1].mended[5], 1);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy that is not in sync is not written into, whatever it says. */
 static void
 only_copies_in_sync_are_mended(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     const uint64_t bad[4] = { 2 };
 
     w->disks[2].refuse_connect = true;
@@ -151,7 +133,7 @@ only_copies_in_sync_are_mended(void **state)
     disk_note(&w->disks[2], 0, 256, bad);
     world_run(w, 200);
     assert_int_equal(w->disks[2].n_repairs, 1);
-    closed(w);
+    world_closed(w);
 }
 
 /* What a copy says when its session opens, while the takeover is still under way, is not lost. */
@@ -173,7 +155,7 @@ told_during_the_takeover(void **state)
     assert_true(world_wait(w, &w->ready, 1000));
     world_run(w, 200);
     assert_int_equal(w->disks[1].n_repairs, 1);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy may leave, and the volume may be released, while its blocks are being read. */
@@ -181,7 +163,7 @@ static void
 it_may_end_at_any_time(void **state)
 {
     for (int kind = 0; kind < 3; kind++) {
-        struct world *w = opened();
+        struct world *w = world_opened(MIN_INSYNC);
         const uint64_t bad[4] = { 2 };
 
         w->disks[0].hold_reads = w->disks[2].hold_reads = true;
@@ -204,7 +186,7 @@ it_may_end_at_any_time(void **state)
             assert_true(w->released && w->release_clean);
         if (kind == 2)
             assert_int_equal(w->disks[1].n_repairs, 1);
-        closed(w);
+        world_closed(w);
     }
 }
 
@@ -212,7 +194,7 @@ it_may_end_at_any_time(void **state)
 static void
 nonsense_is_ignored(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     const uint64_t all[4] = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX }, none[4] = { 0 };
     struct req r;
 
@@ -230,7 +212,7 @@ nonsense_is_ignored(void **state)
     req_write(w, &r, 0, 4096, 1);
     world_run(w, 200);
     assert_true(r.done && r.res == 0);
-    closed(w);
+    world_closed(w);
 }
 
 int

@@ -20,13 +20,6 @@ with_out_copy(void)
     return w;
 }
 
-static void
-closed(struct world *w)
-{
-    world_fini(w);
-    free(w);
-}
-
 /* OUT and reachable: SYNCING by change, then SEAL, OPEN, JOIN, SYNC_FROM, and the stream from s0
  * on, none of which a write waits for. */
 static void
@@ -45,7 +38,7 @@ copy_is_joined(void **state)
     world_turn(w);
     assert_true(r.done);
     assert_int_equal(x->n_writes, 1);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy that the manager adds while we own the volume lies on a disk that we never heard of: its
@@ -66,7 +59,7 @@ added_copy_is_found_and_joined(void **state)
     world_run(w, 300);
     assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
     assert_int_equal(w->disks[2].n_joins, 1);
-    closed(w);
+    world_closed(w);
 }
 
 /* A disk that the manager calls crowded is not asked to join; once it is not any more, it is. */
@@ -89,7 +82,7 @@ crowded_disk_is_not_joined(void **state)
     world_run(w, 300);
     assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
     assert_int_equal(w->disks[2].n_joins, 1);
-    closed(w);
+    world_closed(w);
 }
 
 /* What compresses a copy comes with the record: SEAL shows it, and a change by the manager while
@@ -116,7 +109,7 @@ compression_is_shown_to_every_copy(void **state)
         assert_int_equal(w->disks[i].shown.cfg, w->rec.cfg);
         assert_int_equal(w->disks[i].shown.compression, CW_COMPRESSION_INLINE);
     }
-    closed(w);
+    world_closed(w);
 }
 
 /* After SYNC_DONE new writes wait for the copy too, but it becomes INSYNC only when everything
@@ -145,7 +138,7 @@ promotion_waits_for_p(void **state)
     assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
     disk_release(x);
     assert_true(after.done);
-    closed(w);
+    world_closed(w);
 }
 
 /* The promoted copy is read only after the change is known, and then counts for acks. */
@@ -180,7 +173,7 @@ promoted_copy_serves(void **state)
     assert_false(r.done);
     disk_release(x);
     assert_true(r.done);
-    closed(w);
+    world_closed(w);
 }
 
 /* A disconnect before SYNC_DONE begins the copy again with a new JOIN; a source that leaves is
@@ -206,7 +199,7 @@ disconnect_joins_again(void **state)
     disk_sync_done(x);
     world_run(w, 500);
     assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy that goes away during its resync goes OUT, and the back-off grows with each time. */
@@ -233,7 +226,7 @@ flapping_backs_off(void **state)
         assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
     }
     assert_true(waited[2] > waited[0]);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy that is to leave for good goes DEAD as soon as enough others are in sync, and is not
@@ -267,7 +260,7 @@ evicted_copy_leaves(void **state)
     assert_true(r.done && r.res == 0);
     assert_int_equal(world_state(w, 1), CW_MEMBER_DEAD);
     assert_int_equal(w->disks[1].n_joins, 0);
-    closed(w);
+    world_closed(w);
 }
 
 int

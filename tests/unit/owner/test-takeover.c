@@ -22,13 +22,6 @@ left_behind(uint32_t a, uint32_t b, uint32_t c)
     return w;
 }
 
-static void
-closed(struct world *w)
-{
-    world_fini(w);
-    free(w);
-}
-
 /* A new volume opens in one round trip per step, with empty copies, and writes begin after
  * GEN_START. */
 static void
@@ -47,7 +40,7 @@ new_volume_opens(void **state)
         assert_int_equal(w->disks[i].log[0].type, CW_FT_GEN_START);
         assert_int_equal(w->disks[i].last, 2);
     }
-    closed(w);
+    world_closed(w);
 }
 
 /* Different tails: the longest prefix wins, the others get its records as they were written. */
@@ -67,7 +60,7 @@ tails_are_equalised(void **state)
         assert_int_equal(d->fill[41], 41);
     }
     assert_int_equal(w->n_changes, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy whose tail is full (it forgot in a restart what was stable) could append nothing: before
@@ -84,7 +77,7 @@ full_tails_are_told_what_is_stable(void **state)
         assert_int_equal(w->disks[i].last_stable_seen, 30);
         assert_int_equal(w->disks[i].gen_start_stable, 41);
     }
-    closed(w);
+    world_closed(w);
 }
 
 /* A higher generation beats a longer log of an older one. */
@@ -106,7 +99,7 @@ generation_beats_length(void **state)
     req_write(w, &r, 0, 4096, 1);
     world_run(w, 10);
     assert_true(r.done);
-    closed(w);
+    world_closed(w);
 }
 
 /* An in-sync copy that cannot be reached: lease wait of L(1+rho) + 50 ms after the first seal, then
@@ -124,7 +117,7 @@ unreachable_copy_costs_the_lease(void **state)
     world_run(w, 100);
     assert_true(w->ready);
     assert_int_equal(world_state(w, 2), CW_MEMBER_OUT);
-    closed(w);
+    world_closed(w);
 }
 
 /* After a clean release there is no lease to wait for, only T_seal. */
@@ -140,7 +133,7 @@ released_volume_needs_no_wait(void **state)
     assert_false(w->ready);
     world_run(w, 200);
     assert_true(w->ready);
-    closed(w);
+    world_closed(w);
 }
 
 /* Nobody reachable: the open waits and nothing is asked of the manager; then it goes on. */
@@ -161,7 +154,7 @@ nobody_there_waits(void **state)
         w->disks[i].refuse_connect = false;
     world_run(w, 3000);
     assert_true(w->ready);
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy that has promised a higher generation aborts the takeover. */
@@ -175,7 +168,7 @@ newer_promise_aborts(void **state)
     assert_true(w->failed);
     assert_int_equal(w->fail_res, -ESHUTDOWN);
     assert_int_equal(cw_volume_state(w->v), CW_VOLUME_FAILED);
-    closed(w);
+    world_closed(w);
 }
 
 /* I15: a copy whose last is below what any peer knows to be stable is not in sync, whatever the
@@ -190,7 +183,7 @@ row_42_a_copy_below_stable_is_ejected(void **state)
     world_run(w, 2200);
     assert_true(w->ready);
     assert_int_not_equal(world_state(w, 2), CW_MEMBER_INSYNC);
-    closed(w);
+    world_closed(w);
 }
 
 /* The seal reply of a LAGGING copy: continued when it lies in the history, else OUT (1.8 step 4).
@@ -213,7 +206,7 @@ lagging_copy_is_tested(void **state)
         assert_int_equal(world_state(w, 2) == CW_MEMBER_LAGGING, !diverged);
         if (!diverged)
             assert_int_equal(w->disks[2].last, w->disks[0].last);
-        closed(w);
+        world_closed(w);
     }
 }
 
@@ -230,7 +223,7 @@ unreadable_record_ejects_its_holder(void **state)
     assert_true(w->ready);
     assert_int_not_equal(world_state(w, 2), CW_MEMBER_INSYNC);
     assert_int_equal(w->disks[0].last, 4); /* 1 + 2 + GEN_START(2) */
-    closed(w);
+    world_closed(w);
 }
 
 /* A copy lost in the middle of equalising: the takeover begins again without it. */
@@ -254,7 +247,7 @@ copy_lost_on_the_way(void **state)
     req_write(w, &r, 0, 4096, 1);
     world_run(w, 10);
     assert_true(r.done);
-    closed(w);
+    world_closed(w);
 }
 
 /* The reply to the ejecting change is lost: the takeover goes on once the record is seen. */
@@ -271,7 +264,7 @@ lost_reply_at_takeover(void **state)
     w->mode = MGR_OK;
     world_run(w, 3000);
     assert_true(w->ready);
-    closed(w);
+    world_closed(w);
 }
 
 /* An empty copy alone is not believed when others that cannot be reached may hold data. */
@@ -289,7 +282,7 @@ lone_empty_copy_is_not_believed(void **state)
     world_run(w, 10000);
     assert_false(w->ready);
     assert_int_equal(w->n_changes, 0);
-    closed(w);
+    world_closed(w);
 }
 
 int

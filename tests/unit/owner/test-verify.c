@@ -4,24 +4,6 @@
 
 #include "tests/unit/owner/fake.h"
 
-static struct world *
-opened(void)
-{
-    struct world *w = malloc(sizeof(*w));
-
-    world_init(w);
-    world_open(w);
-    assert_true(world_wait(w, &w->ready, 1000));
-    return w;
-}
-
-static void
-closed(struct world *w)
-{
-    world_fini(w);
-    free(w);
-}
-
 static void
 on_progress(struct cw_verify *j)
 {
@@ -31,7 +13,7 @@ on_progress(struct cw_verify *j)
 static void
 finds_and_repairs(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct cw_verify j = { .on_progress = on_progress };
 
     w->disks[1].bad_reads = true;
@@ -48,14 +30,14 @@ finds_and_repairs(void **state)
     assert_int_equal(cw_verify_start(w->v, &j), 0);
     assert_true(world_wait(w, &j.finished, 5000));
     assert_int_equal(j.found, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* Blocks that verify everywhere and are not the same are counted; nobody wins by itself. */
 static void
 row_48_differences_are_told_and_no_copy_wins(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct cw_verify j = { .on_progress = on_progress };
 
     memset(w->disks[2].blocks[5], 0x77, 4096);
@@ -64,14 +46,14 @@ row_48_differences_are_told_and_no_copy_wins(void **state)
     assert_int_equal(j.differing, 1);
     assert_int_equal(j.found, 0);
     assert_int_equal(w->disks[2].n_repairs, 0);
-    closed(w);
+    world_closed(w);
 }
 
 /* Writes go on during a verify, and what they change meanwhile is never taken for a difference. */
 static void
 writes_go_on(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct cw_verify j = { .on_progress = on_progress };
     struct req *r = calloc(200, sizeof(*r));
 
@@ -88,14 +70,14 @@ writes_go_on(void **state)
     for (int i = 0; i < 200; i++)
         assert_true(r[i].done && r[i].res == 0);
     free(r);
-    closed(w);
+    world_closed(w);
 }
 
 /* A block that no copy can give is unrepairable; a cancelled run says so. */
 static void
 unrepairable_and_cancel(void **state)
 {
-    struct world *w = opened();
+    struct world *w = world_opened(MIN_INSYNC);
     struct cw_verify j = { .on_progress = on_progress };
 
     for (int i = 0; i < N_DISKS; i++) {
@@ -111,7 +93,7 @@ unrepairable_and_cancel(void **state)
     cw_verify_cancel(&j);
     assert_true(world_wait(w, &j.finished, 5000));
     assert_string_equal(j.failed, "cancelled");
-    closed(w);
+    world_closed(w);
 }
 
 int
