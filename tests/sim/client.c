@@ -83,6 +83,8 @@ op_done(struct cw_io *io, int res)
                      op->first + i, (unsigned long long)value);
         sim_history_end(sim, op->first + i, op->hop[i], value);
     }
+    if (res == 0)
+        *(op->kind == SIM_READ ? &c->n_reads_done : &c->n_writes_done) += 1;
     c->n_pending--;
     c->n_writes -= op->kind != SIM_READ;
     sim->result.ops++;
@@ -136,7 +138,11 @@ client_issue(struct sim_client *c)
 
     if (c->n_writes > c->proc.sim->depth / 2)
         dice = 99; /* writes that stall leave room for reads */
-    if (dice < 2)  /* over several chunks, or all of it */
+    if (c->proc.sim->apart) {
+        dice = dice < 65 ? 64 : 99;
+        group = dice < 65 ? group / 2 : GROUPS / 2 + group / 2;
+    }
+    if (dice < 2) /* over several chunks, or all of it */
         op_submit(c, SIM_ZERO, group * GROUP, GROUP * (uint32_t)sim_between(p, 1, GROUPS - group),
                   dice == 0);
     else if (dice < 2 + c->proc.sim->zero_percent)
@@ -314,6 +320,7 @@ client_start(struct sim_client *c)
     c->proc.paused = false;
     c->ready = c->lost = c->leaving = false;
     c->n_pending = c->n_writes = 0;
+    c->n_reads_done = c->n_writes_done = 0;
     c->id = cw_uuid_from_random(cw_prng_next(&c->proc.prng), cw_prng_next(&c->proc.prng));
     c->pool = cw_buf_pool_new(POOL_BYTES);
     cw_assert(c->pool != NULL);

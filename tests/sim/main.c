@@ -9,14 +9,16 @@
 
 #include "common/base/bits.h"
 #include "common/base/mutation.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
 static int
 usage(FILE *to)
 {
-    fprintf(to, "usage: causeway-sim [--seed N | --seeds N [--from S]] [--minutes M] [--trace]\n"
-                "                    [--mutation NAME] [--keep-going]\n"
-                "Runs whole clusters in virtual time; a failure prints its seed.\n");
+    fprintf(to,
+            "usage: causeway-sim [--seed N | --seeds N [--from S]] [--minutes M] [--trace]\n"
+            "                    [--scenario NAME|all] [--mutation NAME] [--keep-going] [--list]\n"
+            "Runs whole clusters in virtual time; a failure prints its seed. A scenario, one of\n"
+            "--list, takes the place of random faults.\n");
     return to == stdout ? 0 : 2;
 }
 
@@ -81,7 +83,7 @@ totals_print(const struct totals *t)
 
 /* In a process of its own, so that a failed assertion ends one seed and not the search. */
 static struct sim_result
-run_apart(uint64_t seed)
+run_apart(struct sim_opts opts)
 {
     struct sim_result r = { .failed = true, .why = "ended by an assertion or a signal" };
     int fds[2], status;
@@ -91,7 +93,7 @@ run_apart(uint64_t seed)
         exit(2);
     pid = fork();
     if (pid == 0) {
-        r = sim_run((struct sim_opts){ .seed = seed });
+        r = sim_run(opts);
         _exit(write(fds[1], &r, sizeof(r)) != sizeof(r));
     }
     close(fds[1]);
@@ -104,10 +106,10 @@ run_apart(uint64_t seed)
 }
 
 static bool
-run_seed(struct totals *t, uint64_t seed, bool trace, bool apart)
+run_one(struct totals *t, struct sim_opts opts, bool apart)
 {
-    struct sim_result r =
-        apart ? run_apart(seed) : sim_run((struct sim_opts){ .seed = seed, .trace = trace });
+    struct sim_result r = apart ? run_apart(opts) : sim_run(opts);
+    const char *sc = opts.scenario != NULL ? opts.scenario->name : "";
 
     t->seeds++;
     t->failed += r.failed;
@@ -117,10 +119,33 @@ run_seed(struct totals *t, uint64_t seed, bool trace, bool apart)
     for (int i = 0; i < SIM_N_MARKS; i++)
         t->marks[i] += r.marks[i];
     if (r.failed)
-        printf("FAILED seed %llu: %s\n  again: causeway-sim --seed %llu --trace\n",
-               (unsigned long long)seed, r.why, (unsigned long long)seed);
+        printf("FAILED %s%sseed %llu: %s\n  again: causeway-sim %s%s%s--seed %llu --trace\n", sc,
+               *sc != 0 ? " " : "", (unsigned long long)opts.seed, r.why,
+               *sc != 0 ? "--scenario " : "", sc, *sc != 0 ? " " : "",
+               (unsigned long long)opts.seed);
     fflush(stdout);
     return !r.failed;
+}
+
+/* That scenario, or all of them. */
+static bool
+run_seed(struct totals *t, struct sim_opts opts, bool all, bool apart)
+{
+    bool ok = true;
+
+    if (!all)
+        return run_one(t, opts, apart);
+    for (opts.scenario = sim_scenarios; opts.scenario->name != NULL; opts.scenario++)
+        ok = run_one(t, opts, true) && ok;
+    return ok;
+}
+
+static int
+list(void)
+{
+    for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++)
+        printf("%-8s %s\n", sc->name, sc->what);
+    return 0;
 }
 
 static uint64_t
@@ -147,12 +172,15 @@ main(int argc, char **argv)
         { "trace", no_argument, NULL, 't' },
         { "mutation", required_argument, NULL, 'u' },
         { "keep-going", no_argument, NULL, 'k' },
+        { "scenario", required_argument, NULL, 'c' },
+        { "list", no_argument, NULL, 'l' },
         { "help", no_argument, NULL, 'h' },
         { 0 },
     };
     uint64_t from = (uint64_t)time(NULL) * 1000, n = 20;
     struct totals t = { .begun = now_s() };
-    bool trace = false, keep_going = false;
+    struct sim_opts opts = { 0 };
+    bool keep_going = false, all = false;
     double minutes = 0;
     int opt;
 
@@ -166,17 +194,25 @@ main(int argc, char **argv)
         else if (opt == 'm')
             minutes = (double)number(optarg), n = UINT64_MAX;
         else if (opt == 't')
-            trace = true;
+            opts.trace = true;
         else if (opt == 'k')
             keep_going = true;
         else if (opt == 'u' && mutation_set(optarg))
             continue;
+        else if (opt == 'c' && strcmp(optarg, "all") == 0)
+            all = true;
+        else if (opt == 'c' && (opts.scenario = sim_scenario_find(optarg)) != NULL)
+            continue;
+        else if (opt == 'l')
+            return list();
         else
             return usage(opt == 'h' ? stdout : stderr);
     }
-    for (uint64_t i = 0; i < n && (minutes == 0 || now_s() - t.begun < minutes * 60); i++)
-        if (!run_seed(&t, from + i, trace, n > 1) && !keep_going)
+    for (uint64_t i = 0; i < n && (minutes == 0 || now_s() - t.begun < minutes * 60); i++) {
+        opts.seed = from + i;
+        if (!run_seed(&t, opts, all, n > 1) && !keep_going)
             break;
+    }
     totals_print(&t);
     return t.failed > 0;
 }

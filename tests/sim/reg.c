@@ -67,6 +67,7 @@ sim_reg_desc(struct sim *sim, struct cw_volume_desc *to, struct cw_disk_location
         .size_bytes = (uint64_t)sim->reg.rec.n_blocks * CW_BLOCK_SIZE,
         .gen = sim->reg.gen,
         .min_insync = sim->min_insync,
+        .cold_start = sim->reg.cold,
         .degrade_s = -1,
         .shards = &sim->reg.rec,
         .n_shards = 1,
@@ -119,7 +120,8 @@ reg_note(struct sim *sim, const struct cw_member *m, enum cw_member_state to)
 static bool
 reg_sets_aside(struct sim *sim, const struct cw_member *m, enum cw_member_state to)
 {
-    if (m->state != CW_MEMBER_INSYNC || to != CW_MEMBER_LAGGING || !sim_chance(&sim->rnd_slow, 30))
+    if (m->state != CW_MEMBER_INSYNC || to != CW_MEMBER_LAGGING || sim->opts.scenario != NULL ||
+        !sim_chance(&sim->rnd_slow, 30))
         return true;
     sim_mark(sim, SIM_MARK_NO_ASIDE);
     return false;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "tests/sim/scenario.h"
 
 #define HEAL_NS (90 * CW_NS_PER_S)
 
@@ -69,10 +70,14 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_list_init(&sim->audits);
     sim_choose_topology(sim);
     sim_choose_faults(sim);
+    if (opts.scenario != NULL)
+        sim_scenario_prepare(sim, opts.scenario);
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_init(sim, &sim->daemons[i], i);
     for (uint32_t i = 0; i < sim->n_clients; i++)
         sim_client_init(sim, &sim->clients[i], i);
+    if (opts.scenario != NULL)
+        sim_scenario_set_clocks(sim, opts.scenario);
     sim_reg_init(sim);
 }
 
@@ -113,25 +118,25 @@ daemons_serve(struct sim *sim)
     return true;
 }
 
-static bool
-owner_is_well(struct sim *sim)
+bool
+sim_owner_is_well(struct sim *sim)
 {
     return sim->present != NULL && sim->present->ready && !sim->present->lost;
 }
 
-static bool
-all_in_sync(struct sim *sim)
+bool
+sim_all_in_sync(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
         if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC)
             return false;
-    return owner_is_well(sim) && daemons_serve(sim);
+    return sim_owner_is_well(sim) && daemons_serve(sim);
 }
 
 static bool
 nothing_pending(struct sim *sim)
 {
-    return sim->present != NULL && sim->present->n_pending == 0 && all_in_sync(sim);
+    return sim->present != NULL && sim->present->n_pending == 0 && sim_all_in_sync(sim);
 }
 
 /* ---- the end ---- */
@@ -202,8 +207,8 @@ sim_settle(struct sim *sim)
             sim_client_kill(&sim->clients[i]);
     if (sim->present == NULL && !sim->result.failed)
         sim_client_attach(&sim->clients[0]);
-    sim_must(sim, owner_is_well, "an active owner");
-    sim_must(sim, all_in_sync, "every copy in sync");
+    sim_must(sim, sim_owner_is_well, "an active owner");
+    sim_must(sim, sim_all_in_sync, "every copy in sync");
     sim->load = false;
     sim_must(sim, nothing_pending, "the end of every request");
     sim_settle_rot(sim);
@@ -227,6 +232,14 @@ sim_dump(const struct sim *sim)
         fprintf(stderr, "%s\n", sim->lines[i % SIM_LINES]);
 }
 
+static void
+sim_play(struct sim *sim)
+{
+    sim_run_until(sim, never, 500 * CW_NS_PER_MS); /* some data is there */
+    if (!sim->result.failed)
+        sim->opts.scenario->play(sim);
+}
+
 struct sim_result
 sim_run(struct sim_opts opts)
 {
@@ -242,10 +255,14 @@ sim_run(struct sim_opts opts)
         sim_daemon_start(&sim->daemons[i]);
     sim_run_until(sim, daemons_serve, 10 * CW_NS_PER_S);
     sim_client_attach(&sim->clients[sim->next_client++]);
-    sim_run_until(sim, owner_is_well, 10 * CW_NS_PER_S);
-    sim_faults_start(sim);
-    sim_slow_start(sim);
-    sim_run_until(sim, never, chaos);
+    sim_run_until(sim, sim_owner_is_well, 10 * CW_NS_PER_S);
+    if (opts.scenario != NULL) {
+        sim_play(sim);
+    } else {
+        sim_faults_start(sim);
+        sim_slow_start(sim);
+        sim_run_until(sim, never, chaos);
+    }
     if (!sim->result.failed)
         sim_settle(sim);
     sim->result.virtual_ns = sim->now_ns;

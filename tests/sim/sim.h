@@ -189,6 +189,7 @@ struct sim_reg {
     uint64_t away_until_ns;
     uint32_t lose_256ths; /* of replies */
     uint32_t n_changes;
+    bool cold; /* who attaches is told that copies may be booting */
 };
 
 void sim_reg_init(struct sim *sim);
@@ -211,6 +212,7 @@ struct sim_client {
     uint32_t gen;
     bool ready, lost, leaving;
     uint32_t n_pending, n_writes;
+    uint64_t n_reads_done, n_writes_done; /* well ended, since it attached */
     struct cw_list ops;
     struct cw_timer next; /* in its own heap */
     struct cw_verify verify;
@@ -307,8 +309,11 @@ void sim_rot_must_be_gone(struct sim *sim);
 
 /* ---- the whole ---- */
 
+struct sim_scenario;
+
 struct sim_opts {
     uint64_t seed;
+    const struct sim_scenario *scenario; /* NULL: chaos */
     bool trace;
     uint64_t chaos_ns; /* 0: by the seed */
 };
@@ -349,8 +354,10 @@ struct sim {
     uint32_t flip_65536ths;         /* data frames whose payload is damaged on the way */
     uint64_t lag_ns[SIM_PROCS_MAX]; /* towards this proc, on top */
     uint32_t provoke_percent;       /* faults right after a change of the register */
+    bool apart;                     /* reads are of other blocks than writes */
     uint32_t depth;                 /* requests in flight */
     uint64_t think_ns;
+    uint64_t goal_reads, goal_writes;     /* of a scenario */
     bool calm;                            /* healed: no more faults */
     bool load;                            /* the workload goes on */
     uint64_t scrub_pass[SIM_DAEMONS_MAX]; /* that are waited for */

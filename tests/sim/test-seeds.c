@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "common/base/bits.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
 static void
 run(uint64_t seed)
@@ -15,6 +15,21 @@ run(uint64_t seed)
     if (r.failed)
         fail_msg("seed %llu: %s; again: causeway-sim --seed %llu --trace", (unsigned long long)seed,
                  r.why, (unsigned long long)seed);
+}
+
+/* A row of the acceptance catalogue, with a few different latencies and loads. */
+static void
+sim_plays(void **state)
+{
+    const struct sim_scenario *sc = *state;
+
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        struct sim_result r = sim_run((struct sim_opts){ .seed = seed, .scenario = sc });
+
+        if (r.failed)
+            fail_msg("%s: %s; again: causeway-sim --scenario %s --seed %llu --trace", sc->what,
+                     r.why, sc->name, (unsigned long long)seed);
+    }
 }
 
 /* Every seed that ever failed passes for ever after. */
@@ -41,13 +56,22 @@ sim_finds_nothing_new(void **state)
         run(seed + i);
 }
 
+#define ROWS_MAX 64u
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {
+    static struct CMUnitTest tests[ROWS_MAX + 2] = {
         cmocka_unit_test(sim_keeps_what_it_found),
         cmocka_unit_test(sim_finds_nothing_new),
     };
+    size_t n = 2;
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++) {
+        assert_true(n < CW_LEN(tests));
+        tests[n++] = (struct CMUnitTest){ .name = sc->name,
+                                          .test_func = sim_plays,
+                                          .initial_state = (void *)(uintptr_t)sc };
+    }
+    return _cmocka_run_group_tests("tests", tests, n, NULL, NULL);
 }

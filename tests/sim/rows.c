@@ -1,0 +1,462 @@
+/* sim/rows.c - the rows of the acceptance catalogue that the protocol alone must answer. */
+#include "common/base/bits.h"
+#include "tests/sim/scenario.h"
+
+static enum cw_member_state
+member(const struct sim *sim, uint32_t i)
+{
+    return sim->reg.rec.members[i].state;
+}
+
+static bool
+member_0_left(struct sim *sim)
+{
+    return member(sim, 0) != CW_MEMBER_INSYNC;
+}
+
+static bool
+member_2_left(struct sim *sim)
+{
+    return member(sim, 2) != CW_MEMBER_INSYNC;
+}
+
+static bool
+member_2_is_lagging(struct sim *sim)
+{
+    return member(sim, 2) == CW_MEMBER_LAGGING;
+}
+
+static bool
+member_2_is_synced(struct sim *sim)
+{
+    return member(sim, 2) == CW_MEMBER_IN_RESYNC;
+}
+
+static bool
+one_is_left(struct sim *sim)
+{
+    return sim_n_in_state(sim, CW_MEMBER_INSYNC) == 1;
+}
+
+static bool
+writes_are_out(struct sim *sim)
+{
+    return sim->present->n_writes >= 5; /* not all of them were under way before */
+}
+
+static bool
+old_owner_is_fenced(struct sim *sim)
+{
+    return sim->clients[0].lost;
+}
+
+/* Requests of the present owner go on: some of each kind within the time. */
+static bool
+both_went_on(struct sim *sim)
+{
+    const struct sim_client *c = sim->present;
+
+    return c != NULL && c->n_writes_done >= sim->goal_writes && c->n_reads_done >= sim->goal_reads;
+}
+
+static void
+goes_on(struct sim *sim, uint32_t writes, uint32_t reads, uint64_t ms, const char *what)
+{
+    if (sim->present == NULL) {
+        sim_fail(sim, "nobody owns the volume: %s", what);
+        return;
+    }
+    sim->goal_writes = sim->present->n_writes_done + writes;
+    sim->goal_reads = sim->present->n_reads_done + reads;
+    sim_expect(sim, both_went_on, ms, what);
+}
+
+static void
+writes_wait(struct sim *sim, uint64_t ms, const char *what)
+{
+    uint64_t before = sim->present == NULL ? 0 : sim->present->n_writes_done;
+
+    sim_pass(sim, ms);
+    sim_demand(sim, sim->present != NULL && sim->present->n_writes_done == before, what);
+}
+
+static void
+take_over(struct sim *sim)
+{
+    sim_attach_next(sim);
+    sim_pass(sim, 50); /* until it is granted */
+    sim_expect(sim, sim_owner_is_well, 15000, "the next owner is active");
+    goes_on(sim, 5, 5, 20000, "the next owner serves");
+}
+
+/* ---- owners ---- */
+
+/* The write of an owner that dies reaches one copy only. */
+static void
+row_01(struct sim *sim)
+{
+    struct sim_client *old = sim->present;
+
+    sim->apart = true;
+    sim->depth = 16;
+    for (uint32_t i = 1; i < sim->n_daemons; i++)
+        sim_part(sim, &old->proc, &sim->daemons[i].proc);
+    sim_expect(sim, writes_are_out, 10000, "writes are on their way");
+    sim_pass(sim, 300); /* it is durable on that copy */
+    sim_client_kill(old);
+    take_over(sim);
+    sim_demand(sim, sim_n_in_state(sim, CW_MEMBER_INSYNC) == sim->n_members, "all stay in sync");
+    sim_demand(sim, sim->result.marks[SIM_MARK_EQUALISE] > 0, "the others were given its tail");
+    for (uint32_t i = 1; i < sim->n_daemons; i++) /* what was under way arrives late */
+        sim_join(sim, &old->proc, &sim->daemons[i].proc);
+    sim_pass(sim, 2000);
+}
+
+/* .. and that copy is away during the takeover: ejected before anybody is served. */
+static void
+row_02(struct sim *sim)
+{
+    struct sim_client *old = sim->present;
+
+    sim->apart = true;
+    sim->depth = 16;
+    for (uint32_t i = 1; i < sim->n_daemons; i++)
+        sim_part(sim, &old->proc, &sim->daemons[i].proc);
+    sim_expect(sim, writes_are_out, 10000, "writes are on their way");
+    sim_pass(sim, 300); /* it is durable on that copy */
+    sim_client_kill(old);
+    sim_daemon_kill(&sim->daemons[0], false);
+    sim_attach_next(sim);
+    sim_pass(sim, 50);
+    sim_expect(sim, sim_owner_is_well, 15000, "the next owner is active");
+    sim_demand(sim, member_0_left(sim), "the copy with the lost tail was ejected first");
+    goes_on(sim, 5, 5, 20000, "the next owner serves");
+    sim_daemon_start(&sim->daemons[0]);
+    sim_expect(sim, sim_all_in_sync, 30000, "it is resynced");
+}
+
+/* An owner sleeps for a minute and wakes up fenced. */
+static void
+row_04(struct sim *sim)
+{
+    struct sim_client *old = sim->present;
+
+    old->proc.paused = true;
+    take_over(sim);
+    sim_pass(sim, 60000);
+    old->proc.paused = false;
+    sim_expect(sim, old_owner_is_fenced, 5000, "the old owner is fenced");
+    goes_on(sim, 5, 5, 20000, "the new owner is not disturbed");
+}
+
+/* The old owner reaches one copy, the new one all others. */
+static void
+row_05(struct sim *sim)
+{
+    struct sim_client *old = sim->present;
+    struct sim_client *next = &sim->clients[sim->next_client % sim->n_clients];
+
+    sim_part(sim, &next->proc, &sim->daemons[0].proc);
+    for (uint32_t i = 1; i < sim->n_daemons; i++)
+        sim_part(sim, &old->proc, &sim->daemons[i].proc);
+    take_over(sim);
+    sim_demand(sim, member_0_left(sim), "the copy that only the old owner reaches is out");
+    sim_pass(sim, 8000);
+    for (uint32_t i = 1; i < sim->n_daemons; i++)
+        sim_join(sim, &old->proc, &sim->daemons[i].proc);
+    sim_expect(sim, old_owner_is_fenced, 20000, "the old owner is fenced");
+    sim_join(sim, &next->proc, &sim->daemons[0].proc);
+}
+
+/* Daemons' clocks are off by 5 % each way; the owner is suspended and resumed. */
+static void
+row_07(struct sim *sim)
+{
+    sim_demand(sim, sim->daemons[0].proc.rate_ppm == 50000, "clocks are off");
+    goes_on(sim, 20, 20, 20000, "clocks do not matter");
+    sim->present->proc.paused = true;
+    sim_pass(sim, 30000);
+    sim->present->proc.paused = false;
+    goes_on(sim, 20, 20, 20000, "the owner goes on once it has its leases again");
+    sim_client_kill(sim->present);
+    take_over(sim);
+}
+
+/* ---- copies ---- */
+
+/* A replica's process ends and is back within T_eject: nothing changes, nothing is copied. */
+static void
+row_08(struct sim *sim)
+{
+    uint32_t changes = sim->reg.n_changes;
+
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        sim_daemon_kill(&sim->daemons[i], false);
+        sim_pass(sim, 1000);
+        sim_daemon_start(&sim->daemons[i]);
+        goes_on(sim, 5, 5, 20000, "it is waited for");
+    }
+    sim_demand(sim, sim->reg.n_changes == changes, "no change of members");
+}
+
+/* A copy is away for long, and comes back after a clean stop of nobody or a loss of power. */
+static void
+row_09(struct sim *sim)
+{
+    sim_daemon_kill(&sim->daemons[2], sim_chance(&sim->rnd_fault, 50));
+    sim_expect(sim, member_2_left, 10000, "it is ejected");
+    sim_pass(sim, 60000);
+    sim_daemon_start(&sim->daemons[2]);
+    sim_expect(sim, member_2_is_synced, 20000, "it is compared before it is in sync");
+    sim_expect(sim, sim_all_in_sync, 30000, "it is in sync again");
+}
+
+/* The target of a resync dies in the middle, again and again. */
+static void
+row_10(struct sim *sim)
+{
+    sim_daemon_kill(&sim->daemons[2], true);
+    sim_expect(sim, member_2_left, 10000, "it is ejected");
+    sim_pass(sim, 5000);
+    for (uint32_t i = 0; i < 3; i++) {
+        sim_daemon_start(&sim->daemons[2]);
+        sim_expect(sim, member_2_is_synced, 30000, "its resync begins");
+        sim_run_until(sim, sim_all_in_sync, sim_between(&sim->rnd_fault, 0, 60) * CW_NS_PER_MS);
+        sim_daemon_kill(&sim->daemons[2], true);
+        sim_expect(sim, member_2_left, 10000, "it is ejected again");
+    }
+    sim_daemon_start(&sim->daemons[2]);
+    sim_expect(sim, sim_all_in_sync, 60000, "it is in sync at last");
+}
+
+/* The source of a resync dies in the middle; another takes its place. */
+static void
+row_12(struct sim *sim)
+{
+    uint32_t source = (uint32_t)cw_prng_below(&sim->rnd_fault, 2);
+
+    sim_daemon_kill(&sim->daemons[2], true);
+    sim_expect(sim, member_2_left, 10000, "it is ejected");
+    sim_pass(sim, 5000);
+    sim_daemon_start(&sim->daemons[2]);
+    sim_expect(sim, member_2_is_synced, 30000, "its resync begins");
+    sim_pass(sim, sim_between(&sim->rnd_fault, 0, 40));
+    sim_daemon_kill(&sim->daemons[source], false);
+    sim_pass(sim, 8000);
+    sim_daemon_start(&sim->daemons[source]);
+    sim_expect(sim, sim_all_in_sync, 60000, "all are in sync");
+}
+
+/* The answer to an eject is lost, the copy returns, the manager goes away in between. */
+static void
+row_13(struct sim *sim)
+{
+    sim->reg.lose_256ths = 256;
+    sim_daemon_kill(&sim->daemons[2], false);
+    sim_pass(sim, 5000);
+    sim->reg.away_until_ns = sim->now_ns + 5 * CW_NS_PER_S;
+    sim_daemon_start(&sim->daemons[2]);
+    sim_pass(sim, 8000);
+    sim->reg.lose_256ths = 0;
+    sim_expect(sim, sim_all_in_sync, 60000, "the doubt ends");
+}
+
+/* Everything boots, but only a copy that is not in sync: nobody is served before one that is. */
+static void
+row_15(struct sim *sim)
+{
+    struct sim_client *next;
+
+    sim_daemon_kill(&sim->daemons[2], false);
+    sim_expect(sim, member_2_left, 10000, "it is ejected");
+    goes_on(sim, 10, 0, 20000, "others go on");
+    sim_client_kill(sim->present);
+    sim_daemon_kill(&sim->daemons[0], true);
+    sim_daemon_kill(&sim->daemons[1], true);
+    sim_daemon_start(&sim->daemons[2]);
+    sim->reg.cold = true;
+    next = sim_attach_next(sim);
+    sim_pass(sim, 150000);
+    sim_demand(sim, !next->ready, "a stale copy alone serves nobody");
+    sim_daemon_start(&sim->daemons[1]);
+    sim_expect(sim, sim_owner_is_well, 15000, "an in-sync copy is enough");
+    sim_daemon_start(&sim->daemons[0]);
+}
+
+/* All lose power under load, and boot one after the other in any order. */
+static void
+row_16(struct sim *sim)
+{
+    uint32_t n = sim->n_daemons, first = (uint32_t)cw_prng_below(&sim->rnd_fault, n);
+    uint32_t step = sim_chance(&sim->rnd_fault, 50) ? 1 : n - 1, changes;
+
+    for (uint32_t i = 0; i < n; i++)
+        sim_daemon_kill(&sim->daemons[i], true);
+    sim_client_kill(sim->present);
+    sim->reg.cold = true;
+    changes = sim->reg.n_changes;
+    sim_attach_next(sim);
+    for (uint32_t i = 0; i < n; i++) {
+        sim_pass(sim, sim_between(&sim->rnd_fault, 10, 20000));
+        sim_daemon_start(&sim->daemons[(first + i * step) % n]);
+    }
+    sim_expect(sim, sim_owner_is_well, 15000, "all are there");
+    sim_demand(sim, sim->min_insync < n || sim->reg.n_changes == changes, "nobody was ejected");
+}
+
+/* Two of three die within 100 ms. */
+static void
+row_17(struct sim *sim)
+{
+    sim->apart = true; /* else reads wait for writes that wait */
+    sim->depth = 8;
+    sim_pass(sim, 2000);
+    sim_daemon_kill(&sim->daemons[1], false);
+    sim_pass(sim, sim_between(&sim->rnd_fault, 0, 100));
+    sim_daemon_kill(&sim->daemons[2], false);
+    sim_expect(sim, one_is_left, 15000, "both are ejected");
+    sim_pass(sim, 100);
+    writes_wait(sim, 5000, "below min-insync nothing is acknowledged");
+    goes_on(sim, 0, 10, 10000, "reads go on");
+    sim_daemon_start(&sim->daemons[1]);
+    sim_daemon_start(&sim->daemons[2]);
+    goes_on(sim, 10, 10, 30000, "writes go on with enough copies");
+}
+
+/* The last in-sync copy dies and returns: requests wait, and none fails. */
+static void
+row_18(struct sim *sim)
+{
+    sim_daemon_kill(&sim->daemons[1], false);
+    sim_daemon_kill(&sim->daemons[2], false);
+    sim_expect(sim, one_is_left, 15000, "the others are ejected");
+    goes_on(sim, 10, 10, 10000, "one copy serves");
+    sim_daemon_kill(&sim->daemons[0], false);
+    writes_wait(sim, 20000, "without it nothing is acknowledged");
+    sim_demand(sim, member(sim, 0) == CW_MEMBER_INSYNC, "the last copy is never ejected (I12)");
+    sim_daemon_start(&sim->daemons[0]);
+    goes_on(sim, 10, 10, 20000, "requests go on");
+    sim_daemon_start(&sim->daemons[1]);
+    sim_daemon_start(&sim->daemons[2]);
+}
+
+/* The manager is away: no matter; then a copy dies as well; whoever returns first ends the wait. */
+static void
+row_20(struct sim *sim)
+{
+    bool copy_first = sim_chance(&sim->rnd_fault, 50);
+
+    sim->reg.away_until_ns = CW_NEVER;
+    for (uint32_t i = 0; i < 6; i++)
+        goes_on(sim, 5, 5, 10000, "the manager is not needed");
+    sim_daemon_kill(&sim->daemons[1], false);
+    sim_pass(sim, 5000);
+    writes_wait(sim, 10000, "a copy that may be in sync is waited for");
+    if (copy_first) {
+        sim_daemon_start(&sim->daemons[1]);
+        goes_on(sim, 10, 10, 20000, "the copy is back");
+        sim->reg.away_until_ns = 0;
+    } else {
+        sim->reg.away_until_ns = 0;
+        goes_on(sim, 10, 10, 20000, "the manager is back");
+        sim_daemon_start(&sim->daemons[1]);
+    }
+}
+
+/* ---- slow ones ---- */
+
+/* A link is up for a second and down for two, for minutes. */
+static void
+row_23(struct sim *sim)
+{
+    struct sim_proc *d = &sim->daemons[2].proc;
+    uint32_t changes = sim->reg.n_changes;
+
+    for (uint32_t i = 0; i < 60; i++) {
+        sim_pass(sim, 1000);
+        sim_part(sim, &sim->present->proc, d);
+        sim_pass(sim, 2000);
+        sim_join(sim, &sim->present->proc, d);
+    }
+    sim_demand(sim, sim->reg.n_changes - changes <= 6, "at most six changes of members");
+}
+
+/* One copy is 200 ms slow, not dead: set aside within seconds, and taken back without a copy of
+ * data. */
+static void
+row_24(struct sim *sim)
+{
+    uint32_t promotions = sim->result.marks[SIM_MARK_PROMOTE];
+
+    cw_ramdisk_slow(sim->daemons[2].disk, 200 * CW_NS_PER_MS);
+    sim_expect(sim, member_2_is_lagging, 12000, "it is set aside");
+    goes_on(sim, 20, 20, 5000, "nobody waits for it");
+    cw_ramdisk_slow(sim->daemons[2].disk, 0);
+    sim_expect(sim, sim_all_in_sync, 30000, "it is taken back");
+    sim_demand(sim, sim->result.marks[SIM_MARK_PROMOTE] == promotions, "without a resync");
+}
+
+/* A disk answers nothing any more while its process answers heartbeats. */
+static void
+row_25(struct sim *sim)
+{
+    struct sim_daemon *d = &sim->daemons[2];
+
+    cw_ramdisk_hold(d->disk, CW_RAMDISK_ANY_OP, 0, d->disk_bytes);
+    sim_expect(sim, member_2_left, 10000, "it is not waited for any more");
+    goes_on(sim, 20, 20, 5000, "the others serve");
+    sim_pass(sim, 30000);
+}
+
+/* All are slow together: nobody is ejected or set aside. */
+static void
+row_26(struct sim *sim)
+{
+    uint32_t changes = sim->reg.n_changes;
+
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        cw_ramdisk_slow(sim->daemons[i].disk, 300 * CW_NS_PER_MS);
+    sim_pass(sim, 60000);
+    sim_demand(sim, sim->reg.n_changes == changes, "no change of members");
+}
+
+/* The owner does not hear a copy that hears the owner. */
+static void
+row_27(struct sim *sim)
+{
+    uint32_t changes = sim->reg.n_changes, owner = sim->present->proc.index;
+    uint32_t copy = sim->daemons[2].proc.index;
+
+    if (sim_chance(&sim->rnd_fault, 50))
+        sim->blocked[copy][owner] = true;
+    else
+        sim->blocked[owner][copy] = true;
+    sim_expect(sim, member_2_left, 15000, "it is ejected");
+    sim_pass(sim, 60000);
+    sim_demand(sim, sim->reg.n_changes - changes <= 4, "once, and not again and again");
+    goes_on(sim, 10, 10, 5000, "the others serve");
+}
+
+const struct sim_scenario sim_scenarios[] = {
+    { "row-01", "an owner dies, its write reached one copy", 3, 2, 0, row_01 },
+    { "row-02", "and that copy is away during the takeover", 3, 2, 0, row_02 },
+    { "row-04", "an owner is paused for a minute, and fenced", 3, 2, 0, row_04 },
+    { "row-05", "an old owner reaches one copy, the new one the others", 3, 2, 0, row_05 },
+    { "row-07", "daemons' clocks off by 5 %, the owner suspended", 3, 2, 50000, row_07 },
+    { "row-08", "replicas restart within T_eject", 3, 2, 0, row_08 },
+    { "row-09", "a copy is away for a minute", 3, 2, 0, row_09 },
+    { "row-10", "the target of a resync dies in the middle, three times", 3, 2, 0, row_10 },
+    { "row-12", "the source of a resync dies in the middle", 3, 1, 0, row_12 },
+    { "row-13", "the answer to an eject is lost, the manager goes", 3, 2, 0, row_13 },
+    { "row-15", "cold boot with a stale copy only", 3, 1, 0, row_15 },
+    { "row-16", "all lose power, and boot in any order", 3, 3, 0, row_16 },
+    { "row-17", "two of three die within 100 ms", 3, 2, 0, row_17 },
+    { "row-18", "the last in-sync copy dies and returns", 3, 1, 0, row_18 },
+    { "row-20", "the manager is away, then a copy too", 3, 2, 0, row_20 },
+    { "row-23", "a link flaps for minutes", 3, 2, 0, row_23 },
+    { "row-24", "one copy is slow", 3, 2, 0, row_24 },
+    { "row-25", "a disk hangs, its process does not", 3, 2, 0, row_25 },
+    { "row-26", "all copies are slow", 3, 2, 0, row_26 },
+    { "row-27", "an asymmetric partition", 3, 2, 0, row_27 },
+    { 0 },
+};

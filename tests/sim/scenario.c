@@ -1,0 +1,95 @@
+/* sim/scenario.c - what plays are made of. The rows stand in rows.c. */
+#include "tests/sim/scenario.h"
+
+#include <string.h>
+
+void
+sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc)
+{
+    sim->n_members = sim->n_daemons = sc->n_members;
+    sim->min_insync = sc->min_insync;
+    sim->jitter_ns = cw_min_u64(sim->jitter_ns, CW_NS_PER_MS);
+    memset(sim->fault_weights, 0, sizeof(sim->fault_weights));
+    memset(sim->lag_ns, 0, sizeof(sim->lag_ns));
+    sim->provoke_percent = sim->flip_65536ths = 0;
+    sim->slow_every_ns = 0;
+}
+
+void
+sim_scenario_set_clocks(struct sim *sim, const struct sim_scenario *sc)
+{
+    if (sc->rate_ppm == 0)
+        return;
+    sim->daemons[0].proc.rate_ppm = sc->rate_ppm;
+    sim->daemons[1].proc.rate_ppm = -sc->rate_ppm;
+}
+
+const struct sim_scenario *
+sim_scenario_find(const char *name)
+{
+    for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++)
+        if (strcmp(sc->name, name) == 0)
+            return sc;
+    return NULL;
+}
+
+static bool
+never(struct sim *sim)
+{
+    return false;
+}
+
+void
+sim_pass(struct sim *sim, uint64_t ms)
+{
+    sim_run_until(sim, never, ms * CW_NS_PER_MS);
+}
+
+void
+sim_expect(struct sim *sim, bool (*cond)(struct sim *), uint64_t ms, const char *what)
+{
+    if (!sim->result.failed && !sim_run_until(sim, cond, ms * CW_NS_PER_MS))
+        sim_fail(sim, "expected within %llu ms: %s", (unsigned long long)ms, what);
+}
+
+void
+sim_demand(struct sim *sim, bool is, const char *what)
+{
+    if (!is)
+        sim_fail(sim, "demanded: %s", what);
+}
+
+void
+sim_part(struct sim *sim, struct sim_proc *a, struct sim_proc *b)
+{
+    sim_log(sim, "%s and %s do not reach each other", a->name, b->name);
+    sim->blocked[a->index][b->index] = sim->blocked[b->index][a->index] = true;
+}
+
+void
+sim_join(struct sim *sim, struct sim_proc *a, struct sim_proc *b)
+{
+    sim_log(sim, "%s and %s reach each other again", a->name, b->name);
+    sim->blocked[a->index][b->index] = sim->blocked[b->index][a->index] = false;
+}
+
+struct sim_client *
+sim_attach_next(struct sim *sim)
+{
+    struct sim_client *c = &sim->clients[sim->next_client++ % sim->n_clients];
+
+    if (c->proc.up)
+        sim_client_kill(c);
+    sim_client_attach(c);
+    return c;
+}
+
+uint32_t
+sim_n_in_state(const struct sim *sim, enum cw_member_state state)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
+        n += sim->reg.rec.members[i].state == state;
+    return n;
+}
