@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,43 +13,20 @@
 static int
 usage(FILE *to)
 {
-    fprintf(to,
-            "usage: causeway-sim [--seed N | --seeds N [--from S]] [--minutes M] [--trace]\n"
-            "                    [--scenario NAME|all] [--mutation NAME] [--keep-going] [--list]\n"
-            "Runs whole clusters in virtual time; a failure prints its seed. A scenario, one of\n"
-            "--list, takes the place of random faults.\n");
+    fprintf(
+        to,
+        "usage: causeway-sim [--seed N | --seeds N [--from S]] [--minutes M] [--trace]\n"
+        "                    [--scenario NAME|all] [--mutation NAME|all] [--keep-going] [--list]\n"
+        "Runs whole clusters in virtual time; a failure prints its seed. A scenario, one of\n"
+        "--list, takes the place of random faults. A mutation takes a rule away: one of 500\n"
+        "seeds must fail.\n");
     return to == stdout ? 0 : 2;
 }
 
-#ifdef CW_MUTATION
-enum cw_mutation cw_mutation_now;
-
-static bool
-mutation_set(const char *name)
-{
-    static const char *const names[] = {
-        [CW_MUTATION_NONE] = "none",
-        [CW_MUTATION_NO_MIN_SEQ] = "no-min-seq",
-        [CW_MUTATION_PROMOTE_EARLY] = "promote-early",
-        [CW_MUTATION_ACK_NEW] = "ack-new",
-        [CW_MUTATION_NO_WAIT] = "no-wait",
-    };
-
-    for (size_t i = 0; i < CW_LEN(names); i++)
-        if (strcmp(names[i], name) == 0) {
-            cw_mutation_now = (enum cw_mutation)i;
-            return true;
-        }
-    return false;
-}
-#else
-static bool
-mutation_set(const char *name)
-{
-    fprintf(stderr, "causeway-sim: built without -Dmutations=true\n");
-    return false;
-}
-#endif
+#define MUTATION_NAME(id, name, what) [CW_MUTATION_##id] = name,
+#define MUTATION_WHAT(id, name, what) [CW_MUTATION_##id] = what,
+static const char *const mutation_names[CW_N_MUTATIONS] = { CW_MUTATIONS(MUTATION_NAME) };
+static const char *const mutation_whats[CW_N_MUTATIONS] = { CW_MUTATIONS(MUTATION_WHAT) };
 
 static double
 now_s(void)
@@ -81,34 +57,10 @@ totals_print(const struct totals *t)
     printf("\n");
 }
 
-/* In a process of its own, so that a failed assertion ends one seed and not the search. */
-static struct sim_result
-run_apart(struct sim_opts opts)
-{
-    struct sim_result r = { .failed = true, .why = "ended by an assertion or a signal" };
-    int fds[2], status;
-    pid_t pid;
-
-    if (pipe(fds) != 0)
-        exit(2);
-    pid = fork();
-    if (pid == 0) {
-        r = sim_run(opts);
-        _exit(write(fds[1], &r, sizeof(r)) != sizeof(r));
-    }
-    close(fds[1]);
-    if (pid < 0 || read(fds[0], &r, sizeof(r)) != sizeof(r))
-        r.failed = true;
-    close(fds[0]);
-    if (pid > 0)
-        waitpid(pid, &status, 0);
-    return r;
-}
-
 static bool
 run_one(struct totals *t, struct sim_opts opts, bool apart)
 {
-    struct sim_result r = apart ? run_apart(opts) : sim_run(opts);
+    struct sim_result r = apart ? sim_run_apart(opts) : sim_run(opts);
     const char *sc = opts.scenario != NULL ? opts.scenario->name : "";
 
     t->seeds++;
@@ -144,9 +96,72 @@ static int
 list(void)
 {
     for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++)
-        printf("%-8s %s\n", sc->name, sc->what);
+        printf("scenario %-14s %s\n", sc->name, sc->what);
+    for (int i = 1; i < CW_N_MUTATIONS; i++)
+        printf("mutation %-14s %s\n", mutation_names[i], mutation_whats[i]);
     return 0;
 }
+
+/* ---- mutations ---- */
+
+#ifdef CW_MUTATION
+/* Seeds until one fails; true: one did. */
+static bool
+mutation_caught(int m, uint64_t from, uint64_t n)
+{
+    double begun = now_s();
+
+    cw_mutation_now = (enum cw_mutation)m;
+    for (uint64_t i = 0; i < n; i++) {
+        struct sim_result r = sim_run_apart((struct sim_opts){ .seed = from + i });
+
+        if (!r.failed)
+            continue;
+        printf("caught   %-14s by seed %llu, the %llu., after %.0f s: %s\n", mutation_names[m],
+               (unsigned long long)(from + i), (unsigned long long)i + 1, now_s() - begun, r.why);
+        fflush(stdout);
+        return true;
+    }
+    printf("SURVIVED %-14s %llu seeds from %llu: %s\n", mutation_names[m], (unsigned long long)n,
+           (unsigned long long)from, mutation_whats[m]);
+    fflush(stdout);
+    return false;
+}
+
+/* Every rule that is taken away must be missed. */
+static int
+mutations(const char *name, uint64_t from, uint64_t n)
+{
+    int found = 0, survived = 0;
+
+    for (int m = 1; m < CW_N_MUTATIONS; m++) {
+        if (strcmp(name, "all") != 0 && strcmp(name, mutation_names[m]) != 0)
+            continue;
+        found++;
+        survived += !mutation_caught(m, from, n);
+    }
+    if (found == 0)
+        fprintf(stderr, "causeway-sim: there is no mutation %s; see --list\n", name);
+    else
+        printf("%d mutations, %d survived\n", found, survived);
+    return found == 0 ? 2 : survived > 0;
+}
+#else
+/* The program beside this one has them. */
+static int
+mutations_elsewhere(char **argv)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("-mutated"));
+
+    if (n > 0) {
+        strcpy(path + n, "-mutated");
+        execv(path, argv);
+    }
+    fprintf(stderr, "causeway-sim: mutations are compiled into the gcc build without sanitizers\n");
+    return 2;
+}
+#endif
 
 static uint64_t
 number(const char *text)
@@ -177,10 +192,11 @@ main(int argc, char **argv)
         { "help", no_argument, NULL, 'h' },
         { 0 },
     };
-    uint64_t from = (uint64_t)time(NULL) * 1000, n = 20;
+    uint64_t from = (uint64_t)time(NULL) * 1000, n = 0;
     struct totals t = { .begun = now_s() };
     struct sim_opts opts = { 0 };
     bool keep_going = false, all = false;
+    const char *mutation = NULL;
     double minutes = 0;
     int opt;
 
@@ -197,8 +213,8 @@ main(int argc, char **argv)
             opts.trace = true;
         else if (opt == 'k')
             keep_going = true;
-        else if (opt == 'u' && mutation_set(optarg))
-            continue;
+        else if (opt == 'u')
+            mutation = optarg;
         else if (opt == 'c' && strcmp(optarg, "all") == 0)
             all = true;
         else if (opt == 'c' && (opts.scenario = sim_scenario_find(optarg)) != NULL)
@@ -208,6 +224,14 @@ main(int argc, char **argv)
         else
             return usage(opt == 'h' ? stdout : stderr);
     }
+#ifdef CW_MUTATION
+    if (mutation != NULL)
+        return mutations(mutation, from, n == 0 ? 500 : n);
+#else
+    if (mutation != NULL)
+        return mutations_elsewhere(argv);
+#endif
+    n = n == 0 ? 20 : n;
     for (uint64_t i = 0; i < n && (minutes == 0 || now_s() - t.begun < minutes * 60); i++) {
         opts.seed = from + i;
         if (!run_seed(&t, opts, all, n > 1) && !keep_going)

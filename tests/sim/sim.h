@@ -366,6 +366,8 @@ struct sim {
 };
 
 struct sim_result sim_run(struct sim_opts opts);
+/* In a child process: whatever becomes of it, there is a result. */
+struct sim_result sim_run_apart(struct sim_opts opts);
 
 /* Ends the run as failed; only the first reason counts. */
 void sim_fail(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
