@@ -11,7 +11,29 @@
     M(NO_MIN_SEQ, "no-min-seq", "CHUNK_GET without min_seq (1.10)") \
     M(PROMOTE_EARLY, "promote-early", "promotion before p-1 is durable everywhere (1.10)") \
     M(ACK_NEW, "ack-new", "acks by the new set before the change is resolved (I4)") \
-    M(NO_WAIT, "no-wait", "takeover without the lease wait (I11)")
+    M(NO_WAIT, "no-wait", "takeover without the lease wait (I11)") \
+    M(WAIT_ANY, "wait-any", "the wait begins at any copy's seal, not an in-sync one's (I11)") \
+    M(KEEP_UNSEALED, "keep-unsealed", "copies that were not sealed stay in sync (1.8)") \
+    M(LAG_NO_CHECK, "lag-no-check", "a LAGGING copy goes on without lying in the history (1.8)") \
+    M(BELOW_STABLE, "below-stable", "a copy below what others know as stable counts (I15)") \
+    M(ACK_ONE, "ack-one", "acks once one copy has it durable (I1)") \
+    M(HB_NO_OPEN, "hb-no-open", "a heartbeat from before OPEN gives a lease (I10)") \
+    M(LEASE_ONE, "lease-one", "a lease of any copy is enough to read (I10)") \
+    M(READ_UNION, "read-union", "reads of copies that may be in sync (I4)") \
+    M(READ_AT_ISSUE, "read-at-issue", "overlapping writes are not looked at at completion (I13)") \
+    M(READ_AT_END, "read-at-end", "nor at submission (I13)") \
+    M(REFUSED_IS_NO, "refused-is-no", "a refused change resolves the doubt (I4)") \
+    M(PROMOTE_UNACKED, "promote-unacked", "p-1 is durable on the copy alone (1.10)") \
+    M(LOST_TAIL, "lost-tail", "a copy that came back without durable records goes on (I15)") \
+    M(REORDER, "reorder", "a copy takes records above the next one (I6)") \
+    M(OLD_GEN, "old-gen", "a sealed copy goes on with its old owner (I5)") \
+    M(SEAL_EARLY, "seal-early", "a seal is answered before what was appended is durable (I5)") \
+    M(NO_VOID, "no-void", "a chunk is copied over without its version being void (I9)") \
+    M(NO_TOUCHED, "no-touched", "records between JOIN and the list are forgotten (1.10)") \
+    M(NO_ARRAY, "no-array", "blocks written while they are copied are overwritten (1.10)") \
+    M(NO_RECHECK, "no-recheck", "blocks not sent are not compared again (1.10)") \
+    M(LIST_EARLY, "list-early", "a source lists versions before it has all below s0 (1.10)") \
+    M(REPAIR_BLIND, "repair-blind", "a block is repaired while writes to it are unacked (I14)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,
 enum cw_mutation { CW_MUTATION_NONE, CW_MUTATIONS(CW_MUTATION_ENUM) CW_N_MUTATIONS };

@@ -112,6 +112,11 @@ change_on_done(struct cw_change *call)
             cw_own_change_saw(s, &call->rec, call->volume_gen);
         if (call->disks != NULL) /* now the disks of new members are known */
             cw_own_volume_locate(v->o, call->disks, call->n_disks);
+        if (s->state != SHARD_CLOSED && ch->state == CHANGE_SENT &&
+            cw_mutated(CW_MUTATION_REFUSED_IS_NO) && call->res != CW_CALL_OK) {
+            ch->state = CHANGE_IDLE;
+            cw_own_shard_adopt(s, &s->rec);
+        }
         if (s->state != SHARD_CLOSED && ch->state == CHANGE_SENT) {
             change_doubt(s);
             if (call->res == CW_CALL_REFUSED)

@@ -285,7 +285,7 @@ copy_resume(struct copy *c, uint64_t durable)
 
     if (c->health & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED))
         cw_own_copy_fault(c, "came back damaged");
-    else if (durable < c->durable)
+    else if (durable < c->durable && !cw_mutated(CW_MUTATION_LOST_TAIL))
         cw_own_copy_fault(c, "came back without records that it had made durable (I15)");
     else if (durable >= r->next)
         cw_own_copy_fault(c, "came back with records that were never sent to it");
@@ -563,7 +563,7 @@ cw_own_copy_lease(const struct copy *c, uint64_t now)
     const struct peer *p = c->peer;
 
     return c->session == SESSION_OPEN && p->link != NULL && p->stuck_since_ns == CW_NEVER &&
-           (int32_t)(p->hb_good - c->open_hb) >= 0 &&
+           ((int32_t)(p->hb_good - c->open_hb) >= 0 || cw_mutated(CW_MUTATION_HB_NO_OPEN)) &&
            now < p->hb_acked_sent_ns + c->s->v->o->tun.lease_ns;
 }
 

@@ -129,7 +129,7 @@ void
 cw_own_read_start(struct part *p)
 {
     p->wait_seq = cw_own_spans_max(p->s, p->lba, p->nblk);
-    if (p->wait_seq > p->s->acked)
+    if (p->wait_seq > p->s->acked && !cw_mutated(CW_MUTATION_READ_AT_END))
         cw_own_read_wait(p);
     else
         read_issue(p);
@@ -140,7 +140,8 @@ cw_own_read_start(struct part *p)
 static bool
 read_may_complete(const struct part *p)
 {
-    return p->s->acked >= p->wait_seq && cw_own_shard_lease(p->s);
+    return (p->s->acked >= p->wait_seq || cw_mutated(CW_MUTATION_READ_AT_ISSUE)) &&
+           cw_own_shard_lease(p->s);
 }
 
 /* Gives the received buffer itself to a caller who asked for it. */

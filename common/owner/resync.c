@@ -186,7 +186,8 @@ durable_everywhere(const struct shard *s, const struct copy *x, uint64_t seq)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         const struct copy *c = s->copies[i];
 
-        if ((c == x || cw_own_in_ack(c)) && c->durable < seq)
+        if ((c == x || (cw_own_in_ack(c) && !cw_mutated(CW_MUTATION_PROMOTE_UNACKED))) &&
+            c->durable < seq)
             return false;
     }
     return true;

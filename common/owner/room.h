@@ -519,6 +519,8 @@ cw_own_in_ack(const struct copy *c)
 static inline bool
 cw_own_in_read(const struct copy *c)
 {
+    if (cw_mutated(CW_MUTATION_READ_UNION))
+        return (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) != 0;
     return c->state == CW_MEMBER_INSYNC && c->maybe == CW_BIT(CW_MEMBER_INSYNC);
 }
 

@@ -295,7 +295,11 @@ cw_own_shard_lease(const struct shard *s)
     if (s->state != SHARD_ACTIVE)
         return false;
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        if (cw_own_in_ack(s->copies[i]) && !cw_own_copy_lease(s->copies[i], now))
+        bool has = cw_own_copy_lease(s->copies[i], now);
+
+        if (cw_mutated(CW_MUTATION_LEASE_ONE) && has)
+            return true;
+        if (cw_own_in_ack(s->copies[i]) && !has)
             return false;
     }
     return true;
@@ -363,6 +367,8 @@ cw_own_shard_advance(struct shard *s)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         if (cw_own_in_ack(s->copies[i]))
             min = cw_min_u64(min, s->copies[i]->durable);
+        if (cw_mutated(CW_MUTATION_ACK_ONE) && s->copies[i]->durable > s->acked)
+            min = s->copies[i]->durable;
     }
     if (min == UINT64_MAX || min <= s->acked || !cw_own_shard_may_ack(s))
         return;

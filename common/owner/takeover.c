@@ -56,12 +56,14 @@ cw_own_takeover_on_seal(struct copy *c)
 
     /* The old owner's lease needs every in-sync copy; from this one it gets nothing any more (I11).
      */
-    if (c->state == CW_MEMBER_INSYNC && s->first_seal_ns == CW_NEVER)
+    if ((c->state == CW_MEMBER_INSYNC || cw_mutated(CW_MUTATION_WAIT_ANY)) &&
+        s->first_seal_ns == CW_NEVER)
         s->first_seal_ns = cw_own_now(s->v->o);
     if (s->state == SHARD_ACTIVE && c->state == CW_MEMBER_LAGGING && !c->streaming) {
         /* a LAGGING copy that comes late may be continued only if it lies in our history */
-        if (!cw_own_takeover_lies_in(s->hist, s->n_hist, s->ring.next - 1, c->info.last_gen,
-                                     c->info.last_seq) ||
+        if ((!cw_own_takeover_lies_in(s->hist, s->n_hist, s->ring.next - 1, c->info.last_gen,
+                                      c->info.last_seq) &&
+             !cw_mutated(CW_MUTATION_LAG_NO_CHECK)) ||
             c->info.last_seq + 1 < s->ring.first) {
             cw_own_copy_fault(c, "does not lie in the owner's history");
         } else {
@@ -117,7 +119,7 @@ in_r(const struct copy *c, uint64_t stable)
 {
     return c->state == CW_MEMBER_INSYNC && !c->faulty && info_here(c) &&
            !(c->info.flags & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED)) &&
-           c->info.last_seq >= stable;
+           (c->info.last_seq >= stable || cw_mutated(CW_MUTATION_BELOW_STABLE));
 }
 
 static struct copy *
@@ -190,7 +192,8 @@ takeover_roll(struct shard *s, struct roll *r)
         if (insync)
             out = !in_r(c, r->stable) || !bridged(c, r->src);
         else if (c->state == CW_MEMBER_LAGGING)
-            out = c->faulty || (info_here(c) && !bridged(c, r->src));
+            out = c->faulty ||
+                  (info_here(c) && !bridged(c, r->src) && !cw_mutated(CW_MUTATION_LAG_NO_CHECK));
         r->n_r += insync && !out;
         r->n_out += out;
         r->out_insync |= out && insync;
@@ -235,7 +238,7 @@ takeover_sealing(struct shard *s)
     s->why = "waiting for in-sync copies";
     if (!all && cw_own_now(s->v->o) - s->seal_begun_ns < takeover_patience(s, &r))
         return;
-    if (r.n_out == 0) {
+    if (r.n_out == 0 || cw_mutated(CW_MUTATION_KEEP_UNSEALED)) {
         cw_own_equalise_begin(s, r.src);
         return;
     }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "common/base/mutation.h"
 #include "daemon/replica/internal.h"
 
 struct cw_get {
@@ -223,6 +224,8 @@ get_serve_next(struct cw_replica *r)
 static bool
 get_may_be_served(const struct cw_get *g)
 {
+    if (g->list && cw_mutated(CW_MUTATION_LIST_EARLY))
+        return true;
     return g->copy->info->durable_seq >= g->min_seq;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/bits.h"
+#include "common/base/mutation.h"
 #include "daemon/replica/internal.h"
 
 struct cw_peer *
@@ -91,7 +92,7 @@ cw_copy_gen_code(const struct cw_copy *c, uint32_t gen)
     if (c->drop != NULL)
         return CW_NACK_NO_SHARD;
     if (gen < c->fence_gen)
-        return CW_NACK_STALE_GEN;
+        return cw_mutated(CW_MUTATION_OLD_GEN) ? 0 : CW_NACK_STALE_GEN;
     if (gen > c->fence_gen || !cw_list_empty(&c->seals))
         return CW_NACK_NO_SESSION; /* a SEAL comes first, and its answer */
     return 0;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "common/base/mutation.h"
 #include "daemon/replica/internal.h"
 
 #define SEAL_STEPS_MAX 3u
@@ -100,9 +101,9 @@ seal_fill(struct cw_copy *c, uint32_t flags, struct cw_wire_seal_ok *ok)
     const struct cw_store_identity *id = cw_store_identity(c->r->store);
 
     *ok = (struct cw_wire_seal_ok){
-        .last_gen = c->info->durable_gen,
+        .last_gen = cw_mutated(CW_MUTATION_SEAL_EARLY) ? c->info->last_gen : c->info->durable_gen,
         .flags = cw_copy_health(c) | flags,
-        .last_seq = c->info->durable_seq,
+        .last_seq = cw_mutated(CW_MUTATION_SEAL_EARLY) ? c->info->last_seq : c->info->durable_seq,
         .stable = c->info->stable,
         .incarnation = id->incarnation,
         .format_id = id->format_id,
@@ -223,7 +224,8 @@ static void
 seal_take(struct cw_seal *s, struct cw_copy *c)
 {
     s->copy = c;
-    cw_session_fence(c, s->gen, s->peer);
+    if (!cw_mutated(CW_MUTATION_OLD_GEN))
+        cw_session_fence(c, s->gen, s->peer);
     c->fence_gen = s->gen;
     c->n_blocks = (uint32_t)cw_max_u64(c->n_blocks, s->rec.n_blocks);
     c->done_join = 0;

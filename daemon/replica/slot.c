@@ -202,6 +202,10 @@ cw_slot_begin(struct cw_sync *s)
     s->n_slots++;
     r->n_slots++;
     cw_list_push_back(&s->slots, &sl->in_sync);
+    if (cw_mutated(CW_MUTATION_NO_VOID)) {
+        slot_read(sl);
+        return true;
+    }
     slot_begin_op(sl, slot_voided);
     cw_store_chunk_void(s->copy->sh, chunk, &sl->op.ticket);
     return true;
@@ -347,12 +351,14 @@ slot_settle(struct cw_slot *sl)
     uint32_t from = 0, to = 0;
 
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
-        bool sent = cw_bit_get(sl->sent, i), newer = sl->seq[i] > sl->q;
+        bool sent = cw_bit_get(sl->sent, i);
+        bool newer = sl->seq[i] > sl->q && !cw_mutated(CW_MUTATION_NO_ARRAY);
         uint8_t *data = sl->buf != NULL ? sl->buf->data : NULL;
 
         if (newer)
             cw_bit_clear(sl->bad, i);
-        if (!newer && !sent && !cw_bit_get(sl->bad, i) && sl->now[i] != sl->theirs[i])
+        if (!newer && !sent && !cw_bit_get(sl->bad, i) && sl->now[i] != sl->theirs[i] &&
+            !cw_mutated(CW_MUTATION_NO_RECHECK))
             return false;
         if (!sent)
             continue;
@@ -520,7 +526,8 @@ sync_appended_to(struct cw_sync *s, const struct cw_store_rec *rec, uint32_t chu
     struct cw_slot *sl;
 
     if (s->step == CW_SYNC_JOINING || s->step == CW_SYNC_LIST) {
-        cw_bit_set(s->behind, chunk); /* touched */
+        if (!cw_mutated(CW_MUTATION_NO_TOUCHED))
+            cw_bit_set(s->behind, chunk); /* touched */
     } else if (cw_bit_get(s->behind, chunk)) {
         sync_note_hot(s, chunk);
     } else {

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "common/base/bits.h"
+#include "common/base/mutation.h"
 #include "common/codec/hash.h"
 #include "daemon/replica/internal.h"
 
@@ -125,7 +126,7 @@ stream_on_record(struct cw_session *s, struct cw_store_rec *rec)
         cw_ack_owe(s);
     } else if (!stream_state_ok(c)) {
         stream_nack_once(s, CW_NACK_STATE, c->next_seq);
-    } else if (rec->seq > c->next_seq) {
+    } else if (rec->seq > c->next_seq && !cw_mutated(CW_MUTATION_REORDER)) {
         stream_nack_once(s, CW_NACK_SEQ_GAP, c->next_seq);
     } else if (rec->lba + rec->nblk > c->n_blocks || rec->gen < c->info->last_gen) {
         stream_nack_once(s, CW_NACK_STATE, rec->seq);
