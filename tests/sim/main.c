@@ -113,7 +113,7 @@ mutation_caught(int m, uint64_t from, uint64_t n)
 
     cw_mutation_now = (enum cw_mutation)m;
     for (uint64_t i = 0; i < n; i++) {
-        struct sim_result r = sim_run_apart((struct sim_opts){ .seed = from + i });
+        struct sim_result r = sim_run_apart((struct sim_opts){ .seed = from + i, .quiet = true });
 
         if (!r.failed)
             continue;

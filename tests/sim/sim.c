@@ -226,7 +226,7 @@ sim_dump(const struct sim *sim)
 {
     uint64_t from = sim->n_lines > SIM_LINES ? sim->n_lines - SIM_LINES : 0;
 
-    if (sim->opts.trace)
+    if (sim->opts.trace || sim->opts.quiet)
         return;
     for (uint64_t i = from; i < sim->n_lines; i++)
         fprintf(stderr, "%s\n", sim->lines[i % SIM_LINES]);

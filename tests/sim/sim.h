@@ -315,6 +315,7 @@ struct sim_opts {
     uint64_t seed;
     const struct sim_scenario *scenario; /* NULL: chaos */
     bool trace;
+    bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */
 };
 
