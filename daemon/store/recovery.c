@@ -83,6 +83,16 @@ header_is_due(const struct recovery *r, uint32_t no, const struct cw_seg_hdr *h)
     return (e[no].flags & CW_SEG_REPLAY) && e[no].seg_seq == h->seg_seq;
 }
 
+/* What the checkpoint knows of that very life of the segment. */
+static bool
+header_fits(const struct recovery *r, uint32_t no, const struct cw_seg_hdr *h)
+{
+    const struct cw_segtab_entry *e = (const void *)r->content[CW_PART_SEGMENTS];
+
+    return r->root == NULL || e[no].seg_seq != h->seg_seq || e[no].state == CW_SEG_FREE ||
+           e[no].cls == h->cls;
+}
+
 static void
 header_take(struct recovery *r, uint32_t no, const struct cw_seg_hdr *h)
 {
@@ -146,7 +156,7 @@ headers_on_fetched(struct store_fetch *f)
 
         if (cw_bit_get(r->bad, i))
             header_suspect(r, no, true);
-        else if (segment_hdr_valid(r->s, h, no))
+        else if (segment_hdr_valid(r->s, h, no) && header_fits(r, no, h))
             header_take(r, no, h);
         else if (!cw_block_is_zero(at) || header_was_there(r, no))
             header_suspect(r, no, false);
@@ -261,6 +271,29 @@ recovery_headers(struct recovery *r)
 
 /* ---- batches ---- */
 
+/* Pages of the map and what they lead to are never in one segment. */
+static void
+record_is_foreign(void *user, const struct scan_batch *b, const struct rec_view *v)
+{
+    struct recovery *r = user;
+    bool page =
+        v->d.type == CW_REC_MAPPAGE || v->d.type == CW_REC_TABPAGE || v->d.type == CW_REC_ROOT;
+    bool meta = r->s->segs[b->seg].cls == CW_SEG_META;
+
+    r->foreign |= page ? !meta : meta && v->n_payload > 0;
+}
+
+/* One that cannot have been written into that segment is taken for missing. */
+static bool
+batch_is_foreign(struct recovery *r, const struct scan *sc, uint32_t i)
+{
+    const struct scan one = { .b = &sc->b[i], .n = 1 };
+
+    r->foreign = false;
+    scan_each_record(&one, record_is_foreign, r);
+    return r->foreign;
+}
+
 static void
 scan_take(struct scan *sc)
 {
@@ -275,7 +308,12 @@ scan_take(struct scan *sc)
     for (uint32_t i = 0; i < sc->n; i++) {
         g->last_batch = cw_max_u64(g->last_batch, sc->b[i].h.batch_seq);
         r->covered = cw_max_u64(r->covered, sc->b[i].h.durable_upto);
-        r->b[r->n++] = sc->b[i];
+        if (batch_is_foreign(r, sc, i)) {
+            sc->holes++;
+            free(sc->b[i].bytes);
+        } else {
+            r->b[r->n++] = sc->b[i];
+        }
     }
     resume_note_scan(r, sc);
     sc->n = 0; /* their bytes are ours now */

@@ -43,6 +43,7 @@ struct recovery {
     bool *scan_it;                            /* by segment */
     struct scan scan;
     uint32_t scan_seg;
+    bool foreign;         /* of the batch that is looked at */
     struct scan_batch *b; /* all found, in batch order */
     uint32_t n, cap;
     struct suspects suspects;

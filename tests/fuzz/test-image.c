@@ -79,8 +79,10 @@ run(struct image *im, enum image_kind kind)
 {
     struct drive_result r;
 
+    uint32_t counts = kind == IMAGE_SEGMENT || kind == IMAGE_BATCH ? DRIVE_CHECK : 0;
+
     image_repair(im, kind);
-    drive_run(im, DRIVE_WORK | DRIVE_REOPEN, &r);
+    drive_run(im, DRIVE_WORK | DRIVE_REOPEN | counts, &r);
     image_reset(im);
     return r;
 }
@@ -320,6 +322,22 @@ a_summary_points_nowhere(void **state)
     }
 }
 
+/* A header says that data lies there where pages of the map do, or the other way. */
+static void
+a_header_changes_its_class(void **state)
+{
+    struct image *im = *state;
+
+    for (uint32_t seg = 0; seg < im->n_segs; seg++) {
+        struct cw_seg_hdr *h = (void *)image_segment(im, seg);
+
+        if (h->magic != CW_SEG_MAGIC)
+            continue;
+        PUT(im, h->cls, h->cls == CW_SEG_META ? CW_SEG_HOT : CW_SEG_META);
+        assert_int_equal(run(im, IMAGE_SEGMENT).open_res, 0);
+    }
+}
+
 /* Batch and segment numbers at the end of their range. */
 static void
 batch_numbers_do_not_run_over(void **state)
@@ -456,6 +474,7 @@ main(void)
         cmocka_unit_test(nothing_is_free),
         cmocka_unit_test(a_segment_is_too_full),
         cmocka_unit_test(a_summary_points_nowhere),
+        cmocka_unit_test(a_header_changes_its_class),
     };
     const struct CMUnitTest batches[] = {
         cmocka_unit_test(every_kind_of_record_is_walked_to),
