@@ -14,7 +14,7 @@ explain_policy(FILE *out, const cw_pb_policy *p)
     if (strcmp(p->sites, "any") != 0 && p->sites[0] != '\0')
         fprintf(out, ", sites %s", p->sites);
     fprintf(out, ".\nWrites wait while fewer than %u are in sync", cw_shape_min_insync(p));
-    if (p->degrade_s >= 0)
+    if (p->degrade_s >= 0 && cw_shape_min_insync(p) > 1)
         fprintf(out, "; after %d s one is enough", p->degrade_s);
     fputs(".\n", out);
 }

@@ -210,6 +210,21 @@ look_member(struct look *l, const struct mgr_shard *s, const struct cw_member *m
     }
 }
 
+/* The policy may let it go on before the cause ends. */
+static void
+look_suspended(struct look *l, const struct mgr_shard *s)
+{
+    char next[CW_MGR_WHY_SIZE];
+
+    snprintf(next, sizeof(next), "it goes on by itself when the cause ends");
+    if (l->policy->degrade_s >= 0 && cw_mgr_min_insync(l->policy) > 1)
+        snprintf(next, sizeof(next),
+                 "it goes on by itself when the cause ends, or with one in-sync copy after %d s "
+                 "(degrade, in its policy)",
+                 l->policy->degrade_s);
+    worse(l, MGR_SUSPENDED, s->why[0] != '\0' ? s->why : "its owner waits", next);
+}
+
 static void
 look_counts(struct look *l, const struct mgr_shard *s, uint32_t ok)
 {
@@ -226,8 +241,7 @@ look_counts(struct look *l, const struct mgr_shard *s, uint32_t ok)
         worse(l, MGR_AT_RISK, why, l->to->next);
     }
     if (s->suspended && cw_mgr_report_fresh(l->m, l->v))
-        worse(l, MGR_SUSPENDED, s->why[0] != '\0' ? s->why : "its owner waits",
-              "it goes on by itself when the cause ends");
+        look_suspended(l, s);
 }
 
 static void

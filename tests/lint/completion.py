@@ -59,6 +59,17 @@ def main():
             got = offered(cwd, "_causeway_store", "causeway-store", *words)
             if got != want:
                 errors.append(f"causeway-store {' '.join(words)}<TAB>: offers {got}, not {want}")
+        tables = re.findall(r"const struct cw_cmd cw_cmds_\w+\[\] = \{(.*?)\n\};", "".join(
+            source(f"client/admin/{f}") for f in sorted(os.listdir(os.path.join(top, "client", "admin")))
+            if f.endswith(".c")), re.S)
+        table = re.findall(r'^    \{ "(\w+)(?: (\w+))?"', "".join(tables), re.M)
+        assert len(table) > 30, table
+        for first in {a for a, _ in table}:
+            if first not in offered(cwd, "_causeway", "causeway", ""):
+                errors.append(f"causeway <TAB>: does not offer {first}")
+        for first, second in table:
+            if second and second not in offered(cwd, "_causeway", "causeway", first, ""):
+                errors.append(f"causeway {first} <TAB>: does not offer {second}")
         for words, want in ((("vol",), {"volume"}), (("volume", "res"), {"resize", "restore"}),
                             (("local", "ki"), {"kill"}), (("volume", "import", "v", ""), both),
                             (("volume", "import", "v", "raw", ""), set())):

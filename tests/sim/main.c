@@ -102,6 +102,20 @@ list(void)
     return 0;
 }
 
+static int
+version(void)
+{
+    printf("causeway-sim %s\n", CW_VERSION);
+    return 0;
+}
+
+static int
+no_such(const char *what, const char *name)
+{
+    fprintf(stderr, "causeway-sim: there is no %s %s; see --list\n", what, name);
+    return 2;
+}
+
 /* ---- mutations ---- */
 
 #ifdef CW_MUTATION
@@ -141,10 +155,9 @@ mutations(const char *name, uint64_t from, uint64_t n)
         survived += !mutation_caught(m, from, n);
     }
     if (found == 0)
-        fprintf(stderr, "causeway-sim: there is no mutation %s; see --list\n", name);
-    else
-        printf("%d mutations, %d survived\n", found, survived);
-    return found == 0 ? 2 : survived > 0;
+        return no_such("mutation", name);
+    printf("%d mutations, %d survived\n", found, survived);
+    return survived > 0;
 }
 #else
 /* The program beside this one has them. */
@@ -180,17 +193,12 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' },
-        { "seeds", required_argument, NULL, 'n' },
-        { "from", required_argument, NULL, 'f' },
-        { "minutes", required_argument, NULL, 'm' },
-        { "trace", no_argument, NULL, 't' },
-        { "mutation", required_argument, NULL, 'u' },
-        { "keep-going", no_argument, NULL, 'k' },
-        { "scenario", required_argument, NULL, 'c' },
-        { "list", no_argument, NULL, 'l' },
-        { "help", no_argument, NULL, 'h' },
-        { 0 },
+        { "seed", required_argument, NULL, 's' }, { "seeds", required_argument, NULL, 'n' },
+        { "from", required_argument, NULL, 'f' }, { "minutes", required_argument, NULL, 'm' },
+        { "trace", no_argument, NULL, 't' },      { "mutation", required_argument, NULL, 'u' },
+        { "keep-going", no_argument, NULL, 'k' }, { "scenario", required_argument, NULL, 'c' },
+        { "list", no_argument, NULL, 'l' },       { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },       { 0 },
     };
     uint64_t from = (uint64_t)time(NULL) * 1000, n = 0;
     struct totals t = { .begun = now_s() };
@@ -221,6 +229,10 @@ main(int argc, char **argv)
             continue;
         else if (opt == 'l')
             return list();
+        else if (opt == 'v')
+            return version();
+        else if (opt == 'c')
+            return no_such("scenario", optarg);
         else
             return usage(opt == 'h' ? stdout : stderr);
     }

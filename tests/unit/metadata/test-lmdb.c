@@ -269,7 +269,6 @@ lmdb_empty_directory_is_an_error(void **state)
     box_unlink(&b, "data.mdb");
     expect_refused(&b, false, "--bootstrap");
     expect_refused(&b, false, "rebuild-metadata");
-    expect_refused(&b, false, "metadata import");
     box_unlink(&b, "lock");
     assert_int_equal(rmdir(b.dir), 0);
     expect_refused(&b, false, "does not exist");
