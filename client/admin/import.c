@@ -46,6 +46,34 @@ import_fail_file(struct import *im, int error)
 
 /* ---- the file ---- */
 
+/* What else images come in: a guest would find the container where its disk should be. */
+static int
+import_check_format(struct import *im)
+{
+    static const struct {
+        const char *magic, *name;
+    } formats[] = {
+        { "QFI\xfb", "qcow2" }, { "KDMV", "vmdk" },    { "# Disk DescriptorFile", "vmdk" },
+        { "vhdxfile", "vhdx" }, { "conectix", "vpc" }, { "<<< ", "vdi" },
+    };
+    char head[32] = "";
+
+    if (pread(im->fd, head, sizeof(head) - 1, 0) < 0)
+        return import_fail_file(im, errno);
+    for (size_t i = 0; i < CW_LEN(formats); i++) {
+        char hint[200];
+
+        if (strncmp(head, formats[i].magic, strlen(formats[i].magic)) != 0)
+            continue;
+        snprintf(hint, sizeof(hint), "convert it first: qemu-img convert -O raw %.120s FILE.raw",
+                 im->file);
+        return cw_cli_fail(im->cli,
+                           (struct cw_fail){ .code = "BAD_FILE", .object = im->file, .hint = hint },
+                           "%s: is a %s image, not a raw one", im->file, formats[i].name);
+    }
+    return CW_ARGS_GO;
+}
+
 static int
 import_open_file(struct import *im)
 {
@@ -67,7 +95,7 @@ import_open_file(struct import *im)
     if (im->size_bytes < im->file_bytes)
         return cw_cli_usage(im->cli, im->cmd, "--size %llu is less than the file's %llu bytes",
                             (unsigned long long)im->size_bytes, (unsigned long long)im->file_bytes);
-    return CW_ARGS_GO;
+    return import_check_format(im);
 }
 
 /* The next stretch of the file that may hold data. False: none from `from` on. */

@@ -45,6 +45,12 @@ def test_bad_sizes_and_names(t):
     assert c.json("volume", "ls")["volumes"] == []
     t.fails("causeway", "--cluster", c.addr, "volume", "import", "v", t.path("missing"), code=1,
             says="missing")
+    for magic, kind in ((b"QFI\xfb", "qcow2"), (b"KDMV", "vmdk"), (b"vhdxfile", "vhdx"), (b"<<< QEMU", "vdi")):
+        with open(t.path("image"), "wb") as f:
+            f.write(magic + bytes(8192))
+        t.fails("causeway", "--cluster", c.addr, "volume", "import", "v", t.path("image"), code=1,
+                says=f"is a {kind} image, not a raw one; convert it first: qemu-img convert")
+    assert c.json("volume", "ls")["volumes"] == []
     t.fails("causeway", "--cluster", c.addr, "volume", "create", "v", "--size", "4M", "--policy", "none",
             code=1, says="none")
 
