@@ -209,6 +209,7 @@ explain(const struct place *p, uint32_t n_have, const char *short_site, struct c
     const char *domain = spread_name(r->spread);
     const char *site = short_site;
     char where[CW_PLACE_NAME_SIZE + 16] = "", fewer[64] = "", spread[64] = "";
+    uint32_t missing;
 
     if (site == NULL && r->sites == CW_PLACE_ONLY)
         site = r->site[0];
@@ -230,8 +231,9 @@ explain(const struct place *p, uint32_t n_have, const char *short_site, struct c
             snprintf(spread, sizeof(spread), ", or a policy with spread=%s",
                      spread_name((enum cw_place_spread)s));
     }
-    snprintf(ret->hint, sizeof(ret->hint), "add %u %s%s with a store%s%s%s", r->copies - p->n_held,
-             domain, r->copies - p->n_held == 1 ? "" : "s", where, spread, fewer);
+    missing = r->copies > p->n_held ? r->copies - p->n_held : 1; /* a site may lack its own */
+    snprintf(ret->hint, sizeof(ret->hint), "add %u %s%s with a store%s%s%s", missing, domain,
+             missing == 1 ? "" : "s", where, spread, fewer);
 }
 
 bool

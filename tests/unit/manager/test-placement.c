@@ -108,6 +108,7 @@ places_whenever_possible(void **state)
                 assert_true(t.disks[got.at[i]].usable);
         } else {
             assert_true(got.why[0] != '\0' && got.hint[0] != '\0');
+            assert_null(strstr(got.hint, "add 0 "));
         }
     }
 }
