@@ -4,9 +4,10 @@
  *   LAGGING --its back-off over, caught up, not slow--> joining from p = next_seq on --CAS-->
  * INSYNC
  *
- * A LAGGING copy gets the stream, but nobody waits for it or reads it: one slow disk costs the
- * volume neither latency nor a resync. Slow is what is slow beside the others: when all are, none
- * is demoted. How many disks may be set aside at a time is the manager's to say.
+ * How far away a copy is makes it no slower: the least round trip of its heartbeats is no part of
+ * what it takes. A LAGGING copy gets the stream, but nobody waits for it or reads it: one slow disk
+ * costs the volume neither latency nor a resync. Slow is what is slow beside the others: when all
+ * are, none is demoted. How many disks may be set aside at a time is the manager's to say.
  */
 #include "common/owner/room.h"
 
@@ -19,16 +20,31 @@
 #define WINDOWS_SLOW 5u
 #define WINDOWS_FINE 2u   /* the last ones, before it is waited for again */
 #define BATCH_RECORDS 64u /* so near to the end of the stream it may join */
+#define RTT_GROWS 4096u   /* by that part in each window: doubled in 47 minutes */
 #define REFUSED_NS (10 * CW_NS_PER_S)
 
 /* ---- windows ---- */
 
+void
+cw_own_gray_rtt(struct peer *p, uint64_t ns)
+{
+    p->rtt_ns = p->rtt_ns == 0 ? ns : cw_min_u64(p->rtt_ns, ns);
+}
+
+/* What its disk and its host made of it. */
+static uint64_t
+without_way(const struct peer *p, uint64_t ns)
+{
+    return ns > p->rtt_ns ? ns - p->rtt_ns : 0;
+}
+
 static void
 peer_window(struct peer *p)
 {
+    p->rtt_ns += p->rtt_ns / RTT_GROWS; /* a way that has become longer for good is got used to */
     p->ack_known = p->acks.n >= SAMPLES_MIN;
-    p->ack_p50_ns = p->ack_known ? cw_histogram_percentile(&p->acks, 500) : 0;
-    p->ack_p99_ns = p->ack_known ? cw_histogram_percentile(&p->acks, 990) : 0;
+    p->ack_p50_ns = p->ack_known ? without_way(p, cw_histogram_percentile(&p->acks, 500)) : 0;
+    p->ack_p99_ns = p->ack_known ? without_way(p, cw_histogram_percentile(&p->acks, 990)) : 0;
     if (p->acks.n > 0)
         cw_histogram_reset(&p->acks);
 }
@@ -55,7 +71,8 @@ is_well(const struct copy *c)
 static bool
 copy_is_slow(const struct copy *c, uint64_t now)
 {
-    uint64_t mine = cw_max_u64(c->peer->ack_p99_ns, cw_own_copy_waits_ns(c, now)), others = 0;
+    uint64_t waits_ns = without_way(c->peer, cw_own_copy_waits_ns(c, now));
+    uint64_t mine = cw_max_u64(c->peer->ack_p99_ns, waits_ns), others = 0;
     bool known = false;
 
     for (uint32_t i = 0; i < c->s->n_copies; i++) {

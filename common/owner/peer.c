@@ -391,6 +391,7 @@ peer_on_hb_ack(struct peer *p, const struct cw_frame *f)
     if (f->data_len >= sizeof(a))
         memcpy(&a, f->data, sizeof(a));
     p->hb_acked = n;
+    cw_own_gray_rtt(p, cw_own_now(p->o) - p->hb_sent[n % HB_MAX]);
     p->health = a.health;
     if (a.health & (CW_MEMBER_STUCK | CW_MEMBER_FAILED)) { /* no ack for its shards */
         if (p->stuck_since_ns == CW_NEVER)

@@ -77,7 +77,8 @@ struct peer {
     uint64_t bytes, bytes_max;
 
     struct cw_histogram acks;        /* of this window: from sequenced to durable */
-    uint64_t ack_p50_ns, ack_p99_ns; /* of the last; */
+    uint64_t rtt_ns;                 /* the least of heartbeats; 0: none yet */
+    uint64_t ack_p50_ns, ack_p99_ns; /* of the last, without that; */
     bool ack_known;                  /* false: too few, and both are 0 */
 
     uint32_t distance; /* 0 host, 1 rack, 2 site, 3 beyond */
@@ -656,6 +657,7 @@ void cw_own_promote(struct copy *x, const char *why);
 /* How long the oldest record that it has not made durable waits; 0: none does. */
 uint64_t cw_own_copy_waits_ns(const struct copy *c, uint64_t now);
 void cw_own_gray_tick(struct cw_owner *o);
+void cw_own_gray_rtt(struct peer *p, uint64_t ns); /* of a heartbeat */
 bool cw_own_gray_is_slow(const struct copy *c);
 bool cw_own_gray_may_demote(const struct copy *c, uint32_t n_others); /* others: well, in sync */
 void cw_own_gray_suspect(struct copy *c); /* it is LAGGING from now on */

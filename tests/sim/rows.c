@@ -396,6 +396,19 @@ row_24(struct sim *sim)
     sim_demand(sim, sim->result.marks[SIM_MARK_PROMOTE] == promotions, "without a resync");
 }
 
+/* A copy in another site is far away, and no slower than that. */
+static void
+far_copy(struct sim *sim)
+{
+    uint32_t changes = sim->reg.n_changes;
+
+    sim->lag_ns[sim->daemons[2].proc.index] = sim_between(&sim->rnd_fault, 15, 80) * CW_NS_PER_MS;
+    sim_client_kill(sim->present); /* the next owner never knew it nearer */
+    take_over(sim);
+    sim_pass(sim, 30000);
+    sim_demand(sim, sim->reg.n_changes == changes, "it stays in sync");
+}
+
 /* A disk answers nothing any more while its process answers heartbeats. */
 static void
 row_25(struct sim *sim)
@@ -455,6 +468,7 @@ const struct sim_scenario sim_scenarios[] = {
     { "row-20", "the manager is away, then a copy too", 3, 2, 0, row_20 },
     { "row-23", "a link flaps for minutes", 3, 2, 0, row_23 },
     { "row-24", "one copy is slow", 3, 2, 0, row_24 },
+    { "far-copy", "one copy is far away, in another site", 3, 2, 0, far_copy },
     { "row-25", "a disk hangs, its process does not", 3, 2, 0, row_25 },
     { "row-26", "all copies are slow", 3, 2, 0, row_26 },
     { "row-27", "an asymmetric partition", 3, 2, 0, row_27 },
