@@ -407,6 +407,15 @@ copy_overdue(const struct copy *c, uint64_t now)
            (c->state == CW_MEMBER_LAGGING ? LAG_TIMES * limit : limit);
 }
 
+/* Whoever does not is not slow: its heartbeats will soon have been silent for too long. */
+static bool
+copy_answers(const struct copy *c, uint64_t now)
+{
+    uint64_t silent = cw_own_peer_silent_since(c->peer);
+
+    return silent >= now || now - silent < 2 * c->s->v->o->tun.heartbeat_ns;
+}
+
 /* What a member should become that cannot be waited for any longer; its state: it can. */
 static enum cw_member_state
 copy_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **ret_why)
@@ -423,7 +432,8 @@ copy_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **r
     if (bad != NULL || copy_overdue(c, now)) {
         *ret_why = bad != NULL ? bad : "does not make records durable";
         if (bad == NULL && c->state == CW_MEMBER_INSYNC && n_good >= c->s->v->min_insync)
-            return cw_own_gray_may_demote(c, n_good) ? CW_MEMBER_LAGGING : c->state;
+            return copy_answers(c, now) && cw_own_gray_may_demote(c, n_good) ? CW_MEMBER_LAGGING
+                                                                             : c->state;
         return CW_MEMBER_OUT;
     }
     if (cw_own_gray_is_slow(c) && cw_own_gray_may_demote(c, n_good - 1)) {

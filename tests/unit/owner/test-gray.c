@@ -120,6 +120,21 @@ a_copy_that_hangs_is_set_aside_not_ejected(void **state)
     world_closed(w);
 }
 
+/* Paused, or behind a partition: not slow, and no matter for the manager's count of slow disks. */
+static void
+a_copy_that_is_silent_is_ejected_at_once(void **state)
+{
+    struct world *w = world_opened(2);
+    struct req r;
+
+    w->disks[2].silent = true;
+    req_write(w, &r, 0, 4096, 1);
+    assert_true(world_wait(w, &r.done, 4000));
+    assert_int_equal(world_state(w, 2), CW_MEMBER_OUT);
+    assert_int_equal(w->n_changes, 1);
+    world_closed(w);
+}
+
 /* What nobody waits for may not keep records for ever: it goes OUT and is resynced. */
 static void
 a_copy_that_falls_behind_is_ejected(void **state)
@@ -183,6 +198,7 @@ main(void)
         cmocka_unit_test(a_slow_copy_stays_where_it_is_needed),
         cmocka_unit_test(row_26_a_refused_demotion_is_asked_for_again),
         cmocka_unit_test(a_copy_that_hangs_is_set_aside_not_ejected),
+        cmocka_unit_test(a_copy_that_is_silent_is_ejected_at_once),
         cmocka_unit_test(a_copy_that_falls_behind_is_ejected),
         cmocka_unit_test(a_copy_is_taken_back_only_when_it_has_all),
     };
