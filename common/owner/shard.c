@@ -295,11 +295,9 @@ cw_own_shard_lease(const struct shard *s)
     if (s->state != SHARD_ACTIVE)
         return false;
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        bool has = cw_own_copy_lease(s->copies[i], now);
-
-        if (cw_mutated(CW_MUTATION_LEASE_ONE) && has)
+        if (cw_mutated(CW_MUTATION_LEASE_ONE) && cw_own_copy_lease(s->copies[i], now))
             return true;
-        if (cw_own_in_ack(s->copies[i]) && !has)
+        if (cw_own_in_ack(s->copies[i]) && !cw_own_copy_lease(s->copies[i], now))
             return false;
     }
     return true;
@@ -429,12 +427,17 @@ copy_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **r
 
     if (!in && !extra)
         return c->state;
-    if (bad != NULL || copy_overdue(c, now)) {
-        *ret_why = bad != NULL ? bad : "does not make records durable";
-        if (bad == NULL && c->state == CW_MEMBER_INSYNC && n_good >= c->s->v->min_insync)
-            return copy_answers(c, now) && cw_own_gray_may_demote(c, n_good) ? CW_MEMBER_LAGGING
-                                                                             : c->state;
+    if (bad != NULL) {
+        *ret_why = bad;
         return CW_MEMBER_OUT;
+    }
+    if (copy_overdue(c, now)) {
+        bool spared = c->state == CW_MEMBER_INSYNC && n_good >= c->s->v->min_insync;
+
+        if (spared && !(copy_answers(c, now) && cw_own_gray_may_demote(c, n_good)))
+            return c->state;
+        *ret_why = "does not make records durable";
+        return spared ? CW_MEMBER_LAGGING : CW_MEMBER_OUT;
     }
     if (cw_own_gray_is_slow(c) && cw_own_gray_may_demote(c, n_good - 1)) {
         *ret_why = "slower than the others";

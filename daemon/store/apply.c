@@ -694,7 +694,7 @@ apply_one(struct apply *a, const struct rec_view *v)
     struct cw_store *s = a->s;
     struct cw_store_shard *sh;
 
-    if (v->d.type == CW_REC_MAPPAGE || v->d.type == CW_REC_TABPAGE || v->d.type == CW_REC_ROOT) {
+    if (cw_rec_is_meta(v->d.type)) {
         if (a->batch != NULL)
             ckpt_applied(s, v, apply_payload_loc(a, v));
         return true;

@@ -222,6 +222,13 @@ enum cw_rec_type {
     CW_REC_TYPES,
 };
 
+/* What a checkpoint writes; it lies in META, and all else that has blocks does not. */
+static inline bool
+cw_rec_is_meta(uint8_t type)
+{
+    return type == CW_REC_MAPPAGE || type == CW_REC_TABPAGE || type == CW_REC_ROOT;
+}
+
 enum cw_rec_flag {
     CW_RF_KEEP = 1 << 0,     /* stream: versions stay */
     CW_RF_DROP = 1 << 1,     /* stream: nothing changes; a WRITE has no csums and no payload */

@@ -193,7 +193,7 @@ cw_inspect_rec_lba(const struct cw_inspect_rec *r, uint32_t i)
 {
     struct cw_rec_chunk_set set;
 
-    if (r->d.type == CW_REC_MAPPAGE || r->d.type == CW_REC_TABPAGE || r->d.type == CW_REC_ROOT)
+    if (cw_rec_is_meta(r->d.type))
         return r->d.lba;
     if (r->d.type != CW_REC_CHUNK_CURRENT)
         return r->d.lba + i;

@@ -276,11 +276,9 @@ static void
 record_is_foreign(void *user, const struct scan_batch *b, const struct rec_view *v)
 {
     struct recovery *r = user;
-    bool page =
-        v->d.type == CW_REC_MAPPAGE || v->d.type == CW_REC_TABPAGE || v->d.type == CW_REC_ROOT;
     bool meta = r->s->segs[b->seg].cls == CW_SEG_META;
 
-    r->foreign |= page ? !meta : meta && v->n_payload > 0;
+    r->foreign |= cw_rec_is_meta(v->d.type) ? !meta : meta && v->n_payload > 0;
 }
 
 /* One that cannot have been written into that segment is taken for missing. */

@@ -403,9 +403,7 @@ dead_found(struct pass *p, const struct cw_inspect_found *f)
 static bool
 is_of_a_checkpoint(const struct cw_inspect_found *f)
 {
-    return f->level == CW_INSPECT_FOUND &&
-           (f->d->type == CW_REC_MAPPAGE || f->d->type == CW_REC_TABPAGE ||
-            f->d->type == CW_REC_ROOT);
+    return f->level == CW_INSPECT_FOUND && cw_rec_is_meta(f->d->type);
 }
 
 static void

@@ -81,19 +81,24 @@ writes_wait(struct sim *sim, uint64_t ms, const char *what)
 }
 
 static void
-take_over(struct sim *sim)
+next_owner(struct sim *sim)
 {
     sim_attach_next(sim);
     sim_pass(sim, 50); /* until it is granted */
     sim_expect(sim, sim_owner_is_well, 15000, "the next owner is active");
+}
+
+static void
+take_over(struct sim *sim)
+{
+    next_owner(sim);
     goes_on(sim, 5, 5, 20000, "the next owner serves");
 }
 
 /* ---- owners ---- */
 
-/* The write of an owner that dies reaches one copy only. */
 static void
-row_01(struct sim *sim)
+die_with_writes_on_one_copy(struct sim *sim)
 {
     struct sim_client *old = sim->present;
 
@@ -102,8 +107,17 @@ row_01(struct sim *sim)
     for (uint32_t i = 1; i < sim->n_daemons; i++)
         sim_part(sim, &old->proc, &sim->daemons[i].proc);
     sim_expect(sim, writes_are_out, 10000, "writes are on their way");
-    sim_pass(sim, 300); /* it is durable on that copy */
+    sim_pass(sim, 300); /* they are durable on that copy */
     sim_client_kill(old);
+}
+
+/* The write of an owner that dies reaches one copy only. */
+static void
+row_01(struct sim *sim)
+{
+    struct sim_client *old = sim->present;
+
+    die_with_writes_on_one_copy(sim);
     take_over(sim);
     sim_demand(sim, sim_n_in_state(sim, CW_MEMBER_INSYNC) == sim->n_members, "all stay in sync");
     sim_demand(sim, sim->result.marks[SIM_MARK_EQUALISE] > 0, "the others were given its tail");
@@ -116,19 +130,9 @@ row_01(struct sim *sim)
 static void
 row_02(struct sim *sim)
 {
-    struct sim_client *old = sim->present;
-
-    sim->apart = true;
-    sim->depth = 16;
-    for (uint32_t i = 1; i < sim->n_daemons; i++)
-        sim_part(sim, &old->proc, &sim->daemons[i].proc);
-    sim_expect(sim, writes_are_out, 10000, "writes are on their way");
-    sim_pass(sim, 300); /* it is durable on that copy */
-    sim_client_kill(old);
+    die_with_writes_on_one_copy(sim);
     sim_daemon_kill(&sim->daemons[0], false);
-    sim_attach_next(sim);
-    sim_pass(sim, 50);
-    sim_expect(sim, sim_owner_is_well, 15000, "the next owner is active");
+    next_owner(sim);
     sim_demand(sim, member_0_left(sim), "the copy with the lost tail was ejected first");
     goes_on(sim, 5, 5, 20000, "the next owner serves");
     sim_daemon_start(&sim->daemons[0]);
