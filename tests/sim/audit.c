@@ -54,7 +54,7 @@ audit_compare(struct sim_audit *a)
             if (!a->read[d] || a->bad[d][b])
                 continue;
             if (first != NULL && a->value[d][b] != value)
-                sim_fail(sim, "audit of epoch %u: block %u is %llu on %s and %llu on %s (I2, I7)",
+                sim_fail(sim, "audit: epoch %u, block %u is %llu on %s and %llu on %s (I2, I7)",
                          a->epoch, b, (unsigned long long)value, first,
                          (unsigned long long)a->value[d][b], sim->daemons[d].proc.name);
             first = sim->daemons[d].proc.name;

@@ -36,14 +36,16 @@ sim_block_lba(uint32_t block)
     return block / GROUP * CW_CHUNK_BLOCKS + CW_CHUNK_BLOCKS - GROUP / 2 + block % GROUP;
 }
 
+/* Four times a quarter whose words are an arithmetic progression: the RAM disk keeps two words. */
 void
 sim_block_fill(uint8_t *block, uint64_t value, uint32_t lba)
 {
-    uint64_t head[2] = { value, lba };
+    uint64_t x = value, step = (uint64_t)lba << 32 | 1;
 
-    memset(block, (int)(value * 31 + lba) & 0xff, CW_BLOCK_SIZE);
-    memcpy(block, head, sizeof(head));
-    memcpy(block + CW_BLOCK_SIZE - sizeof(head), head, sizeof(head));
+    for (uint32_t i = 0; i < CW_BLOCK_SIZE / 4; i += sizeof(x), x += step)
+        memcpy(block + i, &x, sizeof(x));
+    for (uint32_t i = 1; i < 4; i++)
+        memcpy(block + i * (CW_BLOCK_SIZE / 4), block, CW_BLOCK_SIZE / 4);
 }
 
 bool
@@ -71,7 +73,7 @@ op_done(struct cw_io *io, int res)
     struct sim *sim = c->proc.sim;
 
     if (res != 0 && res != -ESHUTDOWN)
-        sim_fail(sim, "%s: a request on block %u ended with %d", c->proc.name, op->first, res);
+        sim_fail(sim, "requests: %s: one on block %u ended with %d", c->proc.name, op->first, res);
     if (res != 0 && op->kind != SIM_READ)
         sim_mark(sim, SIM_MARK_UNKNOWN);
     for (uint32_t i = 0; res == 0 && i < op->n; i++) {
@@ -79,8 +81,8 @@ op_done(struct cw_io *io, int res)
 
         if (op->kind == SIM_READ && !sim_block_value(op->data + (size_t)i * CW_BLOCK_SIZE,
                                                      sim_block_lba(op->first + i), &value))
-            sim_fail(sim, "%s: block %u read as bytes that nobody wrote (%llx)", c->proc.name,
-                     op->first + i, (unsigned long long)value);
+            sim_fail(sim, "requests: %s: block %u read as bytes that nobody wrote (%llx)",
+                     c->proc.name, op->first + i, (unsigned long long)value);
         sim_history_end(sim, op->first + i, op->hop[i], value);
     }
     if (res == 0)
@@ -196,7 +198,7 @@ on_open_failed(struct cw_volume *v, void *user, int res, const char *text)
 
     c->lost = true;
     if (res != -ESHUTDOWN)
-        sim_fail(c->proc.sim, "%s: open failed: %d %s", c->proc.name, res, text);
+        sim_fail(c->proc.sim, "requests: %s: open failed: %d %s", c->proc.name, res, text);
 }
 
 static void
@@ -206,7 +208,7 @@ on_fenced(struct cw_volume *v, void *user)
 
     sim_mark(c->proc.sim, SIM_MARK_FENCED);
     if (c->proc.sim->reg.gen == c->gen)
-        sim_fail(c->proc.sim, "%s was fenced though it is the newest owner", c->proc.name);
+        sim_fail(c->proc.sim, "fencing: %s was fenced though it is the newest owner", c->proc.name);
     c->lost = true;
 }
 
@@ -357,14 +359,14 @@ sim_client_kill(struct sim_client *c)
         free(op);
     }
     if (cw_buf_pool_used(c->pool) != 0)
-        sim_fail(sim, "%s: %llu bytes of buffers leaked", c->proc.name,
+        sim_fail(sim, "accounting: %s: %llu bytes of buffers leaked", c->proc.name,
                  (unsigned long long)cw_buf_pool_used(c->pool));
     else
         cw_buf_pool_free(c->pool);
     c->pool = NULL;
     cw_timerheap_cancel(&sim->heap, &c->proc.turn);
     if (cw_timerheap_next(&c->proc.heap) != CW_NEVER)
-        sim_fail(sim, "%s: a timer outlives its owner", c->proc.name);
+        sim_fail(sim, "accounting: %s: a timer outlives its owner", c->proc.name);
     c->proc.up = false;
     c->proc.paused = false;
     c->ready = false;

@@ -78,12 +78,13 @@ daemon_opened(void *user, int res)
     const struct cw_store_identity *id;
 
     if (res != 0) {
-        sim_fail(sim, "%s: the store does not open: %d (I16, recovery)", d->proc.name, res);
+        sim_fail(sim, "recovery: %s: the store does not open: %d (I16, recovery)", d->proc.name,
+                 res);
         return;
     }
     id = cw_store_identity(cw_replica_store(d->replica));
     if (id->incarnation <= d->incarnation)
-        sim_fail(sim, "%s: incarnation %llu does not rise (1.3)", d->proc.name,
+        sim_fail(sim, "recovery: %s: incarnation %llu does not rise (1.3)", d->proc.name,
                  (unsigned long long)id->incarnation);
     d->incarnation = id->incarnation;
     d->serving = true;
@@ -126,7 +127,7 @@ daemon_note_marks(struct sim_daemon *d)
     d->proc.sim->result.marks[SIM_MARK_COPY_HIT] += (uint32_t)st.copy_hits;
     d->proc.sim->result.marks[SIM_MARK_SOURCE] += (uint32_t)st.source_changes;
     if (st.protocol_errors > 0)
-        sim_fail(d->proc.sim, "%s: a frame that no correct peer sends", d->proc.name);
+        sim_fail(d->proc.sim, "protocol: %s: a frame that no correct peer sends", d->proc.name);
 }
 
 static void
@@ -137,7 +138,7 @@ daemon_free(struct sim_daemon *d)
     cw_replica_free(d->replica);
     d->replica = NULL;
     if (cw_buf_pool_used(d->pool) != 0)
-        sim_fail(d->proc.sim, "%s: %llu bytes of buffers leaked", d->proc.name,
+        sim_fail(d->proc.sim, "accounting: %s: %llu bytes of buffers leaked", d->proc.name,
                  (unsigned long long)cw_buf_pool_used(d->pool));
     else
         cw_buf_pool_free(d->pool);
@@ -162,7 +163,7 @@ sim_daemon_kill(struct sim_daemon *d, bool power)
     daemon_free(d);
     cw_timerheap_cancel(&sim->heap, &d->proc.turn);
     if (cw_timerheap_next(&d->proc.heap) != CW_NEVER)
-        sim_fail(sim, "%s: a timer outlives its owner", d->proc.name);
+        sim_fail(sim, "accounting: %s: a timer outlives its owner", d->proc.name);
     d->proc.up = false;
     d->proc.paused = false;
 }
@@ -187,7 +188,7 @@ daemon_format(struct sim *sim, struct sim_daemon *d)
     while (res == 1000 && (t = cw_timerheap_pop(&d->proc.heap, CW_NEVER - 1)) != NULL)
         t->fn(t);
     if (res != 0)
-        sim_fail(sim, "%s: format: %d", d->proc.name, res);
+        sim_fail(sim, "recovery: %s: format: %d", d->proc.name, res);
     cw_buf_pool_free(d->pool);
     d->pool = NULL;
 }

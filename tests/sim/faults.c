@@ -1,12 +1,19 @@
 /* sim/faults.c - what goes wrong, when, and when it is over.
  *
- * Each seed has its own set of classes and rates. All faults here end by themselves;
- * sim_faults_heal ends those that are left.
+ * Each seed has its own set of classes and rates, and from them a list of events. Each event has a
+ * seed of its own for all that it chooses, so that events may be dropped without a change of the
+ * others (sim/shrink.c). All faults here end by themselves; sim_faults_heal ends those that are
+ * left.
  */
 #include <stdlib.h>
 
 #include "common/base/bits.h"
 #include "tests/sim/sim.h"
+
+const char *const sim_fault_names[SIM_N_FAULTS] = {
+    "kill",     "power",   "pause",    "cut",  "partition", "manager",
+    "takeover", "release", "blackout", "slow", "hang",
+};
 
 /* What ends a fault. */
 struct fault_task {
@@ -330,6 +337,10 @@ fault_do(struct sim *sim, enum sim_fault fault)
         if (sim->n_blackouts++ < 2)
             fault_blackout(sim);
         break;
+    case SIM_FAULT_SLOW:
+    case SIM_FAULT_HANG:
+        sim_slow(sim, fault == SIM_FAULT_HANG);
+        break;
     case SIM_N_FAULTS:
         break;
     }
@@ -352,28 +363,64 @@ fault_choose(struct sim *sim)
     }
 }
 
+struct event_task {
+    struct sim_task task;
+    uint32_t index;
+};
+
 static void
-fault_next(struct sim_task *t)
+event_fire(struct sim_task *t)
 {
-    if (t->sim->calm)
+    struct sim *sim = t->sim;
+    uint32_t index = cw_container_of(t, struct event_task, task)->index;
+    const struct sim_event *ev = &sim->events[index];
+
+    if (sim->calm)
         return;
-    fault_do(t->sim, fault_choose(t->sim));
-    sim_faults_start(t->sim);
+    sim->result.n_events = index + 1;
+    cw_prng_init(&sim->rnd_fault, ev->seed);
+    if (sim->opts.trace)
+        sim_log(sim, "event %u: %s", index, sim_fault_names[ev->what]);
+    fault_do(sim, ev->what);
+}
+
+static void
+event_add(struct sim *sim, uint64_t after_ns)
+{
+    struct event_task *t = calloc(1, sizeof(*t));
+    uint32_t index = sim->n_events++;
+
+    cw_assert(t != NULL);
+    sim->events[index] = (struct sim_event){
+        .what = fault_choose(sim),
+        .seed = cw_prng_next(&sim->rnd_fault),
+    };
+    if (sim->events[index].what == SIM_N_FAULTS || cw_bit_get(sim->opts.drop, index)) {
+        free(t);
+        return;
+    }
+    t->index = index;
+    sim_after(sim, &t->task, after_ns, event_fire);
 }
 
 void
-sim_faults_start(struct sim *sim)
+sim_faults_start(struct sim *sim, uint64_t for_ns)
 {
-    struct sim_task *t = calloc(1, sizeof(*t));
+    uint64_t after_ns = 0;
 
-    cw_assert(t != NULL);
-    sim_after(sim, t, cw_prng_below(&sim->rnd_fault, 2 * sim->fault_every_ns), fault_next);
+    while (sim->n_events < SIM_EVENTS_MAX) {
+        after_ns += cw_prng_below(&sim->rnd_fault, 2 * sim->fault_every_ns);
+        if (after_ns >= for_ns)
+            break;
+        event_add(sim, after_ns);
+    }
 }
 
 void
 sim_faults_heal(struct sim *sim)
 {
     sim->calm = true;
+    cw_prng_init(&sim->rnd_fault, sim->opts.seed); /* what follows is the same with fewer events */
     sim->reg.away_until_ns = 0;
     sim->reg.lose_256ths = 0;
     sim_slow_heal(sim);

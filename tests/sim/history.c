@@ -82,7 +82,7 @@ struct judge {
 static void
 judge_fail(struct judge *j, const struct sim_hop *r, const char *what)
 {
-    sim_fail(j->sim, "block %u, read %.6f..%.6f of value %llu in epoch %u: %s", j->block,
+    sim_fail(j->sim, "history: block %u, read %.6f..%.6f of value %llu in epoch %u: %s", j->block,
              (double)r->begin_ns / 1e9, (double)r->end_ns / 1e9, (unsigned long long)r->value,
              r->epoch, what);
 }
@@ -217,7 +217,8 @@ judge_block(struct judge *j)
     judge_edges(j);
     for (uint32_t a = 0; a < j->n_writes && !j->sim->result.failed; a++)
         if (seen[a] == 0 && judge_has_cycle(j, a, seen))
-            sim_fail(j->sim, "block %u: reads saw its writes in two orders (linearizability)",
+            sim_fail(j->sim,
+                     "history: block %u: reads saw its writes in two orders (linearizability)",
                      j->block);
     free(j->before);
     free(seen);

@@ -1,5 +1,7 @@
 /* sim/main.c - causeway-sim: seeds in, verdicts out. */
 #include <getopt.h>
+#include <jansson.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,107 +9,41 @@
 #include <unistd.h>
 
 #include "common/base/bits.h"
-#include "common/base/mutation.h"
+#include "tests/sim/cases.h"
+#include "tests/sim/mutate.h"
+#include "tests/sim/report.h"
 #include "tests/sim/scenario.h"
+#include "tests/sim/shrink.h"
+#include "tests/sim/sim-version.h"
 
-static int
-usage(FILE *to)
-{
-    fprintf(
-        to,
-        "usage: causeway-sim [--seed N | --seeds N [--from S]] [--minutes M] [--trace]\n"
-        "                    [--scenario NAME|all] [--mutation NAME|all] [--keep-going] [--list]\n"
-        "Runs whole clusters in virtual time; a failure prints its seed. A scenario, one of\n"
-        "--list, takes the place of random faults. A mutation takes a rule away: one of 500\n"
-        "seeds must fail.\n");
-    return to == stdout ? 0 : 2;
-}
+static const char help[] =
+    "usage: causeway-sim [--seed N | --seeds N [--from S] | --minutes M [--from S]]\n"
+    "                    [--scenario NAME|all] [--case NAME|all] [--mutation NAME|all]\n"
+    "                    [--trace] [--shrink] [--json] [--keep-going] [--list]\n"
+    "\n"
+    "Runs whole clusters in virtual time: the owner, replica and store that ship, on simulated\n"
+    "clocks, networks and disks. One seed chooses topology, load and faults, and repeats a run.\n"
+    "Every run is judged: block histories, copies in sync, invariants, liveness after healing.\n"
+    "\n"
+    "  --seed N         that one; --seeds N, N of them; --minutes M, as many as that allows\n"
+    "  --from S         the first seed; otherwise it comes from the clock\n"
+    "  --scenario NAME  a row of the acceptance catalogue in the place of random faults\n"
+    "  --case NAME      something that failed once, shrunk\n"
+    "  --mutation NAME  takes that rule away: one of 500 seeds must fail (--seeds, --from)\n"
+    "  --trace          every frame and every log line, on stderr; a failure shows the last 400\n"
+    "  --shrink         with --seed: looks for a smaller schedule that fails in the same way\n"
+    "  --json           one object on stdout at the end\n"
+    "  --keep-going     does not stop at the first failure\n"
+    "  --list           names of scenarios, cases, mutations, marks of coverage\n"
+    "\n"
+    "Exit status: 0 all is well, 1 a seed failed or a mutation survived, 2 bad usage.\n";
 
-#define MUTATION_NAME(id, name, what) [CW_MUTATION_##id] = name,
-#define MUTATION_WHAT(id, name, what) [CW_MUTATION_##id] = what,
-static const char *const mutation_names[CW_N_MUTATIONS] = { CW_MUTATIONS(MUTATION_NAME) };
-static const char *const mutation_whats[CW_N_MUTATIONS] = { CW_MUTATIONS(MUTATION_WHAT) };
-
-static double
-now_s(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-struct totals {
-    uint64_t seeds, failed, ops, events, virtual_ns;
-    uint64_t marks[SIM_N_MARKS];
-    double begun;
+struct args {
+    uint64_t from, n;
+    double minutes;
+    const char *scenario, *which, *mutation; /* NULL or a name */
+    bool seed_given, trace, shrink, json, keep_going;
 };
-
-static void
-totals_print(const struct totals *t)
-{
-    double took = now_s() - t->begun;
-
-    printf("%llu seeds, %llu failed, %.1f seeds/s, %llu ops, %llu events, %.0f virtual seconds\n",
-           (unsigned long long)t->seeds, (unsigned long long)t->failed, (double)t->seeds / took,
-           (unsigned long long)t->ops, (unsigned long long)t->events, (double)t->virtual_ns / 1e9);
-    printf("marks:");
-    for (int i = 0; i < SIM_N_MARKS; i++)
-        printf(" %s=%llu", sim_mark_names[i], (unsigned long long)t->marks[i]);
-    printf("\n");
-}
-
-static bool
-run_one(struct totals *t, struct sim_opts opts, bool apart)
-{
-    struct sim_result r = apart ? sim_run_apart(opts) : sim_run(opts);
-    const char *sc = opts.scenario != NULL ? opts.scenario->name : "";
-
-    t->seeds++;
-    t->failed += r.failed;
-    t->ops += r.ops;
-    t->events += r.events;
-    t->virtual_ns += r.virtual_ns;
-    for (int i = 0; i < SIM_N_MARKS; i++)
-        t->marks[i] += r.marks[i];
-    if (r.failed)
-        printf("FAILED %s%sseed %llu: %s\n  again: causeway-sim %s%s%s--seed %llu --trace\n", sc,
-               *sc != 0 ? " " : "", (unsigned long long)opts.seed, r.why,
-               *sc != 0 ? "--scenario " : "", sc, *sc != 0 ? " " : "",
-               (unsigned long long)opts.seed);
-    fflush(stdout);
-    return !r.failed;
-}
-
-/* That scenario, or all of them. */
-static bool
-run_seed(struct totals *t, struct sim_opts opts, bool all, bool apart)
-{
-    bool ok = true;
-
-    if (!all)
-        return run_one(t, opts, apart);
-    for (opts.scenario = sim_scenarios; opts.scenario->name != NULL; opts.scenario++)
-        ok = run_one(t, opts, true) && ok;
-    return ok;
-}
-
-static int
-list(void)
-{
-    for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++)
-        printf("scenario %-14s %s\n", sc->name, sc->what);
-    for (int i = 1; i < CW_N_MUTATIONS; i++)
-        printf("mutation %-14s %s\n", mutation_names[i], mutation_whats[i]);
-    return 0;
-}
-
-static int
-version(void)
-{
-    printf("causeway-sim %s\n", CW_VERSION);
-    return 0;
-}
 
 static int
 no_such(const char *what, const char *name)
@@ -116,47 +52,166 @@ no_such(const char *what, const char *name)
     return 2;
 }
 
+static int
+list(void)
+{
+    for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++)
+        printf("scenario %-18s %s\n", sc->name, sc->what);
+    for (const struct sim_case *c = sim_cases; c->name != NULL; c++)
+        printf("case     %-18s seed %llu, %u ms, events %s\n", c->name, (unsigned long long)c->seed,
+               c->until_ms, c->events);
+    for (int i = 1; i < CW_N_MUTATIONS; i++)
+        printf("mutation %-18s %s\n", mutation_names[i], mutation_whats[i]);
+    for (int i = 0; i < SIM_N_MARKS; i++)
+        printf("mark     %-18s %s\n", sim_mark_names[i], sim_mark_whats[i]);
+    return 0;
+}
+
+/* ---- runs ---- */
+
+struct course {
+    const struct args *args;
+    struct report report;
+    const char *which;
+};
+
+static bool
+course_on(void *user, const struct sim_opts *opts, const struct sim_result *result)
+{
+    struct course *c = user;
+    const struct args *a = c->args;
+
+    report_add(&c->report, opts, c->which, result);
+    return (!result->failed || a->keep_going) &&
+           (a->minutes == 0 || report_now_s() - c->report.begun_s < a->minutes * 60);
+}
+
+static void
+course_run(struct course *c, struct sim_opts opts, uint64_t n)
+{
+    struct sim_result r;
+
+    if (!c->args->trace) {
+        sim_run_apart(opts, n, course_on, c);
+        return;
+    }
+    r = sim_run(opts); /* in the process that a debugger holds */
+    course_on(c, &opts, &r);
+}
+
+static int
+run_cases(struct course *c)
+{
+    uint32_t n = 0;
+
+    for (const struct sim_case *k = sim_cases; k->name != NULL; k++) {
+        struct sim_opts opts = sim_case_opts(k);
+
+        if (strcmp(c->args->which, "all") != 0 && strcmp(c->args->which, k->name) != 0)
+            continue;
+        opts.trace = c->args->trace;
+        c->which = k->name;
+        course_run(c, opts, 1);
+        n++;
+    }
+    return n == 0 && strcmp(c->args->which, "all") != 0 ? no_such("case", c->args->which) : 0;
+}
+
+static int
+run_scenarios(struct course *c, struct sim_opts opts)
+{
+    uint32_t n = 0;
+
+    for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++) {
+        if (strcmp(c->args->scenario, "all") != 0 && strcmp(c->args->scenario, sc->name) != 0)
+            continue;
+        opts.scenario = sc;
+        course_run(c, opts, c->args->n);
+        n++;
+    }
+    return n == 0 ? no_such("scenario", c->args->scenario) : 0;
+}
+
+static int
+run(const struct args *a)
+{
+    struct course c = { .args = a, .report = { .json = a->json }, .which = "" };
+    struct sim_opts opts = { .seed = a->from, .trace = a->trace, .quiet = a->json };
+    int bad = 0;
+
+    c.report.begun_s = report_now_s();
+    if (a->which != NULL)
+        bad = run_cases(&c);
+    else if (a->scenario != NULL)
+        bad = run_scenarios(&c, opts);
+    else
+        course_run(&c, opts, a->n);
+    if (bad != 0)
+        return bad;
+    report_print(&c.report);
+    return c.report.failed > 0;
+}
+
+static int
+shrink(const struct args *a)
+{
+    struct sim_opts opts = { .seed = a->from };
+    struct sim_shrunk s;
+
+    if (!a->seed_given || a->scenario != NULL) {
+        fprintf(stderr, "causeway-sim: --shrink wants the one --seed that fails\n");
+        return 2;
+    }
+    if (!sim_shrink(opts, &s)) {
+        printf("seed %llu does not fail\n", (unsigned long long)a->from);
+        return 0;
+    }
+    printf("seed %llu fails with %u of %u events, after %u runs: %s\n", (unsigned long long)a->from,
+           s.n_events, s.n_before, s.n_runs, s.result.why);
+    printf("for tests/sim/cases.c:\n");
+    sim_shrunk_print(stdout, &s);
+    return 1;
+}
+
 /* ---- mutations ---- */
 
 #ifdef CW_MUTATION
-/* Seeds until one fails; true: one did. */
-static bool
-mutation_caught(int m, uint64_t from, uint64_t n)
+static json_t *
+hunt_json(enum cw_mutation m, const struct mutation_hunt *h)
 {
-    double begun = now_s();
-
-    cw_mutation_now = (enum cw_mutation)m;
-    for (uint64_t i = 0; i < n; i++) {
-        struct sim_result r = sim_run_apart((struct sim_opts){ .seed = from + i, .quiet = true });
-
-        if (!r.failed)
-            continue;
-        printf("caught   %-14s by seed %llu, the %llu., after %.0f s: %s\n", mutation_names[m],
-               (unsigned long long)(from + i), (unsigned long long)i + 1, now_s() - begun, r.why);
-        fflush(stdout);
-        return true;
-    }
-    printf("SURVIVED %-14s %llu seeds from %llu: %s\n", mutation_names[m], (unsigned long long)n,
-           (unsigned long long)from, mutation_whats[m]);
-    fflush(stdout);
-    return false;
+    return json_pack("{ss sb ss sI sI sf ss}", "mutation", mutation_names[m], "caught", h->caught,
+                     "checker", h->caught ? sim_checker(&h->result).name : "", "seeds",
+                     (json_int_t)h->n, "seed", (json_int_t)h->seed, "seconds", h->seconds, "why",
+                     h->result.why);
 }
 
 /* Every rule that is taken away must be missed. */
 static int
-mutations(const char *name, uint64_t from, uint64_t n)
+mutations(const struct args *a)
 {
+    json_t *all = json_array();
     int found = 0, survived = 0;
 
     for (int m = 1; m < CW_N_MUTATIONS; m++) {
-        if (strcmp(name, "all") != 0 && strcmp(name, mutation_names[m]) != 0)
+        struct mutation_hunt h;
+
+        if (strcmp(a->mutation, "all") != 0 && strcmp(a->mutation, mutation_names[m]) != 0)
             continue;
         found++;
-        survived += !mutation_caught(m, from, n);
+        h = mutation_hunt((enum cw_mutation)m, a->from, a->n);
+        survived += !h.caught;
+        if (a->json)
+            json_array_append_new(all, hunt_json((enum cw_mutation)m, &h));
+        else
+            mutation_hunt_print((enum cw_mutation)m, &h);
     }
-    if (found == 0)
-        return no_such("mutation", name);
-    printf("%d mutations, %d survived\n", found, survived);
+    if (a->json) {
+        json_dumpf(all, stdout, JSON_INDENT(2));
+        printf("\n");
+    } else {
+        printf("%d mutations, %d survived\n", found, survived);
+    }
+    json_decref(all);
     return survived > 0;
 }
 #else
@@ -176,6 +231,23 @@ mutations_elsewhere(char **argv)
 }
 #endif
 
+static int
+mutate(const struct args *a, char **argv)
+{
+    if (strcmp(a->mutation, "all") != 0 && mutation_find(a->mutation) == CW_N_MUTATIONS)
+        return no_such("mutation", a->mutation);
+#ifdef CW_MUTATION
+    if (!a->shrink && !a->trace)
+        return mutations(a);
+    cw_mutation_now = mutation_find(a->mutation);
+    return a->shrink ? shrink(a) : run(a);
+#else
+    return mutations_elsewhere(argv);
+#endif
+}
+
+/* ---- options ---- */
+
 static uint64_t
 number(const char *text)
 {
@@ -189,66 +261,95 @@ number(const char *text)
     return n;
 }
 
+static void
+take(struct args *a, int opt, const char *text)
+{
+    switch (opt) {
+    case 's':
+        a->from = number(text);
+        a->n = 1;
+        a->seed_given = true;
+        break;
+    case 'n':
+        a->n = number(text);
+        break;
+    case 'f':
+        a->from = number(text);
+        break;
+    case 'm':
+        a->minutes = (double)number(text);
+        a->n = UINT64_MAX;
+        break;
+    case 'c':
+        a->scenario = text;
+        break;
+    case 'w':
+        a->which = text;
+        break;
+    case 'u':
+        a->mutation = text;
+        break;
+    default:
+        a->trace = a->trace || opt == 't';
+        a->shrink = a->shrink || opt == 'i';
+        a->json = a->json || opt == 'j';
+        a->keep_going = a->keep_going || opt == 'k';
+        break;
+    }
+}
+
+static int
+go(struct args *a, char **argv)
+{
+    if (a->n == 0)
+        a->n = a->mutation != NULL ? 500 : 20;
+    /* A run's memory is the next one's. */
+    mallopt(M_MMAP_THRESHOLD, 512 * CW_MIB);
+    mallopt(M_TRIM_THRESHOLD, 512 * CW_MIB);
+    if (a->mutation != NULL)
+        return mutate(a, argv);
+    return a->shrink ? shrink(a) : run(a);
+}
+
 int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' }, { "seeds", required_argument, NULL, 'n' },
-        { "from", required_argument, NULL, 'f' }, { "minutes", required_argument, NULL, 'm' },
-        { "trace", no_argument, NULL, 't' },      { "mutation", required_argument, NULL, 'u' },
-        { "keep-going", no_argument, NULL, 'k' }, { "scenario", required_argument, NULL, 'c' },
-        { "list", no_argument, NULL, 'l' },       { "version", no_argument, NULL, 'v' },
-        { "help", no_argument, NULL, 'h' },       { 0 },
+        { "seed", required_argument, NULL, 's' },
+        { "seeds", required_argument, NULL, 'n' },
+        { "from", required_argument, NULL, 'f' },
+        { "minutes", required_argument, NULL, 'm' },
+        { "scenario", required_argument, NULL, 'c' },
+        { "case", required_argument, NULL, 'w' },
+        { "mutation", required_argument, NULL, 'u' },
+        { "trace", no_argument, NULL, 't' },
+        { "shrink", no_argument, NULL, 'i' },
+        { "json", no_argument, NULL, 'j' },
+        { "keep-going", no_argument, NULL, 'k' },
+        { "list", no_argument, NULL, 'l' },
+        { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },
+        { 0 },
     };
-    uint64_t from = (uint64_t)time(NULL) * 1000, n = 0;
-    struct totals t = { .begun = now_s() };
-    struct sim_opts opts = { 0 };
-    bool keep_going = false, all = false;
-    const char *mutation = NULL;
-    double minutes = 0;
+    struct args a = { .from = (uint64_t)time(NULL) * 1000 };
     int opt;
 
     while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (opt == 's')
-            from = number(optarg), n = 1;
-        else if (opt == 'n')
-            n = number(optarg);
-        else if (opt == 'f')
-            from = number(optarg);
-        else if (opt == 'm')
-            minutes = (double)number(optarg), n = UINT64_MAX;
-        else if (opt == 't')
-            opts.trace = true;
-        else if (opt == 'k')
-            keep_going = true;
-        else if (opt == 'u')
-            mutation = optarg;
-        else if (opt == 'c' && strcmp(optarg, "all") == 0)
-            all = true;
-        else if (opt == 'c' && (opts.scenario = sim_scenario_find(optarg)) != NULL)
-            continue;
-        else if (opt == 'l')
+        if (opt == 'h')
+            return fputs(help, stdout) == EOF;
+        if (opt == 'v')
+            return printf("causeway-sim %s, %s\n", CW_VERSION, SIM_GIT_HASH) < 0;
+        if (opt == 'l')
             return list();
-        else if (opt == 'v')
-            return version();
-        else if (opt == 'c')
-            return no_such("scenario", optarg);
-        else
-            return usage(opt == 'h' ? stdout : stderr);
+        if (opt == '?') {
+            fprintf(stderr, "causeway-sim: see --help\n");
+            return 2;
+        }
+        take(&a, opt, optarg);
     }
-#ifdef CW_MUTATION
-    if (mutation != NULL)
-        return mutations(mutation, from, n == 0 ? 500 : n);
-#else
-    if (mutation != NULL)
-        return mutations_elsewhere(argv);
-#endif
-    n = n == 0 ? 20 : n;
-    for (uint64_t i = 0; i < n && (minutes == 0 || now_s() - t.begun < minutes * 60); i++) {
-        opts.seed = from + i;
-        if (!run_seed(&t, opts, all, n > 1) && !keep_going)
-            break;
+    if (optind < argc) {
+        fprintf(stderr, "causeway-sim: '%s' is no option; see --help\n", argv[optind]);
+        return 2;
     }
-    totals_print(&t);
-    return t.failed > 0;
+    return go(&a, argv);
 }

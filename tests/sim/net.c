@@ -31,7 +31,7 @@ net_latency(struct sim *sim)
     uint64_t ns = sim->latency_ns + cw_prng_below(&sim->rnd_net, sim->jitter_ns + 1);
 
     if (cw_prng_below(&sim->rnd_net, 200) == 0) /* heavy tail */
-        ns += cw_prng_below(&sim->rnd_net, 30 * CW_NS_PER_MS);
+        ns += cw_prng_below(&sim->rnd_net, sim->tail_ns + 1);
     return ns;
 }
 

@@ -116,7 +116,7 @@ sim_rot_must_be_gone(struct sim *sim)
         struct sim_daemon *d = &sim->daemons[i];
 
         if (scrub_of(d).last_found > 0)
-            sim_fail(sim, "%s: %llu bad blocks are left after a repair (I14)", d->proc.name,
+            sim_fail(sim, "repair: %s: %llu bad blocks are left after a repair (I14)", d->proc.name,
                      (unsigned long long)scrub_of(d).last_found);
     }
 }

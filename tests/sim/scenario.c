@@ -9,10 +9,10 @@ sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc)
     sim->n_members = sim->n_daemons = sc->n_members;
     sim->min_insync = sc->min_insync;
     sim->jitter_ns = cw_min_u64(sim->jitter_ns, CW_NS_PER_MS);
+    sim->tail_ns = 5 * CW_NS_PER_MS; /* else a busy copy is slow by it alone */
     memset(sim->fault_weights, 0, sizeof(sim->fault_weights));
     memset(sim->lag_ns, 0, sizeof(sim->lag_ns));
     sim->provoke_percent = sim->flip_65536ths = 0;
-    sim->slow_every_ns = 0;
 }
 
 void
@@ -49,14 +49,14 @@ void
 sim_expect(struct sim *sim, bool (*cond)(struct sim *), uint64_t ms, const char *what)
 {
     if (!sim->result.failed && !sim_run_until(sim, cond, ms * CW_NS_PER_MS))
-        sim_fail(sim, "expected within %llu ms: %s", (unsigned long long)ms, what);
+        sim_fail(sim, "scenario: expected within %llu ms: %s", (unsigned long long)ms, what);
 }
 
 void
 sim_demand(struct sim *sim, bool is, const char *what)
 {
     if (!is)
-        sim_fail(sim, "demanded: %s", what);
+        sim_fail(sim, "scenario: demanded: %s", what);
 }
 
 void

@@ -8,6 +8,7 @@
 #include "common/base/bits.h"
 #include "tests/sim/scenario.h"
 
+#define SIM_OPS_MIN 2000u
 #define HEAL_NS (90 * CW_NS_PER_S)
 
 static void
@@ -22,9 +23,10 @@ sim_choose_topology(struct sim *sim)
     sim->min_insync = sim->n_members > 2 && sim_chance(p, 50) ? 2 : 1;
     sim->latency_ns = sim_between(p, 20000, 300000);
     sim->jitter_ns = sim_chance(p, 70) ? 100000 : 10 * CW_NS_PER_MS;
+    sim->tail_ns = 30 * CW_NS_PER_MS;
     sim->depth = (uint32_t)sim_between(p, 1, 24);
     sim->zero_percent = sim_chance(p, 70) ? 4 : (uint32_t)sim_between(p, 4, 45);
-    sim->think_ns = sim_between(p, 5, 60) * CW_NS_PER_MS;
+    sim->think_ns = sim_between(p, 2, 14) * CW_NS_PER_MS;
 }
 
 /* Swarm: each seed has a random subset of the faults at random rates. */
@@ -35,6 +37,7 @@ sim_choose_faults(struct sim *sim)
         [SIM_FAULT_KILL] = 10,     [SIM_FAULT_POWER] = 10,     [SIM_FAULT_PAUSE] = 6,
         [SIM_FAULT_CUT] = 10,      [SIM_FAULT_PARTITION] = 10, [SIM_FAULT_MANAGER] = 6,
         [SIM_FAULT_TAKEOVER] = 12, [SIM_FAULT_RELEASE] = 3,    [SIM_FAULT_BLACKOUT] = 1,
+        [SIM_FAULT_SLOW] = 4,      [SIM_FAULT_HANG] = 2,
     };
     struct cw_prng *p = &sim->rnd_fault;
 
@@ -45,8 +48,25 @@ sim_choose_faults(struct sim *sim)
     for (uint32_t i = 0; i < SIM_PROCS_MAX; i++)
         sim->lag_ns[i] = sim_chance(p, 25) ? cw_prng_below(p, 20 * CW_NS_PER_MS) : 0;
     sim->fault_every_ns = sim_between(p, 300, 3000) * CW_NS_PER_MS;
-    if (sim_chance(&sim->rnd_slow, 40))
-        sim->slow_every_ns = sim_between(&sim->rnd_slow, 2, 12) * CW_NS_PER_S;
+}
+
+static void
+sim_make_plain(struct sim *sim)
+{
+    uint32_t plain = sim->opts.plain;
+
+    if (plain & SIM_PLAIN_JITTER) {
+        sim->jitter_ns = sim->tail_ns = 0;
+        memset(sim->lag_ns, 0, sizeof(sim->lag_ns));
+    }
+    if (plain & SIM_PLAIN_FLIP)
+        sim->flip_65536ths = 0;
+    if (plain & SIM_PLAIN_PROVOKE)
+        sim->provoke_percent = 0;
+    if (plain & SIM_PLAIN_DEPTH)
+        sim->depth = cw_min_u64(sim->depth, 3);
+    if (plain & SIM_PLAIN_ZERO)
+        sim->zero_percent = 0;
 }
 
 static void
@@ -70,6 +90,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_list_init(&sim->audits);
     sim_choose_topology(sim);
     sim_choose_faults(sim);
+    sim_make_plain(sim);
     if (opts.scenario != NULL)
         sim_scenario_prepare(sim, opts.scenario);
     for (uint32_t i = 0; i < sim->n_daemons; i++)
@@ -131,6 +152,13 @@ sim_all_in_sync(struct sim *sim)
         if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC)
             return false;
     return sim_owner_is_well(sim) && daemons_serve(sim);
+}
+
+/* Enough to be worth judging. */
+static bool
+did_enough(struct sim *sim)
+{
+    return sim->result.ops >= SIM_OPS_MIN;
 }
 
 static bool
@@ -209,6 +237,8 @@ sim_settle(struct sim *sim)
         sim_client_attach(&sim->clients[0]);
     sim_must(sim, sim_owner_is_well, "an active owner");
     sim_must(sim, sim_all_in_sync, "every copy in sync");
+    if (sim->opts.scenario == NULL && sim->opts.chaos_ns == 0)
+        sim_must(sim, did_enough, "enough requests");
     sim->load = false;
     sim_must(sim, nothing_pending, "the end of every request");
     sim_settle_rot(sim);
@@ -250,7 +280,8 @@ sim_run(struct sim_opts opts)
     cw_assert(sim != NULL);
     sim_init(sim, opts);
     sim->load = true;
-    chaos = opts.chaos_ns != 0 ? opts.chaos_ns : sim_between(&sim->rnd_fault, 10, 40) * CW_NS_PER_S;
+    sim->result.chaos_ns = sim_between(&sim->rnd_fault, 10, 40) * CW_NS_PER_S;
+    chaos = opts.chaos_ns != 0 ? opts.chaos_ns : sim->result.chaos_ns;
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_start(&sim->daemons[i]);
     sim_run_until(sim, daemons_serve, 10 * CW_NS_PER_S);
@@ -259,8 +290,7 @@ sim_run(struct sim_opts opts)
     if (opts.scenario != NULL) {
         sim_play(sim);
     } else {
-        sim_faults_start(sim);
-        sim_slow_start(sim);
+        sim_faults_start(sim, sim->result.chaos_ns);
         sim_run_until(sim, never, chaos);
     }
     if (!sim->result.failed)

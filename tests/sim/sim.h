@@ -46,35 +46,47 @@ enum sim_fault {
                             well */
     SIM_FAULT_RELEASE,   /* the present client releases, another attaches */
     SIM_FAULT_BLACKOUT,  /* all daemons lose power at once */
+    SIM_FAULT_SLOW,      /* a disk */
+    SIM_FAULT_HANG,      /* a disk answers nothing for a while */
     SIM_N_FAULTS,
 };
 
-/* Rare things that a set of seeds should have met. */
-enum sim_mark {
-    SIM_MARK_ACTIVE,      /* a takeover ended */
-    SIM_MARK_EJECT,       /* INSYNC -> OUT */
-    SIM_MARK_PROMOTE,     /* SYNCING -> INSYNC */
-    SIM_MARK_EQUALISE,    /* REPAIR_APPEND delivered */
-    SIM_MARK_LOST_REPLY,  /* a change was applied, its answer was not given */
-    SIM_MARK_LATE_CHANGE, /* a change was applied after its answer was given up */
-    SIM_MARK_FENCED,      /* an owner learned that it is not the owner any more */
-    SIM_MARK_CHUNK,       /* a chunk was copied by a resync */
-    SIM_MARK_COPY_HIT,    /* the stream wrote into a chunk that was being copied */
-    SIM_MARK_RECHECK,     /* CHUNK_GET asked again because a block had changed */
-    SIM_MARK_SOURCE,      /* SYNC_FROM named another source for the same join */
-    SIM_MARK_REPAIR,      /* BLOCK_REPAIR rewrote a block */
-    SIM_MARK_READ_ERR,
-    SIM_MARK_GAP,      /* NACK SEQ_GAP */
-    SIM_MARK_UNKNOWN,  /* a write whose outcome its client never learned */
-    SIM_MARK_RELEASED, /* clean */
-    SIM_MARK_FLIP,     /* a block was damaged on the way */
-    SIM_MARK_ROT,      /* a block rotted on its disk */
-    SIM_MARK_ASIDE,    /* INSYNC -> LAGGING */
-    SIM_MARK_BACK,     /* LAGGING -> INSYNC */
-    SIM_MARK_NO_ASIDE, /* refused: enough disks are set aside */
-    SIM_N_MARKS,
+extern const char *const sim_fault_names[SIM_N_FAULTS];
+
+/* One thing that goes wrong, with its own randomness. */
+#define SIM_EVENTS_MAX 256u
+struct sim_event {
+    enum sim_fault what;
+    uint64_t seed;
 };
-extern const char *const sim_mark_names[SIM_N_MARKS];
+
+/* Rare things that a set of seeds should have met: SIM_MARK_ACTIVE.. */
+#define SIM_MARKS(M) \
+    M(ACTIVE, "active", "a takeover ended") \
+    M(EJECT, "eject", "a member went from INSYNC to OUT") \
+    M(PROMOTE, "promote", "a member went from SYNCING to INSYNC") \
+    M(EQUALISE, "equalise", "a takeover gave a copy records that it lacked") \
+    M(LOST_REPLY, "lost-reply", "a change was applied, its answer was not given") \
+    M(LATE_CHANGE, "late-change", "a change was applied after its answer was given up") \
+    M(FENCED, "fenced", "an owner learned that it is not the owner any more") \
+    M(CHUNK, "chunk", "a chunk was copied by a resync") \
+    M(COPY_HIT, "copy-hit", "the stream wrote into a chunk that was being copied") \
+    M(RECHECK, "recheck", "a chunk was asked for again because a block had changed") \
+    M(SOURCE, "source", "a resync got another source for the same join") \
+    M(REPAIR, "repair", "a block was repaired") \
+    M(READ_ERR, "read-err", "a copy could not give a block") \
+    M(GAP, "gap", "a copy refused a record because one was missing") \
+    M(UNKNOWN, "unknown", "a write whose outcome its client never learned") \
+    M(RELEASED, "released", "an owner released, clean") \
+    M(FLIP, "flip", "a block was damaged on the way") \
+    M(ROT, "rot", "a block rotted on its disk") \
+    M(ASIDE, "aside", "a member went from INSYNC to LAGGING") \
+    M(BACK, "back", "a member went from LAGGING to INSYNC") \
+    M(NO_ASIDE, "no-aside", "refused, as enough disks are set aside")
+
+#define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
+enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
+extern const char *const sim_mark_names[SIM_N_MARKS], *const sim_mark_whats[SIM_N_MARKS];
 
 struct sim;
 
@@ -286,14 +298,15 @@ void sim_audit_free_all(struct sim *sim);
 
 /* ---- faults ---- */
 
-void sim_faults_start(struct sim *sim);
+/* Makes the list of events of this long; each comes at its time. */
+void sim_faults_start(struct sim *sim, uint64_t for_ns);
 void sim_faults_heal(struct sim *sim);
 /* A member was just promoted: the moment to lose the others. */
 void sim_faults_provoke(struct sim *sim, uint32_t member);
 
 /* ---- slow disks ---- */
 
-void sim_slow_start(struct sim *sim);
+void sim_slow(struct sim *sim, bool hangs);
 void sim_slow_heal(struct sim *sim);
 
 /* ---- rot ---- */
@@ -317,12 +330,26 @@ struct sim_opts {
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */
+    uint32_t plain;    /* enum sim_plain */
+    uint64_t drop[SIM_EVENTS_MAX / 64];
+};
+
+/* What a shrunk case does without. */
+enum sim_plain {
+    SIM_PLAIN_JITTER = 1,  /* latencies are constant, links equally long */
+    SIM_PLAIN_FLIP = 2,    /* nothing is damaged on the way */
+    SIM_PLAIN_PROVOKE = 4, /* no faults right after a change of the register */
+    SIM_PLAIN_DEPTH = 8,   /* few requests at a time */
+    SIM_PLAIN_ZERO = 16,   /* no trims and zeroes */
+    SIM_PLAIN_LAST = SIM_PLAIN_ZERO,
 };
 
 struct sim_result {
     bool failed;
     char why[256];
     uint64_t ops, events, virtual_ns;
+    uint64_t chaos_ns; /* what the seed chose */
+    uint32_t n_events; /* that came before the end */
     uint32_t marks[SIM_N_MARKS];
 };
 
@@ -344,10 +371,11 @@ struct sim {
     struct sim_history history;
     struct cw_list conns, audits;
     bool blocked[SIM_PROCS_MAX][SIM_PROCS_MAX]; /* from, to */
-    uint64_t latency_ns, jitter_ns;
+    uint64_t latency_ns, jitter_ns, tail_ns;    /* tail: of one frame in 200 */
     uint32_t fault_weights[SIM_N_FAULTS];
     uint64_t fault_every_ns;
-    uint64_t slow_every_ns; /* 0: no slow disks */
+    struct sim_event events[SIM_EVENTS_MAX];
+    uint32_t n_events;
     uint32_t n_blackouts;
     uint32_t epoch, active_epoch, next_client;
     uint32_t min_insync;
@@ -367,10 +395,23 @@ struct sim {
 };
 
 struct sim_result sim_run(struct sim_opts opts);
-/* In a child process: whatever becomes of it, there is a result. */
-struct sim_result sim_run_apart(struct sim_opts opts);
 
-/* Ends the run as failed; only the first reason counts. */
+/* In a child process: whatever becomes of it, there is a result. */
+struct sim_result sim_run_one_apart(struct sim_opts opts);
+
+/* n seeds from opts.seed on, a few in each child. Told in order, until it returns false. */
+typedef bool sim_each_fn(void *user, const struct sim_opts *opts, const struct sim_result *r);
+void sim_run_apart(struct sim_opts opts, uint64_t n, sim_each_fn *each, void *user);
+
+/* Which of the checkers complained: the word before the colon in why. */
+#define SIM_CHECKER_SIZE 24u
+struct sim_checker {
+    char name[SIM_CHECKER_SIZE];
+};
+struct sim_checker sim_checker(const struct sim_result *r);
+
+/* Ends the run as failed; only the first reason counts. It begins with the name of the checker and
+ * a colon: history, audit, liveness, scenario, requests, accounting, recovery, protocol.. */
 void sim_fail(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_log(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_mark(struct sim *sim, enum sim_mark m);

@@ -1,7 +1,4 @@
-/* sim/slow.c - disks that are slow, or answer nothing for a while: alive, and no use to anybody.
- *
- * A schedule beside that of the other faults, with a stream of its own.
- */
+/* sim/slow.c - disks that are slow, or answer nothing for a while: alive, and no use to anybody. */
 #include <stdlib.h>
 
 #include "tests/sim/sim.h"
@@ -35,18 +32,14 @@ slow_end(struct sim_task *t)
     disk_well(cw_container_of(t, struct slow_task, task)->d);
 }
 
-static void
-slow_begin(struct sim_task *t)
+void
+sim_slow(struct sim *sim, bool hangs)
 {
-    struct sim *sim = t->sim;
-    struct cw_prng *p = &sim->rnd_slow;
+    struct cw_prng *p = &sim->rnd_fault;
     struct sim_daemon *d = &sim->daemons[cw_prng_below(p, sim->n_daemons)];
     uint64_t extra_ns = sim_between(p, 30, 500) * CW_NS_PER_MS;
     uint64_t for_ns = sim_between(p, 2, 20) * CW_NS_PER_S;
-    bool hangs = sim_chance(p, 25);
 
-    if (sim->calm)
-        return;
     sim_log(sim, "fault: the disk of %s %s for %.3f s", d->proc.name, hangs ? "hangs" : "is slow",
             (double)for_ns / 1e9);
     if (hangs)
@@ -54,14 +47,6 @@ slow_begin(struct sim_task *t)
     else
         cw_ramdisk_slow(d->disk, extra_ns);
     slow_after(sim, d, for_ns, slow_end);
-    sim_slow_start(sim);
-}
-
-void
-sim_slow_start(struct sim *sim)
-{
-    if (sim->slow_every_ns > 0)
-        slow_after(sim, NULL, cw_prng_below(&sim->rnd_slow, 2 * sim->slow_every_ns), slow_begin);
 }
 
 void

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "common/base/bits.h"
+#include "tests/sim/cases.h"
 #include "tests/sim/scenario.h"
 
 static void
@@ -46,6 +47,17 @@ sim_keeps_what_it_found(void **state)
         run(seeds[i]);
 }
 
+static void
+sim_passes_every_case(void **state)
+{
+    for (const struct sim_case *c = sim_cases; c->name != NULL; c++) {
+        struct sim_result r = sim_run(sim_case_opts(c));
+
+        if (r.failed)
+            fail_msg("%s: %s; again: causeway-sim --case %s --trace", c->name, r.why, c->name);
+    }
+}
+
 /* A few seconds of fresh seeds lose nothing and always come to rest. */
 static void
 sim_finds_nothing_new(void **state)
@@ -61,11 +73,12 @@ sim_finds_nothing_new(void **state)
 int
 main(void)
 {
-    static struct CMUnitTest tests[ROWS_MAX + 2] = {
+    static struct CMUnitTest tests[ROWS_MAX + 3] = {
         cmocka_unit_test(sim_keeps_what_it_found),
+        cmocka_unit_test(sim_passes_every_case),
         cmocka_unit_test(sim_finds_nothing_new),
     };
-    size_t n = 2;
+    size_t n = 3;
 
     for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++) {
         assert_true(n < CW_LEN(tests));

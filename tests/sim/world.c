@@ -9,11 +9,10 @@
 
 #define CHECK_EVERY 61u /* events */
 
-const char *const sim_mark_names[SIM_N_MARKS] = {
-    "active",  "eject",    "promote", "equalise", "lost-reply", "late-change", "fenced",
-    "chunk",   "copy-hit", "recheck", "source",   "repair",     "read-err",    "gap",
-    "unknown", "released", "flip",    "rot",      "aside",      "back",        "no-aside",
-};
+#define MARK_NAME(id, name, what) [SIM_MARK_##id] = name,
+#define MARK_WHAT(id, name, what) [SIM_MARK_##id] = what,
+const char *const sim_mark_names[SIM_N_MARKS] = { SIM_MARKS(MARK_NAME) };
+const char *const sim_mark_whats[SIM_N_MARKS] = { SIM_MARKS(MARK_WHAT) };
 
 uint64_t
 sim_between(struct cw_prng *p, uint64_t lo, uint64_t hi)
@@ -69,6 +68,15 @@ sim_fail(struct sim *sim, const char *fmt, ...)
     vsnprintf(sim->result.why, sizeof(sim->result.why), fmt, args);
     va_end(args);
     sim_line(sim, "FAIL", sim->result.why);
+}
+
+struct sim_checker
+sim_checker(const struct sim_result *r)
+{
+    struct sim_checker c = { "" };
+
+    snprintf(c.name, sizeof(c.name), "%.*s", (int)strcspn(r->why, ":"), r->why);
+    return c;
 }
 
 /* ---- a process's clock ---- */
@@ -257,7 +265,7 @@ sim_run_until(struct sim *sim, bool (*cond)(struct sim *), uint64_t for_ns)
         if (sim->now_ns >= until)
             return false;
         if (!sim_step(sim)) {
-            sim_fail(sim, "nothing will ever happen again");
+            sim_fail(sim, "liveness: nothing will ever happen again");
             return false;
         }
     }

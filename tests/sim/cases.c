@@ -1,0 +1,45 @@
+/* sim/cases.c - what the simulator found once: shrunk, named, and run for ever after.
+ *
+ * `causeway-sim --shrink` prints such a line. The events of a schedule have numbers, see --trace;
+ * those that a case does without are not among them.
+ */
+#include "tests/sim/cases.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+
+const struct sim_case sim_cases[] = {
+    { 0 },
+};
+
+const struct sim_case *
+sim_case_find(const char *name)
+{
+    for (const struct sim_case *c = sim_cases; c->name != NULL; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
+
+struct sim_opts
+sim_case_opts(const struct sim_case *c)
+{
+    struct sim_opts opts = {
+        .seed = c->seed,
+        .chaos_ns = (uint64_t)c->until_ms * CW_NS_PER_MS,
+        .plain = c->plain,
+    };
+    const char *at = c->events;
+    char *end;
+
+    memset(opts.drop, 0xff, sizeof(opts.drop));
+    for (; *at != 0; at = *end == ',' ? end + 1 : end) {
+        unsigned long i = strtoul(at, &end, 10);
+
+        cw_assert(end != at && i < SIM_EVENTS_MAX);
+        cw_bit_clear(opts.drop, (uint32_t)i);
+    }
+    return opts;
+}

@@ -1,0 +1,61 @@
+/* sim/mutate.c - seeds until one fails. */
+#include "tests/sim/mutate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/sim/report.h"
+
+#define MUTATION_NAME(id, name, what) [CW_MUTATION_##id] = name,
+#define MUTATION_WHAT(id, name, what) [CW_MUTATION_##id] = what,
+const char *const mutation_names[CW_N_MUTATIONS] = { CW_MUTATIONS(MUTATION_NAME) };
+const char *const mutation_whats[CW_N_MUTATIONS] = { CW_MUTATIONS(MUTATION_WHAT) };
+
+enum cw_mutation
+mutation_find(const char *name)
+{
+    for (int m = 1; m < CW_N_MUTATIONS; m++)
+        if (strcmp(name, mutation_names[m]) == 0)
+            return (enum cw_mutation)m;
+    return CW_N_MUTATIONS;
+}
+
+#ifdef CW_MUTATION
+static bool
+hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
+{
+    struct mutation_hunt *h = user;
+
+    h->n++;
+    h->caught = r->failed;
+    h->seed = opts->seed;
+    h->result = *r;
+    return !r->failed;
+}
+
+struct mutation_hunt
+mutation_hunt(enum cw_mutation m, uint64_t from, uint64_t n)
+{
+    struct mutation_hunt h = { 0 };
+    double begun_s = report_now_s();
+
+    cw_mutation_now = m;
+    sim_run_apart((struct sim_opts){ .seed = from, .quiet = true }, n, hunt_on, &h);
+    h.seconds = report_now_s() - begun_s;
+    return h;
+}
+
+void
+mutation_hunt_print(enum cw_mutation m, const struct mutation_hunt *h)
+{
+    if (h->caught)
+        printf("caught   %-18s by %s, the %llu. seed (%llu), after %.0f s: %s\n", mutation_names[m],
+               sim_checker(&h->result).name, (unsigned long long)h->n, (unsigned long long)h->seed,
+               h->seconds, h->result.why);
+    else
+        printf("SURVIVED %-18s %llu seeds, the last %llu: %s\n", mutation_names[m],
+               (unsigned long long)h->n, (unsigned long long)h->seed, mutation_whats[m]);
+    fflush(stdout);
+}
+#endif

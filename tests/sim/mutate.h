@@ -1,0 +1,22 @@
+/* sim/mutate.h - rules taken away one at a time (common/base/mutation.h): each must be missed. */
+#pragma once
+
+#include "common/base/mutation.h"
+#include "tests/sim/sim.h"
+
+extern const char *const mutation_names[CW_N_MUTATIONS];
+extern const char *const mutation_whats[CW_N_MUTATIONS];
+
+/* CW_N_MUTATIONS: there is none of that name. */
+enum cw_mutation mutation_find(const char *name);
+
+struct mutation_hunt {
+    bool caught;
+    uint64_t n, seed; /* seeds tried, and the last one */
+    double seconds;
+    struct sim_result result; /* of it */
+};
+
+/* Runs at most n seeds until one fails. Only where mutations are compiled in. */
+struct mutation_hunt mutation_hunt(enum cw_mutation m, uint64_t from, uint64_t n);
+void mutation_hunt_print(enum cw_mutation m, const struct mutation_hunt *h);

@@ -1,0 +1,26 @@
+/* sim/report.h - what a set of runs came to, for people and for programs. */
+#pragma once
+
+#include "tests/sim/sim.h"
+
+#define REPORT_FAILURES_MAX 100u /* that are kept for --json */
+
+struct report_failure {
+    const char *scenario, *which; /* "" or their names */
+    uint64_t seed;
+    char why[256];
+};
+
+struct report {
+    bool json;
+    uint64_t seeds, failed, ops, ops_least, events, virtual_ns;
+    uint64_t marks[SIM_N_MARKS];
+    double begun_s;
+    struct report_failure failures[REPORT_FAILURES_MAX];
+};
+
+double report_now_s(void);
+/* which: the name of a case, or "". A failure is told at once. */
+void report_add(struct report *r, const struct sim_opts *opts, const char *which,
+                const struct sim_result *result);
+void report_print(const struct report *r);
