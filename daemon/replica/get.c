@@ -312,6 +312,15 @@ get_new(struct cw_peer *p, struct cw_copy *c, const struct cw_frame *f)
     return g;
 }
 
+static void
+get_begin(struct cw_copy *c)
+{
+    const struct cw_get *g = cw_container_of(c->gets.prev, struct cw_get, in_queue);
+
+    c->r->stats.gets_waited += !get_may_be_served(g);
+    cw_get_on_durable(c);
+}
+
 void
 cw_get_on_frame(struct cw_peer *p, const struct cw_frame *f)
 {
@@ -335,7 +344,7 @@ cw_get_on_frame(struct cw_peer *p, const struct cw_frame *f)
     if (code != 0)
         cw_peer_nack_copy(p, c, h->tag, (enum cw_nack_code)code, 0);
     else
-        cw_get_on_durable(c);
+        get_begin(c);
 }
 
 void

@@ -136,6 +136,7 @@ struct cw_replica_stats {
     uint32_t health; /* enum cw_member_flag of the disk: STUCK, FAILED */
     uint32_t links, sessions, syncing;
     uint64_t records, duplicates, nacks, acks, reads, read_errors, held;
+    uint64_t gets_waited; /* VER_LIST, CHUNK_GET that came before the records they asked for */
     uint64_t chunks_copied, chunks_served, bytes_pulled, bytes_served;
     uint64_t copy_hits, rechecks, source_changes; /* of resyncs onto this disk */
     uint64_t repaired_blocks, protocol_errors;

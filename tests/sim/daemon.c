@@ -123,6 +123,7 @@ daemon_note_marks(struct sim_daemon *d)
 
     cw_replica_stats(d->replica, &st);
     d->proc.sim->result.marks[SIM_MARK_CHUNK] += (uint32_t)st.chunks_copied;
+    d->proc.sim->result.marks[SIM_MARK_GET_WAIT] += (uint32_t)st.gets_waited;
     d->proc.sim->result.marks[SIM_MARK_RECHECK] += (uint32_t)st.rechecks;
     d->proc.sim->result.marks[SIM_MARK_COPY_HIT] += (uint32_t)st.copy_hits;
     d->proc.sim->result.marks[SIM_MARK_SOURCE] += (uint32_t)st.source_changes;

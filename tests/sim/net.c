@@ -134,6 +134,22 @@ sim_net_cut(struct sim_conn *c)
 }
 
 void
+sim_net_half_open(struct sim *sim, struct sim_proc *from, struct sim_proc *to, uint64_t for_ns)
+{
+    CW_LIST_EACH (it, &sim->conns) {
+        struct sim_conn *c = cw_list_entry(it, struct sim_conn, node);
+        struct sim_end *far = &c->end[c->end[1].proc == to];
+
+        if (c->broken || far->proc != to || end_other(far)->proc != from)
+            continue;
+        c->broken = true;
+        far->stalled_ns = sim->now_ns + for_ns;
+        end_fall(end_other(far), 0);
+        end_fall(far, for_ns + 100 * CW_NS_PER_MS);
+    }
+}
+
+void
 sim_net_proc_died(struct sim_proc *p)
 {
     struct sim *sim = p->sim;
@@ -253,6 +269,8 @@ end_deliver(struct sim_end *e, struct sim_bytes *b)
     }
     frame_marks(sim, h, f.data);
     frame_trace(e, &f);
+    if (sim->on_frame != NULL)
+        sim->on_frame(e, h);
     e->link.ev->on_frame(&e->link, &f);
     cw_buf_unref(f.buf);
     return 0;
@@ -269,6 +287,10 @@ end_on_timer(struct cw_timer *t)
         return;
     if (e->proc->paused || sim_net_blocked(sim, end_other(e)->proc, e->proc)) {
         cw_timerheap_set(&sim->heap, t, sim->now_ns + 2 * CW_NS_PER_MS);
+        return;
+    }
+    if (sim->now_ns < e->stalled_ns) {
+        cw_timerheap_set(&sim->heap, t, e->stalled_ns);
         return;
     }
     if (end_deliver(e, b) != 0) {

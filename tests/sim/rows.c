@@ -155,6 +155,34 @@ row_04(struct sim *sim)
     goes_on(sim, 5, 5, 20000, "the new owner is not disturbed");
 }
 
+static void
+count_late_writes(struct sim_end *to, const struct cw_wire_hdr *h)
+{
+    to->conn->sim->n_seen += h->type == CW_FT_WRITE && to->stalled_ns != 0;
+}
+
+/* A connection stalls with writes on it; they go over a new one, newer ones to the same blocks are
+ * acknowledged, then the old ones arrive. */
+static void
+row_03(struct sim *sim)
+{
+    sim->on_frame = count_late_writes;
+    sim->depth = 16;
+    sim->think_ns = 2 * CW_NS_PER_MS;
+    for (uint32_t i = 0; i < 10; i++) {
+        struct sim_proc *copy = &sim->daemons[i % 3].proc, *owner = &sim->present->proc;
+        uint64_t way_ns = sim->lag_ns[copy->index];
+
+        sim->lag_ns[copy->index] = 50 * CW_NS_PER_MS; /* so that some are under way */
+        sim_pass(sim, 200);
+        sim_net_half_open(sim, owner, copy, sim_between(&sim->rnd_fault, 200, 2500) * CW_NS_PER_MS);
+        sim->lag_ns[copy->index] = way_ns;
+        goes_on(sim, 100, 50, 10000, "a new connection serves");
+        sim_pass(sim, 1000);
+    }
+    sim_demand(sim, sim->n_seen > 0, "late writes arrived");
+}
+
 /* The old owner reaches one copy, the new one all others. */
 static void
 row_05(struct sim *sim)
@@ -251,6 +279,31 @@ row_12(struct sim *sim)
     sim_pass(sim, 8000);
     sim_daemon_start(&sim->daemons[source]);
     sim_expect(sim, sim_all_in_sync, 60000, "all are in sync");
+}
+
+/* Its sources are behind the target's place in the stream: they wait until they are not. */
+static void
+row_11(struct sim *sim)
+{
+    uint64_t behind = sim_between(&sim->rnd_fault, 50, 400) * CW_NS_PER_MS;
+
+    sim_daemon_kill(&sim->daemons[2], true);
+    sim_expect(sim, member_2_left, 10000, "it is ejected");
+    sim->depth = 48;
+    sim->think_ns = 2 * CW_NS_PER_MS;
+    goes_on(sim, 200, 0, 10000, "others go on");
+    for (uint32_t i = 0; i < 2; i++)
+        cw_ramdisk_slow(sim->daemons[i].disk, behind);
+    sim_daemon_start(&sim->daemons[2]);
+    sim_expect(sim, sim_all_in_sync, 60000, "its resync ends");
+    for (uint32_t i = 0; i < 2; i++) {
+        struct cw_replica_stats st;
+
+        cw_ramdisk_slow(sim->daemons[i].disk, 0);
+        cw_replica_stats(sim->daemons[i].replica, &st);
+        sim->n_seen += (uint32_t)st.gets_waited;
+    }
+    sim_demand(sim, sim->n_seen > 0, "a source had to wait");
 }
 
 /* The answer to an eject is lost, the copy returns, the manager goes away in between. */
@@ -368,6 +421,37 @@ row_20(struct sim *sim)
     }
 }
 
+#define LIST_PAGES 16u /* of 4096 chunks */
+
+static void
+cut_a_list(struct sim_end *to, const struct cw_wire_hdr *h)
+{
+    struct sim *sim = to->conn->sim;
+
+    if (h->type == CW_FT_VER_DATA && ++sim->n_seen == sim->n_wanted) {
+        sim_log(sim, "fault: the list of versions breaks off");
+        sim_net_cut(to->conn);
+    }
+}
+
+/* The list of what a source holds breaks off, each time at another place: the comparison begins
+ * anew and never takes a part for the whole. */
+static void
+row_35(struct sim *sim)
+{
+    sim->on_frame = cut_a_list;
+    for (uint32_t i = 0; i < 4; i++) {
+        sim_daemon_kill(&sim->daemons[2], true);
+        sim_expect(sim, member_2_left, 10000, "it is ejected");
+        goes_on(sim, 100, 0, 10000, "others go on");
+        sim->n_seen = 0;
+        sim->n_wanted = (uint32_t)sim_between(&sim->rnd_fault, 1, LIST_PAGES - 1);
+        sim_daemon_start(&sim->daemons[2]);
+        sim_expect(sim, sim_all_in_sync, 60000, "it is in sync in the end");
+        sim_demand(sim, sim->n_seen >= LIST_PAGES, "all of the list was read");
+    }
+}
+
 /* ---- slow ones ---- */
 
 /* A link is up for a second and down for two, for minutes. */
@@ -458,12 +542,14 @@ row_27(struct sim *sim)
 const struct sim_scenario sim_scenarios[] = {
     { "row-01", "an owner dies, its write reached one copy", 3, 2, 0, row_01 },
     { "row-02", "and that copy is away during the takeover", 3, 2, 0, row_02 },
+    { "row-03", "a stalled connection delivers old writes after newer ones", 3, 2, 0, row_03 },
     { "row-04", "an owner is paused for a minute, and fenced", 3, 2, 0, row_04 },
     { "row-05", "an old owner reaches one copy, the new one the others", 3, 2, 0, row_05 },
     { "row-07", "daemons' clocks off by 5 %, the owner suspended", 3, 2, 50000, row_07 },
     { "row-08", "replicas restart within T_eject", 3, 2, 0, row_08 },
     { "row-09", "a copy is away for a minute", 3, 2, 0, row_09 },
     { "row-10", "the target of a resync dies in the middle, three times", 3, 2, 0, row_10 },
+    { "row-11", "the sources of a resync are behind its target", 3, 2, 0, row_11 },
     { "row-12", "the source of a resync dies in the middle", 3, 1, 0, row_12 },
     { "row-13", "the answer to an eject is lost, the manager goes", 3, 2, 0, row_13 },
     { "row-15", "cold boot with a stale copy only", 3, 1, 0, row_15 },
@@ -471,11 +557,16 @@ const struct sim_scenario sim_scenarios[] = {
     { "row-17", "two of three die within 100 ms", 3, 2, 0, row_17 },
     { "row-18", "the last in-sync copy dies and returns", 3, 1, 0, row_18 },
     { "row-20", "the manager is away, then a copy too", 3, 2, 0, row_20 },
+    { "row-35", "the list of versions breaks off", 3, 2, 0, row_35 },
     { "row-23", "a link flaps for minutes", 3, 2, 0, row_23 },
     { "row-24", "one copy is slow", 3, 2, 0, row_24 },
     { "far-copy", "one copy is far away, in another site", 3, 2, 0, far_copy },
     { "row-25", "a disk hangs, its process does not", 3, 2, 0, row_25 },
     { "row-26", "all copies are slow", 3, 2, 0, row_26 },
     { "row-27", "an asymmetric partition", 3, 2, 0, row_27 },
+    { "row-28", "a guest changes its buffer while the write is under way", 3, 2, 0, sim_row_28 },
+    { "row-29", "a flush, then all lose power", 3, 2, 0, sim_row_29 },
+    { "row-32", "trims race with writes and resyncs", 3, 2, 0, sim_row_32 },
+    { "row-33", "writes of any size at any place, by many", 3, 2, 0, sim_row_33 },
     { 0 },
 };

@@ -46,6 +46,12 @@ sim_pass(struct sim *sim, uint64_t ms)
 }
 
 void
+sim_pass_ns(struct sim *sim, uint64_t ns)
+{
+    sim_run_until(sim, never, ns);
+}
+
+void
 sim_expect(struct sim *sim, bool (*cond)(struct sim *), uint64_t ms, const char *what)
 {
     if (!sim->result.failed && !sim_run_until(sim, cond, ms * CW_NS_PER_MS))

@@ -38,6 +38,39 @@ void sim_part(struct sim *sim, struct sim_proc *a, struct sim_proc *b);
 void sim_join(struct sim *sim, struct sim_proc *a, struct sim_proc *b);
 /* The next client in turn attaches; the present one stays as it is. */
 struct sim_client *sim_attach_next(struct sim *sim);
+/* As sim_pass, in nanoseconds. */
+void sim_pass_ns(struct sim *sim, uint64_t ns);
 uint32_t sim_n_in_state(const struct sim *sim, enum cw_member_state state);
 bool sim_owner_is_well(struct sim *sim);
 bool sim_all_in_sync(struct sim *sim);
+
+/* ---- requests of a play (guest.c) ---- */
+
+/* Bytes of the volume that the workload leaves alone: 8 chunks from here on are the play's, and
+ * offsets count from here. */
+#define SIM_GUEST_OFF (8 * CW_MIB)
+
+struct sim_guest_io {
+    struct cw_io io;
+    struct iovec iov;
+    bool done;
+    int res;
+};
+
+/* Of the present owner, who must not be killed before it is done. g and data hold until then. */
+void sim_guest_start(struct sim *sim, struct sim_guest_io *g, enum cw_io_op op, uint64_t off,
+                     void *data, uint64_t len);
+/* Until it is done, well; else the run fails. */
+void sim_guest_wait(struct sim *sim, struct sim_guest_io *g);
+void sim_guest_do(struct sim *sim, enum cw_io_op op, uint64_t off, void *data, uint64_t len);
+/* What a copy holds, read at its disk; off is that of a block. False: it cannot be read. */
+bool sim_peek(struct sim *sim, struct sim_daemon *d, uint64_t off, uint8_t *to, uint32_t nblk);
+/* Every in-sync copy that is up holds this; at most a chunk, and nothing writes there. */
+void sim_guest_same_everywhere(struct sim *sim, uint64_t off, const uint8_t *want, uint32_t nblk);
+
+/* ---- plays that stand elsewhere than in rows.c ---- */
+
+void sim_row_28(struct sim *sim);
+void sim_row_29(struct sim *sim);
+void sim_row_32(struct sim *sim);
+void sim_row_33(struct sim *sim);

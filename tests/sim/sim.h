@@ -82,6 +82,7 @@ struct sim_event {
     M(ROT, "rot", "a block rotted on its disk") \
     M(ASIDE, "aside", "a member went from INSYNC to LAGGING") \
     M(BACK, "back", "a member went from LAGGING to INSYNC") \
+    M(GET_WAIT, "get-wait", "a source waited for records before it gave a chunk or its versions") \
     M(NO_ASIDE, "no-aside", "refused, as enough disks are set aside")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
@@ -136,6 +137,7 @@ struct sim_end {
     bool ready;            /* frames may be delivered */
     bool falling;          /* on_down is on its way */
     struct cw_list frames; /* towards this end */
+    uint64_t stalled_ns;   /* nothing is delivered before */
     uint64_t last_ns;      /* when the last of them is due */
     struct cw_timer timer; /* the first frame, in the world's heap */
     struct cw_timer down;
@@ -169,6 +171,10 @@ struct sim_dial {
 };
 void sim_net_dial(struct sim_dial *take_dial);
 void sim_net_cut(struct sim_conn *c);
+/* from gives its connections to `to` up and may make new ones; what is under way on them arrives
+ * after so long, and only then does `to` learn that they are gone. */
+void sim_net_half_open(struct sim *sim, struct sim_proc *from, struct sim_proc *to,
+                       uint64_t for_ns);
 void sim_net_proc_died(struct sim_proc *p);
 bool sim_net_blocked(const struct sim *sim, const struct sim_proc *from, const struct sim_proc *to);
 void sim_net_free_all(struct sim *sim);
@@ -386,10 +392,12 @@ struct sim {
     bool apart;                     /* reads are of other blocks than writes */
     uint32_t depth;                 /* requests in flight */
     uint64_t think_ns;
-    uint64_t goal_reads, goal_writes;     /* of a scenario */
-    bool calm;                            /* healed: no more faults */
-    bool load;                            /* the workload goes on */
-    uint64_t scrub_pass[SIM_DAEMONS_MAX]; /* that are waited for */
+    uint64_t goal_reads, goal_writes;                                 /* of a scenario */
+    void (*on_frame)(struct sim_end *to, const struct cw_wire_hdr *); /* of a scenario */
+    uint32_t n_seen, n_wanted;                                        /* its counts */
+    bool calm;                                                        /* healed: no more faults */
+    bool load;                                                        /* the workload goes on */
+    uint64_t scrub_pass[SIM_DAEMONS_MAX];                             /* that are waited for */
     char *lines[SIM_LINES];
     uint64_t n_lines;
 };
