@@ -66,6 +66,16 @@ sim_block_value(const uint8_t *block, uint32_t lba, uint64_t *ret)
 /* ---- requests ---- */
 
 static void
+op_count(const struct sim_op *op, int by)
+{
+    if (op->kind == SIM_READ)
+        return;
+    op->client->n_writes += (uint32_t)by;
+    for (uint32_t i = 0; i < op->n; i++)
+        op->client->writing[op->first + i] += (uint32_t)by;
+}
+
+static void
 op_done(struct cw_io *io, int res)
 {
     struct sim_op *op = cw_container_of(io, struct sim_op, io);
@@ -88,7 +98,7 @@ op_done(struct cw_io *io, int res)
     if (res == 0)
         *(op->kind == SIM_READ ? &c->n_reads_done : &c->n_writes_done) += 1;
     c->n_pending--;
-    c->n_writes -= op->kind != SIM_READ;
+    op_count(op, -1);
     sim->result.ops++;
     cw_list_remove(&op->node);
     free(op);
@@ -126,33 +136,79 @@ op_submit(struct sim_client *c, enum sim_op_kind kind, uint32_t first, uint32_t 
     };
     cw_list_push_back(&c->ops, &op->node);
     c->n_pending++;
-    c->n_writes += kind != SIM_READ;
+    op_count(op, 1);
     cw_io_submit(c->volume, &op->io);
+}
+
+/* Some run of blocks around a chunk border. */
+struct run {
+    uint32_t first, n;
+};
+
+static struct run
+client_pick(struct sim_client *c, bool read)
+{
+    struct cw_prng *p = &c->proc.sim->rnd_load;
+    uint32_t group = (uint32_t)cw_prng_below(p, GROUPS), at = (uint32_t)cw_prng_below(p, GROUP);
+    uint32_t n = (uint32_t)sim_between(p, 1, cw_min_u64(OP_BLOCKS_MAX, GROUP - at));
+
+    if (c->proc.sim->apart)
+        group = read ? GROUPS / 2 + group / 2 : group / 2;
+    return (struct run){ group * GROUP + at, n };
+}
+
+static bool
+run_is_being_written(const struct sim_client *c, struct run r)
+{
+    for (uint32_t i = 0; i < r.n; i++)
+        if (c->writing[r.first + i] > 0)
+            return true;
+    return false;
+}
+
+/* Mostly of blocks that no write of ours holds up: else an owner whose writes wait reads nothing,
+ * which is what hides a stale read. */
+static void
+client_read(struct sim_client *c)
+{
+    struct run r = client_pick(c, true);
+
+    for (uint32_t i = 0; i < 4 && run_is_being_written(c, r); i++)
+        r = client_pick(c, true);
+    op_submit(c, SIM_READ, r.first, r.n, false);
+}
+
+static void
+client_change(struct sim_client *c)
+{
+    struct sim *sim = c->proc.sim;
+    struct cw_prng *p = &sim->rnd_load;
+    uint32_t dice = (uint32_t)cw_prng_below(p, 100), group;
+    struct run r = client_pick(c, false);
+
+    if (dice < 3 && !sim->apart) { /* over several chunks, or all of it */
+        group = r.first / GROUP;
+        op_submit(c, SIM_ZERO, group * GROUP, GROUP * (uint32_t)sim_between(p, 1, GROUPS - group),
+                  dice == 0);
+    } else if (dice < 3 + sim->zero_percent * 3 / 2) {
+        op_submit(c, SIM_ZERO, r.first, r.n, dice & 1);
+    } else {
+        op_submit(c, SIM_WRITE, r.first, r.n, false);
+    }
 }
 
 static void
 client_issue(struct sim_client *c)
 {
-    struct cw_prng *p = &c->proc.sim->rnd_load;
-    uint32_t dice = (uint32_t)cw_prng_below(p, 100);
-    uint32_t group = (uint32_t)cw_prng_below(p, GROUPS), at = (uint32_t)cw_prng_below(p, GROUP);
-    uint32_t n = (uint32_t)sim_between(p, 1, cw_min_u64(OP_BLOCKS_MAX, GROUP - at));
+    bool reads = cw_prng_below(&c->proc.sim->rnd_load, 100) < 35;
+    uint32_t half = c->proc.sim->depth / 2 + 1, n_reads = c->n_pending - c->n_writes;
 
-    if (c->n_writes > c->proc.sim->depth / 2)
-        dice = 99; /* writes that stall leave room for reads */
-    if (c->proc.sim->apart) {
-        dice = dice < 65 ? 64 : 99;
-        group = dice < 65 ? group / 2 : GROUPS / 2 + group / 2;
-    }
-    if (dice < 2) /* over several chunks, or all of it */
-        op_submit(c, SIM_ZERO, group * GROUP, GROUP * (uint32_t)sim_between(p, 1, GROUPS - group),
-                  dice == 0);
-    else if (dice < 2 + c->proc.sim->zero_percent)
-        op_submit(c, SIM_ZERO, group * GROUP + at, n, dice & 1);
-    else if (dice < 65)
-        op_submit(c, SIM_WRITE, group * GROUP + at, n, false);
-    else
-        op_submit(c, SIM_READ, group * GROUP + at, n, false);
+    if (c->n_writes >= half)
+        reads = true;
+    if (reads && n_reads < half)
+        client_read(c);
+    else if (!reads)
+        client_change(c);
 }
 
 static void
@@ -161,8 +217,7 @@ client_on_next(struct cw_timer *t)
     struct sim_client *c = cw_container_of(t, struct sim_client, next);
     struct sim *sim = c->proc.sim;
 
-    if (c->volume != NULL && c->ready && !c->leaving && !c->lost && sim->load &&
-        c->n_pending < sim->depth)
+    if (c->volume != NULL && c->ready && !c->leaving && !c->lost && sim->load)
         client_issue(c);
     cw_timer_set(&c->proc.env, t,
                  cw_now_ns(&c->proc.env) + cw_prng_below(&sim->rnd_load, 2 * sim->think_ns + 1));
@@ -322,6 +377,7 @@ client_start(struct sim_client *c)
     c->proc.paused = false;
     c->ready = c->lost = c->leaving = false;
     c->n_pending = c->n_writes = 0;
+    memset(c->writing, 0, sizeof(c->writing));
     c->n_reads_done = c->n_writes_done = 0;
     c->id = cw_uuid_from_random(cw_prng_next(&c->proc.prng), cw_prng_next(&c->proc.prng));
     c->pool = cw_buf_pool_new(POOL_BYTES);

@@ -56,6 +56,12 @@ fault_daemon(struct sim *sim)
     return &sim->daemons[cw_prng_below(&sim->rnd_fault, sim->n_daemons)];
 }
 
+static struct sim_proc *
+fault_proc(struct sim *sim)
+{
+    return sim->procs[cw_prng_below(&sim->rnd_fault, sim->n_procs)];
+}
+
 /* ---- daemons ---- */
 
 static void
@@ -67,30 +73,29 @@ end_of_death(struct sim_task *t)
         sim_daemon_start(cw_container_of(p, struct sim_daemon, proc));
 }
 
-static void
-fault_kill(struct sim *sim, bool power)
+void
+sim_fault_lose(struct sim *sim, struct sim_proc *daemon, bool power)
 {
-    struct sim_daemon *d = fault_daemon(sim);
-
-    if (!d->proc.up)
+    if (!daemon->up)
         return;
-    sim_log(sim, "fault: %s %s", d->proc.name, power ? "loses power" : "is killed");
-    sim_daemon_kill(d, power);
-    fault_after(sim, fault_ns(sim), end_of_death, &d->proc, NULL);
+    sim_log(sim, "fault: %s %s", daemon->name, power ? "loses power" : "is killed");
+    sim_daemon_kill(cw_container_of(daemon, struct sim_daemon, proc), power);
+    fault_after(sim, fault_ns(sim), end_of_death, daemon, NULL);
+}
+
+void
+sim_fault_all_but(struct sim *sim, const struct sim_proc *daemon)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        if (&sim->daemons[i].proc != daemon && sim_chance(&sim->rnd_fault, 85))
+            sim_fault_lose(sim, &sim->daemons[i].proc, sim_chance(&sim->rnd_fault, 50));
 }
 
 static void
 fault_blackout(struct sim *sim)
 {
-    sim_log(sim, "fault: blackout");
-    for (uint32_t i = 0; i < sim->n_daemons; i++) {
-        struct sim_daemon *d = &sim->daemons[i];
-
-        if (!d->proc.up)
-            continue;
-        sim_daemon_kill(d, true);
-        fault_after(sim, fault_ns(sim), end_of_death, &d->proc, NULL);
-    }
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_fault_lose(sim, &sim->daemons[i].proc, true);
 }
 
 static void
@@ -131,18 +136,15 @@ block_for(struct sim *sim, struct sim_proc *a, struct sim_proc *b, uint64_t ns)
     fault_after(sim, ns, end_of_partition, a, b);
 }
 
-static void
-fault_partition(struct sim *sim)
+void
+sim_fault_part(struct sim *sim, struct sim_proc *a, struct sim_proc *b)
 {
-    struct cw_prng *p = &sim->rnd_fault;
-    struct sim_proc *a = sim->procs[cw_prng_below(p, sim->n_procs)];
-    struct sim_proc *b = sim->procs[cw_prng_below(p, sim->n_procs)];
     uint64_t ns = fault_ns(sim);
 
-    if (a == b)
+    if (a == b || b == NULL)
         return;
     block_for(sim, a, b, ns);
-    if (sim_chance(p, 60))
+    if (sim_chance(&sim->rnd_fault, 60))
         block_for(sim, b, a, ns);
 }
 
@@ -193,13 +195,12 @@ end_of_reign(struct sim_task *t)
 
 /* The old owner sees one copy only, the new one all but that: the case for leases (I10, I11). */
 static void
-split_view(struct sim *sim, struct sim_client *old, struct sim_client *next, uint64_t ns)
+split_view(struct sim *sim, struct sim_client *old, struct sim_client *next,
+           const struct sim_proc *only, uint64_t ns)
 {
-    struct sim_daemon *only = fault_daemon(sim);
-
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
         struct sim_daemon *d = &sim->daemons[i];
-        struct sim_client *cut = d == only ? next : old;
+        struct sim_client *cut = &d->proc == only ? next : old;
 
         block_for(sim, &cut->proc, &d->proc, ns + 3 * CW_NS_PER_S);
         block_for(sim, &d->proc, &cut->proc, ns + 3 * CW_NS_PER_S);
@@ -207,16 +208,15 @@ split_view(struct sim *sim, struct sim_client *old, struct sim_client *next, uin
 }
 
 static void
-fault_takeover(struct sim *sim)
+takeover(struct sim *sim, uint32_t dice, const struct sim_proc *only)
 {
     struct cw_prng *p = &sim->rnd_fault;
     struct sim_client *old = sim->present;
     struct sim_client *next = fault_next_client(sim);
     uint64_t ns = fault_ns(sim);
-    uint32_t dice = (uint32_t)cw_prng_below(p, 6);
 
     if (old != NULL && dice == 5)
-        split_view(sim, old, next, ns);
+        split_view(sim, old, next, only, ns);
     if (old != NULL && dice == 0) {
         sim_log(sim, "fault: %s is killed", old->proc.name);
         sim_client_kill(old);
@@ -235,33 +235,18 @@ fault_takeover(struct sim *sim)
     fault_after(sim, sim_between(p, 0, 500 * CW_NS_PER_MS), end_of_reign, &next->proc, NULL);
 }
 
-static void
-provoked(struct sim_task *t)
+void
+sim_fault_takeover(struct sim *sim)
 {
-    struct fault_task *f = cw_container_of(t, struct fault_task, task);
-    struct sim *sim = t->sim;
+    uint32_t dice = (uint32_t)cw_prng_below(&sim->rnd_fault, 6);
 
-    if (sim->calm)
-        return;
-    sim_log(sim, "fault: all but %s are lost", f->a->name);
-    for (uint32_t i = 0; i < sim->n_daemons; i++) {
-        struct sim_daemon *d = &sim->daemons[i];
-
-        if (&d->proc == f->a || !d->proc.up || !sim_chance(&sim->rnd_fault, 85))
-            continue;
-        sim_daemon_kill(d, sim_chance(&sim->rnd_fault, 50));
-        fault_after(sim, sim_between(&sim->rnd_fault, 4, 8) * CW_NS_PER_S, end_of_death, &d->proc,
-                    NULL);
-    }
-    fault_takeover(sim);
+    takeover(sim, dice, &fault_daemon(sim)->proc);
 }
 
 void
-sim_faults_provoke(struct sim *sim, uint32_t member)
+sim_fault_split(struct sim *sim, const struct sim_proc *daemon)
 {
-    if (!sim->calm && sim_chance(&sim->rnd_fault, sim->provoke_percent))
-        fault_after(sim, cw_prng_below(&sim->rnd_fault, 5 * CW_NS_PER_MS), provoked,
-                    &sim->daemons[member].proc, NULL);
+    takeover(sim, 5, daemon);
 }
 
 static void
@@ -274,7 +259,7 @@ released_poll(struct sim_task *t)
     if (old->proc.up && old->leaving && !old->lost && !sim->calm)
         fault_after(sim, 20 * CW_NS_PER_MS, released_poll, f->a, NULL);
     else if (old == sim->present)
-        fault_takeover(sim);
+        sim_fault_takeover(sim);
 }
 
 static void
@@ -310,10 +295,8 @@ fault_do(struct sim *sim, enum sim_fault fault)
 {
     switch (fault) {
     case SIM_FAULT_KILL:
-        fault_kill(sim, false);
-        break;
     case SIM_FAULT_POWER:
-        fault_kill(sim, true);
+        sim_fault_lose(sim, &fault_daemon(sim)->proc, fault == SIM_FAULT_POWER);
         break;
     case SIM_FAULT_PAUSE:
         pause_for(sim, &fault_daemon(sim)->proc, fault_ns(sim));
@@ -322,13 +305,13 @@ fault_do(struct sim *sim, enum sim_fault fault)
         fault_cut(sim);
         break;
     case SIM_FAULT_PARTITION:
-        fault_partition(sim);
+        sim_fault_part(sim, fault_proc(sim), fault_proc(sim));
         break;
     case SIM_FAULT_MANAGER:
         fault_manager(sim);
         break;
     case SIM_FAULT_TAKEOVER:
-        fault_takeover(sim);
+        sim_fault_takeover(sim);
         break;
     case SIM_FAULT_RELEASE:
         fault_release(sim);
@@ -340,6 +323,9 @@ fault_do(struct sim *sim, enum sim_fault fault)
     case SIM_FAULT_SLOW:
     case SIM_FAULT_HANG:
         sim_slow(sim, fault == SIM_FAULT_HANG);
+        break;
+    case SIM_FAULT_AMBUSH:
+        sim_ambush(sim);
         break;
     case SIM_N_FAULTS:
         break;

@@ -269,6 +269,7 @@ end_deliver(struct sim_end *e, struct sim_bytes *b)
     }
     frame_marks(sim, h, f.data);
     frame_trace(e, &f);
+    sim_ambush_frame(sim, end_other(e)->proc, e->proc, h->type);
     if (sim->on_frame != NULL)
         sim->on_frame(e, h);
     e->link.ev->on_frame(&e->link, &f);

@@ -41,6 +41,8 @@ sim_reg_attach(struct sim *sim, bool *ret_released)
     *ret_released = sim->reg.released;
     sim->reg.gen++;
     sim->reg.released = false;
+    sim_ambush_member(sim, SIM_MOMENT_ATTACH,
+                      (uint32_t)cw_prng_below(&sim->rnd_reg, sim->n_members), CW_MEMBER_INSYNC);
 }
 
 static uint32_t
@@ -150,8 +152,7 @@ reg_apply(struct sim *sim, uint32_t gen, uint32_t cfg, const struct cw_member *w
         const struct cw_member *m = rec_member(&r->rec, &want[i]);
 
         reg_note(sim, m, want[i].state);
-        if (want[i].state == CW_MEMBER_INSYNC && m->state != CW_MEMBER_INSYNC)
-            sim_faults_provoke(sim, (uint32_t)(m - r->rec.members));
+        sim_ambush_member(sim, SIM_MOMENT_CHANGE, (uint32_t)(m - r->rec.members), want[i].state);
     }
     rec.cfg++;
     rec.gen = gen;
@@ -350,6 +351,11 @@ sim_reg_change(struct sim_client *client, struct cw_change *ch)
     c->n_want = ch->n_want;
     memcpy(c->want, ch->want, sizeof(c->want));
     cw_assert(ch->shard == SHARD && ch->volume == SIM_VOLUME);
+    for (uint32_t i = 0; i < ch->n_want; i++)
+        sim_ambush_member(client->proc.sim, SIM_MOMENT_WANTED,
+                          (uint32_t)(rec_member(&client->proc.sim->reg.rec, &ch->want[i]) -
+                                     client->proc.sim->reg.rec.members),
+                          ch->want[i].state);
     sim_log(client->proc.sim, "%s asks for a change at gen %u cfg %u: %s", client->proc.name,
             ch->gen, ch->cfg, ch->why);
     call_send(c);

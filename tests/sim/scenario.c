@@ -12,7 +12,7 @@ sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc)
     sim->tail_ns = 5 * CW_NS_PER_MS; /* else a busy copy is slow by it alone */
     memset(sim->fault_weights, 0, sizeof(sim->fault_weights));
     memset(sim->lag_ns, 0, sizeof(sim->lag_ns));
-    sim->provoke_percent = sim->flip_65536ths = 0;
+    sim->flip_65536ths = 0;
 }
 
 void

@@ -37,13 +37,12 @@ sim_choose_faults(struct sim *sim)
         [SIM_FAULT_KILL] = 10,     [SIM_FAULT_POWER] = 10,     [SIM_FAULT_PAUSE] = 6,
         [SIM_FAULT_CUT] = 10,      [SIM_FAULT_PARTITION] = 10, [SIM_FAULT_MANAGER] = 6,
         [SIM_FAULT_TAKEOVER] = 12, [SIM_FAULT_RELEASE] = 3,    [SIM_FAULT_BLACKOUT] = 1,
-        [SIM_FAULT_SLOW] = 4,      [SIM_FAULT_HANG] = 2,
+        [SIM_FAULT_SLOW] = 4,      [SIM_FAULT_HANG] = 2,       [SIM_FAULT_AMBUSH] = 30,
     };
     struct cw_prng *p = &sim->rnd_fault;
 
     for (uint32_t i = 0; i < SIM_N_FAULTS; i++)
         sim->fault_weights[i] = sim_chance(p, 65) ? usual[i] * (uint32_t)sim_between(p, 1, 4) : 0;
-    sim->provoke_percent = sim_chance(p, 30) ? (uint32_t)sim_between(p, 5, 50) : 0;
     sim->flip_65536ths = sim_chance(p, 20) ? (uint32_t)sim_between(p, 1, 300) : 0;
     for (uint32_t i = 0; i < SIM_PROCS_MAX; i++)
         sim->lag_ns[i] = sim_chance(p, 25) ? cw_prng_below(p, 20 * CW_NS_PER_MS) : 0;
@@ -61,8 +60,6 @@ sim_make_plain(struct sim *sim)
     }
     if (plain & SIM_PLAIN_FLIP)
         sim->flip_65536ths = 0;
-    if (plain & SIM_PLAIN_PROVOKE)
-        sim->provoke_percent = 0;
     if (plain & SIM_PLAIN_DEPTH)
         sim->depth = cw_min_u64(sim->depth, 3);
     if (plain & SIM_PLAIN_ZERO)

@@ -48,6 +48,7 @@ enum sim_fault {
     SIM_FAULT_BLACKOUT,  /* all daemons lose power at once */
     SIM_FAULT_SLOW,      /* a disk */
     SIM_FAULT_HANG,      /* a disk answers nothing for a while */
+    SIM_FAULT_AMBUSH,    /* something, at a moment of the protocol */
     SIM_N_FAULTS,
 };
 
@@ -82,6 +83,7 @@ struct sim_event {
     M(ROT, "rot", "a block rotted on its disk") \
     M(ASIDE, "aside", "a member went from INSYNC to LAGGING") \
     M(BACK, "back", "a member went from LAGGING to INSYNC") \
+    M(AMBUSH, "ambush", "a fault struck at the moment of the protocol that it had waited for") \
     M(GET_WAIT, "get-wait", "a source waited for records before it gave a chunk or its versions") \
     M(NO_ASIDE, "no-aside", "refused, as enough disks are set aside")
 
@@ -230,6 +232,7 @@ struct sim_client {
     uint32_t gen;
     bool ready, lost, leaving;
     uint32_t n_pending, n_writes;
+    uint32_t writing[SIM_BLOCKS];         /* requests under way that change it */
     uint64_t n_reads_done, n_writes_done; /* well ended, since it attached */
     struct cw_list ops;
     struct cw_timer next; /* in its own heap */
@@ -307,8 +310,37 @@ void sim_audit_free_all(struct sim *sim);
 /* Makes the list of events of this long; each comes at its time. */
 void sim_faults_start(struct sim *sim, uint64_t for_ns);
 void sim_faults_heal(struct sim *sim);
-/* A member was just promoted: the moment to lose the others. */
-void sim_faults_provoke(struct sim *sim, uint32_t member);
+
+/* Parts of faults. */
+void sim_fault_lose(struct sim *sim, struct sim_proc *daemon, bool power);
+void sim_fault_all_but(struct sim *sim, const struct sim_proc *daemon);
+void sim_fault_part(struct sim *sim, struct sim_proc *a, struct sim_proc *b); /* b may be NULL */
+void sim_fault_takeover(struct sim *sim);
+/* The present owner reaches this copy alone, and the next one all others. */
+void sim_fault_split(struct sim *sim, const struct sim_proc *daemon);
+
+/* ---- ambushes ---- */
+
+enum sim_moment {
+    SIM_MOMENT_FRAME,  /* a frame of that type arrives */
+    SIM_MOMENT_WANTED, /* an owner asks for a member to be in that state */
+    SIM_MOMENT_CHANGE, /* a member is in that state now */
+    SIM_MOMENT_ATTACH, /* somebody is granted the volume */
+    SIM_N_MOMENTS,
+};
+struct sim_ambush {
+    bool armed;
+    enum sim_moment moment;
+    uint8_t frame;
+    enum cw_member_state to;
+    uint32_t nth;
+    uint64_t seed;
+};
+#define SIM_AMBUSHES 4u
+void sim_ambush(struct sim *sim);
+void sim_ambush_frame(struct sim *sim, struct sim_proc *from, struct sim_proc *to, uint8_t type);
+void sim_ambush_member(struct sim *sim, enum sim_moment moment, uint32_t member,
+                       enum cw_member_state to);
 
 /* ---- slow disks ---- */
 
@@ -342,11 +374,10 @@ struct sim_opts {
 
 /* What a shrunk case does without. */
 enum sim_plain {
-    SIM_PLAIN_JITTER = 1,  /* latencies are constant, links equally long */
-    SIM_PLAIN_FLIP = 2,    /* nothing is damaged on the way */
-    SIM_PLAIN_PROVOKE = 4, /* no faults right after a change of the register */
-    SIM_PLAIN_DEPTH = 8,   /* few requests at a time */
-    SIM_PLAIN_ZERO = 16,   /* no trims and zeroes */
+    SIM_PLAIN_JITTER = 1, /* latencies are constant, links equally long */
+    SIM_PLAIN_FLIP = 2,   /* nothing is damaged on the way */
+    SIM_PLAIN_DEPTH = 4,  /* few requests at a time */
+    SIM_PLAIN_ZERO = 8,   /* no trims and zeroes */
     SIM_PLAIN_LAST = SIM_PLAIN_ZERO,
 };
 
@@ -388,9 +419,9 @@ struct sim {
     uint32_t zero_percent;          /* of requests */
     uint32_t flip_65536ths;         /* data frames whose payload is damaged on the way */
     uint64_t lag_ns[SIM_PROCS_MAX]; /* towards this proc, on top */
-    uint32_t provoke_percent;       /* faults right after a change of the register */
-    bool apart;                     /* reads are of other blocks than writes */
-    uint32_t depth;                 /* requests in flight */
+    struct sim_ambush ambushes[SIM_AMBUSHES];
+    bool apart;     /* reads are of other blocks than writes */
+    uint32_t depth; /* requests in flight */
     uint64_t think_ns;
     uint64_t goal_reads, goal_writes;                                 /* of a scenario */
     void (*on_frame)(struct sim_end *to, const struct cw_wire_hdr *); /* of a scenario */
