@@ -33,7 +33,30 @@
     M(NO_ARRAY, "no-array", "blocks written while they are copied are overwritten (1.10)") \
     M(NO_RECHECK, "no-recheck", "blocks not sent are not compared again (1.10)") \
     M(LIST_EARLY, "list-early", "a source lists versions before it has all below s0 (1.10)") \
-    M(REPAIR_BLIND, "repair-blind", "a block is repaired while writes to it are unacked (I14)")
+    M(REPAIR_BLIND, "repair-blind", "a block is repaired while writes to it are unacked (I14)") \
+    M(LEASE_OLD, "lease-old", "in doubt the lease is of the old set alone (I4)") \
+    M(RESOLVE_BY_READ, "resolve-by-read", "a record with the old cfg resolves the doubt (I4)") \
+    M(BELOW_MIN, "below-min", "writes are acknowledged below min-insync (I12)") \
+    M(READ_LAGGING, "read-lagging", "LAGGING copies are read (1.2)") \
+    M(READ_BLIND, "read-blind", "an owner does not verify what it read") \
+    M(DEAF, "deaf", "an owner that is told of a newer one goes on (1.7)") \
+    M(ACK_EARLY, "ack-early", "a copy acknowledges what is not durable (I1)") \
+    M(SEAL_VOLATILE, "seal-volatile", "a promise does not survive a restart (I5)") \
+    M(SEAL_OLDER, "seal-older", "a copy may be sealed by an older owner (I5)") \
+    M(COPY_ADVANCES, "copy-advances", "versions move while a chunk is copied (I9)") \
+    M(BEHIND_APPLIES, "behind-applies", "the stream writes into chunks that are behind (I9)") \
+    M(DONE_EARLY, "done-early", "a resync is done while chunks are on their way (1.10)") \
+    M(LIST_PART, "list-part", "the first page of a list of versions is taken for all (1.10)") \
+    M(JOIN_NO_EPOCH, "join-no-epoch", "answers of an earlier join are taken (1.10)") \
+    M(VER_STAYS, "ver-stays", "a write does not move the version of its chunk (I9)") \
+    M(VOID_VOLATILE, "void-volatile", "a void version does not survive a restart (I9)") \
+    M(NO_SYNC, "no-sync", "batches are written without being durable (I1)") \
+    M(TORN_IS_END, "torn-is-end", \
+      "a damaged record is the end of the log, whatever follows (I16)") \
+    M(REPLAY_SHORT, "replay-short", "a recovery leaves the last batch out (I2)") \
+    M(TRIM_FORGOTTEN, "trim-forgotten", "a recovery leaves trims and zeroes out (I2)") \
+    M(STORE_BLIND, "store-blind", "a store does not verify what it reads") \
+    M(REPAIR_STALE, "repair-stale", "a repair overwrites what has changed meanwhile (I14)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,
 enum cw_mutation { CW_MUTATION_NONE, CW_MUTATIONS(CW_MUTATION_ENUM) CW_N_MUTATIONS };

@@ -81,6 +81,12 @@ cw_own_change_saw(struct shard *s, const struct cw_shard_rec *rec, uint32_t volu
         cw_own_volume_fence(s->v, "the manager granted a newer generation");
         return;
     }
+    if (cw_mutated(CW_MUTATION_RESOLVE_BY_READ) && s->change.state == CHANGE_DOUBT &&
+        rec->cfg == s->rec.cfg) {
+        s->change.state = CHANGE_IDLE;
+        cw_own_shard_adopt(s, rec);
+        return;
+    }
     if (rec->cfg <= s->rec.cfg)
         return; /* old news resolve nothing */
     if (s->change.state != CHANGE_IDLE && rec->cfg > s->change.cfg)

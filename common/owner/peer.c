@@ -519,7 +519,7 @@ peer_on_newer(struct peer *p, uint64_t shard, uint32_t gen)
     CW_LIST_EACH (it, &p->copies) {
         struct copy *c = cw_list_entry(it, struct copy, peer_node);
 
-        if (c->s->rec.shard == shard && c->s->v->gen < gen) {
+        if (c->s->rec.shard == shard && c->s->v->gen < gen && !cw_mutated(CW_MUTATION_DEAF)) {
             cw_own_volume_fence(c->s->v, "a copy has promised a newer generation");
             return;
         }

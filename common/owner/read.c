@@ -26,7 +26,10 @@ static void read_on_answer(struct call *call, const struct cw_frame *f);
 static bool
 readable(const struct copy *c)
 {
-    return cw_own_in_read(c) && c->session == SESSION_OPEN && !c->faulty && c->peer->link != NULL;
+    bool may = cw_own_in_read(c) ||
+               (cw_mutated(CW_MUTATION_READ_LAGGING) && c->state == CW_MEMBER_LAGGING);
+
+    return may && c->session == SESSION_OPEN && !c->faulty && c->peer->link != NULL;
 }
 
 /* Smaller is better: near first, but not what is silent, stuck or far slower than the fastest. */
@@ -287,7 +290,9 @@ read_on_ok(struct part *p, const struct rcall *rc, const struct cw_frame *f)
         read_issue(p);
         return;
     }
-    first = data != NULL ? cw_hash_verify(data, f->csums, rc->nblk) : rc->nblk;
+    first = data != NULL && !cw_mutated(CW_MUTATION_READ_BLIND)
+                ? cw_hash_verify(data, f->csums, rc->nblk)
+                : rc->nblk;
     if (first < rc->nblk && p->n_damaged < DAMAGED_MAX) {
         /* the copy verified it before it sent it: the way here is to blame, so ask again */
         p->n_damaged++;

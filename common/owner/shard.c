@@ -284,7 +284,7 @@ cw_own_shard_min_insync(const struct shard *s)
 bool
 cw_own_shard_may_ack(const struct shard *s)
 {
-    return shard_n_insync(s) >= cw_own_shard_min_insync(s);
+    return shard_n_insync(s) >= cw_own_shard_min_insync(s) || cw_mutated(CW_MUTATION_BELOW_MIN);
 }
 
 bool
@@ -297,6 +297,8 @@ cw_own_shard_lease(const struct shard *s)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         if (cw_mutated(CW_MUTATION_LEASE_ONE) && cw_own_copy_lease(s->copies[i], now))
             return true;
+        if (cw_mutated(CW_MUTATION_LEASE_OLD) && s->copies[i]->state != CW_MEMBER_INSYNC)
+            continue;
         if (cw_own_in_ack(s->copies[i]) && !cw_own_copy_lease(s->copies[i], now))
             return false;
     }

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "daemon/replica/internal.h"
 
 void
@@ -30,7 +31,7 @@ cw_ack_of(const struct cw_copy *c, uint32_t gen)
 
     return (struct cw_wire_ack){
         .shard = c->shard,
-        .durable_seq = c->info->durable_seq,
+        .durable_seq = cw_mutated(CW_MUTATION_ACK_EARLY) ? c->info->last_seq : c->info->durable_seq,
         .gen = gen,
         .credit_blocks = credit > c->held_blocks ? credit - c->held_blocks : 0,
         .health = cw_copy_health(c),

@@ -156,7 +156,7 @@ seal_finish(struct cw_seal *s)
 
     if (s->res != 0)
         cw_peer_nack_copy(s->peer, c, s->tag, CW_NACK_IO, 0);
-    else if (s->gen < c->fence_gen)
+    else if (s->gen < c->fence_gen && !cw_mutated(CW_MUTATION_SEAL_OLDER))
         cw_peer_nack_copy(s->peer, c, s->tag, CW_NACK_STALE_GEN, 0);
     else
         cw_peer_send(s->peer, seal_answer(s));
@@ -244,7 +244,7 @@ seal_code(const struct cw_copy *c, const struct cw_seal *s)
 {
     if (c->drop != NULL)
         return CW_NACK_STATE;
-    if (s->gen < c->fence_gen)
+    if (s->gen < c->fence_gen && !cw_mutated(CW_MUTATION_SEAL_OLDER))
         return CW_NACK_STALE_GEN;
     if (c->r->health & CW_MEMBER_FAILED)
         return CW_NACK_IO;

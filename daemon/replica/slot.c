@@ -476,13 +476,13 @@ sync_apply_to(const struct cw_sync *s, uint32_t chunk, uint64_t seq)
     const struct cw_slot *sl;
 
     if (s->step == CW_SYNC_JOINING || s->step == CW_SYNC_LIST || cw_bit_get(s->behind, chunk))
-        return CW_STORE_DROP;
+        return cw_mutated(CW_MUTATION_BEHIND_APPLIES) ? CW_STORE_APPLY : CW_STORE_DROP;
     sl = sync_slot_of(s, chunk);
     if (sl == NULL)
         return CW_STORE_APPLY;
     if (sl->state == CW_SLOT_SETTING || sl->state == CW_SLOT_SKIPPING)
         return seq > sl->q ? CW_STORE_APPLY : CW_STORE_DROP; /* it came with the chunk */
-    return CW_STORE_APPLY_KEEP;
+    return cw_mutated(CW_MUTATION_COPY_ADVANCES) ? CW_STORE_APPLY : CW_STORE_APPLY_KEEP;
 }
 
 bool

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/bits.h"
+#include "common/base/mutation.h"
 #include "daemon/replica/internal.h"
 
 #define LIST_GIVE_UP_NS (5 * CW_NS_PER_S)
@@ -119,6 +120,6 @@ cw_sync_list_on_data(struct cw_sync *s, const struct cw_frame *f)
     s->why = 0;
     s->list_next += n_chunks;
     s->list_retry_ns = 0;
-    if (s->list_next == CW_SHARD_CHUNKS)
+    if (s->list_next == CW_SHARD_CHUNKS || cw_mutated(CW_MUTATION_LIST_PART))
         list_end(s);
 }

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "common/codec/hash.h"
 #include "daemon/store/store-internal.h"
 
@@ -220,7 +221,7 @@ apply_write(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v
             continue;
         if (i == 0 || lba % CW_CHUNK_BLOCKS == 0) {
             p = apply_writable(a, sh->head, chunk - first, chunk);
-            if (mode == CW_STORE_APPLY)
+            if (mode == CW_STORE_APPLY && !cw_mutated(CW_MUTATION_VER_STAYS))
                 chunk_set_ver(sh->head, chunk, v->d.gen, v->d.seq);
         }
         if (map_kind_is_data(cw_loc_kind(e.loc)))
@@ -413,11 +414,13 @@ repair_look(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v
         struct cw_map_entry e = apply_entry(v, i, &places);
         uint32_t at = (uint32_t)((v->d.lba + i) % CW_CHUNK_BLOCKS);
         const struct cw_map_entry *now = &p->data->e[at];
+        bool fits = repair_fits(now, v->csums[i]);
 
-        if ((v->d.lba + i) / CW_CHUNK_BLOCKS != chunk || !repair_fits(now, v->csums[i]))
+        if ((v->d.lba + i) / CW_CHUNK_BLOCKS != chunk ||
+            (!fits && !cw_mutated(CW_MUTATION_REPAIR_STALE)))
             continue;
         a->n_repaired++;
-        if (cw_loc_kind(now->loc) != CW_MAP_BAD) {
+        if (cw_loc_kind(now->loc) != CW_MAP_BAD && fits) {
             a->move.was[i] = cw_loc_place(now->loc);
             continue;
         }
@@ -486,6 +489,7 @@ apply_clear_chunk(struct apply *a, struct cw_store_shard *sh, uint32_t chunk, ui
 static bool
 apply_clear(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v)
 {
+    bool forget = cw_mutated(CW_MUTATION_TRIM_FORGOTTEN) && a->batch == NULL;
     enum cw_map_kind kind = v->d.type == CW_REC_ZERO ? CW_MAP_ZERO : CW_MAP_NONE;
     uint64_t lba = v->d.lba, end = lba + v->d.nblk;
     uint32_t n = record_chunk_count(lba, v->d.nblk);
@@ -497,7 +501,7 @@ apply_clear(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v
         uint32_t to = (uint32_t)(cw_min_u64(end, base + CW_CHUNK_BLOCKS) - base);
         enum cw_store_apply mode = apply_mode(v, a->chunk);
 
-        if (mode == CW_STORE_DROP)
+        if (mode == CW_STORE_DROP || forget)
             continue;
         if (!apply_clear_chunk(a, sh, chunk, from, to, kind)) {
             a->mid = sh;
@@ -623,6 +627,8 @@ apply_chunk_void(struct apply *a, struct cw_store_shard *sh, const struct rec_vi
     uint32_t chunk = (uint32_t)(v->d.lba / CW_CHUNK_BLOCKS);
     struct page *p;
 
+    if (cw_mutated(CW_MUTATION_VOID_VOLATILE) && a->batch == NULL)
+        return true;
     if (!chunk_is_own(sh->head, chunk) && !apply_own(a, sh->head, chunk, &p))
         return false;
     chunk_set_ver(sh->head, chunk, 0, CW_VER_VOID);
@@ -664,6 +670,8 @@ apply_record(struct apply *a, struct cw_store_shard *sh, const struct rec_view *
         apply_snap(sh, v);
         return true;
     case CW_REC_PROMISE:
+        if (cw_mutated(CW_MUTATION_SEAL_VOLATILE) && a->batch == NULL)
+            return true;
         sh->info.promised_gen = v->d.gen;
         return true;
     case CW_REC_JOIN:

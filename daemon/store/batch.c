@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "common/codec/hash.h"
 #include "daemon/store/store-internal.h"
 
@@ -313,7 +314,8 @@ batch_write(struct cw_store *s, struct batch *b)
     s->logged[b->cls] += b->io.io.len;
     s->batches_of[b->cls]++;
     s->logged_hdr += b->used;
-    store_io_start_iov(s, &b->io, CW_DISK_WRITE_SYNC, off);
+    store_io_start_iov(s, &b->io,
+                       cw_mutated(CW_MUTATION_NO_SYNC) ? CW_DISK_WRITE : CW_DISK_WRITE_SYNC, off);
 }
 
 static bool

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "common/codec/hash.h"
 #include "daemon/store/recovery.h"
 
@@ -346,6 +347,8 @@ recovery_scan(struct recovery *r)
     }
     if (r->n > 0)
         qsort(r->b, r->n, sizeof(*r->b), batch_order);
+    if (r->n > 0 && cw_mutated(CW_MUTATION_REPLAY_SHORT))
+        free(r->b[--r->n].bytes);
     recovery_find_cuts(r);
     memcpy(r->s->chain_csum, r->s->chain_csum_applied, sizeof(r->s->chain_csum));
     recovery_replay(r->s);
@@ -470,7 +473,8 @@ recovery_end(struct recovery *r)
     for (uint32_t i = r->at; i < r->n; i++)
         beyond += r->b[i].h.batch_seq >= r->next && !recovery_is_void(r, r->b[i].h.batch_seq);
     s->recovered.dropped_batches += beyond;
-    damaged = r->covered >= r->next || recovery_lost(r, beyond > 0);
+    damaged = (r->covered >= r->next || recovery_lost(r, beyond > 0)) &&
+              !cw_mutated(CW_MUTATION_TORN_IS_END);
     if (damaged)
         recovery_damage(r);
     CW_LIST_EACH (it, &s->shards) {

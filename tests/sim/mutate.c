@@ -41,7 +41,7 @@ mutation_hunt(enum cw_mutation m, uint64_t from, uint64_t n)
     double begun_s = report_now_s();
 
     cw_mutation_now = m;
-    sim_run_apart((struct sim_opts){ .seed = from, .quiet = true }, n, hunt_on, &h);
+    sim_run_apart((struct sim_opts){ .seed = from, .mix = true, .quiet = true }, n, hunt_on, &h);
     h.seconds = report_now_s() - begun_s;
     return h;
 }

@@ -33,6 +33,16 @@ sim_scenario_find(const char *name)
     return NULL;
 }
 
+const struct sim_scenario *
+sim_scenario_nth(uint64_t n)
+{
+    uint32_t all = 0;
+
+    while (sim_scenarios[all].name != NULL)
+        all++;
+    return &sim_scenarios[n % all];
+}
+
 static bool
 never(struct sim *sim)
 {

@@ -18,6 +18,8 @@ struct sim_scenario {
 
 /* NULL: there is none of that name. */
 const struct sim_scenario *sim_scenario_find(const char *name);
+/* They go round. */
+const struct sim_scenario *sim_scenario_nth(uint64_t n);
 /* Ends with one whose name is NULL. */
 extern const struct sim_scenario sim_scenarios[];
 

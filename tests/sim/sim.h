@@ -365,6 +365,7 @@ struct sim_scenario;
 struct sim_opts {
     uint64_t seed;
     const struct sim_scenario *scenario; /* NULL: chaos */
+    bool mix;                            /* every third seed is a scenario, in turn */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */
