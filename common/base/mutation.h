@@ -15,7 +15,6 @@
     M(WAIT_ANY, "wait-any", "the wait begins at any copy's seal, not an in-sync one's (I11)") \
     M(KEEP_UNSEALED, "keep-unsealed", "copies that were not sealed stay in sync (1.8)") \
     M(LAG_NO_CHECK, "lag-no-check", "a LAGGING copy goes on without lying in the history (1.8)") \
-    M(BELOW_STABLE, "below-stable", "a copy below what others know as stable counts (I15)") \
     M(ACK_ONE, "ack-one", "acks once one copy has it durable (I1)") \
     M(HB_NO_OPEN, "hb-no-open", "a heartbeat from before OPEN gives a lease (I10)") \
     M(LEASE_ONE, "lease-one", "a lease of any copy is enough to read (I10)") \

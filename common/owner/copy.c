@@ -562,9 +562,10 @@ cw_own_copy_lease(const struct copy *c, uint64_t now)
 {
     const struct peer *p = c->peer;
 
-    return c->session == SESSION_OPEN && p->link != NULL && p->stuck_since_ns == CW_NEVER &&
-           ((int32_t)(p->hb_good - c->open_hb) >= 0 || cw_mutated(CW_MUTATION_HB_NO_OPEN)) &&
-           now < p->hb_acked_sent_ns + c->s->v->o->tun.lease_ns;
+    bool open = c->session == SESSION_OPEN && (int32_t)(p->hb_good - c->open_hb) >= 0;
+
+    return (open || cw_mutated(CW_MUTATION_HB_NO_OPEN)) && p->link != NULL &&
+           p->stuck_since_ns == CW_NEVER && now < p->hb_acked_sent_ns + c->s->v->o->tun.lease_ns;
 }
 
 void

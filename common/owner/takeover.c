@@ -119,7 +119,7 @@ in_r(const struct copy *c, uint64_t stable)
 {
     return c->state == CW_MEMBER_INSYNC && !c->faulty && info_here(c) &&
            !(c->info.flags & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED)) &&
-           (c->info.last_seq >= stable || cw_mutated(CW_MUTATION_BELOW_STABLE));
+           c->info.last_seq >= stable;
 }
 
 static struct copy *

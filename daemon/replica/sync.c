@@ -448,19 +448,6 @@ sync_on_nack(struct cw_sync *s, struct cw_slot *sl, const struct cw_frame *f)
     }
 }
 
-/* Whoever asked for it, and when: what JOIN_NO_EPOCH makes of answers. */
-static struct cw_slot *
-sync_slot_at(const struct cw_sync *s, const struct cw_wire_hdr *h)
-{
-    CW_LIST_EACH (it, &s->slots) {
-        struct cw_slot *sl = cw_list_entry(it, struct cw_slot, in_sync);
-
-        if (sl->state == CW_SLOT_ASKED && sl->chunk == cw_hdr_lba(h) / CW_CHUNK_BLOCKS)
-            return sl;
-    }
-    return NULL;
-}
-
 /* Everything here is for one request that is still wanted: its tag is out on this very link, its
  * join is the present one, and that one's generation is still the promised one (1.10 step 3). */
 void
@@ -472,12 +459,13 @@ cw_sync_on_answer(struct cw_source *src, const struct cw_frame *f)
 
     if (s == NULL || h->tag == 0 || s->gen != s->copy->fence_gen)
         return;
-    sl = cw_mutated(CW_MUTATION_JOIN_NO_EPOCH) ? sync_slot_at(s, h) : sync_find_slot(s, h->tag);
+    sl = sync_find_slot(s, h->tag);
     if (h->type == CW_FT_NACK)
         sync_on_nack(s, sl, f);
     else if (h->stable != s->join_id && !cw_mutated(CW_MUTATION_JOIN_NO_EPOCH))
         return;
-    else if (h->type == CW_FT_VER_DATA && h->tag == s->list_tag)
+    else if (h->type == CW_FT_VER_DATA &&
+             (h->tag == s->list_tag || cw_mutated(CW_MUTATION_JOIN_NO_EPOCH)))
         cw_sync_list_on_data(s, f);
     else if (h->type == CW_FT_CHUNK_DATA && sl != NULL)
         cw_slot_on_data(sl, f);

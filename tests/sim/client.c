@@ -169,13 +169,14 @@ run_is_being_written(const struct sim_client *c, struct run r)
 /* Mostly of blocks that no write of ours holds up: else an owner whose writes wait reads nothing,
  * which is what hides a stale read. */
 static void
-client_read(struct sim_client *c)
+client_read(struct sim_client *c, uint32_t n_reads)
 {
     struct run r = client_pick(c, true);
 
-    for (uint32_t i = 0; i < 4 && run_is_being_written(c, r); i++)
+    for (uint32_t i = 0; i < 8 && run_is_being_written(c, r); i++)
         r = client_pick(c, true);
-    op_submit(c, SIM_READ, r.first, r.n, false);
+    if (!run_is_being_written(c, r) || n_reads <= c->proc.sim->depth / 8)
+        op_submit(c, SIM_READ, r.first, r.n, false);
 }
 
 static void
@@ -206,7 +207,7 @@ client_issue(struct sim_client *c)
     if (c->n_writes >= half)
         reads = true;
     if (reads && n_reads < half)
-        client_read(c);
+        client_read(c, n_reads);
     else if (!reads)
         client_change(c);
 }
@@ -388,7 +389,9 @@ client_start(struct sim_client *c)
         .client_id = c->id,
         .ops = &owner_ops,
         .world = c,
-        .tuning = { .flap_min_ns = 200 * CW_NS_PER_MS, .flap_max_ns = 2 * CW_NS_PER_S },
+        .tuning = { .flap_min_ns = 200 * CW_NS_PER_MS,
+                    .flap_max_ns = 2 * CW_NS_PER_S,
+                    .resync_bytes_per_s = c->proc.sim->resync_bytes_per_s },
     });
     cw_assert(c->owner != NULL);
     cw_timer_set(&c->proc.env, &c->next, cw_now_ns(&c->proc.env));

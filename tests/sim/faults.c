@@ -409,6 +409,8 @@ sim_faults_heal(struct sim *sim)
     cw_prng_init(&sim->rnd_fault, sim->opts.seed); /* what follows is the same with fewer events */
     sim->reg.away_until_ns = 0;
     sim->reg.lose_256ths = 0;
+    sim->reg.deaf = NULL;
+    sim->reg.lose_to = sim->reg.late_to = sim->reg.refuse_to = 0;
     sim_slow_heal(sim);
     sim_log(sim, "all is healed");
     for (uint32_t a = 0; a < sim->n_procs; a++)

@@ -189,16 +189,19 @@ hunt_json(enum cw_mutation m, const struct mutation_hunt *h)
 static int
 mutations(const struct args *a)
 {
+    const struct sim_scenario *sc = NULL;
     json_t *all = json_array();
     int found = 0, survived = 0;
 
+    if (a->scenario != NULL && (sc = sim_scenario_find(a->scenario)) == NULL)
+        return no_such("scenario", a->scenario);
     for (int m = 1; m < CW_N_MUTATIONS; m++) {
         struct mutation_hunt h;
 
         if (strcmp(a->mutation, "all") != 0 && strcmp(a->mutation, mutation_names[m]) != 0)
             continue;
         found++;
-        h = mutation_hunt((enum cw_mutation)m, a->from, a->n);
+        h = mutation_hunt((enum cw_mutation)m, sc, a->from, a->n);
         survived += !h.caught;
         if (a->json)
             json_array_append_new(all, hunt_json((enum cw_mutation)m, &h));

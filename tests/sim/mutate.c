@@ -35,13 +35,14 @@ hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
 }
 
 struct mutation_hunt
-mutation_hunt(enum cw_mutation m, uint64_t from, uint64_t n)
+mutation_hunt(enum cw_mutation m, const struct sim_scenario *sc, uint64_t from, uint64_t n)
 {
+    struct sim_opts opts = { .seed = from, .scenario = sc, .mix = sc == NULL, .quiet = true };
     struct mutation_hunt h = { 0 };
     double begun_s = report_now_s();
 
     cw_mutation_now = m;
-    sim_run_apart((struct sim_opts){ .seed = from, .mix = true, .quiet = true }, n, hunt_on, &h);
+    sim_run_apart(opts, n, hunt_on, &h);
     h.seconds = report_now_s() - begun_s;
     return h;
 }

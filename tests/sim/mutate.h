@@ -17,6 +17,8 @@ struct mutation_hunt {
     struct sim_result result; /* of it */
 };
 
-/* Runs at most n seeds until one fails. Only where mutations are compiled in. */
-struct mutation_hunt mutation_hunt(enum cw_mutation m, uint64_t from, uint64_t n);
+/* Runs at most n seeds until one fails, of that scenario or, if it is NULL, of chaos with all
+ * scenarios in between. Only where mutations are compiled in. */
+struct mutation_hunt mutation_hunt(enum cw_mutation m, const struct sim_scenario *sc, uint64_t from,
+                                   uint64_t n);
 void mutation_hunt_print(enum cw_mutation m, const struct mutation_hunt *h);

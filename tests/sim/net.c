@@ -25,6 +25,13 @@ sim_net_blocked(const struct sim *sim, const struct sim_proc *from, const struct
     return sim->blocked[from->index][to->index];
 }
 
+void
+sim_set_lag(struct sim *sim, uint32_t to, uint64_t ns)
+{
+    for (uint32_t from = 0; from < SIM_PROCS_MAX; from++)
+        sim->lag_ns[from][to] = ns;
+}
+
 static uint64_t
 net_latency(struct sim *sim)
 {
@@ -191,8 +198,8 @@ end_send(struct cw_link *l, struct cw_msg *take_msg)
         memcpy((uint8_t *)b->at + take_msg->head_len, take_msg->body, take_msg->body_len);
     cw_msg_unref(take_msg);
     b->len = len;
-    b->due_ns =
-        cw_max_u64(to->last_ns, sim->now_ns + net_latency(sim) + sim->lag_ns[to->proc->index]);
+    b->due_ns = cw_max_u64(to->last_ns, sim->now_ns + net_latency(sim) +
+                                            sim->lag_ns[e->proc->index][to->proc->index]);
     to->last_ns = b->due_ns;
     if (cw_list_empty(&to->frames) && to->ready)
         cw_timerheap_set(&sim->heap, &to->timer, b->due_ns);

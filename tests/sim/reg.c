@@ -243,6 +243,15 @@ call_answer(struct reg_call *c, enum cw_call_res res)
     sim_proc_touch(&c->client->proc);
 }
 
+static bool
+call_goes_to(const struct reg_call *c, uint32_t states)
+{
+    for (uint32_t i = 0; c->kind == REG_CHANGE && i < c->n_want; i++)
+        if (states & CW_BIT(c->want[i].state))
+            return true;
+    return false;
+}
+
 static void
 call_effect(struct reg_call *c)
 {
@@ -250,7 +259,9 @@ call_effect(struct reg_call *c)
     struct sim_reg *r = &sim->reg;
 
     c->res = CW_CALL_OK;
-    if (c->kind == REG_CHANGE) {
+    if (c->kind == REG_CHANGE && !c->given_up && call_goes_to(c, r->refuse_to)) {
+        c->res = CW_CALL_REFUSED;
+    } else if (c->kind == REG_CHANGE) {
         c->res = reg_apply(sim, c->gen, c->cfg, c->want, c->n_want);
         if (c->res == CW_CALL_OK && c->given_up)
             sim_mark(sim, SIM_MARK_LATE_CHANGE);
@@ -305,8 +316,17 @@ call_step(struct sim_task *t)
         return;
     }
     c->lost = !sim->calm && cw_prng_below(p, 256) < sim->reg.lose_256ths;
-    if (c->lost && sim_chance(p, 40) && !c->given_up &&
-        !c->client->proc.paused) { /* given up before it takes effect */
+    if (call_goes_to(c, sim->reg.late_to)) {
+        sim->reg.late_to = 0;
+        c->lost = c->given_up = true;
+        call_answer(c, CW_CALL_UNKNOWN);
+        call_again(c, sim->reg.late_ns);
+        return;
+    }
+    if (call_goes_to(c, sim->reg.lose_to) || c->client == sim->reg.deaf)
+        c->lost = true;
+    else if (c->lost && sim_chance(p, 40) && !c->given_up &&
+             !c->client->proc.paused) { /* given up before it takes effect */
         c->given_up = true;
         call_answer(c, CW_CALL_UNKNOWN);
         call_again(c, sim_between(p, 0, CW_NS_PER_S));

@@ -171,12 +171,12 @@ row_03(struct sim *sim)
     sim->think_ns = 2 * CW_NS_PER_MS;
     for (uint32_t i = 0; i < 10; i++) {
         struct sim_proc *copy = &sim->daemons[i % 3].proc, *owner = &sim->present->proc;
-        uint64_t way_ns = sim->lag_ns[copy->index];
+        uint64_t *way_ns = &sim->lag_ns[owner->index][copy->index];
 
-        sim->lag_ns[copy->index] = 50 * CW_NS_PER_MS; /* so that some are under way */
+        *way_ns = 50 * CW_NS_PER_MS; /* so that some are under way */
         sim_pass(sim, 200);
         sim_net_half_open(sim, owner, copy, sim_between(&sim->rnd_fault, 200, 2500) * CW_NS_PER_MS);
-        sim->lag_ns[copy->index] = way_ns;
+        *way_ns = 0;
         goes_on(sim, 100, 50, 10000, "a new connection serves");
         sim_pass(sim, 1000);
     }
@@ -423,6 +423,57 @@ row_20(struct sim *sim)
 
 #define LIST_PAGES 16u /* of 4096 chunks */
 
+/* Answers take long, the owner's connection to the target breaks: it joins anew while they are
+ * under way. */
+static void
+rejoin(struct sim *sim)
+{
+    struct sim_proc *target = &sim->daemons[2].proc;
+
+    for (uint32_t round = 0; round < 3; round++) {
+        sim_daemon_kill(&sim->daemons[2], true);
+        sim_expect(sim, member_2_left, 10000, "it is ejected");
+        goes_on(sim, 50, 0, 10000, "others go on");
+        for (uint32_t i = 0; i < 2; i++)
+            sim->lag_ns[i][target->index] = sim_between(&sim->rnd_fault, 50, 150) * CW_NS_PER_MS;
+        sim_daemon_start(&sim->daemons[2]);
+        sim_expect(sim, member_2_is_synced, 20000, "its resync begins");
+        for (uint32_t i = 0; i < 12; i++) {
+            sim_pass(sim, sim_between(&sim->rnd_fault, 100, 300));
+            sim_net_half_open(sim, &sim->present->proc, target, 1000);
+        }
+        sim_set_lag(sim, target->index, 0);
+        sim_expect(sim, sim_all_in_sync, 60000, "it is in sync in the end");
+    }
+}
+
+/* Versions must not say more than what is there: the target dies while chunks are behind, or half
+ * copied, and the next comparison trusts what it finds. */
+static void
+resync_hit(struct sim *sim)
+{
+    sim->resync_bytes_per_s = 150 * CW_KIB;
+    sim_client_kill(sim->present);
+    take_over(sim);
+    for (uint32_t round = 0; round < 4; round++) {
+        sim->load = true;
+        sim_daemon_kill(&sim->daemons[2], true);
+        sim_expect(sim, member_2_left, 10000, "it is ejected");
+        goes_on(sim, 300, 0, 20000, "others go on");
+        sim_daemon_start(&sim->daemons[2]);
+        sim_expect(sim, member_2_is_synced, 20000, "its resync begins");
+        sim_pass(sim, sim_between(&sim->rnd_fault, 50, 2500));
+        sim->load = false;
+        sim_pass(sim, 20);
+        sim_daemon_kill(&sim->daemons[2], sim_chance(&sim->rnd_fault, 50));
+        sim_pass(sim, 5000);
+        sim_daemon_start(&sim->daemons[2]);
+        sim_expect(sim, sim_all_in_sync, 60000, "it is in sync in the end");
+        sim_same_everywhere(sim);
+    }
+    sim->load = true;
+}
+
 static void
 cut_a_list(struct sim_end *to, const struct cw_wire_hdr *h)
 {
@@ -491,7 +542,8 @@ far_copy(struct sim *sim)
 {
     uint32_t changes = sim->reg.n_changes;
 
-    sim->lag_ns[sim->daemons[2].proc.index] = sim_between(&sim->rnd_fault, 15, 80) * CW_NS_PER_MS;
+    sim_set_lag(sim, sim->daemons[2].proc.index,
+                sim_between(&sim->rnd_fault, 15, 80) * CW_NS_PER_MS);
     sim_client_kill(sim->present); /* the next owner never knew it nearer */
     take_over(sim);
     sim_pass(sim, 30000);
@@ -564,6 +616,16 @@ const struct sim_scenario sim_scenarios[] = {
     { "row-25", "a disk hangs, its process does not", 3, 2, 0, row_25 },
     { "row-26", "all copies are slow", 3, 2, 0, row_26 },
     { "row-27", "an asymmetric partition", 3, 2, 0, row_27 },
+    { "lag-wait", "a LAGGING copy is sealed before an in-sync one", 3, 1, 0, sim_lag_wait },
+    { "lag-history", "a LAGGING copy holds what others never had", 3, 1, 0, sim_lag_history },
+    { "doubt-read", "an eject is in doubt, another takes over", 3, 1, 0, sim_doubt_read },
+    { "doubt-lease", "a promotion is in doubt, another takes over", 3, 1, 0, sim_doubt_lease },
+    { "lease-open", "heartbeats of a copy sealed meanwhile", 2, 1, 0, sim_lease_before_open },
+    { "one-unseen", "the next owner does not reach one copy", 3, 1, 0, sim_one_unseen },
+    { "doubt-late", "an eject takes effect late, another takes over", 3, 1, 0, sim_doubt_late },
+    { "doubt-refused", "a refused request takes effect late", 3, 1, 0, sim_doubt_refused },
+    { "rejoin", "answers to an earlier join arrive in the next", 3, 1, 0, rejoin },
+    { "resync-hit", "a resync is slow, its target dies, writes end", 3, 1, 0, resync_hit },
     { "row-28", "a guest changes its buffer while the write is under way", 3, 2, 0, sim_row_28 },
     { "row-29", "a flush, then all lose power", 3, 2, 0, sim_row_29 },
     { "row-32", "trims race with writes and resyncs", 3, 2, 0, sim_row_32 },

@@ -38,6 +38,8 @@ void sim_demand(struct sim *sim, bool is, const char *what);
 /* Both ways. Frames under way stall. */
 void sim_part(struct sim *sim, struct sim_proc *a, struct sim_proc *b);
 void sim_join(struct sim *sim, struct sim_proc *a, struct sim_proc *b);
+/* Nothing is being written: all in-sync copies are equal, and right. */
+void sim_same_everywhere(struct sim *sim);
 /* The next client in turn attaches; the present one stays as it is. */
 struct sim_client *sim_attach_next(struct sim *sim);
 /* As sim_pass, in nanoseconds. */
@@ -72,6 +74,14 @@ void sim_guest_same_everywhere(struct sim *sim, uint64_t off, const uint8_t *wan
 
 /* ---- plays that stand elsewhere than in rows.c ---- */
 
+void sim_lag_wait(struct sim *sim);
+void sim_lag_history(struct sim *sim);
+void sim_doubt_read(struct sim *sim);
+void sim_doubt_lease(struct sim *sim);
+void sim_lease_before_open(struct sim *sim);
+void sim_one_unseen(struct sim *sim);
+void sim_doubt_late(struct sim *sim);
+void sim_doubt_refused(struct sim *sim);
 void sim_row_28(struct sim *sim);
 void sim_row_29(struct sim *sim);
 void sim_row_32(struct sim *sim);

@@ -27,6 +27,7 @@ sim_choose_topology(struct sim *sim)
     sim->depth = (uint32_t)sim_between(p, 1, 24);
     sim->zero_percent = sim_chance(p, 70) ? 4 : (uint32_t)sim_between(p, 4, 45);
     sim->think_ns = sim_between(p, 2, 14) * CW_NS_PER_MS;
+    sim->resync_bytes_per_s = sim_chance(p, 30) ? sim_between(p, 100, 2000) * CW_KIB : 0;
 }
 
 /* Swarm: each seed has a random subset of the faults at random rates. */
@@ -44,8 +45,11 @@ sim_choose_faults(struct sim *sim)
     for (uint32_t i = 0; i < SIM_N_FAULTS; i++)
         sim->fault_weights[i] = sim_chance(p, 65) ? usual[i] * (uint32_t)sim_between(p, 1, 4) : 0;
     sim->flip_65536ths = sim_chance(p, 20) ? (uint32_t)sim_between(p, 1, 300) : 0;
-    for (uint32_t i = 0; i < SIM_PROCS_MAX; i++)
-        sim->lag_ns[i] = sim_chance(p, 25) ? cw_prng_below(p, 20 * CW_NS_PER_MS) : 0;
+    for (uint32_t to = 0; to < SIM_PROCS_MAX; to++)
+        sim_set_lag(sim, to, sim_chance(p, 25) ? cw_prng_below(p, 20 * CW_NS_PER_MS) : 0);
+    if (sim_chance(p, 25)) /* one way is longer than a detour */
+        sim->lag_ns[sim_between(p, SIM_DAEMONS_MAX, SIM_PROCS_MAX - 1)]
+                   [cw_prng_below(p, SIM_DAEMONS_MAX)] = cw_prng_below(p, 60 * CW_NS_PER_MS);
     sim->fault_every_ns = sim_between(p, 300, 3000) * CW_NS_PER_MS;
 }
 

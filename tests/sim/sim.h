@@ -178,6 +178,8 @@ void sim_net_cut(struct sim_conn *c);
 void sim_net_half_open(struct sim *sim, struct sim_proc *from, struct sim_proc *to,
                        uint64_t for_ns);
 void sim_net_proc_died(struct sim_proc *p);
+/* Everything to that proc takes so much longer. */
+void sim_set_lag(struct sim *sim, uint32_t to, uint64_t ns);
 bool sim_net_blocked(const struct sim *sim, const struct sim_proc *from, const struct sim_proc *to);
 void sim_net_free_all(struct sim *sim);
 
@@ -207,7 +209,13 @@ struct sim_reg {
     bool released;
     struct cw_shard_rec rec;
     uint64_t away_until_ns;
-    uint32_t lose_256ths; /* of replies */
+    uint32_t lose_256ths;          /* of replies */
+    const struct sim_client *deaf; /* no reply reaches it; NULL: nobody */
+    /* Bits of states; of changes to them .. */
+    uint32_t lose_to; /* .. the replies are lost, once they are applied */
+    uint32_t late_to; /* .. the next is applied so long after it was given up: */
+    uint64_t late_ns;
+    uint32_t refuse_to; /* .. none is applied */
     uint32_t n_changes;
     bool cold; /* who attaches is told that copies may be booting */
 };
@@ -417,13 +425,14 @@ struct sim {
     uint32_t n_blackouts;
     uint32_t epoch, active_epoch, next_client;
     uint32_t min_insync;
-    uint32_t zero_percent;          /* of requests */
-    uint32_t flip_65536ths;         /* data frames whose payload is damaged on the way */
-    uint64_t lag_ns[SIM_PROCS_MAX]; /* towards this proc, on top */
+    uint32_t zero_percent;  /* of requests */
+    uint32_t flip_65536ths; /* data frames whose payload is damaged on the way */
+    uint64_t lag_ns[SIM_PROCS_MAX][SIM_PROCS_MAX]; /* from, to: on top */
     struct sim_ambush ambushes[SIM_AMBUSHES];
     bool apart;     /* reads are of other blocks than writes */
     uint32_t depth; /* requests in flight */
     uint64_t think_ns;
+    uint64_t resync_bytes_per_s;                                      /* 0: as fast as it goes */
     uint64_t goal_reads, goal_writes;                                 /* of a scenario */
     void (*on_frame)(struct sim_end *to, const struct cw_wire_hdr *); /* of a scenario */
     uint32_t n_seen, n_wanted;                                        /* its counts */
