@@ -626,6 +626,7 @@ const struct sim_scenario sim_scenarios[] = {
     { "doubt-refused", "a refused request takes effect late", 3, 1, 0, sim_doubt_refused },
     { "rejoin", "answers to an earlier join arrive in the next", 3, 1, 0, rejoin },
     { "resync-hit", "a resync is slow, its target dies, writes end", 3, 1, 0, resync_hit },
+    { "to-and-fro", "blocks change to and fro while they are copied", 3, 2, 0, sim_to_and_fro },
     { "row-28", "a guest changes its buffer while the write is under way", 3, 2, 0, sim_row_28 },
     { "row-29", "a flush, then all lose power", 3, 2, 0, sim_row_29 },
     { "row-32", "trims race with writes and resyncs", 3, 2, 0, sim_row_32 },

@@ -85,4 +85,5 @@ void sim_doubt_refused(struct sim *sim);
 void sim_row_28(struct sim *sim);
 void sim_row_29(struct sim *sim);
 void sim_row_32(struct sim *sim);
+void sim_to_and_fro(struct sim *sim);
 void sim_row_33(struct sim *sim);
