@@ -88,6 +88,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
     cw_list_init(&sim->audits);
+    sim_watch_init(sim);
     sim_choose_topology(sim);
     sim_choose_faults(sim);
     sim_make_plain(sim);
@@ -117,6 +118,7 @@ sim_fini(struct sim *sim)
     while ((node = cw_list_pop_front(&sim->tasks)) != NULL)
         free(cw_list_entry(node, struct sim_task, node));
     sim_history_free(&sim->history);
+    sim_watch_fini(sim);
     for (uint32_t i = 0; i < SIM_LINES; i++)
         free(sim->lines[i]);
     cw_timerheap_fini(&sim->heap);

@@ -82,7 +82,11 @@ struct sim_event {
     M(ROT, "rot", "a block rotted on its disk") \
     M(ASIDE, "aside", "a member went from INSYNC to LAGGING") \
     M(BACK, "back", "a member went from LAGGING to INSYNC") \
-    M(NO_ASIDE, "no-aside", "refused, as enough disks are set aside")
+    M(NO_ASIDE, "no-aside", "refused, as enough disks are set aside") \
+    M(TAILS, "tails", "a takeover made copies with three different ends equal") \
+    M(LEASE_WAIT, "lease-wait", "a takeover waited for a lease to end (I11)") \
+    M(DOUBT, "doubt", "an owner did not know whether its change was applied (I4)") \
+    M(DAMAGED, "damaged", "a copy opened at a prefix before its end (I16)")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -271,6 +275,19 @@ uint32_t sim_block_lba(uint32_t block);
 /* False: bytes that nobody ever wrote there. */
 bool sim_block_value(const uint8_t *block, uint32_t lba, uint64_t *ret);
 
+/* ---- invariants: after every event ---- */
+
+void sim_watch_init(struct sim *sim);
+void sim_watch_fini(struct sim *sim);
+void sim_watch_event(struct sim *sim);
+/* What the chunks of one more copy hold, by version; now and then. */
+void sim_watch_versions(struct sim *sim);
+/* This daemon's disk went back in time, on purpose. */
+void sim_watch_forget(struct sim *sim, uint32_t daemon);
+/* The highest seq acknowledged by anybody; durable on that copy, as last seen. */
+uint64_t sim_watch_acked(const struct sim *sim);
+uint64_t sim_watch_durable(const struct sim *sim, uint32_t daemon);
+
 /* ---- audit: every copy in sync, read at its disk ---- */
 
 struct sim_audit_read {
@@ -359,6 +376,8 @@ struct sim {
     uint64_t now_ns;
     struct cw_timerheap heap;
     struct cw_list tasks;
+    struct sim_watch *watch;
+    uint32_t touched; /* bit per proc: since the last event */
     struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
