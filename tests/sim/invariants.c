@@ -34,7 +34,7 @@ struct shadow {
     const struct cw_store_shard_info *info;
     uint32_t promised, gen;
     uint64_t seq, join_id;
-    bool damaged;
+    bool damaged, syncing;
     struct seen *seen; /* by seq */
     uint64_t cap;
 };
@@ -152,7 +152,7 @@ take_records(struct sim *sim, uint32_t daemon, uint64_t from)
                      sim->daemons[daemon].proc.name, (unsigned long long)e->seq,
                      (unsigned long long)last);
         last = e->seq;
-        if (d->info->syncing) /* what it drops it does not keep */
+        if (d->info->syncing || d->syncing) /* what it drops it does not keep */
             continue;
         d->seen[e->seq] = (struct seen){ .id = entry_id(e), .gen = e->gen };
         compare_record(sim, daemon, e->seq);
@@ -190,6 +190,7 @@ check_records(struct sim *sim, uint32_t daemon)
     } else if (info->durable_seq > w->seq) {
         take_records(sim, daemon, w->seq);
     }
+    w->syncing = info->syncing;
     w->gen = info->durable_gen;
     w->seq = info->durable_seq;
 }

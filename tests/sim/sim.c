@@ -41,7 +41,7 @@ sim_choose_faults(struct sim *sim)
     };
     struct cw_prng *p = &sim->rnd_fault;
 
-    for (uint32_t i = 0; i < SIM_N_FAULTS; i++)
+    for (uint32_t i = 0; i < SIM_FAULT_FIRST_NEW; i++)
         sim->fault_weights[i] = sim_chance(p, 65) ? usual[i] * (uint32_t)sim_between(p, 1, 4) : 0;
     sim->provoke_percent = sim_chance(p, 30) ? (uint32_t)sim_between(p, 5, 50) : 0;
     sim->flip_65536ths = sim_chance(p, 20) ? (uint32_t)sim_between(p, 1, 300) : 0;
@@ -61,6 +61,10 @@ sim_make_plain(struct sim *sim)
     }
     if (plain & SIM_PLAIN_FLIP)
         sim->flip_65536ths = 0;
+    if (plain & SIM_PLAIN_NET) {
+        memset(sim->bytes_per_s, 0, sizeof(sim->bytes_per_s));
+        sim->raw_65536ths = 0;
+    }
     if (plain & SIM_PLAIN_PROVOKE)
         sim->provoke_percent = 0;
     if (plain & SIM_PLAIN_DEPTH)
@@ -84,6 +88,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_reg, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_turn, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_slow, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_mode, cw_prng_next(&root));
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
@@ -91,6 +96,8 @@ sim_init(struct sim *sim, struct sim_opts opts)
     sim_watch_init(sim);
     sim_choose_topology(sim);
     sim_choose_faults(sim);
+    if (opts.scenario == NULL)
+        sim_choose_modes(sim);
     sim_make_plain(sim);
     if (opts.scenario != NULL)
         sim_scenario_prepare(sim, opts.scenario);

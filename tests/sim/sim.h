@@ -48,8 +48,12 @@ enum sim_fault {
     SIM_FAULT_BLACKOUT,  /* all daemons lose power at once */
     SIM_FAULT_SLOW,      /* a disk */
     SIM_FAULT_HANG,      /* a disk answers nothing for a while */
+    /* These have a list of events of their own (sim/modes.c), so that the others' stays as it is. */
+    SIM_FAULT_HALF_OPEN, /* one end of a connection is gone, and the other does not learn of it */
+    SIM_FAULT_CLOG,      /* next to nothing gets through to a proc */
     SIM_N_FAULTS,
 };
+#define SIM_FAULT_FIRST_NEW SIM_FAULT_HALF_OPEN
 
 extern const char *const sim_fault_names[SIM_N_FAULTS];
 
@@ -86,7 +90,8 @@ struct sim_event {
     M(TAILS, "tails", "a takeover made copies with three different ends equal") \
     M(LEASE_WAIT, "lease-wait", "a takeover waited for a lease to end (I11)") \
     M(DOUBT, "doubt", "an owner did not know whether its change was applied (I4)") \
-    M(DAMAGED, "damaged", "a copy opened at a prefix before its end (I16)")
+    M(DAMAGED, "damaged", "a copy opened at a prefix before its end (I16)") \
+    M(RAW, "raw", "a frame was lost, doubled or overtaken inside a connection")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -173,6 +178,8 @@ struct sim_dial {
 };
 void sim_net_dial(struct sim_dial *take_dial);
 void sim_net_cut(struct sim_conn *c);
+/* One end is gone, the other believes for seconds that all is well. */
+void sim_net_half_open(struct sim_conn *c);
 void sim_net_proc_died(struct sim_proc *p);
 bool sim_net_blocked(const struct sim *sim, const struct sim_proc *from, const struct sim_proc *to);
 void sim_net_free_all(struct sim *sim);
@@ -321,6 +328,13 @@ void sim_faults_heal(struct sim *sim);
 /* A member was just promoted: the moment to lose the others. */
 void sim_faults_provoke(struct sim *sim, uint32_t member);
 
+/* ---- modes: what a whole run is like (sim/modes.c) ---- */
+
+void sim_choose_modes(struct sim *sim);
+/* One more event of the new classes; SIM_N_FAULTS: none is wanted. *ret_after_ns: since the last. */
+enum sim_fault sim_modes_next(struct sim *sim, uint64_t *ret_after_ns);
+void sim_modes_heal(struct sim *sim);
+
 /* ---- slow disks ---- */
 
 void sim_slow(struct sim *sim, bool hangs);
@@ -358,7 +372,8 @@ enum sim_plain {
     SIM_PLAIN_PROVOKE = 4, /* no faults right after a change of the register */
     SIM_PLAIN_DEPTH = 8,   /* few requests at a time */
     SIM_PLAIN_ZERO = 16,   /* no trims and zeroes */
-    SIM_PLAIN_LAST = SIM_PLAIN_ZERO,
+    SIM_PLAIN_NET = 32,    /* all the bandwidth one could want, nothing raw */
+    SIM_PLAIN_LAST = SIM_PLAIN_NET,
 };
 
 struct sim_result {
@@ -378,7 +393,7 @@ struct sim {
     struct cw_list tasks;
     struct sim_watch *watch;
     uint32_t touched; /* bit per proc: since the last event */
-    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow;
+    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
@@ -392,7 +407,7 @@ struct sim {
     bool blocked[SIM_PROCS_MAX][SIM_PROCS_MAX]; /* from, to */
     uint64_t latency_ns, jitter_ns, tail_ns;    /* tail: of one frame in 200 */
     uint32_t fault_weights[SIM_N_FAULTS];
-    uint64_t fault_every_ns;
+    uint64_t fault_every_ns, mode_every_ns;
     struct sim_event events[SIM_EVENTS_MAX];
     uint32_t n_events;
     uint32_t n_blackouts;
@@ -401,6 +416,9 @@ struct sim {
     uint32_t zero_percent;          /* of requests */
     uint32_t flip_65536ths;         /* data frames whose payload is damaged on the way */
     uint64_t lag_ns[SIM_PROCS_MAX]; /* towards this proc, on top */
+    uint64_t bytes_per_s[SIM_PROCS_MAX], clog_bytes_per_s[SIM_PROCS_MAX]; /* to it; 0: no limit */
+    uint64_t wire_ns[SIM_PROCS_MAX]; /* until then bytes towards it are on the wire */
+    uint32_t raw_65536ths;           /* frames lost, doubled, overtaken inside a connection */
     uint32_t provoke_percent;       /* faults right after a change of the register */
     bool apart;                     /* reads are of other blocks than writes */
     uint32_t depth;                 /* requests in flight */
