@@ -147,7 +147,8 @@ sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *
         struct sim_daemon *d = &sim->daemons[i];
         struct cw_store_shard *sh;
 
-        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC || !d->serving)
+        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC || !d->serving ||
+            sim_media_forgot(sim, i))
             continue;
         sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
         if (sh == NULL) {

@@ -72,7 +72,9 @@ op_done(struct cw_io *io, int res)
     struct sim_client *c = op->client;
     struct sim *sim = c->proc.sim;
 
-    if (res != 0 && res != -ESHUTDOWN)
+    if (res == -EIO && op->kind == SIM_READ && sim_media_may_lose(sim))
+        sim_mark(sim, SIM_MARK_EIO);
+    else if (res != 0 && res != -ESHUTDOWN)
         sim_fail(sim, "requests: %s: one on block %u ended with %d", c->proc.name, op->first, res);
     if (res != 0 && op->kind != SIM_READ)
         sim_mark(sim, SIM_MARK_UNKNOWN);

@@ -11,8 +11,9 @@
 #include "tests/sim/sim.h"
 
 const char *const sim_fault_names[SIM_N_FAULTS] = {
-    "kill",     "power",   "pause",    "cut",  "partition", "manager",
-    "takeover", "release", "blackout", "slow", "hang", "half-open", "clog",
+    "kill",    "power",    "pause", "cut",    "partition", "manager", "takeover",
+    "release", "blackout", "slow",  "hang",   "half-open", "clog",    "rot",
+    "eio",     "vanish",   "swap",  "forget", "wipe",
 };
 
 /* What ends a fault. */
@@ -160,8 +161,8 @@ fault_cut(struct sim *sim, bool half_open)
         if (nth-- == 0) {
             struct sim_conn *c = cw_list_entry(it, struct sim_conn, node);
 
-            sim_log(sim, "fault: %s %s - %s", half_open ? "half-open" : "cut",
-                    c->end[0].proc->name, c->end[1].proc->name);
+            sim_log(sim, "fault: %s %s - %s", half_open ? "half-open" : "cut", c->end[0].proc->name,
+                    c->end[1].proc->name);
             if (half_open)
                 sim_net_half_open(c);
             else
@@ -183,11 +184,12 @@ fault_clog(struct sim *sim)
 {
     struct cw_prng *p = &sim->rnd_fault;
     struct sim_proc *to = sim->procs[cw_prng_below(p, sim->n_procs)];
-    uint64_t rate = sim_between(p, 10, 300) * CW_KIB;
+    uint64_t rate = sim_between(p, 10, 300) * CW_KIB, ns = fault_ns(sim);
 
     sim_log(sim, "fault: %s gets %llu bytes/s", to->name, (unsigned long long)rate);
     sim->clog_bytes_per_s[to->index] = rate;
-    fault_after(sim, fault_ns(sim), end_of_clog, to, NULL);
+    sim_unwell(sim, ns + 3 * CW_NS_PER_S); /* what is on the wire by then */
+    fault_after(sim, ns, end_of_clog, to, NULL);
 }
 
 /* ---- owners ---- */
@@ -239,6 +241,8 @@ fault_takeover(struct sim *sim)
     uint64_t ns = fault_ns(sim);
     uint32_t dice = (uint32_t)cw_prng_below(p, 6);
 
+    if (sim->media.fragile)
+        dice = 0;
     if (old != NULL && dice == 5)
         split_view(sim, old, next, ns);
     if (old != NULL && dice == 0) {
@@ -265,7 +269,7 @@ provoked(struct sim_task *t)
     struct fault_task *f = cw_container_of(t, struct fault_task, task);
     struct sim *sim = t->sim;
 
-    if (sim->calm)
+    if (sim->calm || sim->media.fragile)
         return;
     sim_log(sim, "fault: all but %s are lost", f->a->name);
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
@@ -369,6 +373,14 @@ fault_do(struct sim *sim, enum sim_fault fault)
     case SIM_FAULT_CLOG:
         fault_clog(sim);
         break;
+    case SIM_FAULT_ROT:
+    case SIM_FAULT_EIO:
+    case SIM_FAULT_VANISH:
+    case SIM_FAULT_SWAP:
+    case SIM_FAULT_FORGET:
+    case SIM_FAULT_WIPE:
+        sim_media_do(sim, fault);
+        break;
     case SIM_N_FAULTS:
         break;
     }
@@ -391,6 +403,13 @@ fault_choose(struct sim *sim)
     }
 }
 
+/* While a disk forgets, whoever still knows must be there to notice. */
+static bool
+fault_is_mild(enum sim_fault fault)
+{
+    return fault == SIM_FAULT_TAKEOVER || fault == SIM_FAULT_RELEASE || fault == SIM_FAULT_MANAGER;
+}
+
 struct event_task {
     struct sim_task task;
     uint32_t index;
@@ -403,7 +422,7 @@ event_fire(struct sim_task *t)
     uint32_t index = cw_container_of(t, struct event_task, task)->index;
     const struct sim_event *ev = &sim->events[index];
 
-    if (sim->calm)
+    if (sim->calm || (sim->media.fragile && !fault_is_mild(ev->what)))
         return;
     sim->result.n_events = (uint32_t)cw_max_u64(sim->result.n_events, index + 1);
     cw_prng_init(&sim->rnd_fault, ev->seed);
@@ -460,6 +479,7 @@ sim_faults_heal(struct sim *sim)
     sim->reg.lose_256ths = 0;
     sim_slow_heal(sim);
     sim_modes_heal(sim);
+    sim_media_heal(sim);
     sim_log(sim, "all is healed");
     for (uint32_t a = 0; a < sim->n_procs; a++)
         for (uint32_t b = 0; b < sim->n_procs; b++)

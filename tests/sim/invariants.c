@@ -281,7 +281,8 @@ check_covers(struct sim *sim)
         if (!(w->in_sync & 1u << i) || !d->proc.up || !d->serving || w->of[i].sh == NULL ||
             w->of[i].life != d->proc.life)
             continue;
-        if (w->of[i].info->durable_seq < w->acked && !w->of[i].info->damaged)
+        if (w->of[i].info->durable_seq < w->acked && !w->of[i].info->damaged &&
+            !sim_media_forgot(sim, i))
             sim_fail(sim,
                      "invariant: I2: %s is in sync with %llu durable, and %llu is acknowledged",
                      d->proc.name, (unsigned long long)w->of[i].info->durable_seq,

@@ -28,12 +28,14 @@ void
 sim_choose_modes(struct sim *sim)
 {
     static const uint32_t usual[SIM_N_FAULTS] = {
-        [SIM_FAULT_HALF_OPEN] = 6,
-        [SIM_FAULT_CLOG] = 4,
+        [SIM_FAULT_HALF_OPEN] = 6, [SIM_FAULT_CLOG] = 4,   [SIM_FAULT_ROT] = 8,
+        [SIM_FAULT_EIO] = 4,       [SIM_FAULT_VANISH] = 3, [SIM_FAULT_SWAP] = 2,
+        [SIM_FAULT_FORGET] = 8,    [SIM_FAULT_WIPE] = 1,
     };
     struct cw_prng *p = &sim->rnd_mode;
 
     choose_net(sim);
+    sim_media_init(sim);
     for (uint32_t i = SIM_FAULT_FIRST_NEW; i < SIM_N_FAULTS; i++)
         sim->fault_weights[i] = sim_chance(p, 40) ? usual[i] * (uint32_t)sim_between(p, 1, 4) : 0;
     sim->mode_every_ns = sim_between(p, 1, 6) * CW_NS_PER_S;

@@ -102,6 +102,7 @@ end_fall(struct sim_end *e, uint64_t after_ns)
     if (e->falling)
         return;
     e->falling = true;
+    sim_unwell(e->conn->sim, after_ns + CW_NS_PER_S);
     cw_timerheap_set(&e->conn->sim->heap, &e->down, e->conn->sim->now_ns + after_ns);
 }
 
@@ -190,8 +191,8 @@ frame_due(struct sim_end *to, uint32_t len)
 {
     struct sim *sim = to->conn->sim;
     uint32_t at = to->proc->index;
-    uint64_t rate = sim->clog_bytes_per_s[at] != 0 ? sim->clog_bytes_per_s[at]
-                                                   : sim->bytes_per_s[at];
+    uint64_t rate =
+        sim->clog_bytes_per_s[at] != 0 ? sim->clog_bytes_per_s[at] : sim->bytes_per_s[at];
     uint64_t sent_ns = sim->now_ns;
 
     if (rate != 0)
@@ -440,6 +441,9 @@ dial_try(struct sim_task *t)
         dial_again(d, 5 * CW_NS_PER_MS);
     } else if (!to->up) {
         d->failed(d->from, d->arg, -ECONNREFUSED);
+        sim_proc_touch(d->from);
+    } else if (d->to->wrong || d->to->open_failed) {
+        d->failed(d->from, d->arg, d->to->wrong ? -ESTALE : -ENXIO);
         sim_proc_touch(d->from);
     } else if (!silent) {
         dial_connect(d);

@@ -10,6 +10,7 @@
 
 #define SIM_OPS_MIN 2000u
 #define HEAL_NS (90 * CW_NS_PER_S)
+#define WAIT_NS (8 * CW_NS_PER_S) /* for what need not come */
 
 static void
 sim_choose_topology(struct sim *sim)
@@ -93,6 +94,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
     cw_list_init(&sim->audits);
+    cw_list_init(&sim->rots);
     sim_watch_init(sim);
     sim_choose_topology(sim);
     sim_choose_faults(sim);
@@ -126,6 +128,8 @@ sim_fini(struct sim *sim)
         free(cw_list_entry(node, struct sim_task, node));
     sim_history_free(&sim->history);
     sim_watch_fini(sim);
+    sim_rot_free_all(sim);
+    sim_media_fini(sim);
     for (uint32_t i = 0; i < SIM_LINES; i++)
         free(sim->lines[i]);
     cw_timerheap_fini(&sim->heap);
@@ -171,9 +175,22 @@ did_enough(struct sim *sim)
 }
 
 static bool
+nothing_fragile(struct sim *sim)
+{
+    return !sim->media.fragile;
+}
+
+static bool
 nothing_pending(struct sim *sim)
 {
     return sim->present != NULL && sim->present->n_pending == 0 && sim_all_in_sync(sim);
+}
+
+/* Else copies need not be equal. */
+static bool
+is_quiet(const struct sim *sim)
+{
+    return sim->present != NULL && sim->present->n_writes == 0 && !sim->media.forgot;
 }
 
 /* ---- the end ---- */
@@ -202,7 +219,10 @@ sim_why_not(struct sim *sim)
 static void
 sim_must(struct sim *sim, bool (*cond)(struct sim *), const char *what)
 {
-    if (sim->result.failed || sim_run_until(sim, cond, HEAL_NS) || sim->result.failed)
+    bool only_safety = sim->media.unlimited && sim->media.touched;
+
+    if (sim->result.failed || sim_run_until(sim, cond, only_safety ? WAIT_NS : HEAL_NS) ||
+        sim->result.failed || only_safety)
         return;
     sim_why_not(sim);
     sim_fail(sim, "liveness: %s does not come within %u s of healing", what,
@@ -220,7 +240,9 @@ last_audited(struct sim_audit *a)
 static void
 sim_settle_rot(struct sim *sim)
 {
-    if (sim->result.failed || !sim_chance(&sim->rnd_fault, 50))
+    bool wanted = sim_chance(&sim->rnd_fault, 50) || sim->media.touched;
+
+    if (sim->result.failed || !wanted || sim_media_may_lose(sim))
         return;
     sim_rot(sim);
     sim_rot_scrub(sim);
@@ -237,6 +259,9 @@ sim_settle(struct sim *sim)
 {
     bool audited = false;
 
+    sim->calm = true;
+    if (sim->media.fragile && !sim->result.failed)
+        sim_run_until(sim, nothing_fragile, HEAL_NS);
     sim_faults_heal(sim);
     sim_run_until(sim, never, 50 * CW_NS_PER_MS);
     for (uint32_t i = 0; i < sim->n_clients; i++)
@@ -251,7 +276,7 @@ sim_settle(struct sim *sim)
     sim->load = false;
     sim_must(sim, nothing_pending, "the end of every request");
     sim_settle_rot(sim);
-    for (uint32_t i = 0; i < 100 && !sim->result.failed && !audited; i++) {
+    for (uint32_t i = 0; i < 100 && !sim->result.failed && is_quiet(sim) && !audited; i++) {
         if (i == 0)
             sim_audit_start(sim, sim->epoch, last_audited, &audited);
         sim_run_until(sim, never, 20 * CW_NS_PER_MS);
@@ -299,6 +324,7 @@ sim_run(struct sim_opts opts)
     if (opts.scenario != NULL) {
         sim_play(sim);
     } else {
+        sim_media_start(sim);
         sim_faults_start(sim, sim->result.chaos_ns);
         sim_run_until(sim, never, chaos);
     }

@@ -48,9 +48,16 @@ enum sim_fault {
     SIM_FAULT_BLACKOUT,  /* all daemons lose power at once */
     SIM_FAULT_SLOW,      /* a disk */
     SIM_FAULT_HANG,      /* a disk answers nothing for a while */
-    /* These have a list of events of their own (sim/modes.c), so that the others' stays as it is. */
+    /* These have a list of events of their own (sim/modes.c), so that the others' stays as it is.
+     */
     SIM_FAULT_HALF_OPEN, /* one end of a connection is gone, and the other does not learn of it */
     SIM_FAULT_CLOG,      /* next to nothing gets through to a proc */
+    SIM_FAULT_ROT,       /* blocks rot or cannot be read (this one and those below: sim/media.c) */
+    SIM_FAULT_EIO,       /* a few I/Os of a disk fail */
+    SIM_FAULT_VANISH,    /* a disk is unplugged, and comes back */
+    SIM_FAULT_SWAP,      /* two disks in each other's place for a while */
+    SIM_FAULT_FORGET,    /* a disk goes back in time */
+    SIM_FAULT_WIPE,      /* a disk is blank; only where anything may break */
     SIM_N_FAULTS,
 };
 #define SIM_FAULT_FIRST_NEW SIM_FAULT_HALF_OPEN
@@ -91,6 +98,8 @@ struct sim_event {
     M(LEASE_WAIT, "lease-wait", "a takeover waited for a lease to end (I11)") \
     M(DOUBT, "doubt", "an owner did not know whether its change was applied (I4)") \
     M(DAMAGED, "damaged", "a copy opened at a prefix before its end (I16)") \
+    M(FORGOT, "forgot", "a copy came back without what it had acknowledged (I15)") \
+    M(EIO, "eio", "a read that no copy could answer") \
     M(RAW, "raw", "a frame was lost, doubled or overtaken inside a connection")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
@@ -196,12 +205,15 @@ struct sim_daemon {
     struct cw_replica *replica;
     uint64_t incarnation;
     bool serving;
+    bool open_failed, wrong; /* its disk does not open; is another's */
 };
 
 void sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index);
 void sim_daemon_start(struct sim_daemon *d);
 void sim_daemon_kill(struct sim_daemon *d, bool power);
 void sim_daemon_fini(struct sim_daemon *d);
+/* While it is down. */
+void sim_daemon_set_disk(struct sim_daemon *d, struct cw_ramdisk *take_disk);
 
 /* ---- the register ---- */
 
@@ -331,9 +343,39 @@ void sim_faults_provoke(struct sim *sim, uint32_t member);
 /* ---- modes: what a whole run is like (sim/modes.c) ---- */
 
 void sim_choose_modes(struct sim *sim);
-/* One more event of the new classes; SIM_N_FAULTS: none is wanted. *ret_after_ns: since the last. */
+/* One more event of the new classes; SIM_N_FAULTS: none is wanted. *ret_after_ns: since the last.
+ */
 enum sim_fault sim_modes_next(struct sim *sim, uint64_t *ret_after_ns);
 void sim_modes_heal(struct sim *sim);
+
+/* ---- disks that damage, lose or forget (sim/media.c) ---- */
+
+struct sim_media {
+    uint32_t victim; /* whose disk has the bad luck */
+    bool unlimited;  /* every disk has; only safety is judged */
+    bool touched;    /* it happened */
+    bool alone;      /* since then the victim was the only one in sync for a while */
+    bool fragile;    /* it forgets, or forgot: all else must be well */
+    bool forgot;     /* .. and nobody has noticed yet */
+    uint64_t forgot_ns;
+    struct cw_ramdisk *old; /* a clone of its disk */
+    uint64_t old_incarnation;
+    bool swapped;
+    uint32_t swapped_with;
+};
+
+void sim_media_init(struct sim *sim);
+void sim_media_fini(struct sim *sim);
+void sim_media_start(struct sim *sim);
+void sim_media_do(struct sim *sim, enum sim_fault fault);
+void sim_media_event(struct sim *sim);
+void sim_media_heal(struct sim *sim);
+/* A block may be unreadable on all copies in sync. */
+bool sim_media_may_lose(const struct sim *sim);
+/* It is no wonder that this one's disk does not open. */
+bool sim_media_excuses(const struct sim *sim, const struct sim_daemon *d);
+/* This copy has less than it had, and may be INSYNC in the register yet. */
+bool sim_media_forgot(const struct sim *sim, uint32_t daemon);
 
 /* ---- slow disks ---- */
 
@@ -342,6 +384,9 @@ void sim_slow_heal(struct sim *sim);
 
 /* ---- rot ---- */
 
+/* A block of the workload rots on that disk, or (latent) its sectors cannot be read. */
+void sim_rot_block(struct sim *sim, struct sim_daemon *d, uint32_t block, bool latent);
+void sim_rot_free_all(struct sim *sim);
 /* All is calm and in sync: blocks rot on disks that nobody reads, each on one copy only. */
 void sim_rot(struct sim *sim);
 /* Begins a scrub on every disk. */
@@ -408,6 +453,9 @@ struct sim {
     uint64_t latency_ns, jitter_ns, tail_ns;    /* tail: of one frame in 200 */
     uint32_t fault_weights[SIM_N_FAULTS];
     uint64_t fault_every_ns, mode_every_ns;
+    struct sim_media media;
+    struct cw_list rots;
+    uint64_t unwell_until_ns; /* a link or a disk may be slow to answer until then */
     struct sim_event events[SIM_EVENTS_MAX];
     uint32_t n_events;
     uint32_t n_blackouts;
@@ -419,9 +467,9 @@ struct sim {
     uint64_t bytes_per_s[SIM_PROCS_MAX], clog_bytes_per_s[SIM_PROCS_MAX]; /* to it; 0: no limit */
     uint64_t wire_ns[SIM_PROCS_MAX]; /* until then bytes towards it are on the wire */
     uint32_t raw_65536ths;           /* frames lost, doubled, overtaken inside a connection */
-    uint32_t provoke_percent;       /* faults right after a change of the register */
-    bool apart;                     /* reads are of other blocks than writes */
-    uint32_t depth;                 /* requests in flight */
+    uint32_t provoke_percent;        /* faults right after a change of the register */
+    bool apart;                      /* reads are of other blocks than writes */
+    uint32_t depth;                  /* requests in flight */
     uint64_t think_ns;
     uint64_t goal_reads, goal_writes;     /* of a scenario */
     bool calm;                            /* healed: no more faults */
@@ -452,6 +500,7 @@ struct sim_checker sim_checker(const struct sim_result *r);
 void sim_fail(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_log(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_mark(struct sim *sim, enum sim_mark m);
+void sim_unwell(struct sim *sim, uint64_t for_ns);
 /* Steps the world until cond holds, it fails, or the time is over. */
 bool sim_run_until(struct sim *sim, bool (*cond)(struct sim *), uint64_t for_ns);
 /* Uniform in [lo, hi]. */

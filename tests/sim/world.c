@@ -32,6 +32,12 @@ sim_mark(struct sim *sim, enum sim_mark m)
     sim->result.marks[m]++;
 }
 
+void
+sim_unwell(struct sim *sim, uint64_t for_ns)
+{
+    sim->unwell_until_ns = cw_max_u64(sim->unwell_until_ns, sim->now_ns + for_ns);
+}
+
 static void
 sim_line(struct sim *sim, const char *who, const char *text)
 {
@@ -254,6 +260,7 @@ sim_step(struct sim *sim)
     t->fn(t);
     if (who != NULL)
         sim_proc_touch(who);
+    sim_media_event(sim);
     sim_watch_event(sim);
     if (++sim->result.events % CHECK_EVERY == 0)
         sim_check(sim);
