@@ -46,6 +46,10 @@ audit_compare(struct sim_audit *a)
 {
     struct sim *sim = a->sim;
 
+    for (uint32_t d = 0; d < sim->n_daemons; d++)
+        if (a->read[d])
+            sim_atoms_judge(sim, 0, SIM_BLOCKS, a->value[d], a->bad[d], sim->daemons[d].proc.name);
+
     for (uint32_t b = 0; b < SIM_BLOCKS; b++) {
         const char *first = NULL;
         uint64_t value = 0;

@@ -93,7 +93,7 @@ daemon_opened(void *user, int res)
         d->wrong = true;
         return;
     }
-    if (id->incarnation <= d->incarnation)
+    if (id->incarnation <= d->incarnation && !sim_media_excuses(sim, d)) /* a slot may be lost */
         sim_fail(sim, "recovery: %s: incarnation %llu does not rise (1.3)", d->proc.name,
                  (unsigned long long)id->incarnation);
     d->incarnation = id->incarnation;

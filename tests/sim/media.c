@@ -270,6 +270,7 @@ forget_now(struct sim_daemon *d, bool power)
     cw_ramdisk_lie(d->disk, false);
     cw_ramdisk_plan(d->disk, CW_RAMDISK_EIO, 0, 0, 0, 0);
     sim_watch_forget(sim, sim->media.victim);
+    d->incarnation = 0;
     sim->media.forgot = true;
     sim->media.forgot_ns = sim->now_ns;
     sim_mark(sim, SIM_MARK_FORGOT);

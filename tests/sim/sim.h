@@ -288,6 +288,10 @@ void sim_history_active(struct sim *sim, uint32_t epoch);
 /* Judges all blocks; a violation fails the run. */
 void sim_history_judge(struct sim *sim);
 void sim_history_free(struct sim_history *h);
+/* Blocks [first, first + n) as seen at one instant: is each write of several blocks wholly there or
+ * wholly not (1.5)? skip: NULL, or which of them were not read. */
+void sim_atoms_judge(struct sim *sim, uint32_t first, uint32_t n, const uint64_t *values,
+                     const bool *skip, const char *where);
 
 void sim_block_fill(uint8_t *block, uint64_t value, uint32_t lba);
 uint32_t sim_block_lba(uint32_t block);
