@@ -318,8 +318,6 @@ media_forget(struct sim *sim)
     struct cw_prng *p = &sim->rnd_fault;
     uint32_t dice = (uint32_t)cw_prng_below(p, 4);
 
-    if (!may_forget(sim))
-        return;
     m->touched = true;
     if (dice <= 1) {
         forget_by_clone(sim, d);
@@ -339,6 +337,43 @@ media_forget(struct sim *sim)
                         (int64_t)(sim_between(p, 1, 4096) * CW_BLOCK_SIZE));
         media_after(d, sim_between(p, 0, 100) * CW_NS_PER_MS, forget_killed);
     }
+}
+
+struct forget_task {
+    struct sim_task task;
+    uint64_t seed, until_ns;
+};
+
+/* At the first moment that is fit for it, if one comes soon. */
+static void
+forget_when_fit(struct sim_task *t)
+{
+    struct forget_task *f = cw_container_of(t, struct forget_task, task), *again;
+    struct sim *sim = t->sim;
+
+    if (sim->calm || sim->now_ns > f->until_ns)
+        return;
+    if (may_forget(sim)) {
+        cw_prng_init(&sim->rnd_fault, f->seed);
+        media_forget(sim);
+        return;
+    }
+    again = malloc(sizeof(*again));
+    cw_assert(again != NULL);
+    *again = *f;
+    cw_list_init(&again->task.node);
+    sim_after(sim, &again->task, 50 * CW_NS_PER_MS, forget_when_fit);
+}
+
+static void
+forget_soon(struct sim *sim)
+{
+    struct forget_task *f = calloc(1, sizeof(*f));
+
+    cw_assert(f != NULL);
+    f->seed = cw_prng_next(&sim->rnd_fault);
+    f->until_ns = sim->now_ns + 5 * CW_NS_PER_S;
+    sim_after(sim, &f->task, 0, forget_when_fit);
 }
 
 bool
@@ -455,7 +490,7 @@ sim_media_do(struct sim *sim, enum sim_fault fault)
     else if (fault == SIM_FAULT_SWAP)
         media_swap(sim);
     else if (fault == SIM_FAULT_FORGET)
-        media_forget(sim);
+        forget_soon(sim);
     else if (fault == SIM_FAULT_WIPE)
         media_wipe(sim);
 }

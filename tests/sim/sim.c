@@ -186,6 +186,26 @@ nothing_pending(struct sim *sim)
     return sim->present != NULL && sim->present->n_pending == 0 && sim_all_in_sync(sim);
 }
 
+/* Nothing is held back, under way or out of service inside the daemons. */
+static bool
+all_at_rest(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        struct sim_daemon *d = &sim->daemons[i];
+        struct cw_store_shard *sh =
+            cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
+        struct cw_replica_stats r;
+        struct cw_store_stats s;
+
+        cw_replica_stats(d->replica, &r);
+        cw_store_stats(cw_replica_store(d->replica), &s);
+        if (s.full || s.stuck || s.failed || sh == NULL || cw_store_credit(sh) == 0 ||
+            r.hold_bytes > 0 || r.sync_bytes > 0 || r.syncing > 0 || r.reads_waiting > 0)
+            return false;
+    }
+    return true;
+}
+
 /* Else copies need not be equal. */
 static bool
 is_quiet(const struct sim *sim)
@@ -216,10 +236,16 @@ sim_why_not(struct sim *sim)
             cw_volume_state(sim->present->volume), why);
 }
 
+static bool
+sim_only_safety(const struct sim *sim)
+{
+    return sim->media.unlimited && sim->media.touched;
+}
+
 static void
 sim_must(struct sim *sim, bool (*cond)(struct sim *), const char *what)
 {
-    bool only_safety = sim->media.unlimited && sim->media.touched;
+    bool only_safety = sim_only_safety(sim);
 
     if (sim->result.failed || sim_run_until(sim, cond, only_safety ? WAIT_NS : HEAL_NS) ||
         sim->result.failed || only_safety)
@@ -276,6 +302,8 @@ sim_settle(struct sim *sim)
     sim->load = false;
     sim_must(sim, nothing_pending, "the end of every request");
     sim_settle_rot(sim);
+    if (!sim_only_safety(sim))
+        sim_must(sim, all_at_rest, "rest in every store and replica");
     for (uint32_t i = 0; i < 100 && !sim->result.failed && is_quiet(sim) && !audited; i++) {
         if (i == 0)
             sim_audit_start(sim, sim->epoch, last_audited, &audited);
