@@ -173,7 +173,7 @@ copy_becomes_out(struct copy *c)
     cw_own_read_forget_copy(c->s, c);
     copy_leave_sync(c);
     cw_own_copy_close(c);
-    c->faulty = false;
+    c->faulty = c->disk_failed = false;
     copy_back_off(c);
 }
 
@@ -492,7 +492,7 @@ shard_forgive_out(struct shard *s)
 
         if (!c->faulty || c->maybe != CW_BIT(CW_MEMBER_OUT))
             continue;
-        c->faulty = false;
+        c->faulty = c->disk_failed = false;
         copy_back_off(c);
     }
 }

@@ -195,6 +195,10 @@ on_open(struct disk *d, const struct cw_frame *f)
     struct cw_wire_ack a = ack_of(d);
 
     d->n_opens++;
+    if (d->broken) {
+        reply_nack(d, f->hdr, CW_NACK_IO, 0);
+        return;
+    }
     if (f->hdr->gen != d->promised) {
         reply_nack(d, f->hdr, f->hdr->gen < d->promised ? CW_NACK_STALE_GEN : CW_NACK_NO_SESSION,
                    0);
