@@ -154,6 +154,8 @@ cw_own_copy_on_link(struct copy *c)
     c->session = SESSION_NONE;
     c->retry_ns = 0;
     c->n_gaps = 0;
+    c->faulty = c->faulty && !c->disk_failed;
+    c->disk_failed = false;
     cw_own_copy_session(c);
     cw_own_mark_dirty(c->s);
 }
@@ -213,6 +215,14 @@ cw_own_copy_fault(struct copy *c, const char *why)
     cw_log(c->s->v->o->env, CW_LOG_WARNING, "shard %llx: copy on %s: %s",
            (unsigned long long)c->s->rec.shard, c->peer->loc.addr, why);
     cw_own_mark_dirty(c->s);
+}
+
+/* Until its daemon is another: the last copy in sync cannot be ejected, and must be had again. */
+static void
+copy_disk_failed(struct copy *c)
+{
+    c->disk_failed = c->disk_failed || !c->faulty;
+    cw_own_copy_fault(c, "its disk failed");
 }
 
 /* ---- answers ---- */
@@ -338,7 +348,7 @@ copy_on_refused(struct copy *c, const struct cw_frame *f)
         c->sealed = false; /* it may have promised nothing of ours: begin with SEAL */
     c->session = SESSION_NONE;
     if (n.code == CW_NACK_IO || (n.health & CW_MEMBER_FAILED))
-        cw_own_copy_fault(c, "its disk failed");
+        copy_disk_failed(c);
     else
         cw_log(c->s->v->o->env, CW_LOG_INFO, "shard %llx: copy on %s refuses a session (%u)",
                (unsigned long long)c->s->rec.shard, c->peer->loc.addr, n.code);
@@ -445,7 +455,7 @@ cw_own_copy_on_ack(struct copy *c, const struct cw_wire_ack *a)
 {
     c->health = a->health;
     if (a->health & CW_MEMBER_FAILED)
-        cw_own_copy_fault(c, "its disk failed");
+        copy_disk_failed(c);
     else if ((a->health & CW_MEMBER_DAMAGED) && c->state == CW_MEMBER_INSYNC)
         cw_own_copy_fault(c, "found its log damaged (I16)");
     cw_own_mark_dirty(c->s);
@@ -540,7 +550,7 @@ cw_own_copy_on_nack(struct copy *c, const struct cw_frame *f)
         copy_no_space(c, seq);
         return;
     case CW_NACK_IO:
-        cw_own_copy_fault(c, "its disk failed");
+        copy_disk_failed(c);
         return;
     case CW_NACK_NO_SHARD:
         cw_own_copy_fault(c, "does not have the shard any more");

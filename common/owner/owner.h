@@ -365,6 +365,16 @@ void cw_volume_report(const struct cw_volume *v, struct cw_volume_report *ret);
 /* index below n_shards. */
 void cw_volume_report_shard(const struct cw_volume *v, uint32_t index, struct cw_shard_report *ret);
 
+/* What checkers want to know of a shard at any instant; quick. */
+struct cw_shard_view {
+    uint64_t acked;   /* highest seq acknowledged; 0: the takeover is not over */
+    bool lease_wait;  /* a takeover waits for the last owner's lease to end (I11) */
+    bool doubt;       /* a change may or may not have happened (I4) */
+    uint32_t n_tails; /* different ends of the copies that a takeover is making equal */
+};
+/* index below the number of shards. */
+void cw_volume_view_shard(const struct cw_volume *v, uint32_t index, struct cw_shard_view *ret);
+
 /* ---- verify ---- */
 
 /* Reads the media of every in-sync copy, compares, repairs from a verified copy. The caller's

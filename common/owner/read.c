@@ -310,6 +310,7 @@ read_on_ok(struct part *p, const struct rcall *rc, const struct cw_frame *f)
     } else if (p->salvage != NULL) {
         cw_own_salvage_took(p, rc, f);
     } else {
+        cw_assert(rc->lba == p->lba && rc->nblk == p->nblk);
         cw_own_read_hold(p, f->buf != NULL ? cw_buf_ref(f->buf) : NULL, data);
     }
 }
@@ -408,12 +409,12 @@ cw_own_read_forget_copy(struct shard *s, struct copy *c)
     cw_list_splice_back(&mine, &s->reading);
     while ((node = cw_list_pop_front(&mine)) != NULL) {
         struct part *p = cw_list_entry(node, struct part, node);
+        bool salvaged = p->salvage != NULL;
 
         cw_list_push_back(&s->reading, &p->node);
-        p->tried = 0; /* the places of copies change */
-        if (p->salvage != NULL)
-            cw_own_salvage_free(p); /* it knows copies by pointer: from the beginning */
-        if (p->rc != NULL && p->rc->copy == NULL) {
+        p->tried = 0;           /* the places of copies change */
+        cw_own_salvage_free(p); /* it knows copies by pointer: from the beginning, */
+        if (p->rc != NULL && (salvaged || p->rc->copy == NULL)) { /* for rc is of a part only */
             p->rc->part = NULL;
             p->rc = NULL;
             cw_own_read_wait(p);

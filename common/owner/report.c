@@ -59,3 +59,32 @@ cw_volume_report_shard(const struct cw_volume *v, uint32_t index, struct cw_shar
     for (uint32_t i = 0; i < s->n_copies && i < CW_MEMBERS_MAX; i++)
         ret->members[ret->n_members++] = member_report(s->copies[i]);
 }
+
+static uint32_t
+n_tails(const struct shard *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        const struct copy *c = s->copies[i];
+        bool known = !c->streaming;
+
+        for (uint32_t k = 0; k < i && !known; k++)
+            known = s->copies[k]->streaming && s->copies[k]->info.last_seq == c->info.last_seq;
+        n += !known;
+    }
+    return n;
+}
+
+void
+cw_volume_view_shard(const struct cw_volume *v, uint32_t index, struct cw_shard_view *ret)
+{
+    const struct shard *s = v->shards[index];
+
+    *ret = (struct cw_shard_view){
+        .acked = s->state == SHARD_ACTIVE ? s->acked : 0,
+        .lease_wait = s->state == SHARD_LEASE_WAIT,
+        .doubt = s->change.state == CHANGE_DOUBT,
+        .n_tails = s->state == SHARD_EQUALISING ? n_tails(s) : 0,
+    };
+}

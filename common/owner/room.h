@@ -143,6 +143,7 @@ struct copy {
 
     uint64_t evict_until_ns; /* to leave for good, if others are enough before that */
     bool faulty;             /* to be ejected at once; why */
+    bool disk_failed;        /* .. that is why; a new link may lead to a disk that works */
     const char *why;
 
     /* resync */

@@ -173,7 +173,7 @@ copy_becomes_out(struct copy *c)
     cw_own_read_forget_copy(c->s, c);
     copy_leave_sync(c);
     cw_own_copy_close(c);
-    c->faulty = false;
+    c->faulty = c->disk_failed = false;
     copy_back_off(c);
 }
 
@@ -484,6 +484,21 @@ cw_own_shard_judge(struct shard *s)
 
 /* ---- turns and ticks ---- */
 
+/* Whatever was wrong with a copy that is OUT already, nobody needs to eject it: after a while it is
+ * tried again. */
+static void
+shard_forgive_out(struct shard *s)
+{
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+
+        if (!c->faulty || c->maybe != CW_BIT(CW_MEMBER_OUT))
+            continue;
+        c->faulty = c->disk_failed = false;
+        copy_back_off(c);
+    }
+}
+
 void
 cw_own_shard_run(struct shard *s)
 {
@@ -499,6 +514,7 @@ cw_own_shard_run(struct shard *s)
             break;
         }
     }
+    shard_forgive_out(s);
     cw_own_shard_advance(s);
     cw_own_shard_trim(s);
     if (!cw_list_empty(&s->queue))

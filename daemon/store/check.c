@@ -1,6 +1,7 @@
 /* store/check.c - what must hold between any two calls; slow, for the simulator and tests. */
 #include <stdlib.h>
 
+#include "common/codec/hash.h"
 #include "daemon/store/store-internal.h"
 
 /* Live sectors per segment, from the owners of places. */
@@ -197,4 +198,28 @@ cw_store_check(const struct cw_store *s)
     /* a record that waits for a page in its middle is not an instant between two */
     if (!s->apply.active)
         check_live(s);
+}
+
+bool
+cw_store_chunk_view(const struct cw_store_shard *sh, uint32_t chunk, uint32_t *ret_gen,
+                    uint64_t *ret_seq, uint64_t *csums)
+{
+    struct layer *l = sh->head;
+    const struct cw_chunk_entry *e = chunk_see(&l, chunk);
+    const struct page *p = chunk_page(e);
+
+    if (sh->s->apply.active || e == NULL || (e->nmapped > 0 && (p == NULL || p->loading)))
+        return false;
+    *ret_gen = e->gen;
+    *ret_seq = e->seq;
+    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
+        struct cw_map_entry at = { 0 };
+
+        if (p != NULL && !p->loading)
+            at = p->data->e[i];
+        if (cw_loc_kind(at.loc) == CW_MAP_BAD)
+            return false;
+        csums[i] = map_kind_is_mapped(cw_loc_kind(at.loc)) ? at.xxh3 : CW_HASH_ZERO_BLOCK;
+    }
+    return true;
 }

@@ -416,6 +416,12 @@ struct cw_store_memory {
 /* Looks at every table of every layer: now and then. */
 void cw_store_memory(const struct cw_store *s, struct cw_store_memory *ret);
 
+/* What the map says of a chunk now, without a read; for the simulator and tests. csums: of its 256
+ * blocks, CW_HASH_ZERO_BLOCK for what reads as zeroes. False: not known at once, or some block of
+ * it is BAD. */
+bool cw_store_chunk_view(const struct cw_store_shard *sh, uint32_t chunk, uint32_t *ret_gen,
+                         uint64_t *ret_seq, uint64_t *csums);
+
 /* Asserts what must hold between any two calls (accounting = recount, lists, budgets). Slow; for
  * the simulator and tests. */
 void cw_store_check(const struct cw_store *s);

@@ -494,6 +494,21 @@ cw_ramdisk_unplug(struct cw_ramdisk *d)
 }
 
 void
+cw_ramdisk_replug(struct cw_ramdisk *d)
+{
+    d->unplugged = false;
+}
+
+void
+cw_ramdisk_move(struct cw_ramdisk *d, struct cw_env *env)
+{
+    cw_assert(cw_list_empty(&d->under_way) && cw_list_empty(&d->stuck));
+    cw_timer_cancel(d->opts.env, &d->timer);
+    d->opts.env = env;
+    d->busy_until_ns = 0;
+}
+
+void
 cw_ramdisk_lie(struct cw_ramdisk *d, bool lie)
 {
     d->lie = lie;
@@ -507,6 +522,12 @@ cw_ramdisk_latent(struct cw_ramdisk *d, uint64_t off, uint64_t len)
     cw_assert(d->n_latent < LATENT_MAX);
     d->latent[d->n_latent].off = first;
     d->latent[d->n_latent++].len = cw_align_up(off + len, SECTOR) - first;
+}
+
+uint32_t
+cw_ramdisk_n_latent(const struct cw_ramdisk *d)
+{
+    return d->n_latent;
 }
 
 void

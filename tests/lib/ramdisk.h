@@ -91,12 +91,17 @@ void cw_ramdisk_slow(struct cw_ramdisk *d, uint64_t extra_ns);
 
 /* Every I/O from now on fails with -EIO: unplugged. */
 void cw_ramdisk_unplug(struct cw_ramdisk *d);
+void cw_ramdisk_replug(struct cw_ramdisk *d);
+
+/* It is another process's from now on; no I/O is under way. */
+void cw_ramdisk_move(struct cw_ramdisk *d, struct cw_env *env);
 
 /* Sync writes and flushes report success but are only cached. */
 void cw_ramdisk_lie(struct cw_ramdisk *d, bool lie);
 
 /* Reads of these sectors fail with -EIO until they are written again. At most 64 ranges. */
 void cw_ramdisk_latent(struct cw_ramdisk *d, uint64_t off, uint64_t len);
+uint32_t cw_ramdisk_n_latent(const struct cw_ramdisk *d);
 
 /* As a device is made larger (by zeroes) or smaller; no I/O is under way. */
 void cw_ramdisk_resize(struct cw_ramdisk *d, uint64_t bytes);

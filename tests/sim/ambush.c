@@ -50,7 +50,7 @@ strike(struct sim_task *t)
     struct sim *sim = t->sim;
     struct cw_prng *p = &sim->rnd_fault;
 
-    if (sim->calm)
+    if (sim->calm || sim->media.fragile)
         return;
     cw_prng_init(p, s->seed);
     sim_mark(sim, SIM_MARK_AMBUSH);

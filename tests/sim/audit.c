@@ -46,6 +46,10 @@ audit_compare(struct sim_audit *a)
 {
     struct sim *sim = a->sim;
 
+    for (uint32_t d = 0; d < sim->n_daemons; d++)
+        if (a->read[d])
+            sim_atoms_judge(sim, 0, SIM_BLOCKS, a->value[d], a->bad[d], sim->daemons[d].proc.name);
+
     for (uint32_t b = 0; b < SIM_BLOCKS; b++) {
         const char *first = NULL;
         uint64_t value = 0;
@@ -147,7 +151,8 @@ sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *
         struct sim_daemon *d = &sim->daemons[i];
         struct cw_store_shard *sh;
 
-        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC || !d->serving)
+        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC || !d->serving ||
+            sim_media_forgot(sim, i))
             continue;
         sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
         if (sh == NULL) {

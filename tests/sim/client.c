@@ -81,8 +81,11 @@ op_done(struct cw_io *io, int res)
     struct sim_op *op = cw_container_of(io, struct sim_op, io);
     struct sim_client *c = op->client;
     struct sim *sim = c->proc.sim;
+    uint64_t values[SIM_BLOCKS];
 
-    if (res != 0 && res != -ESHUTDOWN)
+    if (res == -EIO && op->kind == SIM_READ && sim_media_may_lose(sim))
+        sim_mark(sim, SIM_MARK_EIO);
+    else if (res != 0 && res != -ESHUTDOWN)
         sim_fail(sim, "requests: %s: one on block %u ended with %d", c->proc.name, op->first, res);
     if (res != 0 && op->kind != SIM_READ)
         sim_mark(sim, SIM_MARK_UNKNOWN);
@@ -94,7 +97,11 @@ op_done(struct cw_io *io, int res)
             sim_fail(sim, "requests: %s: block %u read as bytes that nobody wrote (%llx)",
                      c->proc.name, op->first + i, (unsigned long long)value);
         sim_history_end(sim, op->first + i, op->hop[i], value);
+        values[i] = value;
     }
+    /* one that had to be put together from several copies is whole block by block only */
+    if (res == 0 && op->kind == SIM_READ && !sim->media.touched && sim->flip_65536ths == 0)
+        sim_atoms_judge(sim, op->first, op->n, values, NULL, c->proc.name);
     if (res == 0)
         *(op->kind == SIM_READ ? &c->n_reads_done : &c->n_writes_done) += 1;
     c->n_pending--;

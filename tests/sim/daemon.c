@@ -77,13 +77,23 @@ daemon_opened(void *user, int res)
     struct sim *sim = d->proc.sim;
     const struct cw_store_identity *id;
 
+    if (res != 0 && sim_media_excuses(sim, d)) {
+        sim_log(sim, "%s does not open its disk: %d", d->proc.name, res);
+        d->open_failed = true;
+        return;
+    }
     if (res != 0) {
         sim_fail(sim, "recovery: %s: the store does not open: %d (I16, recovery)", d->proc.name,
                  res);
         return;
     }
     id = cw_store_identity(cw_replica_store(d->replica));
-    if (id->incarnation <= d->incarnation)
+    if (!cw_uuid_equal(&id->disk_uuid, &d->disk_uuid)) {
+        sim_log(sim, "%s has another's disk", d->proc.name);
+        d->wrong = true;
+        return;
+    }
+    if (id->incarnation <= d->incarnation && !sim_media_excuses(sim, d)) /* a slot may be lost */
         sim_fail(sim, "recovery: %s: incarnation %llu does not rise (1.3)", d->proc.name,
                  (unsigned long long)id->incarnation);
     d->incarnation = id->incarnation;
@@ -144,7 +154,7 @@ daemon_free(struct sim_daemon *d)
     else
         cw_buf_pool_free(d->pool);
     d->pool = NULL;
-    d->serving = false;
+    d->serving = d->open_failed = d->wrong = false;
 }
 
 void
@@ -213,6 +223,14 @@ sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
     d->disk = cw_ramdisk_new(opts);
     cw_assert(d->disk != NULL);
     daemon_format(sim, d);
+}
+
+void
+sim_daemon_set_disk(struct sim_daemon *d, struct cw_ramdisk *take_disk)
+{
+    cw_assert(!d->proc.up);
+    cw_ramdisk_free(d->disk);
+    d->disk = take_disk;
 }
 
 void

@@ -11,8 +11,9 @@
 #include "tests/sim/sim.h"
 
 const char *const sim_fault_names[SIM_N_FAULTS] = {
-    "kill",     "power",   "pause",    "cut",  "partition", "manager",
-    "takeover", "release", "blackout", "slow", "hang",
+    "kill",    "power",    "pause", "cut",    "partition", "manager", "takeover",
+    "release", "blackout", "slow",  "hang",   "half-open", "clog",    "rot",
+    "eio",     "vanish",   "swap",  "forget", "wipe",
 };
 
 /* What ends a fault. */
@@ -149,7 +150,7 @@ sim_fault_part(struct sim *sim, struct sim_proc *a, struct sim_proc *b)
 }
 
 static void
-fault_cut(struct sim *sim)
+fault_cut(struct sim *sim, bool half_open)
 {
     uint32_t n = 0, nth;
 
@@ -162,10 +163,35 @@ fault_cut(struct sim *sim)
         if (nth-- == 0) {
             struct sim_conn *c = cw_list_entry(it, struct sim_conn, node);
 
-            sim_log(sim, "fault: cut %s - %s", c->end[0].proc->name, c->end[1].proc->name);
-            sim_net_cut(c);
+            sim_log(sim, "fault: %s %s - %s", half_open ? "half-open" : "cut", c->end[0].proc->name,
+                    c->end[1].proc->name);
+            if (half_open)
+                sim_net_half_open(c);
+            else
+                sim_net_cut(c);
             return;
         }
+}
+
+static void
+end_of_clog(struct sim_task *t)
+{
+    struct fault_task *f = cw_container_of(t, struct fault_task, task);
+
+    t->sim->clog_bytes_per_s[f->a->index] = 0;
+}
+
+static void
+fault_clog(struct sim *sim)
+{
+    struct cw_prng *p = &sim->rnd_fault;
+    struct sim_proc *to = sim->procs[cw_prng_below(p, sim->n_procs)];
+    uint64_t rate = sim_between(p, 10, 300) * CW_KIB, ns = fault_ns(sim);
+
+    sim_log(sim, "fault: %s gets %llu bytes/s", to->name, (unsigned long long)rate);
+    sim->clog_bytes_per_s[to->index] = rate;
+    sim_unwell(sim, ns + 3 * CW_NS_PER_S); /* what is on the wire by then */
+    fault_after(sim, ns, end_of_clog, to, NULL);
 }
 
 /* ---- owners ---- */
@@ -215,6 +241,8 @@ takeover(struct sim *sim, uint32_t dice, const struct sim_proc *only)
     struct sim_client *next = fault_next_client(sim);
     uint64_t ns = fault_ns(sim);
 
+    if (sim->media.fragile)
+        dice = 0;
     if (old != NULL && dice == 5)
         split_view(sim, old, next, only, ns);
     if (old != NULL && dice == 0) {
@@ -302,7 +330,8 @@ fault_do(struct sim *sim, enum sim_fault fault)
         pause_for(sim, &fault_daemon(sim)->proc, fault_ns(sim));
         break;
     case SIM_FAULT_CUT:
-        fault_cut(sim);
+    case SIM_FAULT_HALF_OPEN:
+        fault_cut(sim, fault == SIM_FAULT_HALF_OPEN);
         break;
     case SIM_FAULT_PARTITION:
         sim_fault_part(sim, fault_proc(sim), fault_proc(sim));
@@ -327,6 +356,17 @@ fault_do(struct sim *sim, enum sim_fault fault)
     case SIM_FAULT_AMBUSH:
         sim_ambush(sim);
         break;
+    case SIM_FAULT_CLOG:
+        fault_clog(sim);
+        break;
+    case SIM_FAULT_ROT:
+    case SIM_FAULT_EIO:
+    case SIM_FAULT_VANISH:
+    case SIM_FAULT_SWAP:
+    case SIM_FAULT_FORGET:
+    case SIM_FAULT_WIPE:
+        sim_media_do(sim, fault);
+        break;
     case SIM_N_FAULTS:
         break;
     }
@@ -337,7 +377,7 @@ fault_choose(struct sim *sim)
 {
     uint32_t sum = 0, dice;
 
-    for (uint32_t i = 0; i < SIM_N_FAULTS; i++)
+    for (uint32_t i = 0; i < SIM_FAULT_FIRST_NEW; i++)
         sum += sim->fault_weights[i];
     if (sum == 0)
         return SIM_N_FAULTS;
@@ -347,6 +387,13 @@ fault_choose(struct sim *sim)
             return (enum sim_fault)i;
         dice -= sim->fault_weights[i];
     }
+}
+
+/* While a disk forgets, whoever still knows must be there to notice. */
+static bool
+fault_is_mild(enum sim_fault fault)
+{
+    return fault == SIM_FAULT_TAKEOVER || fault == SIM_FAULT_RELEASE || fault == SIM_FAULT_MANAGER;
 }
 
 struct event_task {
@@ -361,9 +408,9 @@ event_fire(struct sim_task *t)
     uint32_t index = cw_container_of(t, struct event_task, task)->index;
     const struct sim_event *ev = &sim->events[index];
 
-    if (sim->calm)
+    if (sim->calm || (sim->media.fragile && !fault_is_mild(ev->what)))
         return;
-    sim->result.n_events = index + 1;
+    sim->result.n_events = (uint32_t)cw_max_u64(sim->result.n_events, index + 1);
     cw_prng_init(&sim->rnd_fault, ev->seed);
     if (sim->opts.trace)
         sim_log(sim, "event %u: %s", index, sim_fault_names[ev->what]);
@@ -371,16 +418,13 @@ event_fire(struct sim_task *t)
 }
 
 static void
-event_add(struct sim *sim, uint64_t after_ns)
+event_add(struct sim *sim, uint64_t after_ns, enum sim_fault what, uint64_t seed)
 {
     struct event_task *t = calloc(1, sizeof(*t));
     uint32_t index = sim->n_events++;
 
     cw_assert(t != NULL);
-    sim->events[index] = (struct sim_event){
-        .what = fault_choose(sim),
-        .seed = cw_prng_next(&sim->rnd_fault),
-    };
+    sim->events[index] = (struct sim_event){ .what = what, .seed = seed };
     if (sim->events[index].what == SIM_N_FAULTS || cw_bit_get(sim->opts.drop, index)) {
         free(t);
         return;
@@ -392,13 +436,23 @@ event_add(struct sim *sim, uint64_t after_ns)
 void
 sim_faults_start(struct sim *sim, uint64_t for_ns)
 {
-    uint64_t after_ns = 0;
+    uint64_t after_ns = 0, ns;
+    enum sim_fault what;
 
     while (sim->n_events < SIM_EVENTS_MAX) {
         after_ns += cw_prng_below(&sim->rnd_fault, 2 * sim->fault_every_ns);
         if (after_ns >= for_ns)
             break;
-        event_add(sim, after_ns);
+        what = fault_choose(sim);
+        event_add(sim, after_ns, what, cw_prng_next(&sim->rnd_fault));
+    }
+    after_ns = 0;
+    while (sim->n_events < SIM_EVENTS_MAX) {
+        what = sim_modes_next(sim, &ns);
+        after_ns += ns;
+        if (what == SIM_N_FAULTS || after_ns >= for_ns)
+            break;
+        event_add(sim, after_ns, what, cw_prng_next(&sim->rnd_mode));
     }
 }
 
@@ -412,6 +466,8 @@ sim_faults_heal(struct sim *sim)
     sim->reg.deaf = NULL;
     sim->reg.lose_to = sim->reg.late_to = sim->reg.refuse_to = 0;
     sim_slow_heal(sim);
+    sim_modes_heal(sim);
+    sim_media_heal(sim);
     sim_log(sim, "all is healed");
     for (uint32_t a = 0; a < sim->n_procs; a++)
         for (uint32_t b = 0; b < sim->n_procs; b++)

@@ -109,6 +109,7 @@ end_fall(struct sim_end *e, uint64_t after_ns)
     if (e->falling)
         return;
     e->falling = true;
+    sim_unwell(e->conn->sim, after_ns + CW_NS_PER_S);
     cw_timerheap_set(&e->conn->sim->heap, &e->down, e->conn->sim->now_ns + after_ns);
 }
 
@@ -141,7 +142,7 @@ sim_net_cut(struct sim_conn *c)
 }
 
 void
-sim_net_half_open(struct sim *sim, struct sim_proc *from, struct sim_proc *to, uint64_t for_ns)
+sim_net_abandon(struct sim *sim, struct sim_proc *from, struct sim_proc *to, uint64_t for_ns)
 {
     CW_LIST_EACH (it, &sim->conns) {
         struct sim_conn *c = cw_list_entry(it, struct sim_conn, node);
@@ -154,6 +155,21 @@ sim_net_half_open(struct sim *sim, struct sim_proc *from, struct sim_proc *to, u
         end_fall(end_other(far), 0);
         end_fall(far, for_ns + 100 * CW_NS_PER_MS);
     }
+}
+
+void
+sim_net_half_open(struct sim_conn *c)
+{
+    struct cw_prng *p = &c->sim->rnd_fault;
+    uint32_t gone = (uint32_t)cw_prng_below(p, 2);
+
+    if (c->broken)
+        return;
+    c->broken = true;
+    end_fall(&c->end[gone], 0);
+    if (sim_chance(p, 50)) /* of what is under way nothing arrives */
+        end_drop_frames(&c->end[1 - gone]);
+    end_fall(&c->end[1 - gone], sim_between(p, 2 * CW_NS_PER_S, 15 * CW_NS_PER_S));
 }
 
 void
@@ -179,6 +195,72 @@ sim_net_proc_died(struct sim_proc *p)
 
 /* ---- frames ---- */
 
+/* In the order of their times, those sent first first. */
+static void
+end_queue(struct sim_end *to, struct sim_bytes *b)
+{
+    struct cw_list *after = to->frames.prev;
+
+    while (after != &to->frames && cw_list_entry(after, struct sim_bytes, node)->due_ns > b->due_ns)
+        after = after->prev;
+    cw_list_push_front(after, &b->node);
+    if (after == &to->frames && to->ready)
+        cw_timerheap_set(&to->conn->sim->heap, &to->timer, b->due_ns);
+}
+
+/* When the last byte of it arrives. What goes to one process shares its wire. */
+static uint64_t
+frame_due(struct sim_end *to, uint32_t len)
+{
+    struct sim *sim = to->conn->sim;
+    uint32_t at = to->proc->index;
+    uint64_t rate =
+        sim->clog_bytes_per_s[at] != 0 ? sim->clog_bytes_per_s[at] : sim->bytes_per_s[at];
+    uint64_t sent_ns = sim->now_ns;
+
+    if (rate != 0)
+        sim->wire_ns[at] = sent_ns =
+            cw_max_u64(sim->wire_ns[at], sim->now_ns) + len * CW_NS_PER_S / rate;
+    return cw_max_u64(to->last_ns,
+                      sent_ns + net_latency(sim) + sim->lag_ns[end_other(to)->proc->index][at]);
+}
+
+/* Only what a correct peer takes at any time and in any number: the stream and its acks. What TCP
+ * itself has to promise (HB_ACK after SEALED, one answer to a call) is left alone. */
+static bool
+frame_may_be_raw(const struct sim_bytes *b)
+{
+    const struct cw_wire_hdr *h = (const struct cw_wire_hdr *)(const void *)b->at;
+
+    return h->type == CW_FT_WRITE || h->type == CW_FT_ZERO || h->type == CW_FT_TRIM ||
+           h->type == CW_FT_ACK;
+}
+
+/* Lost, doubled or late. False: it was lost. */
+static bool
+frame_go_raw(struct sim_end *to, struct sim_bytes *b)
+{
+    struct cw_prng *p = &to->conn->sim->rnd_net;
+    struct sim_bytes *again;
+
+    sim_mark(to->conn->sim, SIM_MARK_RAW);
+    switch (cw_prng_below(p, 3)) {
+    case 0:
+        free(b);
+        return false;
+    case 1:
+        again = malloc(sizeof(*b) + b->len);
+        cw_assert(again != NULL);
+        memcpy(again, b, sizeof(*b) + b->len);
+        again->due_ns += cw_prng_below(p, 20 * CW_NS_PER_MS);
+        end_queue(to, again);
+        return true;
+    default:
+        b->due_ns += cw_prng_below(p, 20 * CW_NS_PER_MS);
+        return true;
+    }
+}
+
 static void
 end_send(struct cw_link *l, struct cw_msg *take_msg)
 {
@@ -198,12 +280,11 @@ end_send(struct cw_link *l, struct cw_msg *take_msg)
         memcpy((uint8_t *)b->at + take_msg->head_len, take_msg->body, take_msg->body_len);
     cw_msg_unref(take_msg);
     b->len = len;
-    b->due_ns = cw_max_u64(to->last_ns, sim->now_ns + net_latency(sim) +
-                                            sim->lag_ns[e->proc->index][to->proc->index]);
-    to->last_ns = b->due_ns;
-    if (cw_list_empty(&to->frames) && to->ready)
-        cw_timerheap_set(&sim->heap, &to->timer, b->due_ns);
-    cw_list_push_back(&to->frames, &b->node);
+    b->due_ns = to->last_ns = frame_due(to, len);
+    if (sim->raw_65536ths > 0 && frame_may_be_raw(b) &&
+        cw_prng_below(&sim->rnd_net, 65536) < sim->raw_65536ths && !frame_go_raw(to, b))
+        return;
+    end_queue(to, b);
 }
 
 static void
@@ -391,6 +472,9 @@ dial_try(struct sim_task *t)
         dial_again(d, 5 * CW_NS_PER_MS);
     } else if (!to->up) {
         d->failed(d->from, d->arg, -ECONNREFUSED);
+        sim_proc_touch(d->from);
+    } else if (d->to->wrong || d->to->open_failed) {
+        d->failed(d->from, d->arg, d->to->wrong ? -ESTALE : -ENXIO);
         sim_proc_touch(d->from);
     } else if (!silent) {
         dial_connect(d);

@@ -5,22 +5,31 @@
 #include "common/base/bits.h"
 #include "tests/sim/sim.h"
 
+/* Forgotten with the store of a daemon that dies meanwhile; freed at the end of the run. */
 struct rot_read {
-    struct sim_task task;
+    struct cw_list node;
     struct cw_store_read read;
     struct sim_daemon *daemon;
+    bool latent;
 };
+
+#define LATENT_MAX 48u /* places that a RAM disk keeps as unreadable, with room for halves */
 
 /* Wherever it lies, and lay: what is not live any more does not matter. */
 static void
-rot_block(struct sim_daemon *d, const uint8_t *block)
+rot_block(struct sim_daemon *d, const uint8_t *block, bool latent)
 {
     uint8_t content[CW_BLOCK_SIZE];
     uint64_t off = 0;
 
     memcpy(content, block, sizeof(content));
-    while (cw_ramdisk_find(d->disk, off, content, &off))
-        cw_ramdisk_flip(d->disk, off + 77, 4);
+    while (cw_ramdisk_find(d->disk, off, content, &off)) {
+        if (latent && cw_ramdisk_n_latent(d->disk) < LATENT_MAX)
+            cw_ramdisk_latent(d->disk, off, CW_BLOCK_SIZE);
+        else
+            cw_ramdisk_flip(d->disk, off + 77, 4);
+        off += CW_BLOCK_SIZE;
+    }
 }
 
 static void
@@ -30,29 +39,45 @@ rot_on_read(struct cw_store_read *read)
     struct sim *sim = r->daemon->proc.sim;
 
     if (read->res == 0 && !read->zeroes && read->bad[0] == 0) {
-        rot_block(r->daemon, read->buf->data);
+        rot_block(r->daemon, read->buf->data, r->latent);
         sim_mark(sim, SIM_MARK_ROT);
-        sim_log(sim, "fault: lba %llu rots on %s", (unsigned long long)read->lba,
-                r->daemon->proc.name);
+        sim_log(sim, "fault: lba %llu %s on %s", (unsigned long long)read->lba,
+                r->latent ? "cannot be read" : "rots", r->daemon->proc.name);
     }
     cw_buf_unref(read->buf);
+    cw_list_remove(&r->node);
     free(r);
 }
 
-static void
-rot_begin(struct sim *sim, struct sim_daemon *d, uint32_t block)
+void
+sim_rot_block(struct sim *sim, struct sim_daemon *d, uint32_t block, bool latent)
 {
     struct cw_store_shard *sh =
         cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
     struct rot_read *r = calloc(1, sizeof(*r));
 
-    cw_assert(r != NULL && sh != NULL);
+    cw_assert(r != NULL);
+    if (sh == NULL) {
+        free(r);
+        return;
+    }
+    cw_list_push_back(&sim->rots, &r->node);
     r->daemon = d;
+    r->latent = latent;
     r->read = (struct cw_store_read){
         .shard = sh, .lba = sim_block_lba(block), .nblk = 1, .done = rot_on_read
     };
     cw_store_read(&r->read);
     sim_proc_touch(&d->proc);
+}
+
+void
+sim_rot_free_all(struct sim *sim)
+{
+    struct cw_list *node;
+
+    while ((node = cw_list_pop_front(&sim->rots)) != NULL)
+        free(cw_list_entry(node, struct rot_read, node));
 }
 
 static bool
@@ -68,7 +93,7 @@ sim_rot(struct sim *sim)
         uint32_t d = (uint32_t)cw_prng_below(&sim->rnd_fault, sim->n_daemons);
 
         if (sim_chance(&sim->rnd_fault, 15))
-            rot_begin(sim, &sim->daemons[d], b);
+            sim_rot_block(sim, &sim->daemons[d], b, false);
     }
     sim_run_until(sim, rot_never, 200 * CW_NS_PER_MS); /* the reads */
 }

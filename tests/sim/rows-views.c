@@ -184,7 +184,7 @@ sim_lease_before_open(struct sim *sim)
     reads_much(sim);
     sim_part(sim, next, &sim->daemons[0].proc);
     sim_part(sim, old, one);
-    sim_net_half_open(sim, old, one, 10 * CW_NS_PER_MS);
+    sim_net_abandon(sim, old, one, 10 * CW_NS_PER_MS);
     sim->on_frame = stall_open;
     sim_attach_next(sim);
     sim_pass(sim, 1500); /* it is sealed, and the wait runs */

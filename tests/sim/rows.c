@@ -175,7 +175,7 @@ row_03(struct sim *sim)
 
         *way_ns = 50 * CW_NS_PER_MS; /* so that some are under way */
         sim_pass(sim, 200);
-        sim_net_half_open(sim, owner, copy, sim_between(&sim->rnd_fault, 200, 2500) * CW_NS_PER_MS);
+        sim_net_abandon(sim, owner, copy, sim_between(&sim->rnd_fault, 200, 2500) * CW_NS_PER_MS);
         *way_ns = 0;
         goes_on(sim, 100, 50, 10000, "a new connection serves");
         sim_pass(sim, 1000);
@@ -440,7 +440,7 @@ rejoin(struct sim *sim)
         sim_expect(sim, member_2_is_synced, 20000, "its resync begins");
         for (uint32_t i = 0; i < 12; i++) {
             sim_pass(sim, sim_between(&sim->rnd_fault, 100, 300));
-            sim_net_half_open(sim, &sim->present->proc, target, 1000);
+            sim_net_abandon(sim, &sim->present->proc, target, 1000);
         }
         sim_set_lag(sim, target->index, 0);
         sim_expect(sim, sim_all_in_sync, 60000, "it is in sync in the end");

@@ -10,6 +10,7 @@
 
 #define SIM_OPS_MIN 2000u
 #define HEAL_NS (90 * CW_NS_PER_S)
+#define WAIT_NS (8 * CW_NS_PER_S) /* for what need not come */
 
 static void
 sim_choose_topology(struct sim *sim)
@@ -42,7 +43,7 @@ sim_choose_faults(struct sim *sim)
     };
     struct cw_prng *p = &sim->rnd_fault;
 
-    for (uint32_t i = 0; i < SIM_N_FAULTS; i++)
+    for (uint32_t i = 0; i < SIM_FAULT_FIRST_NEW; i++)
         sim->fault_weights[i] = sim_chance(p, 65) ? usual[i] * (uint32_t)sim_between(p, 1, 4) : 0;
     sim->flip_65536ths = sim_chance(p, 20) ? (uint32_t)sim_between(p, 1, 300) : 0;
     for (uint32_t to = 0; to < SIM_PROCS_MAX; to++)
@@ -64,6 +65,10 @@ sim_make_plain(struct sim *sim)
     }
     if (plain & SIM_PLAIN_FLIP)
         sim->flip_65536ths = 0;
+    if (plain & SIM_PLAIN_NET) {
+        memset(sim->bytes_per_s, 0, sizeof(sim->bytes_per_s));
+        sim->raw_65536ths = 0;
+    }
     if (plain & SIM_PLAIN_DEPTH)
         sim->depth = cw_min_u64(sim->depth, 3);
     if (plain & SIM_PLAIN_ZERO)
@@ -85,12 +90,17 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_reg, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_turn, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_slow, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_mode, cw_prng_next(&root));
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
     cw_list_init(&sim->audits);
+    cw_list_init(&sim->rots);
+    sim_watch_init(sim);
     sim_choose_topology(sim);
     sim_choose_faults(sim);
+    if (opts.scenario == NULL)
+        sim_choose_modes(sim);
     sim_make_plain(sim);
     if (opts.scenario != NULL)
         sim_scenario_prepare(sim, opts.scenario);
@@ -118,6 +128,9 @@ sim_fini(struct sim *sim)
     while ((node = cw_list_pop_front(&sim->tasks)) != NULL)
         free(cw_list_entry(node, struct sim_task, node));
     sim_history_free(&sim->history);
+    sim_watch_fini(sim);
+    sim_rot_free_all(sim);
+    sim_media_fini(sim);
     for (uint32_t i = 0; i < SIM_LINES; i++)
         free(sim->lines[i]);
     cw_timerheap_fini(&sim->heap);
@@ -163,9 +176,42 @@ did_enough(struct sim *sim)
 }
 
 static bool
+nothing_fragile(struct sim *sim)
+{
+    return !sim->media.fragile;
+}
+
+static bool
 nothing_pending(struct sim *sim)
 {
     return sim->present != NULL && sim->present->n_pending == 0 && sim_all_in_sync(sim);
+}
+
+/* Nothing is held back, under way or out of service inside the daemons. */
+static bool
+all_at_rest(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        struct sim_daemon *d = &sim->daemons[i];
+        struct cw_store_shard *sh =
+            cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
+        struct cw_replica_stats r;
+        struct cw_store_stats s;
+
+        cw_replica_stats(d->replica, &r);
+        cw_store_stats(cw_replica_store(d->replica), &s);
+        if (s.full || s.stuck || s.failed || sh == NULL || cw_store_credit(sh) == 0 ||
+            r.hold_bytes > 0 || r.sync_bytes > 0 || r.syncing > 0 || r.reads_waiting > 0)
+            return false;
+    }
+    return true;
+}
+
+/* Else copies need not be equal. */
+static bool
+is_quiet(const struct sim *sim)
+{
+    return sim->present != NULL && sim->present->n_writes == 0 && !sim->media.forgot;
 }
 
 /* ---- the end ---- */
@@ -191,10 +237,19 @@ sim_why_not(struct sim *sim)
             cw_volume_state(sim->present->volume), why);
 }
 
+static bool
+sim_only_safety(const struct sim *sim)
+{
+    return sim->media.unlimited && sim->media.touched;
+}
+
 static void
 sim_must(struct sim *sim, bool (*cond)(struct sim *), const char *what)
 {
-    if (sim->result.failed || sim_run_until(sim, cond, HEAL_NS) || sim->result.failed)
+    bool only_safety = sim_only_safety(sim);
+
+    if (sim->result.failed || sim_run_until(sim, cond, only_safety ? WAIT_NS : HEAL_NS) ||
+        sim->result.failed || only_safety)
         return;
     sim_why_not(sim);
     sim_fail(sim, "liveness: %s does not come within %u s of healing", what,
@@ -212,7 +267,9 @@ last_audited(struct sim_audit *a)
 static void
 sim_settle_rot(struct sim *sim)
 {
-    if (sim->result.failed || !sim_chance(&sim->rnd_fault, 50))
+    bool wanted = sim_chance(&sim->rnd_fault, 50) || sim->media.touched;
+
+    if (sim->result.failed || !wanted || sim_media_may_lose(sim))
         return;
     sim_rot(sim);
     sim_rot_scrub(sim);
@@ -229,6 +286,9 @@ sim_settle(struct sim *sim)
 {
     bool audited = false;
 
+    sim->calm = true;
+    if (sim->media.fragile && !sim->result.failed)
+        sim_run_until(sim, nothing_fragile, HEAL_NS);
     sim_faults_heal(sim);
     sim_run_until(sim, never, 50 * CW_NS_PER_MS);
     for (uint32_t i = 0; i < sim->n_clients; i++)
@@ -243,7 +303,9 @@ sim_settle(struct sim *sim)
     sim->load = false;
     sim_must(sim, nothing_pending, "the end of every request");
     sim_settle_rot(sim);
-    for (uint32_t i = 0; i < 100 && !sim->result.failed && !audited; i++) {
+    if (!sim_only_safety(sim))
+        sim_must(sim, all_at_rest, "rest in every store and replica");
+    for (uint32_t i = 0; i < 100 && !sim->result.failed && is_quiet(sim) && !audited; i++) {
         if (i == 0)
             sim_audit_start(sim, sim->epoch, last_audited, &audited);
         sim_run_until(sim, never, 20 * CW_NS_PER_MS);
@@ -293,6 +355,7 @@ sim_run(struct sim_opts opts)
     if (opts.scenario != NULL) {
         sim_play(sim);
     } else {
+        sim_media_start(sim);
         sim_faults_start(sim, sim->result.chaos_ns);
         sim_run_until(sim, never, chaos);
     }

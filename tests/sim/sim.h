@@ -49,8 +49,19 @@ enum sim_fault {
     SIM_FAULT_SLOW,      /* a disk */
     SIM_FAULT_HANG,      /* a disk answers nothing for a while */
     SIM_FAULT_AMBUSH,    /* something, at a moment of the protocol */
+    /* These have a list of events of their own (sim/modes.c), so that the others' stays as it is.
+     */
+    SIM_FAULT_HALF_OPEN, /* one end of a connection is gone, and the other does not learn of it */
+    SIM_FAULT_CLOG,      /* next to nothing gets through to a proc */
+    SIM_FAULT_ROT,       /* blocks rot or cannot be read (this one and those below: sim/media.c) */
+    SIM_FAULT_EIO,       /* a few I/Os of a disk fail */
+    SIM_FAULT_VANISH,    /* a disk is unplugged, and comes back */
+    SIM_FAULT_SWAP,      /* two disks in each other's place for a while */
+    SIM_FAULT_FORGET,    /* a disk goes back in time */
+    SIM_FAULT_WIPE,      /* a disk is blank; only where anything may break */
     SIM_N_FAULTS,
 };
+#define SIM_FAULT_FIRST_NEW SIM_FAULT_HALF_OPEN
 
 extern const char *const sim_fault_names[SIM_N_FAULTS];
 
@@ -85,7 +96,14 @@ struct sim_event {
     M(BACK, "back", "a member went from LAGGING to INSYNC") \
     M(AMBUSH, "ambush", "a fault struck at the moment of the protocol that it had waited for") \
     M(GET_WAIT, "get-wait", "a source waited for records before it gave a chunk or its versions") \
-    M(NO_ASIDE, "no-aside", "refused, as enough disks are set aside")
+    M(NO_ASIDE, "no-aside", "refused, as enough disks are set aside") \
+    M(TAILS, "tails", "a takeover made copies with three different ends equal") \
+    M(LEASE_WAIT, "lease-wait", "a takeover waited for a lease to end (I11)") \
+    M(DOUBT, "doubt", "an owner did not know whether its change was applied (I4)") \
+    M(DAMAGED, "damaged", "a copy opened at a prefix before its end (I16)") \
+    M(FORGOT, "forgot", "a copy came back without what it had acknowledged (I15)") \
+    M(EIO, "eio", "a read that no copy could answer") \
+    M(RAW, "raw", "a frame was lost, doubled or overtaken inside a connection")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -175,8 +193,9 @@ void sim_net_dial(struct sim_dial *take_dial);
 void sim_net_cut(struct sim_conn *c);
 /* from gives its connections to `to` up and may make new ones; what is under way on them arrives
  * after so long, and only then does `to` learn that they are gone. */
-void sim_net_half_open(struct sim *sim, struct sim_proc *from, struct sim_proc *to,
-                       uint64_t for_ns);
+void sim_net_abandon(struct sim *sim, struct sim_proc *from, struct sim_proc *to, uint64_t for_ns);
+/* One end is gone, the other believes for seconds that all is well. */
+void sim_net_half_open(struct sim_conn *c);
 void sim_net_proc_died(struct sim_proc *p);
 /* Everything to that proc takes so much longer. */
 void sim_set_lag(struct sim *sim, uint32_t to, uint64_t ns);
@@ -195,12 +214,15 @@ struct sim_daemon {
     struct cw_replica *replica;
     uint64_t incarnation;
     bool serving;
+    bool open_failed, wrong; /* its disk does not open; is another's */
 };
 
 void sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index);
 void sim_daemon_start(struct sim_daemon *d);
 void sim_daemon_kill(struct sim_daemon *d, bool power);
 void sim_daemon_fini(struct sim_daemon *d);
+/* While it is down. */
+void sim_daemon_set_disk(struct sim_daemon *d, struct cw_ramdisk *take_disk);
 
 /* ---- the register ---- */
 
@@ -282,11 +304,28 @@ void sim_history_active(struct sim *sim, uint32_t epoch);
 /* Judges all blocks; a violation fails the run. */
 void sim_history_judge(struct sim *sim);
 void sim_history_free(struct sim_history *h);
+/* Blocks [first, first + n) as seen at one instant: is each write of several blocks wholly there or
+ * wholly not (1.5)? skip: NULL, or which of them were not read. */
+void sim_atoms_judge(struct sim *sim, uint32_t first, uint32_t n, const uint64_t *values,
+                     const bool *skip, const char *where);
 
 void sim_block_fill(uint8_t *block, uint64_t value, uint32_t lba);
 uint32_t sim_block_lba(uint32_t block);
 /* False: bytes that nobody ever wrote there. */
 bool sim_block_value(const uint8_t *block, uint32_t lba, uint64_t *ret);
+
+/* ---- invariants: after every event ---- */
+
+void sim_watch_init(struct sim *sim);
+void sim_watch_fini(struct sim *sim);
+void sim_watch_event(struct sim *sim);
+/* What the chunks of one more copy hold, by version; now and then. */
+void sim_watch_versions(struct sim *sim);
+/* This daemon's disk went back in time, on purpose. */
+void sim_watch_forget(struct sim *sim, uint32_t daemon);
+/* The highest seq acknowledged by anybody; durable on that copy, as last seen. */
+uint64_t sim_watch_acked(const struct sim *sim);
+uint64_t sim_watch_durable(const struct sim *sim, uint32_t daemon);
 
 /* ---- audit: every copy in sync, read at its disk ---- */
 
@@ -350,6 +389,43 @@ void sim_ambush_frame(struct sim *sim, struct sim_proc *from, struct sim_proc *t
 void sim_ambush_member(struct sim *sim, enum sim_moment moment, uint32_t member,
                        enum cw_member_state to);
 
+/* ---- modes: what a whole run is like (sim/modes.c) ---- */
+
+void sim_choose_modes(struct sim *sim);
+/* One more event of the new classes; SIM_N_FAULTS: none is wanted. *ret_after_ns: since the last.
+ */
+enum sim_fault sim_modes_next(struct sim *sim, uint64_t *ret_after_ns);
+void sim_modes_heal(struct sim *sim);
+
+/* ---- disks that damage, lose or forget (sim/media.c) ---- */
+
+struct sim_media {
+    uint32_t victim; /* whose disk has the bad luck */
+    bool unlimited;  /* every disk has; only safety is judged */
+    bool touched;    /* it happened */
+    bool alone;      /* since then the victim was the only one in sync for a while */
+    bool fragile;    /* it forgets, or forgot: all else must be well */
+    bool forgot;     /* .. and nobody has noticed yet */
+    uint64_t forgot_ns;
+    struct cw_ramdisk *old; /* a clone of its disk */
+    uint64_t old_incarnation;
+    bool swapped;
+    uint32_t swapped_with;
+};
+
+void sim_media_init(struct sim *sim);
+void sim_media_fini(struct sim *sim);
+void sim_media_start(struct sim *sim);
+void sim_media_do(struct sim *sim, enum sim_fault fault);
+void sim_media_event(struct sim *sim);
+void sim_media_heal(struct sim *sim);
+/* A block may be unreadable on all copies in sync. */
+bool sim_media_may_lose(const struct sim *sim);
+/* It is no wonder that this one's disk does not open. */
+bool sim_media_excuses(const struct sim *sim, const struct sim_daemon *d);
+/* This copy has less than it had, and may be INSYNC in the register yet. */
+bool sim_media_forgot(const struct sim *sim, uint32_t daemon);
+
 /* ---- slow disks ---- */
 
 void sim_slow(struct sim *sim, bool hangs);
@@ -357,6 +433,9 @@ void sim_slow_heal(struct sim *sim);
 
 /* ---- rot ---- */
 
+/* A block of the workload rots on that disk, or (latent) its sectors cannot be read. */
+void sim_rot_block(struct sim *sim, struct sim_daemon *d, uint32_t block, bool latent);
+void sim_rot_free_all(struct sim *sim);
 /* All is calm and in sync: blocks rot on disks that nobody reads, each on one copy only. */
 void sim_rot(struct sim *sim);
 /* Begins a scrub on every disk. */
@@ -387,7 +466,8 @@ enum sim_plain {
     SIM_PLAIN_FLIP = 2,   /* nothing is damaged on the way */
     SIM_PLAIN_DEPTH = 4,  /* few requests at a time */
     SIM_PLAIN_ZERO = 8,   /* no trims and zeroes */
-    SIM_PLAIN_LAST = SIM_PLAIN_ZERO,
+    SIM_PLAIN_NET = 16,   /* all the bandwidth one could want, nothing raw */
+    SIM_PLAIN_LAST = SIM_PLAIN_NET,
 };
 
 struct sim_result {
@@ -405,7 +485,9 @@ struct sim {
     uint64_t now_ns;
     struct cw_timerheap heap;
     struct cw_list tasks;
-    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow;
+    struct sim_watch *watch;
+    uint32_t touched; /* bit per proc: since the last event */
+    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
@@ -419,7 +501,10 @@ struct sim {
     bool blocked[SIM_PROCS_MAX][SIM_PROCS_MAX]; /* from, to */
     uint64_t latency_ns, jitter_ns, tail_ns;    /* tail: of one frame in 200 */
     uint32_t fault_weights[SIM_N_FAULTS];
-    uint64_t fault_every_ns;
+    uint64_t fault_every_ns, mode_every_ns;
+    struct sim_media media;
+    struct cw_list rots;
+    uint64_t unwell_until_ns; /* a link or a disk may be slow to answer until then */
     struct sim_event events[SIM_EVENTS_MAX];
     uint32_t n_events;
     uint32_t n_blackouts;
@@ -427,7 +512,10 @@ struct sim {
     uint32_t min_insync;
     uint32_t zero_percent;  /* of requests */
     uint32_t flip_65536ths; /* data frames whose payload is damaged on the way */
-    uint64_t lag_ns[SIM_PROCS_MAX][SIM_PROCS_MAX]; /* from, to: on top */
+    uint64_t lag_ns[SIM_PROCS_MAX][SIM_PROCS_MAX];                        /* from, to: on top */
+    uint64_t bytes_per_s[SIM_PROCS_MAX], clog_bytes_per_s[SIM_PROCS_MAX]; /* to it; 0: no limit */
+    uint64_t wire_ns[SIM_PROCS_MAX]; /* until then bytes towards it are on the wire */
+    uint32_t raw_65536ths;           /* frames lost, doubled, overtaken inside a connection */
     struct sim_ambush ambushes[SIM_AMBUSHES];
     bool apart;     /* reads are of other blocks than writes */
     uint32_t depth; /* requests in flight */
@@ -464,6 +552,7 @@ struct sim_checker sim_checker(const struct sim_result *r);
 void sim_fail(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_log(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_mark(struct sim *sim, enum sim_mark m);
+void sim_unwell(struct sim *sim, uint64_t for_ns);
 /* Steps the world until cond holds, it fails, or the time is over. */
 bool sim_run_until(struct sim *sim, bool (*cond)(struct sim *), uint64_t for_ns);
 /* Uniform in [lo, hi]. */

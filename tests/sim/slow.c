@@ -42,6 +42,7 @@ sim_slow(struct sim *sim, bool hangs)
 
     sim_log(sim, "fault: the disk of %s %s for %.3f s", d->proc.name, hangs ? "hangs" : "is slow",
             (double)for_ns / 1e9);
+    sim_unwell(sim, for_ns);
     if (hangs)
         cw_ramdisk_hold(d->disk, CW_RAMDISK_ANY_OP, 0, d->disk_bytes);
     else

@@ -32,6 +32,12 @@ sim_mark(struct sim *sim, enum sim_mark m)
     sim->result.marks[m]++;
 }
 
+void
+sim_unwell(struct sim *sim, uint64_t for_ns)
+{
+    sim->unwell_until_ns = cw_max_u64(sim->unwell_until_ns, sim->now_ns + for_ns);
+}
+
 static void
 sim_line(struct sim *sim, const char *who, const char *text)
 {
@@ -155,6 +161,7 @@ proc_on_turn(struct cw_timer *t)
 
     if (!p->up)
         return;
+    p->sim->touched |= 1u << p->index;
     if (p->paused)
         cw_timerheap_set(&p->sim->heap, t, p->sim->now_ns + CW_NS_PER_MS);
     else
@@ -186,6 +193,7 @@ sim_proc_fini(struct sim_proc *p)
 void
 sim_proc_touch(struct sim_proc *p)
 {
+    p->sim->touched |= 1u << p->index;
     if (p->up && !cw_timer_armed(&p->turn))
         cw_timerheap_set(&p->sim->heap, &p->turn,
                          p->sim->now_ns + cw_prng_below(&p->sim->rnd_turn, 30000));
@@ -222,6 +230,7 @@ sim_check(struct sim *sim)
     for (uint32_t i = 0; i < sim->n_clients; i++)
         if (sim->clients[i].proc.up && sim->clients[i].owner != NULL)
             cw_owner_check(sim->clients[i].owner);
+    sim_watch_versions(sim);
 }
 
 static bool
@@ -251,6 +260,8 @@ sim_step(struct sim *sim)
     t->fn(t);
     if (who != NULL)
         sim_proc_touch(who);
+    sim_media_event(sim);
+    sim_watch_event(sim);
     if (++sim->result.events % CHECK_EVERY == 0)
         sim_check(sim);
     return true;

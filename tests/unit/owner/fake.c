@@ -147,6 +147,10 @@ on_seal(struct disk *d, const struct cw_frame *f)
 
     d->n_seals++;
     assert_true(cw_shard_rec_decode(f->data, f->data_len, &d->shown));
+    if (d->broken) {
+        reply_nack(d, f->hdr, CW_NACK_IO, 0);
+        return;
+    }
     if (f->hdr->gen < d->promised) {
         reply_nack(d, f->hdr, CW_NACK_STALE_GEN, 0);
         return;
@@ -191,6 +195,10 @@ on_open(struct disk *d, const struct cw_frame *f)
     struct cw_wire_ack a = ack_of(d);
 
     d->n_opens++;
+    if (d->broken) {
+        reply_nack(d, f->hdr, CW_NACK_IO, 0);
+        return;
+    }
     if (f->hdr->gen != d->promised) {
         reply_nack(d, f->hdr, f->hdr->gen < d->promised ? CW_NACK_STALE_GEN : CW_NACK_NO_SESSION,
                    0);

@@ -41,6 +41,7 @@ struct disk {
     bool no_hb;     /* heartbeats are not answered */
     bool bad_reads; /* READ_ERR for block bad_block */
     bool tail_unreadable;
+    bool broken; /* the disk is: SEAL and OPEN are refused */
     uint64_t bad_block;
     uint32_t mended[N_BLOCKS]; /* times that a BLOCK_REPAIR named the block */
     uint64_t credit;

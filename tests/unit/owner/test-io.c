@@ -370,6 +370,63 @@ bad_block_is_repaired(void **state)
     world_closed(w);
 }
 
+/* Another copy leaves while a part of a read is out to be put together: what comes for that part is
+ * not the answer to all of it. */
+static void
+salvage_survives_a_leaving_copy(void **state)
+{
+    struct world *w = world_opened(MIN_INSYNC);
+    struct req writes[4], s;
+
+    for (uint32_t i = 0; i < 4; i++)
+        req_write(w, &writes[i], i * 4096, 4096, (uint8_t)(0xe0 + i));
+    world_turn(w);
+    w->disks[0].bad_reads = true; /* the nearest copy */
+    w->disks[0].bad_block = 2;
+    w->disks[2].refuse_connect = true;
+    disk_cut(&w->disks[2]);
+    world_run(w, 2800);
+    w->disks[1].hold_reads = true;
+    req_read(w, &s, 0, 16384);
+    world_run(w, 400);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_OUT);
+    assert_false(s.done);
+    disk_release(&w->disks[1]);
+    world_run(w, 400);
+    assert_true(s.done);
+    assert_int_equal(s.res, 0);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(s.data[i * 4096], 0xe0 + i);
+    world_closed(w);
+}
+
+/* The last copy cannot be ejected; its disk failed, and works again when its daemon was started
+ * anew. */
+static void
+last_copy_comes_back(void **state)
+{
+    struct world *w = world_opened(1);
+    struct req r;
+
+    for (int i = 1; i < N_DISKS; i++) {
+        w->disks[i].refuse_connect = true;
+        disk_cut(&w->disks[i]);
+    }
+    world_run(w, 6000);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_OUT);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_OUT);
+    w->disks[0].broken = true;
+    disk_cut(&w->disks[0]);
+    world_run(w, 500);
+    w->disks[0].broken = false;
+    disk_cut(&w->disks[0]);
+    req_write(w, &r, 0, 4096, 0x31);
+    world_run(w, 5000);
+    assert_true(r.done);
+    assert_int_equal(r.res, 0);
+    world_closed(w);
+}
+
 /* Only a block that no copy can give is an error; different bad blocks on each copy are not. */
 static void
 row_47_eio_only_when_no_copy_has_it(void **state)
@@ -549,6 +606,8 @@ main(void)
         cmocka_unit_test(space_credit_holds_writes),
         cmocka_unit_test(trim_overtakes_writes_without_space),
         cmocka_unit_test(bad_block_is_repaired),
+        cmocka_unit_test(salvage_survives_a_leaving_copy),
+        cmocka_unit_test(last_copy_comes_back),
         cmocka_unit_test(row_47_eio_only_when_no_copy_has_it),
         cmocka_unit_test(silent_copy_is_passed_over),
         cmocka_unit_test(zero_trim_flush),

@@ -85,6 +85,25 @@ crowded_disk_is_not_joined(void **state)
     world_closed(w);
 }
 
+/* A copy that is OUT and whose disk fails during the takeover is joined once the disk is back. */
+static void
+failed_disk_is_joined_when_it_is_back(void **state)
+{
+    struct world *w = malloc(sizeof(*w));
+
+    world_init(w);
+    w->rec.members[2].state = CW_MEMBER_OUT;
+    w->disks[2].broken = true;
+    world_open(w);
+    assert_true(world_wait(w, &w->ready, 1000));
+    world_run(w, 500);
+    w->disks[2].broken = false;
+    world_run(w, 20000);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
+    assert_int_equal(w->disks[2].n_joins, 1);
+    world_closed(w);
+}
+
 /* What compresses a copy comes with the record: SEAL shows it, and a change by the manager while
  * the volume is in use is read again and shown to every copy, writes going on. */
 static void
@@ -270,6 +289,7 @@ main(void)
         cmocka_unit_test(copy_is_joined),
         cmocka_unit_test(added_copy_is_found_and_joined),
         cmocka_unit_test(crowded_disk_is_not_joined),
+        cmocka_unit_test(failed_disk_is_joined_when_it_is_back),
         cmocka_unit_test(compression_is_shown_to_every_copy),
         cmocka_unit_test(promotion_waits_for_p),
         cmocka_unit_test(promoted_copy_serves),

@@ -1,0 +1,353 @@
+/* sim/invariants.c - what must hold between any two events, by the numbers of replication.md.
+ *
+ * The harness keeps a shadow of what each copy promised and holds, so that it survives restarts:
+ *
+ *   I2   an in-sync copy that serves holds every acknowledged record
+ *   I5   promised_gen never falls
+ *   I6   durable records have no gaps, and never become fewer
+ *   I7   copies that hold the same (gen, seq) agree on it and on the record before it; by
+ * induction, on all before it I9   the same version of a chunk is the same content, on whichever
+ * copy and whenever it was seen I12  the register: somebody is in sync, gen and cfg never fall
+ *
+ * I1, I8, I10 and I13 are judged by the histories, I3 and I4 by those and the mutations, I14 by the
+ * scrub after rot, I16 by a store that opens, recounts by the store's own check. I17 is not: the
+ * workload fills no disk.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "common/codec/hash.h"
+#include "tests/sim/sim.h"
+
+#define CHUNKS (SIM_BLOCKS / 16 + 1) /* that the workload touches */
+
+/* A durable record of a copy; id 0: not known. */
+struct seen {
+    uint64_t id;
+    uint32_t gen;
+};
+
+struct shadow {
+    uint32_t life; /* of the daemon, when sh was found */
+    struct cw_store_shard *sh;
+    const struct cw_store_shard_info *info;
+    uint32_t promised, gen;
+    uint64_t seq, join_id;
+    bool damaged, syncing;
+    struct seen *seen; /* by seq */
+    uint64_t cap;
+};
+
+struct version {
+    uint64_t hash;
+    uint32_t gen; /* 0: none yet */
+};
+
+struct sim_watch {
+    struct shadow of[SIM_DAEMONS_MAX];
+    uint64_t acked;
+    uint32_t gen, cfg;
+    uint32_t in_sync; /* bit per member, as last looked at */
+    struct cw_shard_view views[SIM_CLIENTS_MAX];
+    struct version *versions[CHUNKS]; /* by seq */
+    uint64_t n_versions[CHUNKS];
+    uint32_t next_look; /* at a daemon's chunks */
+    struct cw_store_tail_entry tail[CW_TAIL_MAX];
+};
+
+static void *
+grow(void *at, uint64_t *n, uint64_t want, size_t size)
+{
+    uint64_t to = cw_max_u64(want + 1, *n * 2 + 1024);
+
+    if (want < *n)
+        return at;
+    at = realloc(at, to * size);
+    cw_assert(at != NULL);
+    memset((uint8_t *)at + *n * size, 0, (to - *n) * size);
+    *n = to;
+    return at;
+}
+
+void
+sim_watch_init(struct sim *sim)
+{
+    sim->watch = calloc(1, sizeof(*sim->watch));
+    cw_assert(sim->watch != NULL);
+}
+
+void
+sim_watch_fini(struct sim *sim)
+{
+    for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++)
+        free(sim->watch->of[i].seen);
+    for (uint32_t i = 0; i < CHUNKS; i++)
+        free(sim->watch->versions[i]);
+    free(sim->watch);
+}
+
+void
+sim_watch_forget(struct sim *sim, uint32_t daemon)
+{
+    struct shadow *w = &sim->watch->of[daemon];
+
+    free(w->seen);
+    *w = (struct shadow){ 0 };
+}
+
+/* ---- copies ---- */
+
+static uint64_t
+entry_id(const struct cw_store_tail_entry *e)
+{
+    uint64_t id = cw_mix64(cw_mix64(e->lba ^ (uint64_t)e->type << 56) ^ e->csum0);
+
+    return cw_mix64(id ^ e->nblk) | 1;
+}
+
+static struct seen
+seen_at(const struct shadow *w, uint64_t seq)
+{
+    return seq < w->cap ? w->seen[seq] : (struct seen){ 0 };
+}
+
+static void
+compare_record(struct sim *sim, uint32_t daemon, uint64_t seq)
+{
+    const struct shadow *mine = &sim->watch->of[daemon];
+
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        const struct shadow *w = &sim->watch->of[i];
+        struct seen a = seen_at(mine, seq), b = seen_at(w, seq);
+        struct seen a1 = seen_at(mine, seq - 1), b1 = seen_at(w, seq - 1);
+
+        if (i == daemon || b.id == 0 || a.gen != b.gen)
+            continue;
+        if (a.id != b.id || (a1.id != 0 && b1.id != 0 && (a1.id != b1.id || a1.gen != b1.gen)))
+            sim_fail(sim, "invariant: I7: %s and %s hold another record %llu, or another before it",
+                     sim->daemons[daemon].proc.name, sim->daemons[i].proc.name,
+                     (unsigned long long)seq);
+    }
+}
+
+/* Records (from, info->durable_seq] are new. Those that all have already are not listed any more.
+ */
+static void
+take_records(struct sim *sim, uint32_t daemon, uint64_t from)
+{
+    struct sim_watch *w = sim->watch;
+    struct shadow *d = &w->of[daemon];
+    uint32_t n = cw_store_tail_list(d->sh, w->tail, CW_TAIL_MAX);
+    uint64_t last = 0;
+
+    d->seen = grow(d->seen, &d->cap, d->info->durable_seq, sizeof(d->seen[0]));
+    for (uint32_t i = 0; i < n; i++) {
+        const struct cw_store_tail_entry *e = &w->tail[i];
+
+        if (e->seq <= from)
+            continue;
+        if (last != 0 && e->seq != last + 1)
+            sim_fail(sim, "invariant: I6: %s: record %llu follows %llu",
+                     sim->daemons[daemon].proc.name, (unsigned long long)e->seq,
+                     (unsigned long long)last);
+        last = e->seq;
+        if (d->info->syncing || d->syncing) /* what it drops it does not keep */
+            continue;
+        d->seen[e->seq] = (struct seen){ .id = entry_id(e), .gen = e->gen };
+        compare_record(sim, daemon, e->seq);
+    }
+}
+
+static void
+check_promise(struct sim *sim, uint32_t daemon)
+{
+    struct shadow *w = &sim->watch->of[daemon];
+
+    if (w->info->promised_gen < w->promised)
+        sim_fail(sim, "invariant: I5: %s promised gen %u, and now %u",
+                 sim->daemons[daemon].proc.name, w->promised, w->info->promised_gen);
+    if (w->info->durable_seq > 0) /* else its creation may not be durable */
+        w->promised = w->info->promised_gen;
+}
+
+static void
+check_records(struct sim *sim, uint32_t daemon)
+{
+    struct shadow *w = &sim->watch->of[daemon];
+    const struct cw_store_shard_info *info = w->info;
+    bool fell =
+        info->durable_gen < w->gen || (info->durable_gen == w->gen && info->durable_seq < w->seq);
+
+    if (fell && !info->damaged && info->join_id == w->join_id)
+        sim_fail(sim, "invariant: I6: %s had (%u, %llu) durable, and now (%u, %llu)",
+                 sim->daemons[daemon].proc.name, w->gen, (unsigned long long)w->seq,
+                 info->durable_gen, (unsigned long long)info->durable_seq);
+    if (fell || info->join_id != w->join_id) { /* what it holds below is not in its tail */
+        if (w->cap > 0)
+            memset(w->seen, 0, w->cap * sizeof(w->seen[0]));
+        w->join_id = info->join_id;
+    } else if (info->durable_seq > w->seq) {
+        take_records(sim, daemon, w->seq);
+    }
+    w->syncing = info->syncing;
+    w->gen = info->durable_gen;
+    w->seq = info->durable_seq;
+}
+
+static bool
+shadow_find(struct sim *sim, uint32_t daemon)
+{
+    struct shadow *w = &sim->watch->of[daemon];
+    const struct sim_daemon *d = &sim->daemons[daemon];
+
+    if (w->sh != NULL && w->life == d->proc.life)
+        return true;
+    w->sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
+    w->life = d->proc.life;
+    if (w->sh == NULL) {
+        if (w->promised > 0)
+            sim_fail(sim, "invariant: I6: %s has no copy any more", d->proc.name);
+        return false;
+    }
+    w->info = cw_store_shard_info(w->sh);
+    return true;
+}
+
+static void
+check_daemon(struct sim *sim, uint32_t daemon)
+{
+    struct shadow *w = &sim->watch->of[daemon];
+    const struct sim_daemon *d = &sim->daemons[daemon];
+
+    if (!d->proc.up || !d->serving || !shadow_find(sim, daemon))
+        return;
+    check_promise(sim, daemon);
+    check_records(sim, daemon);
+    if (w->info->damaged && !w->damaged)
+        sim_mark(sim, SIM_MARK_DAMAGED);
+    w->damaged = w->info->damaged;
+}
+
+/* ---- owners, the register ---- */
+
+static void
+check_client(struct sim *sim, uint32_t client)
+{
+    const struct sim_client *c = &sim->clients[client];
+    struct cw_shard_view *was = &sim->watch->views[client], now = { 0 };
+
+    if (c->proc.up && c->volume != NULL)
+        cw_volume_view_shard(c->volume, 0, &now);
+    if (now.lease_wait && !was->lease_wait)
+        sim_mark(sim, SIM_MARK_LEASE_WAIT);
+    if (now.doubt && !was->doubt)
+        sim_mark(sim, SIM_MARK_DOUBT);
+    if (now.n_tails >= 3 && was->n_tails < 3)
+        sim_mark(sim, SIM_MARK_TAILS);
+    *was = now;
+    sim->watch->acked = cw_max_u64(sim->watch->acked, now.acked);
+}
+
+static void
+check_register(struct sim *sim)
+{
+    const struct sim_reg *r = &sim->reg;
+    struct sim_watch *w = sim->watch;
+
+    if (r->gen == w->gen && r->rec.cfg == w->cfg)
+        return;
+    if (r->gen < w->gen || r->rec.cfg < w->cfg)
+        sim_fail(sim, "invariant: I5: the register went from gen %u cfg %u to gen %u cfg %u",
+                 w->gen, w->cfg, r->gen, r->rec.cfg);
+    w->gen = r->gen;
+    w->cfg = r->rec.cfg;
+    w->in_sync = 0;
+    for (uint32_t i = 0; i < r->rec.n_members; i++)
+        if (r->rec.members[i].state == CW_MEMBER_INSYNC)
+            w->in_sync |= 1u << i;
+    if (w->in_sync == 0)
+        sim_fail(sim, "invariant: I12: nobody is in sync");
+}
+
+static void
+check_covers(struct sim *sim)
+{
+    const struct sim_watch *w = sim->watch;
+
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        const struct sim_daemon *d = &sim->daemons[i];
+
+        if (!(w->in_sync & 1u << i) || !d->proc.up || !d->serving || w->of[i].sh == NULL ||
+            w->of[i].life != d->proc.life)
+            continue;
+        if (w->of[i].info->durable_seq < w->acked && !w->of[i].info->damaged &&
+            !sim_media_forgot(sim, i))
+            sim_fail(sim,
+                     "invariant: I2: %s is in sync with %llu durable, and %llu is acknowledged",
+                     d->proc.name, (unsigned long long)w->of[i].info->durable_seq,
+                     (unsigned long long)w->acked);
+    }
+}
+
+uint64_t
+sim_watch_acked(const struct sim *sim)
+{
+    return sim->watch->acked;
+}
+
+uint64_t
+sim_watch_durable(const struct sim *sim, uint32_t daemon)
+{
+    return sim->watch->of[daemon].seq;
+}
+
+void
+sim_watch_event(struct sim *sim)
+{
+    uint32_t touched = sim->touched;
+
+    sim->touched = 0;
+    check_register(sim);
+    for (uint32_t i = 0; touched != 0 && i < sim->n_daemons; i++)
+        if (touched & 1u << sim->daemons[i].proc.index)
+            check_daemon(sim, i);
+    for (uint32_t i = 0; touched != 0 && i < sim->n_clients; i++)
+        if (touched & 1u << sim->clients[i].proc.index)
+            check_client(sim, i);
+    check_covers(sim);
+}
+
+/* ---- versions ---- */
+
+static void
+see_version(struct sim *sim, uint32_t daemon, uint32_t chunk)
+{
+    const struct shadow *d = &sim->watch->of[daemon];
+    struct version **all = &sim->watch->versions[chunk], *v;
+    uint64_t csums[CW_CHUNK_BLOCKS], seq, hash;
+    uint32_t gen;
+
+    if (!cw_store_chunk_view(d->sh, chunk, &gen, &seq, csums) || seq == CW_VER_VOID || gen == 0)
+        return;
+    *all = grow(*all, &sim->watch->n_versions[chunk], seq, sizeof(**all));
+    v = &(*all)[seq];
+    hash = cw_hash(csums, sizeof(csums));
+    if (v->gen == gen && v->hash != hash)
+        sim_fail(sim, "invariant: I9: chunk %u in version (%u, %llu) is something else on %s",
+                 chunk, gen, (unsigned long long)seq, sim->daemons[daemon].proc.name);
+    *v = (struct version){ .hash = hash, .gen = gen };
+}
+
+void
+sim_watch_versions(struct sim *sim)
+{
+    uint32_t i = sim->watch->next_look++ % sim->n_daemons;
+    const struct sim_daemon *d = &sim->daemons[i];
+
+    if (!d->proc.up || !d->serving || sim->watch->of[i].sh == NULL ||
+        sim->watch->of[i].life != d->proc.life)
+        return;
+    for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
+        see_version(sim, i, chunk);
+}
