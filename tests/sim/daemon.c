@@ -41,6 +41,16 @@ source_failed(struct sim_proc *from, void *arg, int why)
     cw_replica_on_connect_failed(d->replica, (uint64_t)(uintptr_t)arg, why);
 }
 
+struct sim_daemon *
+sim_member_daemon(const struct sim *sim, const struct cw_member *m)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        if (cw_uuid_equal(&sim->daemons[i].disk_uuid, &m->disk_uuid) &&
+            sim->daemons[i].format_id == m->format_id)
+            return (struct sim_daemon *)&sim->daemons[i];
+    return NULL;
+}
+
 static struct sim_daemon *
 daemon_find(struct sim *sim, const uint8_t uuid[16])
 {
@@ -112,6 +122,7 @@ sim_daemon_start(struct sim_daemon *d)
     });
     cw_assert(d->replica != NULL);
     cw_replica_open(d->replica, daemon_opened, d);
+    sim_host_start(d);
     sim_proc_touch(&d->proc);
 }
 
@@ -158,6 +169,7 @@ sim_daemon_kill(struct sim_daemon *d, bool power)
         how.torn = sim_chance(&sim->rnd_fault, 50);
     }
     sim_net_proc_died(&d->proc);
+    sim_host_stop(d, power);
     cw_ramdisk_crash(d->disk, how);
     daemon_free(d);
     cw_timerheap_cancel(&sim->heap, &d->proc.turn);
@@ -218,6 +230,7 @@ sim_daemon_fini(struct sim_daemon *d)
 {
     if (d->proc.up)
         sim_daemon_kill(d, false);
+    sim_host_fini(d);
     cw_ramdisk_free(d->disk);
     sim_proc_fini(&d->proc);
 }

@@ -287,7 +287,9 @@ fault_manager(struct sim *sim)
 {
     struct cw_prng *p = &sim->rnd_fault;
 
-    if (sim_chance(p, 50)) {
+    if (sim->control != NULL) {
+        sim_mgr_fault(sim);
+    } else if (sim_chance(p, 50)) {
         sim->reg.away_until_ns = sim->now_ns + fault_ns(sim);
         sim_log(sim, "fault: the manager is away");
     } else {
@@ -377,6 +379,8 @@ sim_faults_heal(struct sim *sim)
     sim->reg.away_until_ns = 0;
     sim->reg.lose_256ths = 0;
     sim_slow_heal(sim);
+    if (sim->control != NULL)
+        sim_mgr_heal(sim);
     sim_log(sim, "all is healed");
     for (uint32_t a = 0; a < sim->n_procs; a++)
         for (uint32_t b = 0; b < sim->n_procs; b++)

@@ -16,6 +16,7 @@ usage(FILE *to)
     fprintf(
         to,
         "usage: causeway-sim [--seed N | --seeds N [--from S]] [--minutes M] [--trace]\n"
+        "                    [--manager register|real]\n"
         "                    [--scenario NAME|all] [--mutation NAME|all] [--keep-going] [--list]\n"
         "Runs whole clusters in virtual time; a failure prints its seed. A scenario, one of\n"
         "--list, takes the place of random faults. A mutation takes a rule away: one of 500\n"
@@ -193,12 +194,19 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' }, { "seeds", required_argument, NULL, 'n' },
-        { "from", required_argument, NULL, 'f' }, { "minutes", required_argument, NULL, 'm' },
-        { "trace", no_argument, NULL, 't' },      { "mutation", required_argument, NULL, 'u' },
-        { "keep-going", no_argument, NULL, 'k' }, { "scenario", required_argument, NULL, 'c' },
-        { "list", no_argument, NULL, 'l' },       { "version", no_argument, NULL, 'v' },
-        { "help", no_argument, NULL, 'h' },       { 0 },
+        { "seed", required_argument, NULL, 's' },
+        { "seeds", required_argument, NULL, 'n' },
+        { "from", required_argument, NULL, 'f' },
+        { "minutes", required_argument, NULL, 'm' },
+        { "trace", no_argument, NULL, 't' },
+        { "mutation", required_argument, NULL, 'u' },
+        { "keep-going", no_argument, NULL, 'k' },
+        { "scenario", required_argument, NULL, 'c' },
+        { "list", no_argument, NULL, 'l' },
+        { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },
+        { "manager", required_argument, NULL, 'g' },
+        { 0 },
     };
     uint64_t from = (uint64_t)time(NULL) * 1000, n = 0;
     struct totals t = { .begun = now_s() };
@@ -227,6 +235,10 @@ main(int argc, char **argv)
             all = true;
         else if (opt == 'c' && (opts.scenario = sim_scenario_find(optarg)) != NULL)
             continue;
+        else if (opt == 'g' && strcmp(optarg, "real") == 0)
+            opts.manager = SIM_REAL_MANAGER;
+        else if (opt == 'g' && strcmp(optarg, "register") == 0)
+            opts.manager = SIM_REGISTER;
         else if (opt == 'l')
             return list();
         else if (opt == 'v')

@@ -14,6 +14,7 @@ struct sim_scenario {
     uint32_t n_members, min_insync;
     int32_t rate_ppm; /* of the clock of the first daemon; the second's is off the other way */
     void (*play)(struct sim *sim);
+    bool manager; /* a real one, not the register */
 };
 
 /* NULL: there is none of that name. */

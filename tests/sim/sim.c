@@ -42,11 +42,34 @@ sim_choose_faults(struct sim *sim)
         sim->fault_weights[i] = sim_chance(p, 65) ? usual[i] * (uint32_t)sim_between(p, 1, 4) : 0;
     sim->provoke_percent = sim_chance(p, 30) ? (uint32_t)sim_between(p, 5, 50) : 0;
     sim->flip_65536ths = sim_chance(p, 20) ? (uint32_t)sim_between(p, 1, 300) : 0;
-    for (uint32_t i = 0; i < SIM_PROCS_MAX; i++)
+    for (uint32_t i = 0; i < SIM_DAEMONS_MAX + SIM_CLIENTS_MAX; i++)
         sim->lag_ns[i] = sim_chance(p, 25) ? cw_prng_below(p, 20 * CW_NS_PER_MS) : 0;
     sim->fault_every_ns = sim_between(p, 300, 3000) * CW_NS_PER_MS;
     if (sim_chance(&sim->rnd_slow, 40))
         sim->slow_every_ns = sim_between(&sim->rnd_slow, 2, 12) * CW_NS_PER_S;
+}
+
+/* Some seeds have real managers, the others the register, which is quicker and more of an
+ * adversary.
+ */
+static bool
+sim_has_manager(struct sim *sim)
+{
+    bool drawn = sim_chance(&sim->rnd_mgr, 35);
+
+    if (sim->opts.scenario != NULL)
+        return sim->opts.scenario->manager;
+    return sim->opts.manager == SIM_BY_SEED ? drawn : sim->opts.manager == SIM_REAL_MANAGER;
+}
+
+static void
+sim_init_control(struct sim *sim)
+{
+    sim_control_init(sim);
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_host_init(&sim->daemons[i]);
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        sim_lib_init(&sim->clients[i]);
 }
 
 static void
@@ -64,6 +87,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_reg, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_turn, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_slow, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_mgr, cw_prng_next(&root));
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
@@ -79,6 +103,8 @@ sim_init(struct sim *sim, struct sim_opts opts)
     if (opts.scenario != NULL)
         sim_scenario_set_clocks(sim, opts.scenario);
     sim_reg_init(sim);
+    if (sim_has_manager(sim))
+        sim_init_control(sim);
 }
 
 static void
@@ -92,6 +118,8 @@ sim_fini(struct sim *sim)
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_fini(&sim->daemons[i]);
     sim_net_free_all(sim);
+    if (sim->control != NULL)
+        sim_control_fini(sim);
     sim_audit_free_all(sim);
     while ((node = cw_list_pop_front(&sim->tasks)) != NULL)
         free(cw_list_entry(node, struct sim_task, node));
@@ -137,6 +165,16 @@ static bool
 nothing_pending(struct sim *sim)
 {
     return sim->present != NULL && sim->present->n_pending == 0 && sim_all_in_sync(sim);
+}
+
+/* With managers an attach is on its way for a while, and must not come after the last one. */
+static bool
+attaches_end(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        if (sim_lib_is_attaching(&sim->clients[i]))
+            return false;
+    return true;
 }
 
 /* ---- the end ---- */
@@ -202,6 +240,8 @@ sim_settle(struct sim *sim)
 
     sim_faults_heal(sim);
     sim_run_until(sim, never, 50 * CW_NS_PER_MS);
+    if (sim->control != NULL)
+        sim_run_until(sim, attaches_end, 40 * CW_NS_PER_S);
     for (uint32_t i = 0; i < sim->n_clients; i++)
         if (&sim->clients[i] != sim->present || sim->clients[i].lost || sim->clients[i].leaving)
             sim_client_kill(&sim->clients[i]);
@@ -254,6 +294,8 @@ sim_run(struct sim_opts opts)
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_start(&sim->daemons[i]);
     sim_run_until(sim, daemons_serve, 10 * CW_NS_PER_S);
+    if (sim->control != NULL)
+        sim_control_begin(sim);
     sim_client_attach(&sim->clients[sim->next_client++]);
     sim_run_until(sim, sim_owner_is_well, 10 * CW_NS_PER_S);
     if (opts.scenario != NULL) {

@@ -6,7 +6,8 @@
  *   daemon  a proc with a disk, the real store and the real replica
  *   client  a proc with the real owner, one volume and a workload
  *   conn    a connection: two ends, frames in order, until it breaks
- *   reg     the manager's register: generation, shard records, compare-and-set, lost replies
+ *   reg     the manager as a register: generation, shard record, compare-and-set, lost replies
+ *   control in its place, real managers over a model of the metadata store: control.h
  *   history every request on every block, judged as a register at the end
  *
  * One event is handled at a time; what a proc did is completed by its turn end a little later, so
@@ -30,8 +31,8 @@
 
 #define SIM_DAEMONS_MAX 5u
 #define SIM_CLIENTS_MAX 3u
-#define SIM_PROCS_MAX (SIM_DAEMONS_MAX + SIM_CLIENTS_MAX)
-#define SIM_VOLUME 7u
+#define SIM_PROCS_MAX (SIM_DAEMONS_MAX + SIM_CLIENTS_MAX + 2u)
+#define SIM_VOLUME 1u
 #define SIM_BLOCKS 96u /* that the workload uses */
 #define SIM_LINES 400u /* of log kept for a failure */
 
@@ -72,6 +73,16 @@ enum sim_mark {
     SIM_MARK_ASIDE,    /* INSYNC -> LAGGING */
     SIM_MARK_BACK,     /* LAGGING -> INSYNC */
     SIM_MARK_NO_ASIDE, /* refused: enough disks are set aside */
+
+    /* with real managers */
+    SIM_MARK_FAILOVER,   /* another manager was elected */
+    SIM_MARK_DEPOSED,    /* a transaction of one that is not the leader was refused */
+    SIM_MARK_KV_UNKNOWN, /* the store did not say what became of a transaction */
+    SIM_MARK_KV_LATE,    /* .. and it took effect after that was told */
+    SIM_MARK_IN_USE,     /* an attach without force was refused */
+    SIM_MARK_CARETAKE,   /* a daemon was asked to take care of the volume */
+    SIM_MARK_EVICT,      /* an owner was asked to let a copy go */
+    SIM_MARK_DROPPED,    /* a copy that is no member any more was dropped */
     SIM_N_MARKS,
 };
 extern const char *const sim_mark_names[SIM_N_MARKS];
@@ -163,8 +174,10 @@ void sim_net_free_all(struct sim *sim);
 
 /* ---- daemons ---- */
 
+struct sim_host;
 struct sim_daemon {
     struct sim_proc proc;
+    struct sim_host *host; /* its talk with the manager; NULL: it has none */
     struct cw_uuid disk_uuid;
     uint64_t format_id;
     struct cw_ramdisk *disk;
@@ -173,12 +186,22 @@ struct sim_daemon {
     struct cw_replica *replica;
     uint64_t incarnation;
     bool serving;
+    bool refused;    /* by the manager */
+    uint64_t storms; /* of bad blocks, that it tells of; 0: as its store says */
 };
 
 void sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index);
 void sim_daemon_start(struct sim_daemon *d);
 void sim_daemon_kill(struct sim_daemon *d, bool power);
 void sim_daemon_fini(struct sim_daemon *d);
+/* Whose disk it is; NULL: no daemon has that one any more. */
+struct sim_daemon *sim_member_daemon(const struct sim *sim, const struct cw_member *m);
+
+void sim_host_init(struct sim_daemon *d);
+void sim_host_start(struct sim_daemon *d);
+void sim_host_stop(struct sim_daemon *d, bool power);
+void sim_host_fini(struct sim_daemon *d);
+bool sim_host_is_registered(const struct sim_daemon *d);
 
 /* ---- the register ---- */
 
@@ -193,6 +216,8 @@ struct sim_reg {
 };
 
 void sim_reg_init(struct sim *sim);
+/* Logs and marks what becomes of a member. */
+void sim_reg_note(struct sim *sim, const struct cw_member *m, enum cw_member_state to);
 /* Atomic: gen + 1. */
 void sim_reg_attach(struct sim *sim, bool *ret_released);
 void sim_reg_desc(struct sim *sim, struct cw_volume_desc *to, struct cw_disk_location *disks);
@@ -202,8 +227,10 @@ void sim_reg_release(struct sim_client *c, struct cw_volume_give_up *g);
 
 /* ---- clients ---- */
 
+struct sim_lib;
 struct sim_client {
     struct sim_proc proc;
+    struct sim_lib *lib; /* its talk with the manager; NULL: with the register */
     struct cw_buf_pool *pool;
     struct cw_owner *owner;
     struct cw_volume *volume;
@@ -221,9 +248,32 @@ struct sim_client {
 
 void sim_client_init(struct sim *sim, struct sim_client *c, uint32_t index);
 void sim_client_attach(struct sim_client *c);
+/* The volume was granted. */
+void sim_client_open(struct sim_client *c, const struct cw_volume_desc *desc, uint32_t epoch);
 void sim_client_release(struct sim_client *c);
 void sim_client_kill(struct sim_client *c);
 void sim_client_fini(struct sim_client *c);
+
+void sim_lib_init(struct sim_client *c);
+void sim_lib_start(struct sim_client *c);
+void sim_lib_stop(struct sim_client *c);
+void sim_lib_fini(struct sim_client *c);
+void sim_lib_attach(struct sim_client *c);
+bool sim_lib_is_attaching(const struct sim_client *c);
+void sim_lib_change(struct sim_client *c, struct cw_change *ch);
+void sim_lib_get(struct sim_client *c, struct cw_volume_get *g);
+void sim_lib_release(struct sim_client *c, struct cw_volume_give_up *g);
+void sim_lib_resized(struct sim_client *c);
+
+/* ---- real managers (control.h) ---- */
+
+void sim_control_init(struct sim *sim);
+/* Elects the first, waits for the daemons, makes the volume. */
+void sim_control_begin(struct sim *sim);
+void sim_control_check(struct sim *sim);
+void sim_control_fini(struct sim *sim);
+void sim_mgr_fault(struct sim *sim);
+void sim_mgr_heal(struct sim *sim);
 
 /* ---- history ---- */
 
@@ -311,8 +361,11 @@ void sim_rot_must_be_gone(struct sim *sim);
 
 struct sim_scenario;
 
+enum sim_manager { SIM_BY_SEED, SIM_REGISTER, SIM_REAL_MANAGER };
+
 struct sim_opts {
     uint64_t seed;
+    enum sim_manager manager;
     const struct sim_scenario *scenario; /* NULL: chaos */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
@@ -332,7 +385,7 @@ struct sim {
     uint64_t now_ns;
     struct cw_timerheap heap;
     struct cw_list tasks;
-    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow;
+    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mgr;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
@@ -341,6 +394,7 @@ struct sim {
     uint32_t n_clients;
     struct sim_client *present; /* whose turn it is to own the volume */
     struct sim_reg reg;
+    struct sim_control *control; /* NULL: the register is the manager; else its mirror */
     struct sim_history history;
     struct cw_list conns, audits;
     bool blocked[SIM_PROCS_MAX][SIM_PROCS_MAX]; /* from, to */

@@ -10,9 +10,35 @@
 #define CHECK_EVERY 61u /* events */
 
 const char *const sim_mark_names[SIM_N_MARKS] = {
-    "active",  "eject",    "promote", "equalise", "lost-reply", "late-change", "fenced",
-    "chunk",   "copy-hit", "recheck", "source",   "repair",     "read-err",    "gap",
-    "unknown", "released", "flip",    "rot",      "aside",      "back",        "no-aside",
+    "active",
+    "eject",
+    "promote",
+    "equalise",
+    "lost-reply",
+    "late-change",
+    "fenced",
+    "chunk",
+    "copy-hit",
+    "recheck",
+    "source",
+    "repair",
+    "read-err",
+    "gap",
+    "unknown",
+    "released",
+    "flip",
+    "rot",
+    "aside",
+    "back",
+    "no-aside",
+    "manager-failover",
+    "deposed-refused",
+    "kv-unknown",
+    "kv-late",
+    "in-use",
+    "caretake",
+    "evict",
+    "dropped",
 };
 
 uint64_t
@@ -214,6 +240,8 @@ sim_check(struct sim *sim)
     for (uint32_t i = 0; i < sim->n_clients; i++)
         if (sim->clients[i].proc.up && sim->clients[i].owner != NULL)
             cw_owner_check(sim->clients[i].owner);
+    if (sim->control != NULL)
+        sim_control_check(sim);
 }
 
 static bool
