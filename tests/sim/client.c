@@ -237,29 +237,20 @@ static const struct cw_volume_events volume_events = {
 
 /* ---- the owner's world ---- */
 
-static struct sim_daemon *
-location_daemon(struct sim *sim, const struct cw_uuid *uuid)
-{
-    for (uint32_t i = 0; i < sim->n_daemons; i++)
-        if (cw_uuid_equal(&sim->daemons[i].disk_uuid, uuid))
-            return &sim->daemons[i];
-    return NULL;
-}
-
 static void
 disk_up(struct sim_proc *from, void *arg, struct cw_link *link)
 {
-    struct sim_daemon *d = arg;
+    const struct sim_disk *d = arg;
 
-    cw_owner_on_link_up(client_of(from)->owner, &d->disk_uuid, d->format_id, link);
+    cw_owner_on_link_up(client_of(from)->owner, &d->uuid, d->format_id, link);
 }
 
 static void
 disk_failed(struct sim_proc *from, void *arg, int why)
 {
-    struct sim_daemon *d = arg;
+    const struct sim_disk *d = arg;
 
-    cw_owner_on_connect_failed(client_of(from)->owner, &d->disk_uuid, d->format_id, why);
+    cw_owner_on_connect_failed(client_of(from)->owner, &d->uuid, d->format_id, why);
 }
 
 static void
@@ -270,13 +261,13 @@ world_connect(void *world, const struct cw_disk_location *to)
 
     cw_assert(sd != NULL);
     sd->from = &c->proc;
-    sd->to = location_daemon(c->proc.sim, &to->disk_uuid);
-    cw_assert(sd->to != NULL);
+    sd->disk = sim_disk_find(c->proc.sim, &to->disk_uuid, to->format_id);
+    sd->to = sd->disk->d;
     sd->peer_id = c->id;
     sd->pool = c->pool;
     sd->up = disk_up;
     sd->failed = disk_failed;
-    sd->arg = sd->to;
+    sd->arg = (void *)(uintptr_t)sd->disk;
     sim_net_dial(sd);
 }
 

@@ -51,12 +51,13 @@ sim_member_daemon(const struct sim *sim, const struct cw_member *m)
     return NULL;
 }
 
-static struct sim_daemon *
-daemon_find(struct sim *sim, const uint8_t uuid[16])
+const struct sim_disk *
+sim_disk_find(const struct sim *sim, const struct cw_uuid *uuid, uint64_t format_id)
 {
-    for (uint32_t i = 0; i < sim->n_daemons; i++)
-        if (memcmp(sim->daemons[i].disk_uuid.b, uuid, 16) == 0)
-            return &sim->daemons[i];
+    for (uint32_t i = 0; i < sim->n_disks; i++)
+        if (sim->disks[i].format_id == format_id && cw_uuid_equal(&sim->disks[i].uuid, uuid))
+            return &sim->disks[i];
+    cw_assert(false);
     return NULL;
 }
 
@@ -65,11 +66,13 @@ daemon_connect(void *world, uint64_t dial, const struct cw_wire_sync_from *from)
 {
     struct sim_daemon *d = world;
     struct sim_dial *sd = calloc(1, sizeof(*sd));
+    struct cw_uuid uuid;
 
     cw_assert(sd != NULL);
     sd->from = &d->proc;
-    sd->to = daemon_find(d->proc.sim, from->disk_uuid);
-    cw_assert(sd->to != NULL && sd->to->format_id == from->format_id);
+    memcpy(&uuid, from->disk_uuid, sizeof(uuid));
+    sd->disk = sim_disk_find(d->proc.sim, &uuid, from->format_id);
+    sd->to = sd->disk->d;
     sd->peer_id = d->disk_uuid;
     sd->pool = d->pool;
     sd->up = source_up;
@@ -186,7 +189,7 @@ daemon_formatted(void *user, int res)
 }
 
 static void
-daemon_format(struct sim *sim, struct sim_daemon *d)
+daemon_format(struct sim *sim, struct sim_daemon *d, bool over)
 {
     int res = 1000;
     struct cw_timer *t;
@@ -194,7 +197,8 @@ daemon_format(struct sim *sim, struct sim_daemon *d)
     d->pool = cw_buf_pool_new(POOL_BYTES);
     cw_store_format(
         &d->proc.env, cw_ramdisk_disk(d->disk), d->pool,
-        (struct cw_store_format_opts){ .disk_uuid = d->disk_uuid, .format_id = d->format_id },
+        (struct cw_store_format_opts){
+            .disk_uuid = d->disk_uuid, .format_id = d->format_id, .force = over },
         daemon_formatted, &res);
     while (res == 1000 && (t = cw_timerheap_pop(&d->proc.heap, CW_NEVER - 1)) != NULL)
         t->fn(t);
@@ -202,6 +206,25 @@ daemon_format(struct sim *sim, struct sim_daemon *d)
         sim_fail(sim, "%s: format: %d", d->proc.name, res);
     cw_buf_pool_free(d->pool);
     d->pool = NULL;
+    cw_assert(sim->n_disks < SIM_DISKS_MAX);
+    sim->disks[sim->n_disks++] =
+        (struct sim_disk){ .uuid = d->disk_uuid, .format_id = d->format_id, .d = d };
+}
+
+void
+sim_daemon_replace(struct sim_daemon *d, enum sim_replace how)
+{
+    struct cw_prng *p = &d->proc.sim->rnd_mgr;
+
+    cw_assert(!d->proc.up);
+    if (how != SIM_REPLACE_FORMAT)
+        d->disk_uuid = cw_uuid_from_random(cw_prng_next(p), cw_prng_next(p));
+    d->format_id = cw_prng_next(p) | 1;
+    d->incarnation = 0;
+    d->foreign = how == SIM_REPLACE_FOREIGN
+                     ? cw_uuid_from_random(cw_prng_next(p), cw_prng_next(p))
+                     : (struct cw_uuid){ 0 };
+    daemon_format(d->proc.sim, d, true);
 }
 
 void
@@ -222,7 +245,7 @@ sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
     opts.latency_max_ns = sim_chance(&sim->rnd_fault, 70) ? 200000 : 5 * CW_NS_PER_MS;
     d->disk = cw_ramdisk_new(opts);
     cw_assert(d->disk != NULL);
-    daemon_format(sim, d);
+    daemon_format(sim, d, false);
 }
 
 void

@@ -43,7 +43,7 @@ fill_disk(struct sim_daemon *d, struct cw_mgr_disk_state *to)
     *to = (struct cw_mgr_disk_state){
         .uuid = id->disk_uuid,
         .format_id = id->format_id,
-        .cluster_id = id->cluster_id,
+        .cluster_id = cw_uuid_is_nil(&d->foreign) ? id->cluster_id : d->foreign,
         .name = "store-0",
         .size_bytes = st.bytes,
         .used_bytes = st.used_bytes,

@@ -476,5 +476,9 @@ const struct sim_scenario sim_scenarios[] = {
     { "row-25", "a disk hangs, its process does not", 3, 2, 0, row_25 },
     { "row-26", "all copies are slow", 3, 2, 0, row_26 },
     { "row-27", "an asymmetric partition", 3, 2, 0, row_27 },
+    { "row-14", "a node returns with another disk", 3, 2, 0, sim_row_14, true, 0 },
+    { "row-19", "two copies are to leave while the third is out", 3, 2, 0, sim_row_19, true, 2 },
+    { "row-22", "a deposed manager goes on", 3, 2, 0, sim_row_22, true, 0 },
+    { "failover", "managers fail over and over under load", 3, 2, 0, sim_failover, true, 0 },
     { 0 },
 };

@@ -151,6 +151,14 @@ struct sim_conn {
 struct sim_daemon;
 struct sim_client;
 
+/* A disk that is, or was, at a daemon. */
+#define SIM_DISKS_MAX 12u
+struct sim_disk {
+    struct cw_uuid uuid;
+    uint64_t format_id;
+    struct sim_daemon *d;
+};
+
 /* Answered by up or failed unless proc died meanwhile. The acceptor is told first. */
 typedef void sim_up_fn(struct sim_proc *from, void *arg, struct cw_link *link);
 typedef void sim_failed_fn(struct sim_proc *from, void *arg, int why);
@@ -159,6 +167,7 @@ struct sim_dial {
     struct sim_proc *from;
     uint32_t life;
     struct sim_daemon *to;
+    const struct sim_disk *disk; /* that is asked for there */
     struct cw_uuid peer_id;
     struct cw_buf_pool *pool;
     sim_up_fn *up;
@@ -186,7 +195,8 @@ struct sim_daemon {
     struct cw_replica *replica;
     uint64_t incarnation;
     bool serving;
-    bool refused;    /* by the manager */
+    bool refused;           /* by the manager */
+    struct cw_uuid foreign; /* the cluster that its disk says it belongs to; nil: ours */
     uint64_t storms; /* of bad blocks, that it tells of; 0: as its store says */
 };
 
@@ -194,7 +204,17 @@ void sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index);
 void sim_daemon_start(struct sim_daemon *d);
 void sim_daemon_kill(struct sim_daemon *d, bool power);
 void sim_daemon_fini(struct sim_daemon *d);
+/* Another disk takes the place of the one it had; it is down. */
+enum sim_replace {
+    SIM_REPLACE_EMPTY,   /* a new one */
+    SIM_REPLACE_FORMAT,  /* the same, formatted again */
+    SIM_REPLACE_FOREIGN, /* of another cluster */
+};
+void sim_daemon_replace(struct sim_daemon *d, enum sim_replace how);
 /* Whose disk it is; NULL: no daemon has that one any more. */
+/* Never NULL: whoever asks was told of it. */
+const struct sim_disk *sim_disk_find(const struct sim *sim, const struct cw_uuid *uuid,
+                                     uint64_t format_id);
 struct sim_daemon *sim_member_daemon(const struct sim *sim, const struct cw_member *m);
 
 void sim_host_init(struct sim_daemon *d);
@@ -390,6 +410,8 @@ struct sim {
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
     uint32_t n_daemons, n_members;
+    struct sim_disk disks[SIM_DISKS_MAX];
+    uint32_t n_disks;
     struct sim_client clients[SIM_CLIENTS_MAX];
     uint32_t n_clients;
     struct sim_client *present; /* whose turn it is to own the volume */
