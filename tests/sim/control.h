@@ -197,9 +197,10 @@ void sim_peer_end(struct sim_ctl *c);
 
 /* The leader loses its lease and does not know. */
 void sim_mgr_depose(struct sim *sim);
-/* A call of an operator to that manager, which is waited for. */
+/* A call of an operator to that manager, which is waited for: not from inside a step. */
 enum cw_mgr_code sim_operate(struct sim *sim, struct sim_mgr *m, enum cw_mgr_call_kind kind,
                              const union cw_mgr_request *req);
+void sim_op_calls_free(struct sim *sim);
 
 /* ---- what is judged ---- */
 
@@ -225,5 +226,7 @@ struct sim_control {
     uint32_t n_asked;
     uint32_t force_percent; /* of attaches */
     uint32_t repair_delay_s;
+    uint64_t operate_ns; /* between an operator's deeds; 0: there is none */
+    struct cw_list op_calls;
     struct cw_uuid cluster_id;
 };

@@ -195,11 +195,10 @@ daemon_format(struct sim *sim, struct sim_daemon *d, bool over)
     struct cw_timer *t;
 
     d->pool = cw_buf_pool_new(POOL_BYTES);
-    cw_store_format(
-        &d->proc.env, cw_ramdisk_disk(d->disk), d->pool,
-        (struct cw_store_format_opts){
-            .disk_uuid = d->disk_uuid, .format_id = d->format_id, .force = over },
-        daemon_formatted, &res);
+    cw_store_format(&d->proc.env, cw_ramdisk_disk(d->disk), d->pool,
+                    (struct cw_store_format_opts){
+                        .disk_uuid = d->disk_uuid, .format_id = d->format_id, .force = over },
+                    daemon_formatted, &res);
     while (res == 1000 && (t = cw_timerheap_pop(&d->proc.heap, CW_NEVER - 1)) != NULL)
         t->fn(t);
     if (res != 0)
@@ -221,9 +220,9 @@ sim_daemon_replace(struct sim_daemon *d, enum sim_replace how)
         d->disk_uuid = cw_uuid_from_random(cw_prng_next(p), cw_prng_next(p));
     d->format_id = cw_prng_next(p) | 1;
     d->incarnation = 0;
-    d->foreign = how == SIM_REPLACE_FOREIGN
-                     ? cw_uuid_from_random(cw_prng_next(p), cw_prng_next(p))
-                     : (struct cw_uuid){ 0 };
+    d->storms = 0;
+    d->foreign = how == SIM_REPLACE_FOREIGN ? cw_uuid_from_random(cw_prng_next(p), cw_prng_next(p))
+                                            : (struct cw_uuid){ 0 };
     daemon_format(d->proc.sim, d, true);
 }
 

@@ -299,6 +299,7 @@ sim_lib_resized(struct sim_client *c)
     if (c->lib == NULL || !c->lib->resizing)
         return;
     c->lib->resizing = false;
+    sim_mark(c->proc.sim, SIM_MARK_RESIZED);
     sim_peer_answer(&c->lib->peer, &c->lib->resize, CW_MGR_OK);
 }
 

@@ -286,56 +286,6 @@ sim_mgr_heal(struct sim *sim)
     }
 }
 
-/* ---- an operator's calls ---- */
-
-struct op_call {
-    struct cw_mgr_call call;
-    struct sim_ctl ctl; /* for pushes, of which there are none */
-    bool done;
-    enum cw_mgr_code code;
-    char text[CW_MGR_WHY_SIZE];
-};
-
-static void
-op_done(struct cw_mgr_call *call)
-{
-    struct op_call *op = cw_container_of(call, struct op_call, call);
-
-    op->done = true;
-    op->code = call->error.code;
-    snprintf(op->text, sizeof(op->text), "%s", call->error.message);
-}
-
-static bool
-never(struct sim *sim)
-{
-    return false;
-}
-
-enum cw_mgr_code
-sim_operate(struct sim *sim, struct sim_mgr *m, enum cw_mgr_call_kind kind,
-            const union cw_mgr_request *req)
-{
-    struct op_call op = { .call = { .kind = kind, .req = *req, .done = op_done } };
-    uint32_t life = m->proc.life;
-    struct cw_mgr_session *s;
-
-    if (m->m == NULL)
-        return CW_MGR_NOT_MANAGER;
-    s = cw_manager_session_up(m->m, &op.ctl);
-    cw_assert(s != NULL);
-    cw_manager_call(m->m, s, &op.call);
-    sim_proc_touch(&m->proc);
-    for (uint32_t i = 0; i < 3000 && !op.done && !sim->result.failed; i++)
-        sim_run_until(sim, never, 10 * CW_NS_PER_MS);
-    if (!op.done)
-        mgr_stop(m); /* the call lies on this stack */
-    else if (m->m != NULL && m->proc.life == life)
-        cw_manager_session_down(m->m, s);
-    sim_log(sim, "operator: call %d ends with %d %s", (int)kind, (int)op.code, op.text);
-    return op.code;
-}
-
 /* ---- the beginning ---- */
 
 static bool
@@ -412,19 +362,34 @@ sim_control_begin(struct sim *sim)
 }
 
 void
-sim_control_init(struct sim *sim)
+sim_control_choose(struct sim *sim)
 {
+    static const uint32_t force[] = { 0, 75, 75, 100 }, delays[] = { 3600, 3600, 4, 12 };
     struct sim_control *k = calloc(1, sizeof(*k));
+    struct cw_prng *p = &sim->rnd_mgr;
 
     cw_assert(k != NULL);
     sim->control = k;
     cw_list_init(&k->ctls);
     cw_list_init(&k->old_ctls);
+    cw_list_init(&k->op_calls);
     sim_kv_init(sim);
     k->lease_ns = 2 * CW_NS_PER_S;
-    k->force_percent = 75;
-    k->repair_delay_s = 3600;
     k->leader = &k->mgrs[0];
+    k->force_percent = force[cw_prng_below(p, CW_LEN(force))];
+    k->repair_delay_s = delays[cw_prng_below(p, CW_LEN(delays))];
+    k->operate_ns = sim_chance(p, 60) ? sim_between(p, 2, 12) * CW_NS_PER_S : 0;
+    if (sim->opts.scenario == NULL)
+        sim->n_daemons += sim_chance(p, 50);
+    else
+        k->repair_delay_s = 3600;
+}
+
+void
+sim_control_init(struct sim *sim)
+{
+    struct sim_control *k = sim->control;
+
     for (uint32_t i = 0; i < SIM_MANAGERS; i++) {
         struct sim_mgr *m = &k->mgrs[i];
         char name[8];
@@ -455,6 +420,7 @@ sim_control_fini(struct sim *sim)
         sim_mgr_kill(&sim->control->mgrs[i]);
         sim_proc_fini(&sim->control->mgrs[i].proc);
     }
+    sim_op_calls_free(sim);
     sim_ctl_free_all(sim);
     sim_kv_fini(sim);
     free(sim->control);

@@ -96,6 +96,8 @@ sim_init(struct sim *sim, struct sim_opts opts)
     sim_choose_faults(sim);
     if (opts.scenario != NULL)
         sim_scenario_prepare(sim, opts.scenario);
+    if (sim_has_manager(sim))
+        sim_control_choose(sim);
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_init(sim, &sim->daemons[i], i);
     for (uint32_t i = 0; i < sim->n_clients; i++)
@@ -103,7 +105,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     if (opts.scenario != NULL)
         sim_scenario_set_clocks(sim, opts.scenario);
     sim_reg_init(sim);
-    if (sim_has_manager(sim))
+    if (sim->control != NULL)
         sim_init_control(sim);
 }
 
@@ -303,6 +305,8 @@ sim_run(struct sim_opts opts)
     } else {
         sim_faults_start(sim);
         sim_slow_start(sim);
+        if (sim->control != NULL)
+            sim_operator_start(sim);
         sim_run_until(sim, never, chaos);
     }
     if (!sim->result.failed)

@@ -82,6 +82,8 @@ enum sim_mark {
     SIM_MARK_IN_USE,     /* an attach without force was refused */
     SIM_MARK_CARETAKE,   /* a daemon was asked to take care of the volume */
     SIM_MARK_EVICT,      /* an owner was asked to let a copy go */
+    SIM_MARK_REPLACED,   /* a node returned with another disk */
+    SIM_MARK_RESIZED,    /* an owner took a new size */
     SIM_MARK_DROPPED,    /* a copy that is no member any more was dropped */
     SIM_N_MARKS,
 };
@@ -197,7 +199,7 @@ struct sim_daemon {
     bool serving;
     bool refused;           /* by the manager */
     struct cw_uuid foreign; /* the cluster that its disk says it belongs to; nil: ours */
-    uint64_t storms; /* of bad blocks, that it tells of; 0: as its store says */
+    uint64_t storms;        /* of bad blocks, that it tells of; 0: as its store says */
 };
 
 void sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index);
@@ -287,6 +289,8 @@ void sim_lib_resized(struct sim_client *c);
 
 /* ---- real managers (control.h) ---- */
 
+/* What the seed chooses for them, before processes are made; then their own. */
+void sim_control_choose(struct sim *sim);
 void sim_control_init(struct sim *sim);
 /* Elects the first, waits for the daemons, makes the volume. */
 void sim_control_begin(struct sim *sim);
@@ -294,6 +298,8 @@ void sim_control_check(struct sim *sim);
 void sim_control_fini(struct sim *sim);
 void sim_mgr_fault(struct sim *sim);
 void sim_mgr_heal(struct sim *sim);
+/* An operator, and disks that are replaced: operator.c. */
+void sim_operator_start(struct sim *sim);
 
 /* ---- history ---- */
 

@@ -38,6 +38,8 @@ const char *const sim_mark_names[SIM_N_MARKS] = {
     "in-use",
     "caretake",
     "evict",
+    "replaced",
+    "resized",
     "dropped",
 };
 
