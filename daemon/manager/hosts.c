@@ -350,6 +350,7 @@ register_ok(struct mgr_call_op *c)
     cw_mgr_copies_registered(m, h, r->copies, r->n_copies);
     cw_mgr_drops_again(m, h);
     cw_mgr_hint_host(m, h, true);
+    cw_mgr_hint_owners(m, c->call->session); /* a caretaker's */
 }
 
 void
