@@ -169,6 +169,7 @@ struct sim_peer_ops {
     void (*down)(struct sim_peer *);
     void (*push)(struct sim_peer *, const struct sim_msg *); /* an ask or a hint */
     void (*tick)(struct sim_peer *);
+    void (*desc)(struct sim_peer *, const struct cw_volume_desc *); /* read again; may be NULL */
 };
 
 struct sim_peer {
@@ -191,9 +192,29 @@ void sim_peer_call(struct sim_peer *p, struct sim_msg *take_msg, uint64_t timeou
 /* Dropped when not connected. */
 void sim_peer_send(struct sim_peer *p, struct sim_msg *take_msg);
 void sim_peer_answer(struct sim_peer *p, const struct sim_msg *ask, enum cw_mgr_code code);
+/* The calls of an owner in that process. */
+void sim_owner_change(struct sim_peer *p, struct cw_change *ch);
+void sim_owner_get(struct sim_peer *p, struct cw_volume_get *g);
+void sim_owner_release(struct sim_peer *p, struct cw_volume_give_up *g);
+/* What an attach was granted; points into m. */
+void sim_desc_in(const struct sim_msg *m, struct cw_volume_desc *to);
 /* The peer's end of a connection. */
 void sim_peer_deliver(struct sim_ctl *c, struct sim_msg *take_msg);
 void sim_peer_end(struct sim_ctl *c);
+
+/* ---- caretakers: an owner in a daemon (care.c) ---- */
+
+struct sim_care;
+struct sim_care *sim_host_care(const struct sim_daemon *d);
+struct sim_care *sim_care_new(struct sim_daemon *d, struct sim_peer *peer);
+/* With the daemon's process. */
+void sim_care_start(struct sim_care *c);
+void sim_care_stop(struct sim_care *c);
+/* CARETAKE, LET_GO, EVICT, RESIZED, or a hint. */
+void sim_care_push(struct sim_care *c, const struct sim_msg *m);
+void sim_care_tick(struct sim_care *c);
+void sim_care_turn_end(struct sim_care *c);
+void sim_care_check(const struct sim_care *c);
 
 /* The leader loses its lease and does not know. */
 void sim_mgr_depose(struct sim *sim);

@@ -23,6 +23,7 @@ daemon_turn_end(struct sim_proc *p)
 
     if (d->replica != NULL)
         cw_replica_turn_end(d->replica);
+    sim_host_turn_end(d);
 }
 
 static void
@@ -216,6 +217,9 @@ sim_daemon_replace(struct sim_daemon *d, enum sim_replace how)
     struct cw_prng *p = &d->proc.sim->rnd_mgr;
 
     cw_assert(!d->proc.up);
+    cw_ramdisk_slow(d->disk, 0); /* this one is well */
+    cw_ramdisk_hold(d->disk, 0, 0, 0);
+    cw_ramdisk_unstick(d->disk);
     if (how != SIM_REPLACE_FORMAT)
         d->disk_uuid = cw_uuid_from_random(cw_prng_next(p), cw_prng_next(p));
     d->format_id = cw_prng_next(p) | 1;

@@ -16,6 +16,7 @@
 struct sim_host {
     struct sim_peer peer;
     struct sim_daemon *d;
+    struct sim_care *care;
     struct cw_uuid key, boot_id;
     bool registered, calling, claiming;
     uint64_t next_ns, started_ns;
@@ -202,6 +203,7 @@ host_tick(struct sim_peer *p)
 
     if (p->ctl != NULL && h->d->serving && !h->calling && cw_now_ns(&p->proc->env) >= h->next_ns)
         host_call(h);
+    sim_care_tick(h->care);
 }
 
 static void
@@ -295,8 +297,10 @@ host_push(struct sim_peer *p, const struct sim_msg *m)
 {
     struct sim_host *h = host_of(p);
 
-    if (m->kind == SIM_MSG_HINT)
+    if (m->kind == SIM_MSG_HINT) {
+        sim_care_push(h->care, m);
         return;
+    }
     switch (m->ask) {
     case CW_MGR_ASK_OWNER_SEEN:
         answer_seen(h, m);
@@ -308,15 +312,12 @@ host_push(struct sim_peer *p, const struct sim_msg *m)
         answer_scrub(h, m);
         break;
     case CW_MGR_ASK_CARETAKE:
-        sim_mark(p->proc->sim, SIM_MARK_CARETAKE);
-        sim_peer_answer(p, m, CW_MGR_UNAVAILABLE);
-        break;
     case CW_MGR_ASK_LET_GO:
-        sim_peer_answer(p, m, CW_MGR_OK); /* not held is what was wanted */
-        break;
-    case CW_MGR_ASK_VERIFY_RUN:
     case CW_MGR_ASK_RESIZED:
     case CW_MGR_ASK_EVICT:
+        sim_care_push(h->care, m);
+        break;
+    case CW_MGR_ASK_VERIFY_RUN:
         sim_peer_answer(p, m, CW_MGR_NOT_FOUND);
         break;
     }
@@ -324,7 +325,7 @@ host_push(struct sim_peer *p, const struct sim_msg *m)
 
 /* ---- life ---- */
 
-static const struct sim_peer_ops host_ops = { host_up, host_down, host_push, host_tick };
+static const struct sim_peer_ops host_ops = { host_up, host_down, host_push, host_tick, NULL };
 
 void
 sim_host_init(struct sim_daemon *d)
@@ -338,6 +339,7 @@ sim_host_init(struct sim_daemon *d)
     h->boot_id = cw_uuid_from_random(cw_prng_next(&sim->rnd_mgr), cw_prng_next(&sim->rnd_mgr));
     cw_list_init(&h->drops);
     sim_peer_init(&h->peer, &d->proc, &host_ops);
+    h->care = sim_care_new(d, &h->peer);
     d->host = h;
 }
 
@@ -351,6 +353,7 @@ sim_host_start(struct sim_daemon *d)
     h->registered = h->calling = h->claiming = false;
     h->started_ns = cw_now_ns(&d->proc.env);
     host_later(h, 0);
+    sim_care_start(h->care);
     sim_peer_start(&h->peer);
 }
 
@@ -363,12 +366,33 @@ sim_host_stop(struct sim_daemon *d, bool power)
 
     if (h == NULL)
         return;
+    sim_care_stop(h->care);
     sim_peer_stop(&h->peer);
     while ((node = cw_list_pop_front(&h->drops)) != NULL)
         free(cw_list_entry(node, struct host_drop, node));
     if (power)
         h->boot_id = cw_uuid_from_random(cw_prng_next(&d->proc.sim->rnd_mgr),
                                          cw_prng_next(&d->proc.sim->rnd_mgr));
+}
+
+struct sim_care *
+sim_host_care(const struct sim_daemon *d)
+{
+    return d->host->care;
+}
+
+void
+sim_host_turn_end(struct sim_daemon *d)
+{
+    if (d->host != NULL)
+        sim_care_turn_end(d->host->care);
+}
+
+void
+sim_host_check(const struct sim_daemon *d)
+{
+    if (d->host != NULL)
+        sim_care_check(d->host->care);
 }
 
 bool
@@ -380,5 +404,7 @@ sim_host_is_registered(const struct sim_daemon *d)
 void
 sim_host_fini(struct sim_daemon *d)
 {
+    if (d->host != NULL)
+        free(d->host->care);
     free(d->host);
 }

@@ -47,8 +47,8 @@ lib_msg(struct sim_lib *l, enum cw_mgr_call_kind kind)
 
 /* ---- attach ---- */
 
-static void
-desc_in(const struct sim_msg *m, struct cw_volume_desc *to)
+void
+sim_desc_in(const struct sim_msg *m, struct cw_volume_desc *to)
 {
     *to = (struct cw_volume_desc){
         .id = m->volume,
@@ -110,7 +110,7 @@ attach_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
         return;
     }
     l->attach = LIB_IDLE;
-    desc_in(reply, &desc);
+    sim_desc_in(reply, &desc);
     sim_log(p->proc->sim, "%s is granted gen %u", p->proc->name, desc.gen);
     sim_client_open(l->c, &desc, desc.gen);
 }
@@ -190,10 +190,19 @@ change_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
     sim_proc_touch(p->proc);
 }
 
-void
-sim_lib_change(struct sim_client *c, struct cw_change *ch)
+static struct sim_msg *
+owner_msg(enum cw_mgr_call_kind kind)
 {
-    struct sim_msg *m = lib_msg(c->lib, CW_MGR_CHANGE);
+    struct sim_msg *m = sim_msg_new(SIM_MSG_CALL);
+
+    m->call = kind;
+    return m;
+}
+
+void
+sim_owner_change(struct sim_peer *p, struct cw_change *ch)
+{
+    struct sim_msg *m = owner_msg(CW_MGR_CHANGE);
 
     m->volume = ch->volume;
     m->gen = ch->gen;
@@ -202,38 +211,37 @@ sim_lib_change(struct sim_client *c, struct cw_change *ch)
     m->n_want = ch->n_want;
     memcpy(m->want, ch->want, sizeof(m->want));
     snprintf(m->why, sizeof(m->why), "%s", ch->why);
-    sim_log(c->proc.sim, "%s asks for a change at gen %u cfg %u: %s", c->proc.name, ch->gen,
+    sim_log(p->proc->sim, "%s asks for a change at gen %u cfg %u: %s", p->proc->name, ch->gen,
             ch->cfg, ch->why);
-    sim_kv_asked(c->proc.sim, ch);
-    sim_peer_call(&c->lib->peer, m, CALL_MS, false, change_done, ch);
+    sim_kv_asked(p->proc->sim, ch);
+    sim_peer_call(p, m, CALL_MS, false, change_done, ch);
 }
 
 static void
 get_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
 {
-    struct sim_client *c = lib_of(p)->c;
     struct cw_volume_get *g = arg;
     struct cw_volume_desc desc;
 
     g->res = reply != NULL ? call_res(reply->code) : CW_CALL_UNKNOWN;
     g->desc = NULL;
     if (g->res == CW_CALL_OK) {
-        desc_in(reply, &desc);
+        sim_desc_in(reply, &desc);
         g->desc = &desc;
-        if (c->volume != NULL && desc.gen == cw_volume_gen(c->volume))
-            cw_volume_set_policy(c->volume, desc.min_insync, desc.degrade_s, false, false);
+        if (p->ops->desc != NULL)
+            p->ops->desc(p, &desc);
     }
     g->done(g);
     sim_proc_touch(p->proc);
 }
 
 void
-sim_lib_get(struct sim_client *c, struct cw_volume_get *g)
+sim_owner_get(struct sim_peer *p, struct cw_volume_get *g)
 {
-    struct sim_msg *m = lib_msg(c->lib, CW_MGR_GET_VOLUME);
+    struct sim_msg *m = owner_msg(CW_MGR_GET_VOLUME);
 
     m->volume = g->volume;
-    sim_peer_call(&c->lib->peer, m, CALL_MS, true, get_done, g);
+    sim_peer_call(p, m, CALL_MS, true, get_done, g);
 }
 
 static void
@@ -247,13 +255,31 @@ release_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
 }
 
 void
-sim_lib_release(struct sim_client *c, struct cw_volume_give_up *g)
+sim_owner_release(struct sim_peer *p, struct cw_volume_give_up *g)
 {
-    struct sim_msg *m = lib_msg(c->lib, CW_MGR_RELEASE);
+    struct sim_msg *m = owner_msg(CW_MGR_RELEASE);
 
     m->volume = g->volume;
     m->gen = g->gen;
-    sim_peer_call(&c->lib->peer, m, CALL_MS, true, release_done, g);
+    sim_peer_call(p, m, CALL_MS, true, release_done, g);
+}
+
+void
+sim_lib_change(struct sim_client *c, struct cw_change *ch)
+{
+    sim_owner_change(&c->lib->peer, ch);
+}
+
+void
+sim_lib_get(struct sim_client *c, struct cw_volume_get *g)
+{
+    sim_owner_get(&c->lib->peer, g);
+}
+
+void
+sim_lib_release(struct sim_client *c, struct cw_volume_give_up *g)
+{
+    sim_owner_release(&c->lib->peer, g);
 }
 
 /* ---- what the manager wants ---- */
@@ -346,6 +372,16 @@ lib_tick(struct sim_peer *p)
     lib_report(l);
 }
 
+/* New limits of the policy, at once. */
+static void
+lib_desc(struct sim_peer *p, const struct cw_volume_desc *desc)
+{
+    struct cw_volume *v = lib_of(p)->c->volume;
+
+    if (v != NULL && desc->gen == cw_volume_gen(v))
+        cw_volume_set_policy(v, desc->min_insync, desc->degrade_s, false, false);
+}
+
 static void
 hello_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
 {
@@ -367,7 +403,7 @@ lib_down(struct sim_peer *p)
 
 /* ---- life ---- */
 
-static const struct sim_peer_ops lib_ops = { lib_up, lib_down, lib_push, lib_tick };
+static const struct sim_peer_ops lib_ops = { lib_up, lib_down, lib_push, lib_tick, lib_desc };
 
 void
 sim_lib_init(struct sim_client *c)

@@ -143,17 +143,15 @@ grow(struct sim *sim)
     op_begin(op);
 }
 
-static struct sim_daemon *
-some_daemon(struct sim *sim)
-{
-    return &sim->daemons[cw_prng_below(&sim->rnd_mgr, sim->n_daemons)];
-}
-
+/* Always the same one, and only if there is a place for another copy: else no copy there would ever
+ * be in sync again. */
 static void
 give_up_disk(struct sim *sim)
 {
-    struct sim_daemon *d = some_daemon(sim);
+    struct sim_daemon *d = &sim->daemons[0];
 
+    if (sim->n_daemons == sim->n_members)
+        return;
     sim_log(sim, "fault: many blocks of %s go bad", d->proc.name);
     d->storms++;
 }
@@ -165,7 +163,7 @@ take_back_disk(struct sim *sim)
 
     if (op == NULL)
         return;
-    snprintf(op->name, sizeof(op->name), "%s/store-0", some_daemon(sim)->proc.name);
+    snprintf(op->name, sizeof(op->name), "%s/store-0", sim->daemons[0].proc.name);
     op->call.req.name = op->name;
     op_begin(op);
 }

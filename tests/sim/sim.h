@@ -81,6 +81,7 @@ enum sim_mark {
     SIM_MARK_KV_LATE,    /* .. and it took effect after that was told */
     SIM_MARK_IN_USE,     /* an attach without force was refused */
     SIM_MARK_CARETAKE,   /* a daemon was asked to take care of the volume */
+    SIM_MARK_CARED,      /* .. and it did */
     SIM_MARK_EVICT,      /* an owner was asked to let a copy go */
     SIM_MARK_REPLACED,   /* a node returned with another disk */
     SIM_MARK_RESIZED,    /* an owner took a new size */
@@ -223,6 +224,8 @@ void sim_host_init(struct sim_daemon *d);
 void sim_host_start(struct sim_daemon *d);
 void sim_host_stop(struct sim_daemon *d, bool power);
 void sim_host_fini(struct sim_daemon *d);
+void sim_host_turn_end(struct sim_daemon *d);
+void sim_host_check(const struct sim_daemon *d);
 bool sim_host_is_registered(const struct sim_daemon *d);
 
 /* ---- the register ---- */

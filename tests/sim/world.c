@@ -37,6 +37,7 @@ const char *const sim_mark_names[SIM_N_MARKS] = {
     "kv-late",
     "in-use",
     "caretake",
+    "cared",
     "evict",
     "replaced",
     "resized",
@@ -237,8 +238,10 @@ static void
 sim_check(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->n_daemons; i++)
-        if (sim->daemons[i].proc.up && sim->daemons[i].serving)
+        if (sim->daemons[i].proc.up && sim->daemons[i].serving) {
             cw_replica_check(sim->daemons[i].replica);
+            sim_host_check(&sim->daemons[i]);
+        }
     for (uint32_t i = 0; i < sim->n_clients; i++)
         if (sim->clients[i].proc.up && sim->clients[i].owner != NULL)
             cw_owner_check(sim->clients[i].owner);
