@@ -186,6 +186,37 @@ replace_disk(struct sim *sim)
     }
 }
 
+struct deserted {
+    struct sim_task task;
+    struct sim_client *c;
+};
+
+static void
+comes_back(struct sim_task *t)
+{
+    struct sim_client *c = cw_container_of(t, struct deserted, task)->c;
+
+    if (!c->proc.up && !t->sim->calm && t->sim->present == NULL)
+        sim_client_attach(c);
+}
+
+/* The owner dies, and nobody takes its place for a while. */
+static void
+desert(struct sim *sim)
+{
+    struct sim_client *c = sim->present;
+    struct deserted *d;
+
+    if (c == NULL)
+        return;
+    sim_log(sim, "fault: %s is killed, for long", c->proc.name);
+    sim_client_kill(c);
+    d = calloc(1, sizeof(*d));
+    cw_assert(d != NULL);
+    d->c = c;
+    sim_after(sim, &d->task, sim_between(&sim->rnd_mgr, 6, 25) * CW_NS_PER_S, comes_back);
+}
+
 static void
 operate(struct sim_task *t)
 {
@@ -201,6 +232,8 @@ operate(struct sim_task *t)
         give_up_disk(sim);
     else if (dice < 6)
         take_back_disk(sim);
+    else if (dice < 7)
+        desert(sim);
     else
         replace_disk(sim);
 }

@@ -176,10 +176,10 @@ ask_deposed(struct sim *sim, struct sim_mgr *old)
                         .volume_resize = { .name = SIM_VOLUME_NAME, .size_bytes = 8 * CW_GIB } });
 
     sim_demand(sim, code == CW_MGR_UNAVAILABLE, "a deposed manager resizes nothing");
-    code = sim_operate(sim, old, CW_MGR_VOLUME_CREATE,
-                       &(union cw_mgr_request){ .volume_create = { .name = "other",
-                                                                   .size_bytes = CW_MIB,
-                                                                   .policy = "sim" } });
+    code = sim_operate(
+        sim, old, CW_MGR_VOLUME_CREATE,
+        &(union cw_mgr_request){
+            .volume_create = { .name = "other", .size_bytes = CW_MIB, .policy = "sim" } });
     sim_demand(sim, code == CW_MGR_UNAVAILABLE, "a deposed manager makes nothing");
 }
 
@@ -213,10 +213,56 @@ sim_row_22(struct sim *sim)
     sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
 }
 
+/* ---- care ---- */
+
+static bool
+is_cared_for(struct sim *sim)
+{
+    return sim->result.marks[SIM_MARK_CARED] > 0;
+}
+
+static bool
+all_insync_unowned(struct sim *sim)
+{
+    return sim->present == NULL && sim_n_in_state(sim, CW_MEMBER_INSYNC) == sim->n_members;
+}
+
+static bool
+is_released(struct sim *sim)
+{
+    return sim->reg.released;
+}
+
+/* An owner dies while a copy is out, and nobody follows it: a daemon takes care of the volume until
+ * every copy is in sync, and lets it go for whoever wants it. */
+void
+sim_care_row(struct sim *sim)
+{
+    bool early = sim_chance(&sim->rnd_mgr, 50);
+
+    goes_on(sim, 20000, "some data is there");
+    sim_daemon_kill(&sim->daemons[2], false);
+    sim_expect(sim, one_left, 15000, "it is ejected");
+    goes_on(sim, 20000, "the others serve");
+    sim_client_kill(sim->present);
+    sim_expect(sim, is_cared_for, 40000, "a daemon takes the place of the owner");
+    sim_pass(sim, sim_between(&sim->rnd_mgr, 0, 5000));
+    sim_daemon_start(&sim->daemons[2]);
+    if (!early) {
+        sim_expect(sim, all_insync_unowned, 40000, "the copy is brought in sync");
+        sim_expect(sim, is_released, 40000, "the volume is let go");
+    }
+    sim->control->force_percent = 0;
+    sim_attach_next(sim);
+    sim_expect(sim, sim_owner_is_well, 20000, "a client need not force its way in");
+    goes_on(sim, 20000, "it serves");
+    sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
+}
+
 /* ---- failover ---- */
 
-/* Every few seconds another manager leads, the old one killed, asleep, cut off or unaware: the owner
- * does not notice. */
+/* Every few seconds another manager leads, the old one killed, asleep, cut off or unaware: the
+ * owner does not notice. */
 void
 sim_failover(struct sim *sim)
 {
