@@ -218,6 +218,8 @@ void sim_care_check(const struct sim_care *c);
 
 /* The leader loses its lease and does not know. */
 void sim_mgr_depose(struct sim *sim);
+/* For a while. */
+void sim_mgr_kill_leader(struct sim *sim);
 /* A call of an operator to that manager, which is waited for: not from inside a step. */
 enum cw_mgr_code sim_operate(struct sim *sim, struct sim_mgr *m, enum cw_mgr_call_kind kind,
                              const union cw_mgr_request *req);
@@ -245,7 +247,9 @@ struct sim_control {
     struct cw_list ctls, old_ctls;
     struct sim_asked asked[SIM_ASKED];
     uint32_t n_asked;
-    uint32_t force_percent; /* of attaches */
+    uint64_t heard_ns; /* a copy hears the present owner, and a manager the copy, since; 0: no */
+    struct sim_client *heard; /* the owner that is spoken of */
+    uint32_t force_percent;   /* of attaches */
     uint32_t repair_delay_s;
     uint64_t operate_ns; /* between an operator's deeds; 0: there is none */
     struct cw_list op_calls;

@@ -153,6 +153,23 @@ judge_shard(struct sim *sim, const struct cw_shard_rec *old, const struct cw_sha
     mirror_shard(sim, now);
 }
 
+/* An owner that its copies hear keeps its volume, unless somebody uses force (1.8, step 0). */
+#define HEARD_NS (6 * CW_NS_PER_S)
+static void
+judge_grant(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
+{
+    const struct sim_control *k = sim->control;
+    bool forced = false;
+
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        if (cw_uuid_equal(&sim->clients[i].id, &now->owner_id))
+            forced = sim_lib_forces(&sim->clients[i]);
+    if (old->hold == CW_HOLD_OWNED && !forced && k->heard_ns != 0 && k->heard == sim->present &&
+        !cw_uuid_equal(&sim->present->id, &now->owner_id) && sim->now_ns - k->heard_ns >= HEARD_NS)
+        sim_fail(sim, "store: gen %u is granted without force, and %s is well", now->gen,
+                 sim->present->proc.name);
+}
+
 static void
 judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
 {
@@ -167,6 +184,7 @@ judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_v
     sim->reg.released = now->hold == CW_HOLD_RELEASED;
     if (old == NULL || now->gen == old->gen)
         return;
+    judge_grant(sim, old, now);
     sim->epoch = now->gen;
     sim_log(sim, "store: gen %u is %s's%s", now->gen, now->owner_name,
             old->hold == CW_HOLD_RELEASED ? ", released before" : "");

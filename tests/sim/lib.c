@@ -21,7 +21,7 @@ struct sim_lib {
     struct sim_peer peer;
     struct sim_client *c;
     enum lib_attach attach;
-    bool force;
+    bool force, forced; /* drawn; sent last */
     uint32_t tries;
     uint64_t again_ns, report_ns;
     bool resizing; /* an answer is owed */
@@ -121,7 +121,7 @@ lib_attach_now(struct sim_lib *l)
     struct sim_msg *m = lib_msg(l, CW_MGR_ATTACH);
 
     /* without force again and again, an owner that is gone or unwell lets us in at last */
-    m->force = l->force || l->tries > 4 * TRIES_UNFORCED;
+    m->force = l->forced = l->force || l->tries > 4 * TRIES_UNFORCED;
     l->attach = LIB_ASKS;
     sim_peer_call(&l->peer, m, ATTACH_MS, false, attach_done, NULL);
 }
@@ -140,6 +140,12 @@ bool
 sim_lib_is_attaching(const struct sim_client *c)
 {
     return c->proc.up && c->lib->attach != LIB_IDLE;
+}
+
+bool
+sim_lib_forces(const struct sim_client *c)
+{
+    return c->lib->forced;
 }
 
 /* ---- the owner's calls ---- */

@@ -18,7 +18,9 @@ usage(FILE *to)
         "usage: causeway-sim [--seed N | --seeds N [--from S]] [--minutes M] [--trace]\n"
         "                    [--manager register|real]\n"
         "                    [--scenario NAME|all] [--mutation NAME|all] [--keep-going] [--list]\n"
-        "Runs whole clusters in virtual time; a failure prints its seed. A scenario, one of\n"
+        "Runs whole clusters in virtual time; a failure prints its seed. The manager is a "
+        "register\n"
+        "or, in a third of the seeds, a pair of real ones; --manager decides. A scenario, one of\n"
         "--list, takes the place of random faults. A mutation takes a rule away: one of 500\n"
         "seeds must fail.\n");
     return to == stdout ? 0 : 2;
@@ -63,6 +65,7 @@ run_one(struct totals *t, struct sim_opts opts, bool apart)
 {
     struct sim_result r = apart ? sim_run_apart(opts) : sim_run(opts);
     const char *sc = opts.scenario != NULL ? opts.scenario->name : "";
+    static const char *const how[] = { "", "--manager register ", "--manager real " };
 
     t->seeds++;
     t->failed += r.failed;
@@ -72,9 +75,9 @@ run_one(struct totals *t, struct sim_opts opts, bool apart)
     for (int i = 0; i < SIM_N_MARKS; i++)
         t->marks[i] += r.marks[i];
     if (r.failed)
-        printf("FAILED %s%sseed %llu: %s\n  again: causeway-sim %s%s%s--seed %llu --trace\n", sc,
+        printf("FAILED %s%sseed %llu: %s\n  again: causeway-sim %s%s%s%s--seed %llu --trace\n", sc,
                *sc != 0 ? " " : "", (unsigned long long)opts.seed, r.why,
-               *sc != 0 ? "--scenario " : "", sc, *sc != 0 ? " " : "",
+               *sc != 0 ? "--scenario " : "", sc, *sc != 0 ? " " : "", how[opts.manager],
                (unsigned long long)opts.seed);
     fflush(stdout);
     return !r.failed;
@@ -128,7 +131,8 @@ mutation_caught(int m, uint64_t from, uint64_t n)
 
     cw_mutation_now = (enum cw_mutation)m;
     for (uint64_t i = 0; i < n; i++) {
-        struct sim_result r = sim_run_apart((struct sim_opts){ .seed = from + i, .quiet = true });
+        struct sim_result r = sim_run_apart(
+            (struct sim_opts){ .seed = from + i, .manager = SIM_REGISTER, .quiet = true });
 
         if (!r.failed)
             continue;

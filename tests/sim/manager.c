@@ -159,6 +159,45 @@ elect(struct sim *sim)
     mgr_serve(next, false);
 }
 
+static bool
+reach(const struct sim *sim, const struct sim_proc *a, const struct sim_proc *b)
+{
+    return a->up && b->up && !a->paused && !b->paused && !sim_net_blocked(sim, a, b) &&
+           !sim_net_blocked(sim, b, a);
+}
+
+/* Some in-sync copy hears the present owner and is heard by both managers. */
+static bool
+owner_is_heard(const struct sim *sim)
+{
+    const struct sim_client *c = sim->present;
+
+    if (c == NULL || !c->ready || c->lost || c->leaving || c->volume == NULL)
+        return false;
+    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++) {
+        const struct cw_member *m = &sim->reg.rec.members[i];
+        const struct sim_daemon *d = sim_member_daemon(sim, m);
+
+        if (m->state == CW_MEMBER_INSYNC && d != NULL && d->serving &&
+            reach(sim, &c->proc, &d->proc) && reach(sim, &sim->control->mgrs[0].proc, &d->proc) &&
+            reach(sim, &sim->control->mgrs[1].proc, &d->proc))
+            return true;
+    }
+    return false;
+}
+
+static void
+look_heard(struct sim *sim)
+{
+    struct sim_control *k = sim->control;
+
+    if (!owner_is_heard(sim))
+        k->heard_ns = 0;
+    else if (k->heard_ns == 0 || k->heard != sim->present)
+        k->heard_ns = sim->now_ns;
+    k->heard = sim->present;
+}
+
 static void
 control_look(struct sim_task *t)
 {
@@ -170,6 +209,7 @@ control_look(struct sim_task *t)
     cw_assert(again != NULL);
     sim_after(sim, again, LOOK_NS, control_look);
     sim_ctl_look(sim);
+    look_heard(sim);
     for (uint32_t i = 0; i < SIM_MANAGERS; i++)
         mgr_look_deposed(&k->mgrs[i]);
     if (sim->now_ns < k->kv.away_until_ns)
@@ -235,6 +275,12 @@ fault_mgr(struct sim *sim, struct sim_mgr *m, uint32_t dice)
     }
     sim_log(sim, "fault: %s %s", m->proc.name, what);
     mgr_after(m, fault_ns(sim), mgr_well_again);
+}
+
+void
+sim_mgr_kill_leader(struct sim *sim)
+{
+    fault_mgr(sim, sim->control->leader, 0);
 }
 
 void

@@ -259,6 +259,36 @@ sim_care_row(struct sim *sim)
     sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
 }
 
+/* ---- in use ---- */
+
+/* Without force nobody takes a volume from an owner that its copies hear, not even from a manager
+ * that has just begun and was told nothing yet. */
+void
+sim_in_use(struct sim *sim)
+{
+    struct sim_client *owner = sim->present;
+
+    sim->control->force_percent = 0;
+    for (uint32_t i = 0; i < 3 && !sim->result.failed; i++) {
+        uint32_t gen = sim->reg.gen;
+        struct sim_client *c;
+
+        sim_pass(sim, sim_between(&sim->rnd_mgr, 100, 8000));
+        sim_mgr_kill_leader(sim);
+        sim_pass(sim, sim_between(&sim->rnd_mgr, 0, 4000));
+        if (&sim->clients[sim->next_client % sim->n_clients] == owner)
+            sim->next_client++;
+        c = sim_attach_next(sim);
+        sim_pass(sim, 7000);
+        sim_demand(sim, sim->reg.gen == gen && sim->present == owner, "the owner keeps it");
+        goes_on(sim, 5000, "the owner goes on");
+        sim_client_kill(c);
+    }
+    sim_client_kill(owner);
+    sim_attach_next(sim);
+    sim_expect(sim, sim_owner_is_well, 15000, "a dead owner's volume needs no force");
+}
+
 /* ---- failover ---- */
 
 /* Every few seconds another manager leads, the old one killed, asleep, cut off or unaware: the

@@ -285,6 +285,7 @@ void sim_lib_stop(struct sim_client *c);
 void sim_lib_fini(struct sim_client *c);
 void sim_lib_attach(struct sim_client *c);
 bool sim_lib_is_attaching(const struct sim_client *c);
+bool sim_lib_forces(const struct sim_client *c);
 void sim_lib_change(struct sim_client *c, struct cw_change *ch);
 void sim_lib_get(struct sim_client *c, struct cw_volume_get *g);
 void sim_lib_release(struct sim_client *c, struct cw_volume_give_up *g);

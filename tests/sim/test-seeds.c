@@ -8,13 +8,14 @@
 #include "tests/sim/scenario.h"
 
 static void
-run(uint64_t seed)
+run(uint64_t seed, enum sim_manager manager)
 {
-    struct sim_result r = sim_run((struct sim_opts){ .seed = seed });
+    static const char *const how[] = { "", "--manager register ", "--manager real " };
+    struct sim_result r = sim_run((struct sim_opts){ .seed = seed, .manager = manager });
 
     if (r.failed)
-        fail_msg("seed %llu: %s; again: causeway-sim --seed %llu --trace", (unsigned long long)seed,
-                 r.why, (unsigned long long)seed);
+        fail_msg("seed %llu: %s; again: causeway-sim %s--seed %llu --trace",
+                 (unsigned long long)seed, r.why, how[manager], (unsigned long long)seed);
 }
 
 /* A row of the acceptance catalogue, with a few different latencies and loads. */
@@ -43,7 +44,17 @@ sim_keeps_what_it_found(void **state)
     };
 
     for (size_t i = 0; i < CW_LEN(seeds); i++)
-        run(seeds[i]);
+        run(seeds[i], SIM_REGISTER);
+}
+
+/* The same with real managers. */
+static void
+sim_keeps_what_it_found_of_managers(void **state)
+{
+    static const uint64_t seeds[] = { 1, 2 };
+
+    for (size_t i = 0; i < CW_LEN(seeds); i++)
+        run(seeds[i], SIM_REAL_MANAGER);
 }
 
 /* A few seconds of fresh seeds lose nothing and always come to rest. */
@@ -53,7 +64,7 @@ sim_finds_nothing_new(void **state)
     uint64_t begun = (uint64_t)time(NULL), seed = begun * 1000;
 
     for (uint32_t i = 0; i < 1000 && (uint64_t)time(NULL) - begun < 10; i++)
-        run(seed + i);
+        run(seed + i, SIM_BY_SEED);
 }
 
 #define ROWS_MAX 64u
@@ -61,11 +72,12 @@ sim_finds_nothing_new(void **state)
 int
 main(void)
 {
-    static struct CMUnitTest tests[ROWS_MAX + 2] = {
+    static struct CMUnitTest tests[ROWS_MAX + 3] = {
         cmocka_unit_test(sim_keeps_what_it_found),
+        cmocka_unit_test(sim_keeps_what_it_found_of_managers),
         cmocka_unit_test(sim_finds_nothing_new),
     };
-    size_t n = 2;
+    size_t n = 3;
 
     for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++) {
         assert_true(n < CW_LEN(tests));
