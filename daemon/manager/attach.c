@@ -3,10 +3,10 @@
  *   claim --released, forced, our own, caretaker without session--------------> its turn
  *     |---caretaker: LET_GO --answered, or 5 s--------------------------------> its turn
  *     \---OWNER_SEEN to the hosts of in-sync copies --nobody, or 1 s----------> its turn
- *      (once they are there: a manager that has just begun waits for them, 3 s at most)
  *                                                   \--heard within 4 s--> VOLUME_IN_USE
  *   its turn: gen is still the one looked at? --no--> claim again
  *
+ * A manager that has just begun first waits for those hosts to register, 3 s at most.
  * That a claim was wrong costs a live owner its volume, never data: the new gen fences it.
  */
 #include <stdlib.h>
