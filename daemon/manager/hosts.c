@@ -311,6 +311,7 @@ host_take_session(struct cw_manager *m, struct mgr_host *h, struct cw_mgr_sessio
     cw_mgr_text_clip(s->name, sizeof(s->name), r->name);
     cw_mgr_text_clip(s->machine, sizeof(s->machine), r->name);
     h->session = s;
+    h->vouched = h->vouching = false;
     h->incarnation = r->incarnation;
     cw_mgr_text_clip(h->version, sizeof(h->version), r->version);
 }

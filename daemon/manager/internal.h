@@ -181,6 +181,7 @@ struct cw_manager {
     struct cw_list jobs;     /* struct mgr_job, oldest first */
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
+    bool vouching;                                     /* an op of drops.c is queued */
     uint32_t n_following;                              /* ops of compression.c that are queued */
     struct mgr_set_aside set_aside[MGR_SET_ASIDE_MAX]; /* since the manager started */
     bool stopping;
