@@ -1,4 +1,6 @@
 /* sim/rows-manager.c - the rows of the acceptance catalogue that need a real manager. */
+#include <stdio.h>
+
 #include "common/base/bits.h"
 #include "tests/sim/control.h"
 #include "tests/sim/scenario.h"
@@ -210,6 +212,88 @@ sim_row_22(struct sim *sim)
     sim_expect(sim, dead_one_left, 30000, "the new manager lets the owner eject the dead copy");
     goes_on(sim, 20000, "the others serve");
     sim_daemon_start(&sim->daemons[2]);
+    sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
+}
+
+/* ---- drops ---- */
+
+static void
+part_all(struct sim *sim, struct sim_proc *p)
+{
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_part(sim, p, &sim->daemons[i].proc);
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        sim_part(sim, p, &sim->clients[i].proc);
+}
+
+static bool
+its_copy_left(struct sim *sim)
+{
+    return member_at(sim, sim->spoken_of) == NULL && sim_all_in_sync(sim);
+}
+
+static bool
+one_more(struct sim *sim)
+{
+    return sim->reg.rec.n_members > sim->n_members;
+}
+
+static bool
+one_dropped(struct sim *sim)
+{
+    return sim->result.marks[SIM_MARK_DROPPED] >= 1;
+}
+
+static bool
+its_copy_is_back(struct sim *sim)
+{
+    return is_in_sync(sim, sim->spoken_of);
+}
+
+static void
+return_disk(struct sim *sim, struct sim_daemon *d)
+{
+    char name[24];
+
+    snprintf(name, sizeof(name), "%s/store-0", d->proc.name);
+    sim_demand(sim,
+               sim_operate(sim, sim->control->leader, CW_MGR_DISK_RETURN,
+                           &(union cw_mgr_request){ .name = name }) == CW_MGR_OK,
+               "the disk is returned");
+}
+
+/* A manager that was deposed remembers that a copy is to be dropped. It was, long ago, and then its
+ * disk was given another, which is in sync; the daemon comes to the old manager once more. */
+void
+sim_stale_drop(struct sim *sim)
+{
+    struct sim_mgr *old = sim->control->leader;
+    struct sim_daemon *a = daemon_of_member(sim, 0), *b = daemon_of_member(sim, 1);
+
+    a->storms = 1;
+    sim->spoken_of = a;
+    sim_expect(sim, one_more, 10000, "a place for its copy is found");
+    sim_part(sim, &a->proc, &sim->control->mgrs[0].proc);
+    sim_part(sim, &a->proc, &sim->control->mgrs[1].proc);
+    sim_expect(sim, its_copy_left, 60000, "its copy goes elsewhere, and is to be dropped");
+    old->stubborn = true;
+    sim_mgr_depose(sim);
+    part_all(sim, &old->proc);
+    sim_pass(sim, 12000);
+    sim_join(sim, &a->proc, &sim->control->leader->proc);
+    sim_expect(sim, one_dropped, 40000, "the new manager has it dropped");
+    return_disk(sim, a);
+    b->storms = 1;
+    sim_expect(sim, its_copy_is_back, 60000, "another copy comes to that disk");
+    sim->spoken_of = b;
+    sim_expect(sim, its_copy_left, 60000, "in the place of one that leaves");
+    sim_pass(sim, 5000);
+    sim->result.marks[SIM_MARK_DROPPED] = 0;
+    sim_part(sim, &a->proc, &sim->control->leader->proc);
+    sim_join(sim, &a->proc, &old->proc);
+    sim_pass(sim, 20000);
+    sim_demand(sim, !one_dropped(sim) && is_in_sync(sim, a), "nobody drops what is in sync");
+    old->stubborn = false;
     sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
 }
 

@@ -29,6 +29,7 @@ void sim_row_19(struct sim *sim);
 void sim_row_22(struct sim *sim);
 void sim_failover(struct sim *sim);
 void sim_in_use(struct sim *sim);
+void sim_stale_drop(struct sim *sim);
 void sim_care_row(struct sim *sim);
 
 /* Instead of what the seed chose, before and after processes are made. */

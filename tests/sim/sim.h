@@ -445,6 +445,7 @@ struct sim {
     uint32_t depth;                 /* requests in flight */
     uint64_t think_ns;
     uint64_t goal_reads, goal_writes;     /* of a scenario */
+    struct sim_daemon *spoken_of;         /* of a scenario */
     bool calm;                            /* healed: no more faults */
     bool load;                            /* the workload goes on */
     uint64_t scrub_pass[SIM_DAEMONS_MAX]; /* that are waited for */
