@@ -401,8 +401,7 @@ sim_peer_end(struct sim_ctl *c)
 
     c->peer_open = false;
     p->ctl = NULL;
-    if (c->mgr->m == NULL)
-        p->next_mgr++;
+    p->next_mgr++; /* addresses are tried in turn */
     p->ops->down(p);
     CW_LIST_EACH_SAFE (it, &p->calls) {
         struct sim_peer_call *call = cw_list_entry(it, struct sim_peer_call, node);

@@ -294,6 +294,27 @@ sim_mgr_depose(struct sim *sim)
     elect(sim);
 }
 
+static void
+mgr_may_learn(struct sim_task *t)
+{
+    cw_container_of(t, struct mgr_task, task)->m->stubborn = false;
+}
+
+/* Some do not learn it for long, and peers go from one to the other. */
+static void
+fault_deposed(struct sim *sim)
+{
+    struct sim_mgr *old = sim->control->leader;
+
+    sim_mgr_depose(sim);
+    if (sim->control->leader == old || sim_chance(&sim->rnd_mgr, 50))
+        return;
+    old->stubborn = true;
+    mgr_after(old, sim_between(&sim->rnd_mgr, 3, 20) * CW_NS_PER_S, mgr_may_learn);
+    if (sim_chance(&sim->rnd_mgr, 50))
+        sim_ctl_cut_all(sim);
+}
+
 void
 sim_mgr_fault(struct sim *sim)
 {
@@ -305,7 +326,7 @@ sim_mgr_fault(struct sim *sim)
         fault_mgr(sim, sim_chance(p, 80) ? k->leader : &k->mgrs[cw_prng_below(p, SIM_MANAGERS)],
                   dice);
     } else if (dice < 5) {
-        sim_mgr_depose(sim);
+        fault_deposed(sim);
     } else if (dice < 6) {
         k->kv.away_until_ns = sim->now_ns + fault_ns(sim);
         sim_log(sim, "fault: the store is away");

@@ -137,7 +137,7 @@ sim_row_19(struct sim *sim)
     sim_demand(sim, is_in_sync(sim, a) && is_in_sync(sim, b), "neither may leave: too few stay");
     a->storms = b->storms = 1; /* their disks are to be emptied */
     sim_expect(sim, others_hold, 60000, "two others are added and brought in sync");
-    sim_pass(sim, 30000);
+    sim_pass(sim, 15000);
     sim_demand(sim, is_in_sync(sim, a) && is_in_sync(sim, b),
                "two are not enough for a policy of three: both stay in sync");
     goes_on(sim, 10000, "the owner serves");
@@ -353,7 +353,7 @@ sim_in_use(struct sim *sim)
     struct sim_client *owner = sim->present;
 
     sim->control->force_percent = 0;
-    for (uint32_t i = 0; i < 3 && !sim->result.failed; i++) {
+    for (uint32_t i = 0; i < 2 && !sim->result.failed; i++) {
         uint32_t gen = sim->reg.gen;
         struct sim_client *c;
 

@@ -51,7 +51,7 @@ sim_keeps_what_it_found(void **state)
 static void
 sim_keeps_what_it_found_of_managers(void **state)
 {
-    static const uint64_t seeds[] = { 1, 2 };
+    static const uint64_t seeds[] = { 1, 2, 400275, 700097 };
 
     for (size_t i = 0; i < CW_LEN(seeds); i++)
         run(seeds[i], SIM_REAL_MANAGER);
