@@ -334,7 +334,7 @@ client_start(struct sim_client *c)
     c->ready = c->lost = c->leaving = false;
     c->n_pending = c->n_writes = 0;
     c->n_reads_done = c->n_writes_done = 0;
-    c->id = cw_uuid_from_random(cw_prng_next(&c->proc.prng), cw_prng_next(&c->proc.prng));
+    c->id = sim_uuid(&c->proc.prng);
     c->pool = cw_buf_pool_new(POOL_BYTES);
     cw_assert(c->pool != NULL);
     c->owner = cw_owner_new(&(struct cw_owner_opts){

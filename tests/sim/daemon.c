@@ -221,12 +221,11 @@ sim_daemon_replace(struct sim_daemon *d, enum sim_replace how)
     cw_ramdisk_hold(d->disk, 0, 0, 0);
     cw_ramdisk_unstick(d->disk);
     if (how != SIM_REPLACE_FORMAT)
-        d->disk_uuid = cw_uuid_from_random(cw_prng_next(p), cw_prng_next(p));
+        d->disk_uuid = sim_uuid(p);
     d->format_id = cw_prng_next(p) | 1;
     d->incarnation = 0;
     d->storms = 0;
-    d->foreign = how == SIM_REPLACE_FOREIGN ? cw_uuid_from_random(cw_prng_next(p), cw_prng_next(p))
-                                            : (struct cw_uuid){ 0 };
+    d->foreign = how == SIM_REPLACE_FOREIGN ? sim_uuid(p) : (struct cw_uuid){ 0 };
     daemon_format(d->proc.sim, d, true);
 }
 
@@ -239,8 +238,7 @@ sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
     snprintf(name, sizeof(name), "d%u", index);
     sim_proc_init(sim, &d->proc, name);
     d->proc.turn_end = daemon_turn_end;
-    d->disk_uuid =
-        cw_uuid_from_random(cw_prng_next(&sim->rnd_fault), cw_prng_next(&sim->rnd_fault));
+    d->disk_uuid = sim_uuid(&sim->rnd_fault);
     d->format_id = cw_prng_next(&sim->rnd_fault) | 1;
     d->disk_bytes = opts.bytes;
     opts.seed = cw_prng_next(&sim->rnd_fault);

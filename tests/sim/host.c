@@ -335,8 +335,8 @@ sim_host_init(struct sim_daemon *d)
 
     cw_assert(h != NULL);
     h->d = d;
-    h->key = cw_uuid_from_random(cw_prng_next(&sim->rnd_mgr), cw_prng_next(&sim->rnd_mgr));
-    h->boot_id = cw_uuid_from_random(cw_prng_next(&sim->rnd_mgr), cw_prng_next(&sim->rnd_mgr));
+    h->key = sim_uuid(&sim->rnd_mgr);
+    h->boot_id = sim_uuid(&sim->rnd_mgr);
     cw_list_init(&h->drops);
     sim_peer_init(&h->peer, &d->proc, &host_ops);
     h->care = sim_care_new(d, &h->peer);
@@ -371,8 +371,7 @@ sim_host_stop(struct sim_daemon *d, bool power)
     while ((node = cw_list_pop_front(&h->drops)) != NULL)
         free(cw_list_entry(node, struct host_drop, node));
     if (power)
-        h->boot_id = cw_uuid_from_random(cw_prng_next(&d->proc.sim->rnd_mgr),
-                                         cw_prng_next(&d->proc.sim->rnd_mgr));
+        h->boot_id = sim_uuid(&d->proc.sim->rnd_mgr);
 }
 
 struct sim_care *

@@ -466,3 +466,4 @@ bool sim_run_until(struct sim *sim, bool (*cond)(struct sim *), uint64_t for_ns)
 /* Uniform in [lo, hi]. */
 uint64_t sim_between(struct cw_prng *p, uint64_t lo, uint64_t hi);
 bool sim_chance(struct cw_prng *p, uint32_t percent);
+struct cw_uuid sim_uuid(struct cw_prng *p);

@@ -56,6 +56,15 @@ sim_chance(struct cw_prng *p, uint32_t percent)
     return cw_prng_below(p, 100) < percent;
 }
 
+/* Two draws one after the other: arguments are evaluated in an order that compilers choose. */
+struct cw_uuid
+sim_uuid(struct cw_prng *p)
+{
+    uint64_t lo = cw_prng_next(p), hi = cw_prng_next(p);
+
+    return cw_uuid_from_random(hi, lo);
+}
+
 void
 sim_mark(struct sim *sim, enum sim_mark m)
 {
