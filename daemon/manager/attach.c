@@ -6,6 +6,7 @@
  *                                                   \--heard within 4 s--> VOLUME_IN_USE
  *   its turn: gen is still the one looked at? --no--> claim again
  *
+ * A manager that has just begun first waits for those hosts to register, 3 s at most.
  * That a claim was wrong costs a live owner its volume, never data: the new gen fences it.
  */
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #define SEEN_MS 1000u
 #define SEEN_SILENT_MS 4000u
 #define LET_GO_MS 5000u
+#define BEGIN_MS 3000u
 #define CLAIM_TRIES_MAX 8
 
 struct claim {
@@ -25,6 +27,7 @@ struct claim {
     uint64_t volume_id, serial, deadline_ns; /* deadline 0: nothing is waited for */
     uint32_t gen, pending, tries;
     bool force, caretaker, seen;
+    bool early; /* it waits for daemons to register, then looks again */
     mgr_build_fn *build;
     mgr_end_fn *ok;
 };
@@ -210,6 +213,39 @@ claim_ask_copies(struct claim *c, const struct mgr_volume *v)
         claim_turn(c);
 }
 
+/* A manager that has just begun knows nobody: that no copy can be asked means nothing yet. */
+static bool
+copies_to_come(const struct cw_manager *m, const struct mgr_volume *v)
+{
+    if (cw_now_ns(m->env) - m->started_ns >= BEGIN_MS * CW_NS_PER_MS)
+        return false;
+    MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
+    {
+        if (!h->seen && host_has_insync(m, v, h))
+            return true;
+    }
+    return false;
+}
+
+static void
+claim_wait_for_copies(struct claim *c)
+{
+    claim_wait(c, BEGIN_MS);
+    c->early = true;
+}
+
+static void
+claim_look_early(struct claim *c)
+{
+    const struct mgr_volume *v = cw_mgr_find_volume(&c->m->t, c->volume_id);
+
+    if (v != NULL && copies_to_come(c->m, v))
+        return;
+    c->early = false;
+    c->deadline_ns = 0;
+    claim_look(c);
+}
+
 static void
 claim_let_go(struct claim *c, struct mgr_volume *v, struct cw_mgr_session *s)
 {
@@ -249,6 +285,8 @@ claim_look(struct claim *c)
             claim_turn(c);
     } else if (owner_begins(c->m, v)) {
         claim_in_use(c, v);
+    } else if (copies_to_come(c->m, v)) {
+        claim_wait_for_copies(c);
     } else {
         claim_ask_copies(c, v);
     }
@@ -278,10 +316,12 @@ cw_mgr_claims_tick(struct cw_manager *m)
 {
     uint64_t now = cw_now_ns(m->env);
 
-    CW_LIST_EACH (it, &m->attaches) {
+    CW_LIST_EACH_SAFE (it, &m->attaches) {
         struct claim *c = cw_list_entry(it, struct claim, link);
 
-        if (c->deadline_ns != 0 && now >= c->deadline_ns)
+        if (c->early)
+            claim_look_early(c);
+        else if (c->deadline_ns != 0 && now >= c->deadline_ns)
             claim_turn(c); /* who does not answer in time is silence */
     }
 }

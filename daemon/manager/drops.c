@@ -1,4 +1,10 @@
-/* manager/drops.c - copies to be forgotten, remembered until their host says that it has. */
+/* manager/drops.c - copies to be forgotten, remembered until their host says that it has.
+ *
+ * A drop cannot be taken back, and no transaction stands in its way. So a host is asked only after
+ * a transaction of ours that was begun while it was here: a manager that was deposed and does not
+ * know, whose successor may have filled that very place again, learns it from that. The host talks
+ * to one manager at a time; one that has been elsewhere since has registered here anew.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,16 +101,65 @@ drops_ask(struct cw_manager *m, const struct mgr_disk *d)
     cw_mgr_ask_send(cw_mgr_disk_host(m, d)->session, a);
 }
 
+/* ---- is it still ours to say? ---- */
+
+static enum mgr_build
+vouch_build(struct mgr_op *op, struct mgr_txn *t)
+{
+    MGR_EACH(&op->m->t, CW_REC_HOST, struct mgr_host, h)
+    h->vouching = h->session != NULL;
+    cw_mgr_txn_cluster(t); /* as it is: that it is the newest is what is asked */
+    t->quiet = true;
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+vouch_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
+{
+    struct cw_manager *m = op->m;
+
+    m->vouching = false;
+    free(op);
+    MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
+    {
+        h->vouched |= h->vouching && code == CW_MGR_OK;
+        h->vouching = false;
+    }
+}
+
+static void
+vouch_queue(struct cw_manager *m)
+{
+    struct mgr_op *op;
+
+    if (m->vouching)
+        return;
+    op = calloc(1, sizeof(*op));
+    cw_assert(op != NULL);
+    op->build = vouch_build;
+    op->end = vouch_end;
+    m->vouching = true;
+    cw_mgr_op_queue(m, op);
+}
+
 void
 cw_mgr_drops_tick(struct cw_manager *m)
 {
+    bool unsure = false;
+
     MGR_EACH(&m->t, CW_REC_DROP, struct mgr_drop, drop)
     {
         const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &drop->o.rec.drop.disk_uuid);
 
-        if (cw_mgr_disk_serves(m, d) && drop_due(m, drop, &d->o.rec.disk.uuid))
+        if (!cw_mgr_disk_serves(m, d) || !drop_due(m, drop, &d->o.rec.disk.uuid))
+            continue;
+        if (cw_mgr_disk_host(m, d)->vouched)
             drops_ask(m, d);
+        else
+            unsure = true;
     }
+    if (unsure)
+        vouch_queue(m);
 }
 
 void

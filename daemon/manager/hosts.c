@@ -311,6 +311,7 @@ host_take_session(struct cw_manager *m, struct mgr_host *h, struct cw_mgr_sessio
     cw_mgr_text_clip(s->name, sizeof(s->name), r->name);
     cw_mgr_text_clip(s->machine, sizeof(s->machine), r->name);
     h->session = s;
+    h->vouched = h->vouching = false;
     h->incarnation = r->incarnation;
     cw_mgr_text_clip(h->version, sizeof(h->version), r->version);
 }
@@ -350,6 +351,7 @@ register_ok(struct mgr_call_op *c)
     cw_mgr_copies_registered(m, h, r->copies, r->n_copies);
     cw_mgr_drops_again(m, h);
     cw_mgr_hint_host(m, h, true);
+    cw_mgr_hint_owners(m, c->call->session); /* a caretaker's */
 }
 
 void

@@ -131,6 +131,9 @@ struct cw_mgr_session *cw_mgr_find_session(const struct cw_manager *m, const str
 void cw_mgr_hint_host(struct cw_manager *m, const struct mgr_host *h, bool up);
 /* Tells the owner of the volume that its records changed. */
 void cw_mgr_hint_volume(struct cw_manager *m, const struct mgr_volume *v);
+/* The same of every volume; s not NULL: only of those that s owns. For when it is not known what
+ * owners were told: a manager may change records and die, or not hear that it did. */
+void cw_mgr_hint_owners(struct cw_manager *m, const struct cw_mgr_session *s);
 
 /* ---- the manager ---- */
 
@@ -178,6 +181,7 @@ struct cw_manager {
     struct cw_list jobs;     /* struct mgr_job, oldest first */
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
+    bool vouching;                                     /* an op of drops.c is queued */
     uint32_t n_following;                              /* ops of compression.c that are queued */
     struct mgr_set_aside set_aside[MGR_SET_ASIDE_MAX]; /* since the manager started */
     bool stopping;

@@ -117,6 +117,7 @@ load_finish(struct cw_manager *m)
     }
     load_apply(m);
     if (!first) {
+        cw_mgr_hint_owners(m, NULL);
         cw_mgr_kick(m);
         return;
     }

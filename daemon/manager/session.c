@@ -186,6 +186,18 @@ cw_mgr_hint_volume(struct cw_manager *m, const struct mgr_volume *v)
         m->opts.ops->hint(m->opts.world, s->user, &hint);
 }
 
+void
+cw_mgr_hint_owners(struct cw_manager *m, const struct cw_mgr_session *s)
+{
+    MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
+    {
+        const struct cw_volume_rec *r = &v->o.rec.volume;
+
+        if (r->hold == CW_HOLD_OWNED && (s == NULL || cw_uuid_equal(&r->owner_id, &s->id)))
+            cw_mgr_hint_volume(m, v);
+    }
+}
+
 /* ---- clients ---- */
 
 /* A daemon on the same machine, one that serves if there is one. */
@@ -242,4 +254,5 @@ cw_mgr_call_client_hello(struct cw_manager *m, struct cw_mgr_call *call)
     r->managers = m->opts.managers;
     r->n_managers = m->opts.n_managers;
     cw_mgr_done(call);
+    cw_mgr_hint_owners(m, s);
 }

@@ -37,6 +37,8 @@ struct mgr_host {
     uint64_t since_s; /* of the state it is in */
     bool absent;      /* silent or disconnected for CW_MGR_ABSENT_MS */
     bool seen;        /* registered since the last cold start began */
+    bool vouched;  /* a transaction was applied since it registered: we lead, and memory is new */
+    bool vouching; /* one is under way that was built since */
     char version[CW_NAME_SIZE];
     bool bads;                   /* it named bad blocks in its last beat */
     struct cw_mgr_memory memory; /* as it said last */

@@ -147,12 +147,13 @@ sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *
     a->epoch = epoch;
     a->begin_ns = sim->now_ns;
     cw_list_push_back(&sim->audits, &a->node);
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++) {
-        struct sim_daemon *d = &sim->daemons[i];
+    for (uint32_t k = 0; k < sim->reg.rec.n_members; k++) {
+        struct sim_daemon *d = sim_member_daemon(sim, &sim->reg.rec.members[k]);
+        uint32_t i = d != NULL ? (uint32_t)(d - sim->daemons) : 0;
         struct cw_store_shard *sh;
 
-        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC || !d->serving ||
-            sim_media_forgot(sim, i))
+        if (sim->reg.rec.members[k].state != CW_MEMBER_INSYNC || d == NULL || !d->serving ||
+            sim_media_forgot(sim, d->proc.index))
             continue;
         sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
         if (sh == NULL) {

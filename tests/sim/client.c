@@ -286,38 +286,36 @@ on_released(struct cw_volume *v, void *user, bool clean)
     c->lost = true;
 }
 
+static void
+on_resized(struct cw_volume *v, void *user, uint64_t size_bytes)
+{
+    sim_lib_resized(user);
+}
+
 static const struct cw_volume_events volume_events = {
     .on_ready = on_ready,
     .on_open_failed = on_open_failed,
     .on_fenced = on_fenced,
     .on_released = on_released,
+    .on_resized = on_resized,
 };
 
 /* ---- the owner's world ---- */
 
-static struct sim_daemon *
-location_daemon(struct sim *sim, const struct cw_uuid *uuid)
-{
-    for (uint32_t i = 0; i < sim->n_daemons; i++)
-        if (cw_uuid_equal(&sim->daemons[i].disk_uuid, uuid))
-            return &sim->daemons[i];
-    return NULL;
-}
-
 static void
 disk_up(struct sim_proc *from, void *arg, struct cw_link *link)
 {
-    struct sim_daemon *d = arg;
+    const struct sim_disk *d = arg;
 
-    cw_owner_on_link_up(client_of(from)->owner, &d->disk_uuid, d->format_id, link);
+    cw_owner_on_link_up(client_of(from)->owner, &d->uuid, d->format_id, link);
 }
 
 static void
 disk_failed(struct sim_proc *from, void *arg, int why)
 {
-    struct sim_daemon *d = arg;
+    const struct sim_disk *d = arg;
 
-    cw_owner_on_connect_failed(client_of(from)->owner, &d->disk_uuid, d->format_id, why);
+    cw_owner_on_connect_failed(client_of(from)->owner, &d->uuid, d->format_id, why);
 }
 
 static void
@@ -328,32 +326,47 @@ world_connect(void *world, const struct cw_disk_location *to)
 
     cw_assert(sd != NULL);
     sd->from = &c->proc;
-    sd->to = location_daemon(c->proc.sim, &to->disk_uuid);
-    cw_assert(sd->to != NULL);
+    sd->disk = sim_disk_find(c->proc.sim, &to->disk_uuid, to->format_id);
+    sd->to = sd->disk->d;
     sd->peer_id = c->id;
     sd->pool = c->pool;
     sd->up = disk_up;
     sd->failed = disk_failed;
-    sd->arg = sd->to;
+    sd->arg = (void *)(uintptr_t)sd->disk;
     sim_net_dial(sd);
 }
 
 static void
 world_change(void *world, struct cw_change *ch)
 {
-    sim_reg_change(world, ch);
+    struct sim_client *c = world;
+
+    if (c->lib != NULL)
+        sim_lib_change(c, ch);
+    else
+        sim_reg_change(c, ch);
 }
 
 static void
 world_get_volume(void *world, struct cw_volume_get *g)
 {
-    sim_reg_get(world, g);
+    struct sim_client *c = world;
+
+    if (c->lib != NULL)
+        sim_lib_get(c, g);
+    else
+        sim_reg_get(c, g);
 }
 
 static void
 world_release(void *world, struct cw_volume_give_up *g)
 {
-    sim_reg_release(world, g);
+    struct sim_client *c = world;
+
+    if (c->lib != NULL)
+        sim_lib_release(c, g);
+    else
+        sim_reg_release(c, g);
 }
 
 static const struct cw_owner_ops owner_ops = {
@@ -387,7 +400,7 @@ client_start(struct sim_client *c)
     c->n_pending = c->n_writes = 0;
     memset(c->writing, 0, sizeof(c->writing));
     c->n_reads_done = c->n_writes_done = 0;
-    c->id = cw_uuid_from_random(cw_prng_next(&c->proc.prng), cw_prng_next(&c->proc.prng));
+    c->id = sim_uuid(&c->proc.prng);
     c->pool = cw_buf_pool_new(POOL_BYTES);
     cw_assert(c->pool != NULL);
     c->owner = cw_owner_new(&(struct cw_owner_opts){
@@ -402,6 +415,7 @@ client_start(struct sim_client *c)
     });
     cw_assert(c->owner != NULL);
     cw_timer_set(&c->proc.env, &c->next, cw_now_ns(&c->proc.env));
+    sim_lib_start(c);
 }
 
 void
@@ -413,6 +427,7 @@ sim_client_kill(struct sim_client *c)
     if (!c->proc.up)
         return;
     sim_net_proc_died(&c->proc);
+    sim_lib_stop(c);
     cw_timer_cancel(&c->proc.env, &c->next);
     cw_owner_free(c->owner);
     c->owner = NULL;
@@ -450,20 +465,25 @@ struct attach_task {
     struct cw_disk_location disks[SIM_DAEMONS_MAX];
 };
 
+void
+sim_client_open(struct sim_client *c, const struct cw_volume_desc *desc, uint32_t epoch)
+{
+    struct cw_volume_opts opts = { .ev = &volume_events, .user = c };
+
+    c->gen = desc->gen;
+    c->epoch = epoch;
+    c->volume = cw_volume_open(c->owner, desc, &opts);
+    cw_assert(c->volume != NULL);
+    sim_proc_touch(&c->proc);
+}
+
 static void
 attach_open(struct attach_task *a)
 {
-    struct sim_client *c = a->client;
-    struct cw_volume_opts opts = { .ev = &volume_events, .user = c };
-
     a->desc.shards = &a->rec;
     a->desc.disks = a->disks;
     a->desc.released = a->released;
-    c->gen = a->desc.gen;
-    c->epoch = a->epoch;
-    c->volume = cw_volume_open(c->owner, &a->desc, &opts);
-    cw_assert(c->volume != NULL);
-    sim_proc_touch(&c->proc);
+    sim_client_open(a->client, &a->desc, a->epoch);
 }
 
 static void
@@ -498,10 +518,16 @@ attach_step(struct sim_task *t)
 void
 sim_client_attach(struct sim_client *c)
 {
-    struct attach_task *a = calloc(1, sizeof(*a));
+    struct attach_task *a;
 
-    cw_assert(a != NULL && !c->proc.up);
+    cw_assert(!c->proc.up);
     client_start(c);
+    if (c->lib != NULL) {
+        sim_lib_attach(c);
+        return;
+    }
+    a = calloc(1, sizeof(*a));
+    cw_assert(a != NULL);
     a->client = c;
     a->life = c->proc.life;
     sim_after(c->proc.sim, &a->task, CW_NS_PER_MS, attach_step);
@@ -531,5 +557,6 @@ void
 sim_client_fini(struct sim_client *c)
 {
     sim_client_kill(c);
+    sim_lib_fini(c);
     sim_proc_fini(&c->proc);
 }

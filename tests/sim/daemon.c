@@ -23,6 +23,7 @@ daemon_turn_end(struct sim_proc *p)
 
     if (d->replica != NULL)
         cw_replica_turn_end(d->replica);
+    sim_host_turn_end(d);
 }
 
 static void
@@ -41,12 +42,23 @@ source_failed(struct sim_proc *from, void *arg, int why)
     cw_replica_on_connect_failed(d->replica, (uint64_t)(uintptr_t)arg, why);
 }
 
-static struct sim_daemon *
-daemon_find(struct sim *sim, const uint8_t uuid[16])
+struct sim_daemon *
+sim_member_daemon(const struct sim *sim, const struct cw_member *m)
 {
     for (uint32_t i = 0; i < sim->n_daemons; i++)
-        if (memcmp(sim->daemons[i].disk_uuid.b, uuid, 16) == 0)
-            return &sim->daemons[i];
+        if (cw_uuid_equal(&sim->daemons[i].disk_uuid, &m->disk_uuid) &&
+            sim->daemons[i].format_id == m->format_id)
+            return (struct sim_daemon *)&sim->daemons[i];
+    return NULL;
+}
+
+const struct sim_disk *
+sim_disk_find(const struct sim *sim, const struct cw_uuid *uuid, uint64_t format_id)
+{
+    for (uint32_t i = 0; i < sim->n_disks; i++)
+        if (sim->disks[i].format_id == format_id && cw_uuid_equal(&sim->disks[i].uuid, uuid))
+            return &sim->disks[i];
+    cw_assert(false);
     return NULL;
 }
 
@@ -55,11 +67,13 @@ daemon_connect(void *world, uint64_t dial, const struct cw_wire_sync_from *from)
 {
     struct sim_daemon *d = world;
     struct sim_dial *sd = calloc(1, sizeof(*sd));
+    struct cw_uuid uuid;
 
     cw_assert(sd != NULL);
     sd->from = &d->proc;
-    sd->to = daemon_find(d->proc.sim, from->disk_uuid);
-    cw_assert(sd->to != NULL && sd->to->format_id == from->format_id);
+    memcpy(&uuid, from->disk_uuid, sizeof(uuid));
+    sd->disk = sim_disk_find(d->proc.sim, &uuid, from->format_id);
+    sd->to = sd->disk->d;
     sd->peer_id = d->disk_uuid;
     sd->pool = d->pool;
     sd->up = source_up;
@@ -123,6 +137,7 @@ sim_daemon_start(struct sim_daemon *d)
     });
     cw_assert(d->replica != NULL);
     cw_replica_open(d->replica, daemon_opened, d);
+    sim_host_start(d);
     sim_proc_touch(&d->proc);
 }
 
@@ -170,6 +185,7 @@ sim_daemon_kill(struct sim_daemon *d, bool power)
         how.torn = sim_chance(&sim->rnd_fault, 50);
     }
     sim_net_proc_died(&d->proc);
+    sim_host_stop(d, power);
     cw_ramdisk_crash(d->disk, how);
     daemon_free(d);
     cw_timerheap_cancel(&sim->heap, &d->proc.turn);
@@ -186,22 +202,44 @@ daemon_formatted(void *user, int res)
 }
 
 static void
-daemon_format(struct sim *sim, struct sim_daemon *d)
+daemon_format(struct sim *sim, struct sim_daemon *d, bool over)
 {
     int res = 1000;
     struct cw_timer *t;
 
     d->pool = cw_buf_pool_new(POOL_BYTES);
-    cw_store_format(
-        &d->proc.env, cw_ramdisk_disk(d->disk), d->pool,
-        (struct cw_store_format_opts){ .disk_uuid = d->disk_uuid, .format_id = d->format_id },
-        daemon_formatted, &res);
+    cw_store_format(&d->proc.env, cw_ramdisk_disk(d->disk), d->pool,
+                    (struct cw_store_format_opts){
+                        .disk_uuid = d->disk_uuid, .format_id = d->format_id, .force = over },
+                    daemon_formatted, &res);
     while (res == 1000 && (t = cw_timerheap_pop(&d->proc.heap, CW_NEVER - 1)) != NULL)
         t->fn(t);
     if (res != 0)
         sim_fail(sim, "recovery: %s: format: %d", d->proc.name, res);
     cw_buf_pool_free(d->pool);
     d->pool = NULL;
+    cw_assert(sim->n_disks < SIM_DISKS_MAX);
+    sim->disks[sim->n_disks++] =
+        (struct sim_disk){ .uuid = d->disk_uuid, .format_id = d->format_id, .d = d };
+}
+
+void
+sim_daemon_replace(struct sim_daemon *d, enum sim_replace how)
+{
+    struct cw_prng *p = &d->proc.sim->rnd_mgr;
+
+    sim_watch_forget(d->proc.sim, (uint32_t)(d - d->proc.sim->daemons));
+    cw_assert(!d->proc.up);
+    cw_ramdisk_slow(d->disk, 0); /* this one is well */
+    cw_ramdisk_hold(d->disk, 0, 0, 0);
+    cw_ramdisk_unstick(d->disk);
+    if (how != SIM_REPLACE_FORMAT)
+        d->disk_uuid = sim_uuid(p);
+    d->format_id = cw_prng_next(p) | 1;
+    d->incarnation = 0;
+    d->storms = 0;
+    d->foreign = how == SIM_REPLACE_FOREIGN ? sim_uuid(p) : (struct cw_uuid){ 0 };
+    daemon_format(d->proc.sim, d, true);
 }
 
 void
@@ -213,8 +251,7 @@ sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
     snprintf(name, sizeof(name), "d%u", index);
     sim_proc_init(sim, &d->proc, name);
     d->proc.turn_end = daemon_turn_end;
-    d->disk_uuid =
-        cw_uuid_from_random(cw_prng_next(&sim->rnd_fault), cw_prng_next(&sim->rnd_fault));
+    d->disk_uuid = sim_uuid(&sim->rnd_fault);
     d->format_id = cw_prng_next(&sim->rnd_fault) | 1;
     d->disk_bytes = opts.bytes;
     opts.seed = cw_prng_next(&sim->rnd_fault);
@@ -222,7 +259,7 @@ sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
     opts.latency_max_ns = sim_chance(&sim->rnd_fault, 70) ? 200000 : 5 * CW_NS_PER_MS;
     d->disk = cw_ramdisk_new(opts);
     cw_assert(d->disk != NULL);
-    daemon_format(sim, d);
+    daemon_format(sim, d, false);
 }
 
 void
@@ -238,6 +275,7 @@ sim_daemon_fini(struct sim_daemon *d)
 {
     if (d->proc.up)
         sim_daemon_kill(d, false);
+    sim_host_fini(d);
     cw_ramdisk_free(d->disk);
     sim_proc_fini(&d->proc);
 }

@@ -307,7 +307,9 @@ fault_manager(struct sim *sim)
 {
     struct cw_prng *p = &sim->rnd_fault;
 
-    if (sim_chance(p, 50)) {
+    if (sim->control != NULL) {
+        sim_mgr_fault(sim);
+    } else if (sim_chance(p, 50)) {
         sim->reg.away_until_ns = sim->now_ns + fault_ns(sim);
         sim_log(sim, "fault: the manager is away");
     } else {
@@ -365,7 +367,8 @@ fault_do(struct sim *sim, enum sim_fault fault)
     case SIM_FAULT_SWAP:
     case SIM_FAULT_FORGET:
     case SIM_FAULT_WIPE:
-        sim_media_do(sim, fault);
+        if (sim->control == NULL) /* what managers make of a lost disk is sim/operator.c's */
+            sim_media_do(sim, fault);
         break;
     case SIM_N_FAULTS:
         break;
@@ -468,6 +471,8 @@ sim_faults_heal(struct sim *sim)
     sim_slow_heal(sim);
     sim_modes_heal(sim);
     sim_media_heal(sim);
+    if (sim->control != NULL)
+        sim_mgr_heal(sim);
     sim_log(sim, "all is healed");
     for (uint32_t a = 0; a < sim->n_procs; a++)
         for (uint32_t b = 0; b < sim->n_procs; b++)

@@ -48,7 +48,7 @@ struct sim_watch {
     struct shadow of[SIM_DAEMONS_MAX];
     uint64_t acked;
     uint32_t gen, cfg;
-    uint32_t in_sync; /* bit per member, as last looked at */
+    uint32_t in_sync; /* bit per daemon, as last looked at */
     struct cw_shard_view views[SIM_CLIENTS_MAX];
     struct version *versions[CHUNKS]; /* by seq */
     uint64_t n_versions[CHUNKS];
@@ -201,13 +201,12 @@ shadow_find(struct sim *sim, uint32_t daemon)
     struct shadow *w = &sim->watch->of[daemon];
     const struct sim_daemon *d = &sim->daemons[daemon];
 
-    if (w->sh != NULL && w->life == d->proc.life)
-        return true;
     w->sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
     w->life = d->proc.life;
     if (w->sh == NULL) {
-        if (w->promised > 0)
+        if (w->promised > 0 && sim->control == NULL)
             sim_fail(sim, "invariant: I6: %s has no copy any more", d->proc.name);
+        sim_watch_forget(sim, daemon); /* managers have copies dropped */
         return false;
     }
     w->info = cw_store_shard_info(w->sh);
@@ -254,6 +253,7 @@ check_register(struct sim *sim)
 {
     const struct sim_reg *r = &sim->reg;
     struct sim_watch *w = sim->watch;
+    uint32_t n = 0;
 
     if (r->gen == w->gen && r->rec.cfg == w->cfg)
         return;
@@ -263,10 +263,14 @@ check_register(struct sim *sim)
     w->gen = r->gen;
     w->cfg = r->rec.cfg;
     w->in_sync = 0;
-    for (uint32_t i = 0; i < r->rec.n_members; i++)
-        if (r->rec.members[i].state == CW_MEMBER_INSYNC)
-            w->in_sync |= 1u << i;
-    if (w->in_sync == 0)
+    for (uint32_t i = 0; i < r->rec.n_members; i++) {
+        const struct sim_daemon *d = sim_member_daemon(sim, &r->rec.members[i]);
+
+        n += r->rec.members[i].state == CW_MEMBER_INSYNC;
+        if (r->rec.members[i].state == CW_MEMBER_INSYNC && d != NULL)
+            w->in_sync |= 1u << (d - sim->daemons);
+    }
+    if (n == 0)
         sim_fail(sim, "invariant: I12: nobody is in sync");
 }
 

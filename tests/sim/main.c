@@ -19,6 +19,7 @@
 static const char help[] =
     "usage: causeway-sim [--seed N | --seeds N [--from S] | --minutes M [--from S]]\n"
     "                    [--scenario NAME|all] [--case NAME|all] [--mutation NAME|all]\n"
+    "                    [--manager register|real]\n"
     "                    [--trace] [--shrink] [--json] [--keep-going] [--list]\n"
     "\n"
     "Runs whole clusters in virtual time: the owner, replica and store that ship, on simulated\n"
@@ -28,6 +29,8 @@ static const char help[] =
     "  --seed N         that one; --seeds N, N of them; --minutes M, as many as that allows\n"
     "  --from S         the first seed; otherwise it comes from the clock\n"
     "  --scenario NAME  a row of the acceptance catalogue in the place of random faults\n"
+    "  --manager WHICH  a register in the manager's place, or a pair of real ones (a third of the\n"
+    "                   seeds)\n"
     "  --case NAME      something that failed once, shrunk\n"
     "  --mutation NAME  takes that rule away: one of 500 seeds must fail (--seeds, --from)\n"
     "  --trace          every frame and every log line, on stderr; a failure shows the last 400\n"
@@ -42,6 +45,7 @@ struct args {
     uint64_t from, n;
     double minutes;
     const char *scenario, *which, *mutation; /* NULL or a name */
+    const char *manager;                     /* NULL: by the seed */
     bool seed_given, trace, shrink, json, keep_going;
 };
 
@@ -65,6 +69,14 @@ list(void)
     for (int i = 0; i < SIM_N_MARKS; i++)
         printf("mark     %-18s %s\n", sim_mark_names[i], sim_mark_whats[i]);
     return 0;
+}
+
+static enum sim_manager
+manager_of(const struct args *a)
+{
+    if (a->manager == NULL)
+        return SIM_BY_SEED;
+    return strcmp(a->manager, "real") == 0 ? SIM_REAL_MANAGER : SIM_REGISTER;
 }
 
 /* ---- runs ---- */
@@ -137,6 +149,8 @@ run(const struct args *a)
 {
     struct course c = { .args = a, .report = { .json = a->json }, .which = "" };
     struct sim_opts opts = { .seed = a->from, .trace = a->trace, .quiet = a->json };
+
+    opts.manager = manager_of(a);
     int bad = 0;
 
     c.report.begun_s = report_now_s();
@@ -155,7 +169,7 @@ run(const struct args *a)
 static int
 shrink(const struct args *a)
 {
-    struct sim_opts opts = { .seed = a->from };
+    struct sim_opts opts = { .seed = a->from, .manager = manager_of(a) };
     struct sim_shrunk s;
 
     if (!a->seed_given || a->scenario != NULL) {
@@ -292,6 +306,9 @@ take(struct args *a, int opt, const char *text)
     case 'u':
         a->mutation = text;
         break;
+    case 'g':
+        a->manager = text;
+        break;
     default:
         a->trace = a->trace || opt == 't';
         a->shrink = a->shrink || opt == 'i';
@@ -304,6 +321,9 @@ take(struct args *a, int opt, const char *text)
 static int
 go(struct args *a, char **argv)
 {
+    if (a->manager != NULL && strcmp(a->manager, "real") != 0 &&
+        strcmp(a->manager, "register") != 0)
+        return no_such("manager", a->manager);
     if (a->n == 0)
         a->n = a->mutation != NULL ? 500 : 20;
     /* A run's memory is the next one's. */
@@ -318,21 +338,14 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' },
-        { "seeds", required_argument, NULL, 'n' },
-        { "from", required_argument, NULL, 'f' },
-        { "minutes", required_argument, NULL, 'm' },
-        { "scenario", required_argument, NULL, 'c' },
-        { "case", required_argument, NULL, 'w' },
-        { "mutation", required_argument, NULL, 'u' },
-        { "trace", no_argument, NULL, 't' },
-        { "shrink", no_argument, NULL, 'i' },
-        { "json", no_argument, NULL, 'j' },
-        { "keep-going", no_argument, NULL, 'k' },
-        { "list", no_argument, NULL, 'l' },
-        { "version", no_argument, NULL, 'v' },
-        { "help", no_argument, NULL, 'h' },
-        { 0 },
+        { "seed", required_argument, NULL, 's' },     { "seeds", required_argument, NULL, 'n' },
+        { "from", required_argument, NULL, 'f' },     { "minutes", required_argument, NULL, 'm' },
+        { "scenario", required_argument, NULL, 'c' }, { "case", required_argument, NULL, 'w' },
+        { "mutation", required_argument, NULL, 'u' }, { "manager", required_argument, NULL, 'g' },
+        { "trace", no_argument, NULL, 't' },          { "shrink", no_argument, NULL, 'i' },
+        { "json", no_argument, NULL, 'j' },           { "keep-going", no_argument, NULL, 'k' },
+        { "list", no_argument, NULL, 'l' },           { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },           { 0 },
     };
     struct args a = { .from = (uint64_t)time(NULL) * 1000 };
     int opt;

@@ -457,6 +457,14 @@ dial_connect(struct sim_dial *d)
     end_ready(&c->end[0]);
 }
 
+/* The HELLO names the disk: another one may be there by now. */
+static bool
+dial_finds_disk(const struct sim_dial *d)
+{
+    return d->disk->format_id == d->to->format_id &&
+           cw_uuid_equal(&d->disk->uuid, &d->to->disk_uuid);
+}
+
 static void
 dial_try(struct sim_task *t)
 {
@@ -475,6 +483,8 @@ dial_try(struct sim_task *t)
         sim_proc_touch(d->from);
     } else if (d->to->wrong || d->to->open_failed) {
         d->failed(d->from, d->arg, d->to->wrong ? -ESTALE : -ENXIO);
+    } else if (!silent && !dial_finds_disk(d)) {
+        d->failed(d->from, d->arg, -ENXIO);
         sim_proc_touch(d->from);
     } else if (!silent) {
         dial_connect(d);

@@ -100,8 +100,8 @@ rec_n_insync(const struct cw_shard_rec *rec)
     return n;
 }
 
-static void
-reg_note(struct sim *sim, const struct cw_member *m, enum cw_member_state to)
+void
+sim_reg_note(struct sim *sim, const struct cw_member *m, enum cw_member_state to)
 {
     const char *who = "?";
 
@@ -151,7 +151,7 @@ reg_apply(struct sim *sim, uint32_t gen, uint32_t cfg, const struct cw_member *w
     for (uint32_t i = 0; i < n_want; i++) {
         const struct cw_member *m = rec_member(&r->rec, &want[i]);
 
-        reg_note(sim, m, want[i].state);
+        sim_reg_note(sim, m, want[i].state);
         sim_ambush_member(sim, SIM_MOMENT_CHANGE, (uint32_t)(m - r->rec.members), want[i].state);
     }
     rec.cfg++;

@@ -54,13 +54,12 @@ sim_rot_block(struct sim *sim, struct sim_daemon *d, uint32_t block, bool latent
 {
     struct cw_store_shard *sh =
         cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
-    struct rot_read *r = calloc(1, sizeof(*r));
+    struct rot_read *r;
 
+    if (sh == NULL)
+        return; /* no copy of it lies there */
+    r = calloc(1, sizeof(*r));
     cw_assert(r != NULL);
-    if (sh == NULL) {
-        free(r);
-        return;
-    }
     cw_list_push_back(&sim->rots, &r->node);
     r->daemon = d;
     r->latent = latent;

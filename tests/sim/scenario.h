@@ -14,6 +14,8 @@ struct sim_scenario {
     uint32_t n_members, min_insync;
     int32_t rate_ppm; /* of the clock of the first daemon; the second's is off the other way */
     void (*play)(struct sim *sim);
+    bool manager;      /* a real one, not the register */
+    uint32_t n_spares; /* daemons beyond the members; with a real manager */
 };
 
 /* NULL: there is none of that name. */
@@ -22,6 +24,15 @@ const struct sim_scenario *sim_scenario_find(const char *name);
 const struct sim_scenario *sim_scenario_nth(uint64_t n);
 /* Ends with one whose name is NULL. */
 extern const struct sim_scenario sim_scenarios[];
+
+/* rows-manager.c */
+void sim_row_14(struct sim *sim);
+void sim_row_19(struct sim *sim);
+void sim_row_22(struct sim *sim);
+void sim_failover(struct sim *sim);
+void sim_in_use(struct sim *sim);
+void sim_stale_drop(struct sim *sim);
+void sim_care_row(struct sim *sim);
 
 /* Instead of what the seed chose, before and after processes are made. */
 void sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc);

@@ -75,6 +75,29 @@ sim_make_plain(struct sim *sim)
         sim->zero_percent = 0;
 }
 
+/* Some seeds have real managers, the others the register, which is quicker and more of an
+ * adversary.
+ */
+static bool
+sim_has_manager(struct sim *sim)
+{
+    bool drawn = sim_chance(&sim->rnd_mgr, 35);
+
+    if (sim->opts.scenario != NULL)
+        return sim->opts.scenario->manager;
+    return sim->opts.manager == SIM_BY_SEED ? drawn : sim->opts.manager == SIM_REAL_MANAGER;
+}
+
+static void
+sim_init_control(struct sim *sim)
+{
+    sim_control_init(sim);
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_host_init(&sim->daemons[i]);
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        sim_lib_init(&sim->clients[i]);
+}
+
 static void
 sim_init(struct sim *sim, struct sim_opts opts)
 {
@@ -91,6 +114,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_turn, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_slow, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_mode, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_mgr, cw_prng_next(&root));
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
@@ -104,6 +128,8 @@ sim_init(struct sim *sim, struct sim_opts opts)
     sim_make_plain(sim);
     if (opts.scenario != NULL)
         sim_scenario_prepare(sim, opts.scenario);
+    if (sim_has_manager(sim))
+        sim_control_choose(sim);
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_init(sim, &sim->daemons[i], i);
     for (uint32_t i = 0; i < sim->n_clients; i++)
@@ -111,6 +137,8 @@ sim_init(struct sim *sim, struct sim_opts opts)
     if (opts.scenario != NULL)
         sim_scenario_set_clocks(sim, opts.scenario);
     sim_reg_init(sim);
+    if (sim->control != NULL)
+        sim_init_control(sim);
 }
 
 static void
@@ -124,6 +152,8 @@ sim_fini(struct sim *sim)
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_fini(&sim->daemons[i]);
     sim_net_free_all(sim);
+    if (sim->control != NULL)
+        sim_control_fini(sim);
     sim_audit_free_all(sim);
     while ((node = cw_list_pop_front(&sim->tasks)) != NULL)
         free(cw_list_entry(node, struct sim_task, node));
@@ -200,6 +230,8 @@ all_at_rest(struct sim *sim)
 
         cw_replica_stats(d->replica, &r);
         cw_store_stats(cw_replica_store(d->replica), &s);
+        if (sh == NULL && sim->control != NULL)
+            continue; /* a spare one */
         if (s.full || s.stuck || s.failed || sh == NULL || cw_store_credit(sh) == 0 ||
             r.hold_bytes > 0 || r.sync_bytes > 0 || r.syncing > 0 || r.reads_waiting > 0)
             return false;
@@ -212,6 +244,31 @@ static bool
 is_quiet(const struct sim *sim)
 {
     return sim->present != NULL && sim->present->n_writes == 0 && !sim->media.forgot;
+}
+
+/* With managers an attach is on its way for a while, and must not come after the last one. */
+static bool
+attaches_end(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        if (sim_lib_is_attaching(&sim->clients[i]))
+            return false;
+    return true;
+}
+
+/* An attach of a client that is dead by now may have come after all: then another one is due. */
+static bool
+owner_comes(struct sim *sim)
+{
+    struct sim_client *c = &sim->clients[0];
+
+    if (sim_owner_is_well(sim))
+        return true;
+    if (sim->control == NULL || !attaches_end(sim) || (sim->present != NULL && !sim->present->lost))
+        return false;
+    sim_client_kill(c);
+    sim_client_attach(c);
+    return false;
 }
 
 /* ---- the end ---- */
@@ -291,12 +348,16 @@ sim_settle(struct sim *sim)
         sim_run_until(sim, nothing_fragile, HEAL_NS);
     sim_faults_heal(sim);
     sim_run_until(sim, never, 50 * CW_NS_PER_MS);
+    if (sim->control != NULL) {
+        sim_run_until(sim, attaches_end, 40 * CW_NS_PER_S);
+        sim_run_until(sim, never, 3 * CW_NS_PER_S);
+    }
     for (uint32_t i = 0; i < sim->n_clients; i++)
         if (&sim->clients[i] != sim->present || sim->clients[i].lost || sim->clients[i].leaving)
             sim_client_kill(&sim->clients[i]);
     if (sim->present == NULL && !sim->result.failed)
         sim_client_attach(&sim->clients[0]);
-    sim_must(sim, sim_owner_is_well, "an active owner");
+    sim_must(sim, owner_comes, "an active owner");
     sim_must(sim, sim_all_in_sync, "every copy in sync");
     if (sim->opts.scenario == NULL && sim->opts.chaos_ns == 0)
         sim_must(sim, did_enough, "enough requests");
@@ -350,6 +411,8 @@ sim_run(struct sim_opts opts)
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_start(&sim->daemons[i]);
     sim_run_until(sim, daemons_serve, 10 * CW_NS_PER_S);
+    if (sim->control != NULL)
+        sim_control_begin(sim);
     sim_client_attach(&sim->clients[sim->next_client++]);
     sim_run_until(sim, sim_owner_is_well, 10 * CW_NS_PER_S);
     if (opts.scenario != NULL) {
@@ -357,6 +420,8 @@ sim_run(struct sim_opts opts)
     } else {
         sim_media_start(sim);
         sim_faults_start(sim, sim->result.chaos_ns);
+        if (sim->control != NULL)
+            sim_operator_start(sim);
         sim_run_until(sim, never, chaos);
     }
     if (!sim->result.failed)

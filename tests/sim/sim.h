@@ -6,7 +6,8 @@
  *   daemon  a proc with a disk, the real store and the real replica
  *   client  a proc with the real owner, one volume and a workload
  *   conn    a connection: two ends, frames in order, until it breaks
- *   reg     the manager's register: generation, shard records, compare-and-set, lost replies
+ *   reg     the manager as a register: generation, shard record, compare-and-set, lost replies
+ *   control in its place, real managers over a model of the metadata store: control.h
  *   history every request on every block, judged as a register at the end
  *
  * One event is handled at a time; what a proc did is completed by its turn end a little later, so
@@ -30,8 +31,8 @@
 
 #define SIM_DAEMONS_MAX 5u
 #define SIM_CLIENTS_MAX 3u
-#define SIM_PROCS_MAX (SIM_DAEMONS_MAX + SIM_CLIENTS_MAX)
-#define SIM_VOLUME 7u
+#define SIM_PROCS_MAX (SIM_DAEMONS_MAX + SIM_CLIENTS_MAX + 2u)
+#define SIM_VOLUME 1u
 #define SIM_BLOCKS 96u /* that the workload uses */
 #define SIM_LINES 400u /* of log kept for a failure */
 
@@ -103,7 +104,18 @@ struct sim_event {
     M(DAMAGED, "damaged", "a copy opened at a prefix before its end (I16)") \
     M(FORGOT, "forgot", "a copy came back without what it had acknowledged (I15)") \
     M(EIO, "eio", "a read that no copy could answer") \
-    M(RAW, "raw", "a frame was lost, doubled or overtaken inside a connection")
+    M(RAW, "raw", "a frame was lost, doubled or overtaken inside a connection") \
+    M(FAILOVER, "manager-failover", "another manager was elected") \
+    M(DEPOSED, "deposed-refused", "a transaction of one that does not lead was refused") \
+    M(KV_UNKNOWN, "kv-unknown", "the store did not say what became of a transaction") \
+    M(KV_LATE, "kv-late", "and it took effect after that was told") \
+    M(IN_USE, "in-use", "an attach without force was refused") \
+    M(CARETAKE, "caretake", "a daemon was asked to take care of the volume") \
+    M(CARED, "cared", "and it did") \
+    M(EVICT, "evict", "an owner was asked to let a copy go") \
+    M(REPLACED, "replaced", "a node returned with another disk") \
+    M(RESIZED, "resized", "an owner took a new size") \
+    M(DROPPED, "dropped", "a copy that is no member any more was dropped")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -174,6 +186,14 @@ struct sim_conn {
 struct sim_daemon;
 struct sim_client;
 
+/* A disk that is, or was, at a daemon. */
+#define SIM_DISKS_MAX 12u
+struct sim_disk {
+    struct cw_uuid uuid;
+    uint64_t format_id;
+    struct sim_daemon *d;
+};
+
 /* Answered by up or failed unless proc died meanwhile. The acceptor is told first. */
 typedef void sim_up_fn(struct sim_proc *from, void *arg, struct cw_link *link);
 typedef void sim_failed_fn(struct sim_proc *from, void *arg, int why);
@@ -182,6 +202,7 @@ struct sim_dial {
     struct sim_proc *from;
     uint32_t life;
     struct sim_daemon *to;
+    const struct sim_disk *disk; /* that is asked for there */
     struct cw_uuid peer_id;
     struct cw_buf_pool *pool;
     sim_up_fn *up;
@@ -204,8 +225,10 @@ void sim_net_free_all(struct sim *sim);
 
 /* ---- daemons ---- */
 
+struct sim_host;
 struct sim_daemon {
     struct sim_proc proc;
+    struct sim_host *host; /* its talk with the manager; NULL: it has none */
     struct cw_uuid disk_uuid;
     uint64_t format_id;
     struct cw_ramdisk *disk;
@@ -215,6 +238,9 @@ struct sim_daemon {
     uint64_t incarnation;
     bool serving;
     bool open_failed, wrong; /* its disk does not open; is another's */
+    bool refused;            /* by the manager */
+    struct cw_uuid foreign;  /* the cluster that its disk says it belongs to; nil: ours */
+    uint64_t storms;         /* of bad blocks, that it tells of; 0: as its store says */
 };
 
 void sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index);
@@ -223,6 +249,26 @@ void sim_daemon_kill(struct sim_daemon *d, bool power);
 void sim_daemon_fini(struct sim_daemon *d);
 /* While it is down. */
 void sim_daemon_set_disk(struct sim_daemon *d, struct cw_ramdisk *take_disk);
+/* Another disk takes the place of the one it had; it is down. */
+enum sim_replace {
+    SIM_REPLACE_EMPTY,   /* a new one */
+    SIM_REPLACE_FORMAT,  /* the same, formatted again */
+    SIM_REPLACE_FOREIGN, /* of another cluster */
+};
+void sim_daemon_replace(struct sim_daemon *d, enum sim_replace how);
+/* Whose disk it is; NULL: no daemon has that one any more. */
+/* Never NULL: whoever asks was told of it. */
+const struct sim_disk *sim_disk_find(const struct sim *sim, const struct cw_uuid *uuid,
+                                     uint64_t format_id);
+struct sim_daemon *sim_member_daemon(const struct sim *sim, const struct cw_member *m);
+
+void sim_host_init(struct sim_daemon *d);
+void sim_host_start(struct sim_daemon *d);
+void sim_host_stop(struct sim_daemon *d, bool power);
+void sim_host_fini(struct sim_daemon *d);
+void sim_host_turn_end(struct sim_daemon *d);
+void sim_host_check(const struct sim_daemon *d);
+bool sim_host_is_registered(const struct sim_daemon *d);
 
 /* ---- the register ---- */
 
@@ -243,6 +289,8 @@ struct sim_reg {
 };
 
 void sim_reg_init(struct sim *sim);
+/* Logs and marks what becomes of a member. */
+void sim_reg_note(struct sim *sim, const struct cw_member *m, enum cw_member_state to);
 /* Atomic: gen + 1. */
 void sim_reg_attach(struct sim *sim, bool *ret_released);
 void sim_reg_desc(struct sim *sim, struct cw_volume_desc *to, struct cw_disk_location *disks);
@@ -252,8 +300,10 @@ void sim_reg_release(struct sim_client *c, struct cw_volume_give_up *g);
 
 /* ---- clients ---- */
 
+struct sim_lib;
 struct sim_client {
     struct sim_proc proc;
+    struct sim_lib *lib; /* its talk with the manager; NULL: with the register */
     struct cw_buf_pool *pool;
     struct cw_owner *owner;
     struct cw_volume *volume;
@@ -272,9 +322,37 @@ struct sim_client {
 
 void sim_client_init(struct sim *sim, struct sim_client *c, uint32_t index);
 void sim_client_attach(struct sim_client *c);
+/* The volume was granted. */
+void sim_client_open(struct sim_client *c, const struct cw_volume_desc *desc, uint32_t epoch);
 void sim_client_release(struct sim_client *c);
 void sim_client_kill(struct sim_client *c);
 void sim_client_fini(struct sim_client *c);
+
+void sim_lib_init(struct sim_client *c);
+void sim_lib_start(struct sim_client *c);
+void sim_lib_stop(struct sim_client *c);
+void sim_lib_fini(struct sim_client *c);
+void sim_lib_attach(struct sim_client *c);
+bool sim_lib_is_attaching(const struct sim_client *c);
+bool sim_lib_forces(const struct sim_client *c);
+void sim_lib_change(struct sim_client *c, struct cw_change *ch);
+void sim_lib_get(struct sim_client *c, struct cw_volume_get *g);
+void sim_lib_release(struct sim_client *c, struct cw_volume_give_up *g);
+void sim_lib_resized(struct sim_client *c);
+
+/* ---- real managers (control.h) ---- */
+
+/* What the seed chooses for them, before processes are made; then their own. */
+void sim_control_choose(struct sim *sim);
+void sim_control_init(struct sim *sim);
+/* Elects the first, waits for the daemons, makes the volume. */
+void sim_control_begin(struct sim *sim);
+void sim_control_check(struct sim *sim);
+void sim_control_fini(struct sim *sim);
+void sim_mgr_fault(struct sim *sim);
+void sim_mgr_heal(struct sim *sim);
+/* An operator, and disks that are replaced: operator.c. */
+void sim_operator_start(struct sim *sim);
 
 /* ---- history ---- */
 
@@ -449,8 +527,11 @@ void sim_rot_must_be_gone(struct sim *sim);
 
 struct sim_scenario;
 
+enum sim_manager { SIM_BY_SEED, SIM_REGISTER, SIM_REAL_MANAGER };
+
 struct sim_opts {
     uint64_t seed;
+    enum sim_manager manager;
     const struct sim_scenario *scenario; /* NULL: chaos */
     bool mix;                            /* every third seed is a scenario, in turn */
     bool trace;
@@ -487,15 +568,18 @@ struct sim {
     struct cw_list tasks;
     struct sim_watch *watch;
     uint32_t touched; /* bit per proc: since the last event */
-    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode;
+    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode, rnd_mgr;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
     uint32_t n_daemons, n_members;
+    struct sim_disk disks[SIM_DISKS_MAX];
+    uint32_t n_disks;
     struct sim_client clients[SIM_CLIENTS_MAX];
     uint32_t n_clients;
     struct sim_client *present; /* whose turn it is to own the volume */
     struct sim_reg reg;
+    struct sim_control *control; /* NULL: the register is the manager; else its mirror */
     struct sim_history history;
     struct cw_list conns, audits;
     bool blocked[SIM_PROCS_MAX][SIM_PROCS_MAX]; /* from, to */
@@ -524,6 +608,7 @@ struct sim {
     uint64_t goal_reads, goal_writes;                                 /* of a scenario */
     void (*on_frame)(struct sim_end *to, const struct cw_wire_hdr *); /* of a scenario */
     uint32_t n_seen, n_wanted;                                        /* its counts */
+    struct sim_daemon *spoken_of;                                     /* of a scenario */
     bool calm;                                                        /* healed: no more faults */
     bool load;                                                        /* the workload goes on */
     uint64_t scrub_pass[SIM_DAEMONS_MAX];                             /* that are waited for */
@@ -558,3 +643,4 @@ bool sim_run_until(struct sim *sim, bool (*cond)(struct sim *), uint64_t for_ns)
 /* Uniform in [lo, hi]. */
 uint64_t sim_between(struct cw_prng *p, uint64_t lo, uint64_t hi);
 bool sim_chance(struct cw_prng *p, uint32_t percent);
+struct cw_uuid sim_uuid(struct cw_prng *p);

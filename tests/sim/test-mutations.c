@@ -12,7 +12,9 @@ is_caught(enum cw_mutation m, uint64_t from)
 {
     cw_mutation_now = m;
     for (uint64_t i = 0; i < 500; i++) {
-        if (sim_run_one_apart((struct sim_opts){ .seed = from + i, .quiet = true }).failed)
+        if (sim_run_one_apart(
+                (struct sim_opts){ .seed = from + i, .manager = SIM_REGISTER, .quiet = true })
+                .failed)
             return;
     }
     fail_msg("500 seeds from %llu passed", (unsigned long long)from);

@@ -9,13 +9,14 @@
 #include "tests/sim/scenario.h"
 
 static void
-run(uint64_t seed)
+run(uint64_t seed, enum sim_manager manager)
 {
-    struct sim_result r = sim_run((struct sim_opts){ .seed = seed });
+    static const char *const how[] = { "", "--manager register ", "--manager real " };
+    struct sim_result r = sim_run((struct sim_opts){ .seed = seed, .manager = manager });
 
     if (r.failed)
-        fail_msg("seed %llu: %s; again: causeway-sim --seed %llu --trace", (unsigned long long)seed,
-                 r.why, (unsigned long long)seed);
+        fail_msg("seed %llu: %s; again: causeway-sim %s--seed %llu --trace",
+                 (unsigned long long)seed, r.why, how[manager], (unsigned long long)seed);
 }
 
 /* A row of the acceptance catalogue, with a few different latencies and loads. */
@@ -44,7 +45,17 @@ sim_keeps_what_it_found(void **state)
     };
 
     for (size_t i = 0; i < CW_LEN(seeds); i++)
-        run(seeds[i]);
+        run(seeds[i], SIM_REGISTER);
+}
+
+/* The same with real managers. */
+static void
+sim_keeps_what_it_found_of_managers(void **state)
+{
+    static const uint64_t seeds[] = { 1, 2, 400275, 700097 };
+
+    for (size_t i = 0; i < CW_LEN(seeds); i++)
+        run(seeds[i], SIM_REAL_MANAGER);
 }
 
 static void
@@ -65,7 +76,7 @@ sim_finds_nothing_new(void **state)
     uint64_t begun = (uint64_t)time(NULL), seed = begun * 1000;
 
     for (uint32_t i = 0; i < 1000 && (uint64_t)time(NULL) - begun < 10; i++)
-        run(seed + i);
+        run(seed + i, SIM_BY_SEED);
 }
 
 #define ROWS_MAX 64u
@@ -76,6 +87,7 @@ main(void)
     static struct CMUnitTest tests[ROWS_MAX + 3] = {
         cmocka_unit_test(sim_keeps_what_it_found),
         cmocka_unit_test(sim_passes_every_case),
+        cmocka_unit_test(sim_keeps_what_it_found_of_managers),
         cmocka_unit_test(sim_finds_nothing_new),
     };
     size_t n = 3;

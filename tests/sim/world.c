@@ -26,6 +26,15 @@ sim_chance(struct cw_prng *p, uint32_t percent)
     return cw_prng_below(p, 100) < percent;
 }
 
+/* Two draws one after the other: arguments are evaluated in an order that compilers choose. */
+struct cw_uuid
+sim_uuid(struct cw_prng *p)
+{
+    uint64_t lo = cw_prng_next(p), hi = cw_prng_next(p);
+
+    return cw_uuid_from_random(hi, lo);
+}
+
 void
 sim_mark(struct sim *sim, enum sim_mark m)
 {
@@ -225,12 +234,16 @@ static void
 sim_check(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->n_daemons; i++)
-        if (sim->daemons[i].proc.up && sim->daemons[i].serving)
+        if (sim->daemons[i].proc.up && sim->daemons[i].serving) {
             cw_replica_check(sim->daemons[i].replica);
+            sim_host_check(&sim->daemons[i]);
+        }
     for (uint32_t i = 0; i < sim->n_clients; i++)
         if (sim->clients[i].proc.up && sim->clients[i].owner != NULL)
             cw_owner_check(sim->clients[i].owner);
     sim_watch_versions(sim);
+    if (sim->control != NULL)
+        sim_control_check(sim);
 }
 
 static bool

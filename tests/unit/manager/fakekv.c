@@ -173,6 +173,15 @@ fakekv_get(const struct fakekv *f, const char *key, struct cw_rec *ret)
 }
 
 void
+fakekv_del(struct fakekv *f, const struct cw_rec *rec)
+{
+    char key[CW_KV_KEY_SIZE];
+
+    f->version++;
+    row_set(f, cw_rec_key(rec, key), NULL, 0);
+}
+
+void
 fakekv_put(struct fakekv *f, const struct cw_rec *rec)
 {
     char key[CW_KV_KEY_SIZE];

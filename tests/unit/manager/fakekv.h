@@ -46,3 +46,4 @@ bool fakekv_get(const struct fakekv *f, const char *key, struct cw_rec *ret);
 
 /* Changes a record behind the manager's back, as another manager would. */
 void fakekv_put(struct fakekv *f, const struct cw_rec *rec);
+void fakekv_del(struct fakekv *f, const struct cw_rec *rec);

@@ -91,6 +91,69 @@ a_mute_daemon_delays_by_a_second(void **state)
     world_fini(&w);
 }
 
+static bool attached;
+static enum cw_mgr_code attached_code;
+
+static void
+attach_done(struct cw_mgr_call *call)
+{
+    attached = true;
+    attached_code = call->error.code;
+}
+
+/* A manager that has just begun waits for the daemons with copies before it grants what somebody
+ * owns: nobody that it could ask has registered yet. */
+static void
+a_new_manager_asks_the_copies_too(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call call = { .kind = CW_MGR_ATTACH,
+                                .req.attach = { .volume = "v" },
+                                .done = attach_done };
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    w.d[1].seen = true;
+    w.d[1].silent_ms = 300;
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    world_client(&w, 1);
+    attached = false;
+    cw_manager_call(w.m, w.c[1].session, &call);
+    world_run(&w, 1000);
+    assert_int_equal(world_register(&w, 0), CW_MGR_OK);
+    world_run(&w, 500);
+    assert_int_equal(world_register(&w, 1), CW_MGR_OK);
+    assert_int_equal(world_register(&w, 2), CW_MGR_OK);
+    assert_false(attached);
+    world_run(&w, 1500);
+    assert_true(attached);
+    assert_int_equal(attached_code, CW_MGR_VOLUME_IN_USE);
+    world_fini(&w);
+}
+
+/* .. but for three seconds only, and not with force. */
+static void
+a_new_manager_does_not_wait_for_long(void **state)
+{
+    static struct world w;
+    uint64_t before;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    for (int force = 0; force < 2; force++) {
+        world_stop_manager(&w);
+        world_start_manager(&w, false);
+        world_client(&w, 1);
+        before = w.env.now_ns;
+        assert_int_equal(world_attach(&w, 1, "v", force), CW_MGR_OK);
+        assert_in_range((w.env.now_ns - before) / CW_NS_PER_MS, force ? 0 : 2500,
+                        force ? 10 : 3500);
+        assert_int_equal(world_register(&w, 0), CW_MGR_OK);
+    }
+    world_fini(&w);
+}
+
 /* Of two clients that attach at the same instant one gets it and the other is told who. */
 static void
 two_at_once_get_one_owner(void **state)
@@ -280,6 +343,8 @@ main(void)
         cmocka_unit_test(volume_in_use_is_refused),
         cmocka_unit_test(silence_is_taken_over),
         cmocka_unit_test(a_mute_daemon_delays_by_a_second),
+        cmocka_unit_test(a_new_manager_asks_the_copies_too),
+        cmocka_unit_test(a_new_manager_does_not_wait_for_long),
         cmocka_unit_test(two_at_once_get_one_owner),
         cmocka_unit_test(release_is_clean_and_repeatable),
         cmocka_unit_test(change_is_a_compare_and_set),

@@ -117,6 +117,54 @@ absent_copy_is_replaced_after_the_delay(void **state)
     world_fini(&w);
 }
 
+/* A new place that was found in a transaction whose answer was lost: the owner is told all the
+ * same, else nobody would ever fill it. */
+static void
+replacement_in_doubt_is_told_to_the_owner(void **state)
+{
+    static struct world w;
+    int member = 0;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_report(&w, w.c[0].session, 1, 1);
+    while (world_daemon_of(&w, member) != 2)
+        member++;
+    assert_int_equal(world_change(&w, 0, 1, 1, member, CW_MEMBER_OUT), CW_MGR_OK);
+    w.d[2].failed = true;
+    world_run(&w, 5000);
+    assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
+    assert_int_equal(w.c[0].n_rereads, 0);
+    w.kv.fault = FAKEKV_LOSE_REPLY;
+    world_run(&w, 5000);
+    assert_int_equal(w.kv.fault, FAKEKV_OK);
+    assert_int_equal(world_change(&w, 0, 1, 99, 0, CW_MEMBER_OUT), CW_MGR_OK); /* only to look */
+    assert_int_equal(world_daemon_of(&w, member), 3);
+    assert_true(w.c[0].n_rereads > 0);
+    world_fini(&w);
+}
+
+/* The manager that changed the records may have died before it told the owner, which connects to
+ * the next one. */
+static void
+owner_that_connects_again_is_told_to_look(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    world_client(&w, 1);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    world_three(&w);
+    world_client(&w, 0);
+    world_client(&w, 1);
+    world_run(&w, 100);
+    assert_int_equal(w.c[0].n_rereads, 1);
+    assert_int_equal(w.c[1].n_rereads, 0); /* it owns nothing */
+    world_fini(&w);
+}
+
 /* Owners are told when a host with a copy of theirs goes and comes. */
 static void
 owners_get_hints(void **state)
@@ -192,6 +240,8 @@ main(void)
         cmocka_unit_test(resync_has_an_eta),
         cmocka_unit_test(suspension_comes_from_the_owner),
         cmocka_unit_test(absent_copy_is_replaced_after_the_delay),
+        cmocka_unit_test(replacement_in_doubt_is_told_to_the_owner),
+        cmocka_unit_test(owner_that_connects_again_is_told_to_look),
         cmocka_unit_test(owners_get_hints),
         cmocka_unit_test(status_sums_up),
         cmocka_unit_test(times_are_rfc3339),

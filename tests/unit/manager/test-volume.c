@@ -162,6 +162,29 @@ drops_wait_for_their_host(void **state)
     world_fini(&w);
 }
 
+/* Another manager had the copy dropped, and may have put a new one on that disk since: one that was
+ * deposed and does not know it finds out before it asks for a drop. */
+static void
+a_deposed_manager_drops_nothing(void **state)
+{
+    static struct world w;
+    struct cw_rec cluster, drop = { .kind = CW_REC_DROP };
+
+    begin(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    world_down(&w, 2);
+    assert_int_equal(rm(&w, "v", true, 0), CW_MGR_OK);
+    world_run(&w, 6000);
+    drop.drop = (struct cw_drop_rec){ .shard = CW_SHARD_ID(1, 0), .disk_uuid = w.d[2].disk_uuid };
+    assert_true(fakekv_get(&w.kv, "/cluster", &cluster));
+    fakekv_put(&w.kv, &cluster); /* whoever leads writes it with every change */
+    fakekv_del(&w.kv, &drop);
+    assert_int_equal(world_register(&w, 2), CW_MGR_OK);
+    world_run(&w, 3000);
+    assert_int_equal(w.d[2].n_dropped, 0);
+    world_fini(&w);
+}
+
 /* A volume in use is not removed; one whose owner fell silent is, and that owner is fenced. */
 static void
 rm_needs_the_volume_unattached(void **state)
@@ -324,6 +347,7 @@ main(void)
         cmocka_unit_test(resize_grows_only),
         cmocka_unit_test(trash_keeps_then_purges),
         cmocka_unit_test(drops_wait_for_their_host),
+        cmocka_unit_test(a_deposed_manager_drops_nothing),
         cmocka_unit_test(rm_needs_the_volume_unattached),
         cmocka_unit_test(policy_keys_are_checked),
         cmocka_unit_test(unsatisfiable_policies_warn),

@@ -1,0 +1,212 @@
+/* sim/kvjudge.c - what the store is told, judged as it takes effect, and mirrored in sim->reg.
+ *
+ * gen and cfg never go back; INSYNC is never empty (I12); INSYNC of a volume that has an owner
+ * changes by a change which that owner asked for, and by nothing else (I3). A takeover's first
+ * changes are its owner's too.
+ */
+#include <string.h>
+
+#include "common/base/bits.h"
+#include "tests/sim/control.h"
+
+void
+sim_kv_asked(struct sim *sim, const struct cw_change *ch)
+{
+    struct sim_control *k = sim->control;
+    struct sim_asked *a = &k->asked[k->n_asked++ % SIM_ASKED];
+
+    a->gen = ch->gen;
+    a->cfg = ch->cfg;
+    a->n_want = ch->n_want;
+    memcpy(a->want, ch->want, sizeof(a->want));
+}
+
+static uint32_t
+count_insync(const struct cw_shard_rec *r)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < r->n_members; i++)
+        n += r->members[i].state == CW_MEMBER_INSYNC;
+    return n;
+}
+
+static enum cw_member_state
+state_in(const struct cw_shard_rec *r, const struct cw_member *like)
+{
+    const struct cw_member *m = cw_shard_rec_find(r, &like->disk_uuid, like->format_id);
+
+    return m != NULL ? m->state : CW_MEMBER_DEAD;
+}
+
+static bool
+same_insync(const struct cw_shard_rec *a, const struct cw_shard_rec *b)
+{
+    for (uint32_t i = 0; i < a->n_members; i++)
+        if (a->members[i].state == CW_MEMBER_INSYNC &&
+            state_in(b, &a->members[i]) != CW_MEMBER_INSYNC)
+            return false;
+    return count_insync(a) == count_insync(b);
+}
+
+/* Nothing but what it wants. */
+static bool
+is_what_was_asked(const struct sim_asked *a, const struct cw_shard_rec *old,
+                  const struct cw_shard_rec *now)
+{
+    if (a->gen != now->gen || a->cfg != old->cfg || old->n_members != now->n_members)
+        return false;
+    for (uint32_t i = 0; i < now->n_members; i++) {
+        enum cw_member_state want = state_in(old, &now->members[i]);
+
+        for (uint32_t k = 0; k < a->n_want; k++)
+            if (cw_uuid_equal(&a->want[k].disk_uuid, &now->members[i].disk_uuid))
+                want = a->want[k].state;
+        if (want != now->members[i].state)
+            return false;
+    }
+    return true;
+}
+
+static bool
+was_asked(const struct sim_control *k, const struct cw_shard_rec *old,
+          const struct cw_shard_rec *now)
+{
+    for (uint32_t i = 0; i < SIM_ASKED && i < k->n_asked; i++)
+        if (is_what_was_asked(&k->asked[i], old, now))
+            return true;
+    return false;
+}
+
+static void
+judge_change(struct sim *sim, const struct cw_shard_rec *old, const struct cw_shard_rec *now)
+{
+    if (now->cfg != old->cfg + 1 || now->gen < old->gen || now->gen > sim->reg.gen)
+        sim_fail(sim, "store: a record goes from gen %u cfg %u to gen %u cfg %u at volume gen %u",
+                 old->gen, old->cfg, now->gen, now->cfg, sim->reg.gen);
+    if (same_insync(old, now))
+        return;
+    if (sim->reg.released)
+        sim_fail(sim, "store: INSYNC of a volume changes that nobody owns (I3)");
+    if (now->gen != sim->reg.gen || !was_asked(sim->control, old, now))
+        sim_fail(sim, "store: INSYNC changes at cfg %u, and its owner did not ask for it (I3)",
+                 old->cfg);
+}
+
+/* ---- the mirror ---- */
+
+static uint32_t
+daemon_place(const struct sim *sim, const struct cw_member *m)
+{
+    const struct sim_daemon *d = sim_member_daemon(sim, m);
+
+    return d != NULL ? (uint32_t)(d - sim->daemons) : SIM_DAEMONS_MAX;
+}
+
+/* Members in the order of the daemons, as the register has them. */
+static void
+mirror_shard(struct sim *sim, const struct cw_shard_rec *now)
+{
+    struct cw_shard_rec *to = &sim->reg.rec;
+
+    *to = *now;
+    for (uint32_t i = 1; i < to->n_members; i++) {
+        struct cw_member m = to->members[i];
+        uint32_t k = i;
+
+        for (; k > 0 && daemon_place(sim, &to->members[k - 1]) > daemon_place(sim, &m); k--)
+            to->members[k] = to->members[k - 1];
+        to->members[k] = m;
+    }
+}
+
+static void
+note_members(struct sim *sim, const struct cw_shard_rec *old, const struct cw_shard_rec *now)
+{
+    sim->reg.n_changes++;
+    sim_log(sim, "store: gen %u cfg %u", now->gen, now->cfg);
+    for (uint32_t i = 0; i < now->n_members; i++) {
+        const struct cw_member *m = &now->members[i];
+        struct cw_member was = *m;
+        uint32_t place = daemon_place(sim, m);
+
+        was.state = state_in(old, m);
+        if (was.state == m->state)
+            continue;
+        sim_reg_note(sim, &was, m->state);
+        if (place < sim->n_daemons)
+            sim_ambush_member(sim, SIM_MOMENT_CHANGE, place, m->state);
+    }
+}
+
+static void
+judge_shard(struct sim *sim, const struct cw_shard_rec *old, const struct cw_shard_rec *now)
+{
+    if (now->shard != CW_SHARD_ID(SIM_VOLUME, 0))
+        return;
+    if (count_insync(now) == 0)
+        sim_fail(sim, "store: a record without an in-sync copy (I12)");
+    if (old != NULL) {
+        judge_change(sim, old, now);
+        note_members(sim, old, now);
+    }
+    mirror_shard(sim, now);
+}
+
+/* An owner that its copies hear keeps its volume, unless somebody uses force (1.8, step 0). */
+#define HEARD_NS (6 * CW_NS_PER_S)
+static void
+judge_grant(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
+{
+    const struct sim_control *k = sim->control;
+    bool forced = false;
+
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        if (cw_uuid_equal(&sim->clients[i].id, &now->owner_id))
+            forced = sim_lib_forces(&sim->clients[i]);
+    if (old->hold == CW_HOLD_OWNED && !forced && k->heard_ns != 0 && k->heard == sim->present &&
+        !cw_uuid_equal(&sim->present->id, &now->owner_id) && sim->now_ns - k->heard_ns >= HEARD_NS)
+        sim_fail(sim, "store: gen %u is granted without force, and %s is well", now->gen,
+                 sim->present->proc.name);
+}
+
+static void
+judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
+{
+    if (now->id != SIM_VOLUME)
+        return;
+    if (old != NULL && (now->gen < old->gen || now->gen > old->gen + 1))
+        sim_fail(sim, "store: gen %u follows gen %u", now->gen, old->gen);
+    if (old != NULL && now->gen == old->gen && old->hold == CW_HOLD_RELEASED &&
+        now->hold == CW_HOLD_OWNED)
+        sim_fail(sim, "store: gen %u is owned again after its release", now->gen);
+    sim->reg.gen = now->gen;
+    sim->reg.released = now->hold == CW_HOLD_RELEASED;
+    if (old == NULL || now->gen == old->gen)
+        return;
+    judge_grant(sim, old, now);
+    sim->epoch = now->gen;
+    sim_log(sim, "store: gen %u is %s's%s", now->gen, now->owner_name,
+            old->hold == CW_HOLD_RELEASED ? ", released before" : "");
+    sim->present = NULL;
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        if (sim->clients[i].proc.up && cw_uuid_equal(&sim->clients[i].id, &now->owner_id))
+            sim->present = &sim->clients[i];
+}
+
+void
+sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now)
+{
+    enum cw_rec_kind kind = now != NULL ? now->kind : old->kind;
+
+    if (kind == CW_REC_CLUSTER && now != NULL)
+        sim->control->cluster_id = now->cluster.cluster_id;
+    if (kind != CW_REC_SHARD && kind != CW_REC_VOLUME)
+        return;
+    if (now == NULL)
+        sim_fail(sim, "store: a record of the volume is gone");
+    else if (kind == CW_REC_SHARD)
+        judge_shard(sim, old != NULL ? &old->shard : NULL, &now->shard);
+    else
+        judge_volume(sim, old != NULL ? &old->volume : NULL, &now->volume);
+}

@@ -1,0 +1,251 @@
+/* sim/operator.c - what people do to a cluster with real managers: volumes grow, disks are given up
+ * and taken back, a node that is out returns with an empty disk.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/bits.h"
+#include "tests/sim/control.h"
+
+#define STEP_BYTES (4 * CW_MIB)
+#define SIZE_MAX_BYTES (64 * CW_MIB)
+
+/* ---- calls ---- */
+
+struct op_call {
+    struct cw_list node;
+    struct cw_mgr_call call;
+    struct sim_mgr *mgr;
+    uint32_t life;
+    struct cw_mgr_session *session;
+    char name[SIM_MSG_TEXT];
+    bool done, waited;
+    enum cw_mgr_code code;
+};
+
+static void
+op_free(struct op_call *op)
+{
+    if (op->mgr->m != NULL && op->mgr->proc.life == op->life)
+        cw_manager_session_down(op->mgr->m, op->session);
+    cw_list_remove(&op->node);
+    free(op);
+}
+
+struct op_task {
+    struct sim_task task;
+    struct op_call *op;
+};
+
+static void
+op_end(struct sim_task *t)
+{
+    op_free(cw_container_of(t, struct op_task, task)->op);
+}
+
+static void
+op_done(struct cw_mgr_call *call)
+{
+    struct op_call *op = cw_container_of(call, struct op_call, call);
+    struct op_task *t;
+
+    op->done = true;
+    op->code = call->error.code;
+    sim_log(op->mgr->proc.sim, "operator: call %d ends with %d %s", (int)call->kind, (int)op->code,
+            call->error.message);
+    if (op->waited)
+        return;
+    t = calloc(1, sizeof(*t));
+    cw_assert(t != NULL);
+    t->op = op;
+    sim_after(op->mgr->proc.sim, &t->task, 0, op_end); /* the session may go from outside only */
+}
+
+/* NULL: that one stands by. */
+static struct op_call *
+op_new(struct sim_mgr *m, enum cw_mgr_call_kind kind)
+{
+    struct op_call *op;
+
+    if (m->m == NULL || m->proc.paused)
+        return NULL;
+    op = calloc(1, sizeof(*op));
+    cw_assert(op != NULL);
+    op->mgr = m;
+    op->life = m->proc.life;
+    op->call.kind = kind;
+    op->call.done = op_done;
+    op->session = cw_manager_session_up(m->m, NULL);
+    cw_assert(op->session != NULL);
+    cw_list_push_back(&m->proc.sim->control->op_calls, &op->node);
+    return op;
+}
+
+static void
+op_begin(struct op_call *op)
+{
+    cw_manager_call(op->mgr->m, op->session, &op->call);
+    sim_proc_touch(&op->mgr->proc);
+}
+
+static bool
+never(struct sim *sim)
+{
+    return false;
+}
+
+enum cw_mgr_code
+sim_operate(struct sim *sim, struct sim_mgr *m, enum cw_mgr_call_kind kind,
+            const union cw_mgr_request *req)
+{
+    struct op_call *op = op_new(m, kind);
+    enum cw_mgr_code code = CW_MGR_TIMEOUT;
+
+    if (op == NULL)
+        return CW_MGR_NOT_MANAGER;
+    op->waited = true;
+    op->call.req = *req;
+    op_begin(op);
+    for (uint32_t i = 0; i < 3000 && !op->done && !sim->result.failed; i++)
+        sim_run_until(sim, never, 10 * CW_NS_PER_MS);
+    if (op->done) {
+        code = op->code;
+        op_free(op);
+    }
+    return code;
+}
+
+/* Their managers are gone. */
+void
+sim_op_calls_free(struct sim *sim)
+{
+    struct cw_list *node;
+
+    while ((node = cw_list_pop_front(&sim->control->op_calls)) != NULL)
+        free(cw_list_entry(node, struct op_call, node));
+}
+
+/* ---- deeds ---- */
+
+static void
+grow(struct sim *sim)
+{
+    uint64_t bytes = (uint64_t)sim->reg.rec.n_blocks * CW_BLOCK_SIZE;
+    struct op_call *op;
+
+    if (bytes >= SIZE_MAX_BYTES)
+        return;
+    op = op_new(sim->control->leader, CW_MGR_VOLUME_RESIZE);
+    if (op == NULL)
+        return;
+    op->call.req.volume_resize =
+        (struct cw_mgr_volume_resize){ .name = SIM_VOLUME_NAME, .size_bytes = bytes + STEP_BYTES };
+    op_begin(op);
+}
+
+/* Always the same one, and only if there is a place for another copy: else no copy there would ever
+ * be in sync again. */
+static void
+give_up_disk(struct sim *sim)
+{
+    struct sim_daemon *d = &sim->daemons[0];
+
+    if (sim->n_daemons == sim->n_members)
+        return;
+    sim_log(sim, "fault: many blocks of %s go bad", d->proc.name);
+    d->storms++;
+}
+
+static void
+take_back_disk(struct sim *sim)
+{
+    struct op_call *op = op_new(sim->control->leader, CW_MGR_DISK_RETURN);
+
+    if (op == NULL)
+        return;
+    snprintf(op->name, sizeof(op->name), "%s/store-0", sim->daemons[0].proc.name);
+    op->call.req.name = op->name;
+    op_begin(op);
+}
+
+/* Only of a copy that is out: nothing that was acknowledged lies there alone. */
+static void
+replace_disk(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++) {
+        const struct cw_member *m = &sim->reg.rec.members[i];
+        struct sim_daemon *d = sim_member_daemon(sim, m);
+
+        if (d == NULL || d->proc.up || m->state != CW_MEMBER_OUT || sim->n_disks == SIM_DISKS_MAX)
+            continue;
+        sim_mark(sim, SIM_MARK_REPLACED);
+        sim_log(sim, "fault: %s will return with another disk", d->proc.name);
+        sim_daemon_replace(d,
+                           sim_chance(&sim->rnd_mgr, 50) ? SIM_REPLACE_EMPTY : SIM_REPLACE_FORMAT);
+        return;
+    }
+}
+
+struct deserted {
+    struct sim_task task;
+    struct sim_client *c;
+};
+
+static void
+comes_back(struct sim_task *t)
+{
+    struct sim_client *c = cw_container_of(t, struct deserted, task)->c;
+
+    if (!c->proc.up && !t->sim->calm && t->sim->present == NULL)
+        sim_client_attach(c);
+}
+
+/* The owner dies, and nobody takes its place for a while. */
+static void
+desert(struct sim *sim)
+{
+    struct sim_client *c = sim->present;
+    struct deserted *d;
+
+    if (c == NULL)
+        return;
+    sim_log(sim, "fault: %s is killed, for long", c->proc.name);
+    sim_client_kill(c);
+    d = calloc(1, sizeof(*d));
+    cw_assert(d != NULL);
+    d->c = c;
+    sim_after(sim, &d->task, sim_between(&sim->rnd_mgr, 6, 25) * CW_NS_PER_S, comes_back);
+}
+
+static void
+operate(struct sim_task *t)
+{
+    struct sim *sim = t->sim;
+    uint32_t dice = (uint32_t)cw_prng_below(&sim->rnd_mgr, 10);
+
+    if (sim->calm)
+        return;
+    sim_operator_start(sim);
+    if (dice < 3)
+        grow(sim);
+    else if (dice < 5)
+        give_up_disk(sim);
+    else if (dice < 6)
+        take_back_disk(sim);
+    else if (dice < 7)
+        desert(sim);
+    else
+        replace_disk(sim);
+}
+
+void
+sim_operator_start(struct sim *sim)
+{
+    struct sim_task *t;
+
+    if (sim->control->operate_ns == 0)
+        return;
+    t = calloc(1, sizeof(*t));
+    cw_assert(t != NULL);
+    sim_after(sim, t, cw_prng_below(&sim->rnd_mgr, 2 * sim->control->operate_ns), operate);
+}
