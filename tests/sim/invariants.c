@@ -206,7 +206,9 @@ shadow_find(struct sim *sim, uint32_t daemon)
     w->sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
     w->life = d->proc.life;
     if (w->sh == NULL) {
-        if (w->promised > 0)
+        if (w->promised > 0 && sim_media_excuses(sim, d)) /* its creation was lost with the log */
+            sim_watch_forget(sim, daemon);
+        else if (w->promised > 0)
             sim_fail(sim, "invariant: I6: %s has no copy any more", d->proc.name);
         return false;
     }
