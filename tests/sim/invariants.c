@@ -204,7 +204,8 @@ shadow_find(struct sim *sim, uint32_t daemon)
     w->sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
     w->life = d->proc.life;
     if (w->sh == NULL) {
-        if (w->promised > 0 && sim->control == NULL)
+        /* media: its creation was lost with the log */
+        if (w->promised > 0 && sim->control == NULL && !sim_media_excuses(sim, d))
             sim_fail(sim, "invariant: I6: %s has no copy any more", d->proc.name);
         sim_watch_forget(sim, daemon); /* managers have copies dropped */
         return false;
