@@ -63,6 +63,8 @@ void rig_open(struct rig_disk *d);
 /* keep: of 256, of what is not stable. */
 void rig_crash(struct rig_disk *d, uint32_t keep);
 void rig_close(struct rig_disk *d);
+/* Flips a bit in every block of the disk that holds only this byte. */
+void rig_rot(struct rig_disk *d, uint8_t fill);
 
 struct rig_link *rig_link(struct rig_disk *d);
 void rig_down(struct rig_link *l);
