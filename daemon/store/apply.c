@@ -559,7 +559,9 @@ apply_stream_done(struct apply *a, struct cw_store_shard *sh, const struct rec_v
 
     t.e.type = tail_type(v);
     t.e.csum0 = v->n_csums > 0 ? v->csums[0] : 0;
-    if (v->d.type == CW_REC_GEN_START)
+    /* a journal may begin with the very record that began its generation */
+    if (v->d.type == CW_REC_GEN_START &&
+        (sh->info.n_hist == 0 || sh->hist[sh->info.n_hist - 1].gen != v->d.gen))
         shard_hist_push(sh, v->d.gen, v->d.seq);
     sh->info.durable_gen = v->d.gen;
     sh->info.durable_seq = v->d.seq;

@@ -127,12 +127,19 @@ log_add(struct disk *d, struct fake_rec r)
     d->log[d->n_log++] = r;
     d->received = r.seq;
     d->received_gen = r.gen;
-    if (r.type == CW_FT_GEN_START)
+    if (r.type == CW_FT_GEN_START && (d->n_hist == 0 || d->hist[d->n_hist - 1].gen != r.gen))
         d->hist[d->n_hist++] = (struct cw_wire_hist){ .start_seq = r.seq, .gen = r.gen };
     for (uint32_t i = 0; i < r.nblk; i++) {
         d->fill[r.lba + i] = r.type == CW_FT_WRITE ? r.fill[i] : 0;
         memset(d->blocks[r.lba + i], d->fill[r.lba + i], 4096);
     }
+}
+
+static uint32_t
+health_of(const struct disk *d)
+{
+    return (d->syncing ? CW_MEMBER_SYNCING : 0) |
+           (d->syncing && d->overlay ? CW_MEMBER_OVERLAY : 0) | (d->journal ? CW_MEMBER_LOG : 0);
 }
 
 static void
@@ -151,8 +158,8 @@ on_seal(struct disk *d, const struct cw_frame *f)
         reply_nack(d, f->hdr, CW_NACK_STALE_GEN, 0);
         return;
     }
-    s.ok.flags = (d->exists ? 0 : CW_MEMBER_NEW) | (d->damaged ? CW_MEMBER_DAMAGED : 0) |
-                 (d->syncing ? CW_MEMBER_SYNCING : 0);
+    s.ok.flags =
+        (d->exists ? 0 : CW_MEMBER_NEW) | (d->damaged ? CW_MEMBER_DAMAGED : 0) | health_of(d);
     d->exists = true;
     d->promised = f->hdr->gen;
     s.ok.last_gen = d->last_gen;
@@ -198,7 +205,7 @@ on_open(struct disk *d, const struct cw_frame *f)
     }
     d->session = true;
     d->received = d->last; /* what was not durable is lost with the old session */
-    a.health = d->syncing ? CW_MEMBER_SYNCING : 0;
+    a.health = health_of(d);
     reply(d,
           (struct cw_wire_hdr){ .type = CW_FT_OPEN_OK,
                                 .tag = f->hdr->tag,
@@ -317,22 +324,75 @@ static void
 on_join(struct disk *d, const struct cw_frame *f)
 {
     d->n_joins++;
-    d->join_id = f->hdr->stable;
-    d->syncing = true;
-    d->last = d->received = f->hdr->seq - 1;
-    d->last_gen = d->received_gen = f->hdr->gen;
-    d->n_log = 0;
-    reply(
-        d,
-        (struct cw_wire_hdr){
-            .type = CW_FT_JOIN_OK, .tag = f->hdr->tag, .shard = f->hdr->shard, .gen = f->hdr->gen },
-        NULL, 0);
+    if (!(d->journal && d->join_id == f->hdr->stable)) {
+        d->join_id = f->hdr->stable;
+        d->journal = CW_JOIN_KIND(d->join_id) == CW_JOIN_JOURNAL;
+        d->overlay = CW_JOIN_KIND(d->join_id) == CW_JOIN_OVERLAY;
+        d->syncing = !d->journal;
+        assert_true(!d->journal || d->last == 0);
+        d->last = d->received = f->hdr->seq - 1;
+        d->last_gen = d->received_gen = f->hdr->gen;
+        d->n_log = 0;
+        d->n_hist = 0;
+        if (d->journal)
+            d->hist[d->n_hist++] =
+                (struct cw_wire_hist){ .start_seq = d->last, .gen = f->hdr->gen };
+    }
+    reply(d,
+          (struct cw_wire_hdr){ .type = CW_FT_JOIN_OK,
+                                .tag = f->hdr->tag,
+                                .shard = f->hdr->shard,
+                                .gen = f->hdr->gen,
+                                .stable = d->join_id },
+          NULL, 0);
+}
+
+static void
+sync_done_tell(struct disk *d)
+{
+    d->syncing = d->overlay = false;
+    reply(d,
+          (struct cw_wire_hdr){ .type = CW_FT_SYNC_DONE,
+                                .shard = CW_SHARD_ID(VOLUME_ID, 0),
+                                .gen = d->promised,
+                                .stable = d->join_id,
+                                .seq = d->last },
+          NULL, 0);
+}
+
+/* What the journal has, over what is here. */
+static void
+overlay_done(struct disk *d)
+{
+    const struct disk *j = NULL;
+
+    for (uint32_t i = 0; i < N_DISKS; i++) {
+        if (d->w->disks[i].journal)
+            j = &d->w->disks[i];
+    }
+    assert_non_null(j);
+    for (uint32_t k = 0; k < j->n_log; k++) {
+        const struct fake_rec *r = &j->log[k];
+
+        for (uint32_t i = 0; i < r->nblk; i++) {
+            d->fill[r->lba + i] = r->type == CW_FT_WRITE ? r->fill[i] : 0;
+            memset(d->blocks[r->lba + i], d->fill[r->lba + i], 4096);
+        }
+    }
+    d->hist[0] = (struct cw_wire_hist){ .start_seq = d->last, .gen = d->promised };
+    d->n_hist = 1;
+    sync_done_tell(d);
 }
 
 void
 disk_sync_done(struct disk *d)
 {
     const struct disk *from = NULL;
+
+    if (d->overlay) {
+        overlay_done(d);
+        return;
+    }
 
     for (uint32_t i = 0; i < N_DISKS; i++) {
         if (&d->w->disks[i] != d && d->w->disks[i].session)
@@ -342,14 +402,7 @@ disk_sync_done(struct disk *d)
     memcpy(d->blocks, from->blocks, sizeof(d->blocks));
     memcpy(d->hist, from->hist, sizeof(d->hist));
     d->n_hist = from->n_hist;
-    d->syncing = false;
-    reply(d,
-          (struct cw_wire_hdr){ .type = CW_FT_SYNC_DONE,
-                                .shard = CW_SHARD_ID(VOLUME_ID, 0),
-                                .gen = d->promised,
-                                .stable = d->join_id,
-                                .seq = d->last },
-          NULL, 0);
+    sync_done_tell(d);
 }
 
 void
@@ -514,7 +567,9 @@ disk_turn(struct disk *d)
                                        -ECONNREFUSED);
         } else {
             d->up = true;
-            d->link = (struct cw_link){ .ops = &link_ops, .peer_id = d->loc.disk_uuid };
+            d->link = (struct cw_link){ .ops = &link_ops,
+                                        .peer_id = d->loc.disk_uuid,
+                                        .features = d->old ? 0 : CW_WIRE_FEATURES };
             cw_owner_on_link_up(d->w->owner, &d->loc.disk_uuid, d->loc.format_id, &d->link);
         }
     }
@@ -566,8 +621,16 @@ apply_change(struct world *w, struct cw_change *c)
         if (w->refuse_lagging && c->want[i].state == CW_MEMBER_LAGGING)
             return;
         for (uint32_t k = 0; k < next.n_members; k++) {
-            if (cw_uuid_equal(&next.members[k].disk_uuid, &c->want[i].disk_uuid))
-                next.members[k].state = c->want[i].state;
+            if (!cw_uuid_equal(&next.members[k].disk_uuid, &c->want[i].disk_uuid))
+                continue;
+            if (next.members[k].state == CW_MEMBER_JOURNAL &&
+                c->want[i].state == CW_MEMBER_DEAD) { /* nothing is remembered of it */
+                assert_int_equal(k + 1, next.n_members);
+                next.n_members--;
+                continue;
+            }
+            next.members[k].state = c->want[i].state;
+            next.members[k].since_seq = c->want[i].since_seq;
         }
     }
     for (uint32_t k = 0; k < next.n_members; k++)
@@ -834,6 +897,12 @@ world_closed(struct world *w)
     cw_owner_check(w->owner);
     world_fini(w);
     free(w);
+}
+
+const struct cw_member *
+world_member(const struct world *w, uint32_t disk)
+{
+    return cw_shard_rec_find(&w->rec, &w->disks[disk].loc.disk_uuid, w->disks[disk].loc.format_id);
 }
 
 enum cw_member_state

@@ -61,6 +61,8 @@ struct disk {
     uint8_t blocks[N_BLOCKS][4096];
     uint64_t join_id;
     bool syncing;
+    bool journal, overlay; /* by its JOIN */
+    bool old;              /* knows no journals */
     struct cw_msg *held_reads[16];
     uint32_t n_held_reads;
 
@@ -112,6 +114,7 @@ void disk_append(struct disk *d, uint32_t gen, uint64_t seq, uint64_t lba, uint8
 void disk_gen_start(struct disk *d, uint32_t gen, uint64_t seq);
 void disk_sync_done(struct disk *d);
 void disk_note(struct disk *d, uint64_t lba, uint32_t nblk, const uint64_t bad[4]);
+const struct cw_member *world_member(const struct world *w, uint32_t disk); /* NULL: none */
 enum cw_member_state world_state(const struct world *w, uint32_t disk);
 
 struct req {

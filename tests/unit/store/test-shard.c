@@ -148,13 +148,15 @@ a_journal_knows_what_was_written(void **state)
     struct cw_store_read r;
     struct storeworld_ticket t;
     struct cw_wire_ver v[8];
+    struct cw_store_rec start = { .type = CW_FT_GEN_START, .gen = 1, .seq = 999 };
     static const uint32_t touched[5] = { 0, 1, 2, 3, 5 };
     struct cw_store_scrub_stats before;
     struct cw_store_stats st;
     uint32_t next;
 
-    cw_store_join(sh, 1, 1000, CW_JOIN_ID(CW_JOIN_JOURNAL, 5), storeworld_ticket(&t));
+    cw_store_join(sh, 1, 999, CW_JOIN_ID(CW_JOIN_JOURNAL, 5), storeworld_ticket(&t));
     assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_int_equal(storeworld_append(&w, sh, &start), 0);                      /* 999 */
     assert_int_equal(storeworld_write(&w, sh, 254, 4), 0);                       /* 1000 */
     assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, 256, 1), 0);           /* 1001 */
     assert_int_equal(storeworld_clear(&w, sh, CW_FT_ZERO, 3 * 256 - 1, 257), 0); /* 1002 */
@@ -167,7 +169,7 @@ a_journal_knows_what_was_written(void **state)
         assert_true(cw_store_shard_info(sh)->journal);
         assert_int_equal(cw_store_shard_info(sh)->last_seq, 1004);
         assert_int_equal(cw_store_shard_info(sh)->n_hist, 1);
-        assert_int_equal(cw_store_shard_info(sh)->hist[0].start_seq, 999);
+        assert_int_equal(cw_store_shard_info(sh)->hist[0].start_seq, 998);
         assert_int_equal(cw_store_versions(sh, 0, 10, v, 8, &next), 5);
         for (uint32_t i = 0; i < 5; i++) {
             assert_int_equal(v[i].chunk, touched[i]);
