@@ -124,7 +124,7 @@ copy_goal(const struct copy *c)
             return SESSION_OPEN;
         if (c->state == CW_MEMBER_LAGGING)
             return SESSION_SEALED; /* then tested */
-        if (c->s->headless && c->s->syncing != c)
+        if (c->s->has_log && c->s->syncing != c)
             return SESSION_SEALED; /* the same */
         return c->state == CW_MEMBER_IN_RESYNC && c->s->syncing == c ? SESSION_OPEN : SESSION_NONE;
     case SHARD_CLOSED:
@@ -167,12 +167,15 @@ void
 cw_own_copy_on_down(struct copy *c)
 {
     c->session = SESSION_NONE;
+    c->tested = c->restorable = false;
     if (c->streaming) /* what was sent on that link is not unanswered on the next one */
         c->send_seq = cw_min_u64(c->send_seq, c->durable + 1);
     if (c->lost_ns == CW_NEVER)
         c->lost_ns = cw_own_now(c->s->v->o);
     if (c->sync == SYNC_JOINING || c->sync == SYNC_COPYING)
         c->sync = SYNC_WANTED;
+    if (c->since_seq != 0 && c->sync == SYNC_WANTED)
+        c->sealed = false; /* what it is now, a SEAL tells */
     if (!(c->maybe & (CW_BIT(CW_MEMBER_INSYNC) | MAYBE_LOG)))
         c->joining = false; /* not asked for yet: no doubt about it */
     cw_own_mark_dirty(c->s);
@@ -402,11 +405,12 @@ cw_own_copy_pump(struct copy *c)
 {
     struct peer *p = c->peer;
     struct ring *r = &c->s->ring;
+    uint64_t end = cw_min_u64(r->next, cw_own_journal_limit(c) + 1);
 
     if (!c->streaming || c->held || c->stalled || c->session != SESSION_OPEN || p->link == NULL ||
         c->faulty)
         return;
-    while (c->send_seq < r->next) {
+    while (c->send_seq < end) {
         struct rec *rec = cw_own_ring_at(r, c->send_seq);
 
         if (!cw_own_peer_room(p, rec->bytes)) {

@@ -4,9 +4,12 @@
  *   JOURNAL(0), placed by the manager --JOIN(j), stream--> in ack and lease set from p on; p-1
  * durable there --CAS--> JOURNAL(j) --enough copies in sync, or of no use--CAS--> gone
  *
- *   no in-sync copy is left (headless): an OUT copy that has all before j, sealed and found in our
- *   history --CAS--> SYNCING(j) --JOIN as overlay, source: the journal--> DONE --from p on; p-1
- *   durable there--CAS--> INSYNC, the missing ones OUT
+ *   an OUT copy that has all before j, sealed and found in our history --CAS--> SYNCING(j) --JOIN
+ * as overlay, source: the journal--> DONE --from p on; p-1 durable there--CAS--> INSYNC; copies in
+ *   sync that are gone by then OUT
+ *
+ * So it is done whether a copy in sync is left or not: a copy that is resynced from the last one
+ * has gaps if that one dies, one that a journal makes whole is whole with it at any time.
  *
  * j is the oldest record that is still kept: all above what was stable when writes stopped for want
  * of copies. So whoever was in sync until then has everything before j. */
@@ -103,6 +106,8 @@ cw_own_journal_run(struct shard *s)
         if (c->state == CW_MEMBER_JOURNAL && c->since_seq == 0 &&
             c->maybe == CW_BIT(CW_MEMBER_JOURNAL))
             journal_promote(c);
+        if (cw_own_is_overlay(c))
+            cw_own_copy_pump(c); /* its limit may have moved */
     }
 }
 
@@ -135,54 +140,58 @@ cw_own_journal_on_seal(struct copy *c)
         if (c->since_seq == 0)
             new_on_seal(c);
     } else if (log != NULL) {
+        c->tested = true;
         c->restorable =
             cw_own_journal_completes(c, log->since_seq, s->hist, s->n_hist, s->ring.next - 1);
     }
     cw_own_copy_drop_info(c);
 }
 
-struct copy *
-cw_own_journal_of(struct shard *s)
+static struct copy *
+log_of(const struct shard *s)
 {
-    for (uint32_t i = 0; s->headless && i < s->n_copies; i++) {
-        struct copy *c = s->copies[i];
-
-        if (cw_own_is_log(c) && c->session == SESSION_OPEN && c->streaming && !c->faulty)
-            return c;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        if (cw_own_is_log(s->copies[i]))
+            return s->copies[i];
     }
     return NULL;
 }
 
-static bool
-is_headless(const struct shard *s)
+struct copy *
+cw_own_journal_of(struct shard *s)
 {
-    uint64_t now = cw_own_now(s->v->o);
-    bool log = false;
+    struct copy *c = log_of(s);
 
-    for (uint32_t i = 0; i < s->n_copies; i++) {
-        const struct copy *c = s->copies[i];
-
-        if (c->state == CW_MEMBER_INSYNC && cw_own_copy_bad(c, now) == NULL)
-            return false;
-        log |= cw_own_is_log(c);
-    }
-    return log && s->state == SHARD_ACTIVE;
+    return c != NULL && s->state == SHARD_ACTIVE && c->session == SESSION_OPEN && c->streaming &&
+                   !c->faulty
+               ? c
+               : NULL;
 }
 
-/* What others said when they were sealed for another reason was not looked at. */
+uint64_t
+cw_own_journal_limit(const struct copy *c)
+{
+    const struct copy *log = cw_own_is_overlay(c) ? log_of(c->s) : NULL;
+
+    return log != NULL ? log->durable : UINT64_MAX - 1;
+}
+
+/* Copies that are to be tested have been sealed for another reason, or not at all. */
 void
 cw_own_journal_tick(struct shard *s)
 {
-    bool was = s->headless;
+    bool had = s->has_log;
 
-    s->headless = is_headless(s);
-    for (uint32_t i = 0; s->headless && !was && i < s->n_copies; i++) {
+    s->has_log = s->state == SHARD_ACTIVE && log_of(s) != NULL;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
-        if (c->state != CW_MEMBER_OUT && c->state != CW_MEMBER_IN_RESYNC)
+        if ((c->state != CW_MEMBER_OUT && c->state != CW_MEMBER_IN_RESYNC) || s->syncing == c)
             continue;
-        c->restorable = false;
-        if (c->session == SESSION_SEALED)
+        if (s->has_log && !c->tested && c->session == SESSION_SEALED &&
+            cw_own_journal_of(s) != NULL)
             c->session = SESSION_NONE;
+        c->tested &= s->has_log && had;
+        c->restorable &= c->tested;
     }
 }

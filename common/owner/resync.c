@@ -50,12 +50,6 @@ cw_own_resync_stop(struct copy *c, const char *why)
 /* ---- the source ---- */
 
 static bool
-is_overlay(const struct copy *x)
-{
-    return CW_JOIN_KIND(x->join_id) == CW_JOIN_OVERLAY;
-}
-
-static bool
 source_serves(const struct copy *c)
 {
     return cw_own_in_read(c) && c->session == SESSION_OPEN && !c->faulty;
@@ -95,18 +89,21 @@ may_overlay(const struct copy *c)
     return log != NULL && c->restorable && c->since_seq == log->since_seq;
 }
 
+/* Something can be its source, and whether that is the journal is known. */
+static bool
+has_source(struct shard *s, const struct copy *c)
+{
+    if (cw_own_journal_of(s) != NULL)
+        return c->tested && (c->restorable || source_choose(s, c, c) != NULL);
+    return source_choose(s, c, c) != NULL;
+}
+
 /* Without a source a JOIN would only make the copy worse than it is. False: not now. */
 static bool
 join_kind(const struct copy *c, enum cw_join_kind *ret)
 {
-    const struct copy *log = cw_own_journal_of(c->s);
-
-    *ret = CW_JOIN_COPY;
-    if (source_choose(c->s, c, c) != NULL)
-        return true;
-    *ret = CW_JOIN_OVERLAY;
-    /* the copy's place in the stream must be one that the next takeover finds in the journal */
-    return may_overlay(c) && log->durable + 1 == c->s->ring.next;
+    *ret = may_overlay(c) ? CW_JOIN_OVERLAY : CW_JOIN_COPY;
+    return *ret == CW_JOIN_OVERLAY || has_source(c->s, c);
 }
 
 void
@@ -129,7 +126,7 @@ cw_own_resync_on_open(struct copy *c)
     }
     cw_own_copy_reset_stream(c);
     c->join_id = CW_JOIN_ID(kind, ++o->join_count);
-    c->s0 = s->ring.next;
+    c->s0 = kind == CW_JOIN_OVERLAY ? cw_own_journal_of(s)->durable + 1 : s->ring.next;
     h.seq = c->s0;
     h.stable = c->join_id;
     if (!cw_own_call(c->peer, &c->call, h, NULL, 0))
@@ -174,16 +171,17 @@ source_watch(struct copy *x)
     struct shard *s = x->s;
     uint64_t now = cw_own_now(s->v->o);
     struct copy *next, *log = cw_own_journal_of(s);
-    bool fine = x->source != NULL && (is_overlay(x) ? x->source == log : source_serves(x->source));
+    bool fine =
+        x->source != NULL && (cw_own_is_overlay(x) ? x->source == log : source_serves(x->source));
     bool stalled = x->sync_why != 0 || now - x->progress_ns > STALL_NS;
 
-    if (is_overlay(x) && log == NULL && source_choose(s, x, x) != NULL) {
-        cw_own_resync_stop(x, "a copy in sync is back");
+    if (cw_own_is_overlay(x) && !s->has_log && source_choose(s, x, x) != NULL) {
+        cw_own_resync_stop(x, "the journal has left");
         return;
     }
     if (fine && (!stalled || now - x->source_ns < SOURCE_NS))
         return;
-    next = is_overlay(x) ? log : source_choose(s, x, fine ? x->source : NULL);
+    next = cw_own_is_overlay(x) ? log : source_choose(s, x, fine ? x->source : NULL);
     if (next == NULL && fine)
         next = x->source;
     if (next == NULL) {
@@ -232,7 +230,7 @@ cw_own_resync_on_done(struct copy *c, const struct cw_frame *f)
 static bool
 is_replaced(const struct copy *x, const struct copy *c)
 {
-    return x->state == CW_MEMBER_IN_RESYNC && is_overlay(x) && c->state == CW_MEMBER_INSYNC &&
+    return cw_own_is_overlay(x) && c->state == CW_MEMBER_INSYNC &&
            cw_own_copy_bad(c, cw_own_now(x->s->v->o)) != NULL;
 }
 
@@ -283,13 +281,6 @@ eligible(const struct copy *c, enum cw_member_state state)
            cw_own_now(c->s->v->o) >= cw_max_u64(c->add_after_ns, c->evict_until_ns);
 }
 
-/* Something can be its source. */
-static bool
-has_source(struct shard *s, const struct copy *c)
-{
-    return source_choose(s, c, c) != NULL || (c->restorable && cw_own_journal_of(s) != NULL);
-}
-
 static struct copy *
 next_copy(struct shard *s)
 {
@@ -315,7 +306,7 @@ resync_begin(struct shard *s)
     c = next_copy(s);
     if (c == NULL)
         return;
-    overlay = source_choose(s, c, c) == NULL;
+    overlay = c->restorable && cw_own_journal_of(s) != NULL;
     if (c->state == CW_MEMBER_IN_RESYNC && (!overlay || may_overlay(c))) {
         slot_take(c);
         cw_own_copy_session(c);

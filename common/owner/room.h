@@ -148,7 +148,8 @@ struct copy {
     const char *why;
 
     bool begun;      /* JOURNAL: its JOIN was answered; s0 and join_id are its */
-    bool restorable; /* it has all that the journal has not, when it was sealed last */
+    bool tested;     /* OUT, SYNCING: it was sealed with the journal there .. */
+    bool restorable; /* .. and has all that the journal has not */
 
     /* resync */
     enum sync_phase sync;
@@ -266,7 +267,7 @@ struct shard {
     struct cw_list notes;   /* what copies said is bad on them */
 
     uint64_t keep_seq, keep_until_ns; /* records above it, for a journal that may begin */
-    bool headless;                    /* a journal is there, but no in-sync copy (journal.c) */
+    bool has_log;                     /* a journal that has begun serves */
     uint64_t below_since_ns;          /* below min_insync; CW_NEVER */
     uint64_t starved_since_ns;
     const char *why;      /* of a suspension */
@@ -516,6 +517,12 @@ void cw_own_copy_drop_info(struct copy *c);
 void cw_own_copy_send_rec(struct copy *c); /* CFG: the record as it is */
 void cw_own_copy_reset_stream(struct copy *c);
 
+static inline bool
+cw_own_is_overlay(const struct copy *c)
+{
+    return c->state == CW_MEMBER_IN_RESYNC && CW_JOIN_KIND(c->join_id) == CW_JOIN_OVERLAY;
+}
+
 /* In `maybe`, beside the states: a journal that the change under way lets begin. */
 #define MAYBE_LOG (1u << 16)
 
@@ -687,6 +694,9 @@ void cw_own_journal_run(struct shard *s);
 void cw_own_journal_tick(struct shard *s);
 /* The journal that can make copies whole now; NULL: none. */
 struct copy *cw_own_journal_of(struct shard *s);
+/* How far the stream to this copy may go: one that a journal makes whole stays behind it, so that
+ * the next takeover finds its place in the journal. */
+uint64_t cw_own_journal_limit(const struct copy *c);
 /* c, as it was sealed, and a journal that began at since_seq and continues that history have
  * everything together. */
 bool cw_own_journal_completes(const struct copy *c, uint64_t since_seq,

@@ -169,16 +169,18 @@ copy_back_off(struct copy *c)
     c->n_flaps++;
 }
 
-/* A journal is of most use if it begins where this copy ends. */
+/* A journal is of most use if it begins where this copy ends, and those that left just before. */
 static void
 copy_keep_rest(struct copy *c)
 {
     struct shard *s = c->s;
+    uint64_t now = cw_own_now(s->v->o);
+    bool others = now < s->keep_until_ns && s->keep_seq + 1 >= s->ring.first;
 
     if (c->state != CW_MEMBER_INSYNC || s->state != SHARD_ACTIVE || !c->streaming)
         return;
-    s->keep_seq = c->durable;
-    s->keep_until_ns = cw_own_now(s->v->o) + KEEP_NS;
+    s->keep_seq = others ? cw_min_u64(s->keep_seq, c->durable) : c->durable;
+    s->keep_until_ns = now + KEEP_NS;
 }
 
 static void
@@ -227,6 +229,7 @@ copy_take_state(struct copy *c, enum cw_member_state state, uint64_t since_seq)
     c->maybe = (uint32_t)CW_BIT(state);
     if (state != CW_MEMBER_IN_RESYNC && (state != CW_MEMBER_JOURNAL || since_seq != 0))
         c->joining = false;
+    cw_own_copy_pump(c); /* it may not be held behind a journal any more */
 }
 
 static void

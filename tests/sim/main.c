@@ -193,12 +193,19 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' }, { "seeds", required_argument, NULL, 'n' },
-        { "from", required_argument, NULL, 'f' }, { "minutes", required_argument, NULL, 'm' },
-        { "trace", no_argument, NULL, 't' },      { "mutation", required_argument, NULL, 'u' },
-        { "keep-going", no_argument, NULL, 'k' }, { "scenario", required_argument, NULL, 'c' },
-        { "list", no_argument, NULL, 'l' },       { "version", no_argument, NULL, 'v' },
-        { "help", no_argument, NULL, 'h' },       { 0 },
+        { "seed", required_argument, NULL, 's' },
+        { "seeds", required_argument, NULL, 'n' },
+        { "from", required_argument, NULL, 'f' },
+        { "minutes", required_argument, NULL, 'm' },
+        { "trace", no_argument, NULL, 't' },
+        { "mutation", required_argument, NULL, 'u' },
+        { "keep-going", no_argument, NULL, 'k' },
+        { "scenario", required_argument, NULL, 'c' },
+        { "spare", no_argument, NULL, 'j' },
+        { "list", no_argument, NULL, 'l' },
+        { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },
+        { 0 },
     };
     uint64_t from = (uint64_t)time(NULL) * 1000, n = 0;
     struct totals t = { .begun = now_s() };
@@ -227,6 +234,8 @@ main(int argc, char **argv)
             all = true;
         else if (opt == 'c' && (opts.scenario = sim_scenario_find(optarg)) != NULL)
             continue;
+        else if (opt == 'j')
+            opts.spare = true;
         else if (opt == 'l')
             return list();
         else if (opt == 'v')

@@ -6,7 +6,8 @@
 void
 sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc)
 {
-    sim->n_members = sim->n_daemons = sc->n_members;
+    sim->n_members = sc->n_members;
+    sim->n_daemons = sc->n_members + sc->spare;
     sim->min_insync = sc->min_insync;
     sim->jitter_ns = cw_min_u64(sim->jitter_ns, CW_NS_PER_MS);
     memset(sim->fault_weights, 0, sizeof(sim->fault_weights));

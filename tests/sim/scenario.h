@@ -14,6 +14,7 @@ struct sim_scenario {
     uint32_t n_members, min_insync;
     int32_t rate_ppm; /* of the clock of the first daemon; the second's is off the other way */
     void (*play)(struct sim *sim);
+    bool spare; /* one more daemon, for a journal */
 };
 
 /* NULL: there is none of that name. */
@@ -24,6 +25,10 @@ extern const struct sim_scenario sim_scenarios[];
 /* Instead of what the seed chose, before and after processes are made. */
 void sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc);
 void sim_scenario_set_clocks(struct sim *sim, const struct sim_scenario *sc);
+
+/* rows-journal.c */
+void sim_row_17_journal(struct sim *sim);
+void sim_row_18_journal(struct sim *sim);
 
 /* ---- for plays ---- */
 

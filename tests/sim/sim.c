@@ -70,6 +70,8 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_list_init(&sim->audits);
     sim_choose_topology(sim);
     sim_choose_faults(sim);
+    if (opts.spare)
+        sim->n_daemons++;
     if (opts.scenario != NULL)
         sim_scenario_prepare(sim, opts.scenario);
     for (uint32_t i = 0; i < sim->n_daemons; i++)
@@ -256,6 +258,8 @@ sim_run(struct sim_opts opts)
     sim_run_until(sim, daemons_serve, 10 * CW_NS_PER_S);
     sim_client_attach(&sim->clients[sim->next_client++]);
     sim_run_until(sim, sim_owner_is_well, 10 * CW_NS_PER_S);
+    if (sim->n_daemons > sim->n_members)
+        sim_journal_start(sim);
     if (opts.scenario != NULL) {
         sim_play(sim);
     } else {

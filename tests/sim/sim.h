@@ -72,6 +72,8 @@ enum sim_mark {
     SIM_MARK_ASIDE,    /* INSYNC -> LAGGING */
     SIM_MARK_BACK,     /* LAGGING -> INSYNC */
     SIM_MARK_NO_ASIDE, /* refused: enough disks are set aside */
+    SIM_MARK_JOURNAL,  /* a journal began */
+    SIM_MARK_WHOLE,    /* it made a copy whole, which is in sync */
     SIM_N_MARKS,
 };
 extern const char *const sim_mark_names[SIM_N_MARKS];
@@ -189,7 +191,9 @@ struct sim_reg {
     uint64_t away_until_ns;
     uint32_t lose_256ths; /* of replies */
     uint32_t n_changes;
-    bool cold; /* who attaches is told that copies may be booting */
+    struct cw_replica_drop drop; /* of what a journal left on the spare */
+    uint32_t drop_life;          /* of the spare, when it was asked; 0: not under way */
+    bool cold;                   /* who attaches is told that copies may be booting */
 };
 
 void sim_reg_init(struct sim *sim);
@@ -199,6 +203,10 @@ void sim_reg_desc(struct sim *sim, struct cw_volume_desc *to, struct cw_disk_loc
 void sim_reg_change(struct sim_client *c, struct cw_change *ch);
 void sim_reg_get(struct sim_client *c, struct cw_volume_get *g);
 void sim_reg_release(struct sim_client *c, struct cw_volume_give_up *g);
+
+/* ---- journal members, where there is a spare daemon: the last one ---- */
+
+void sim_journal_start(struct sim *sim);
 
 /* ---- clients ---- */
 
@@ -314,6 +322,7 @@ struct sim_scenario;
 struct sim_opts {
     uint64_t seed;
     const struct sim_scenario *scenario; /* NULL: chaos */
+    bool spare;                          /* chaos with one more daemon, for a journal */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */

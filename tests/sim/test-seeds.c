@@ -56,16 +56,33 @@ sim_finds_nothing_new(void **state)
         run(seed + i);
 }
 
+/* The same with a spare daemon, that takes a journal when copies are too few. */
+static void
+sim_finds_nothing_with_a_spare(void **state)
+{
+    uint64_t begun = (uint64_t)time(NULL), seed = begun * 1000;
+
+    for (uint32_t i = 0; i < 1000 && (uint64_t)time(NULL) - begun < 10; i++) {
+        uint64_t n = i < 8 ? i + 1 : seed + i;
+        struct sim_result r = sim_run((struct sim_opts){ .seed = n, .spare = true });
+
+        if (r.failed)
+            fail_msg("seed %llu: %s; again: causeway-sim --spare --seed %llu --trace",
+                     (unsigned long long)n, r.why, (unsigned long long)n);
+    }
+}
+
 #define ROWS_MAX 64u
 
 int
 main(void)
 {
-    static struct CMUnitTest tests[ROWS_MAX + 2] = {
+    static struct CMUnitTest tests[ROWS_MAX + 3] = {
         cmocka_unit_test(sim_keeps_what_it_found),
         cmocka_unit_test(sim_finds_nothing_new),
+        cmocka_unit_test(sim_finds_nothing_with_a_spare),
     };
-    size_t n = 2;
+    size_t n = 3;
 
     for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++) {
         assert_true(n < CW_LEN(tests));

@@ -10,9 +10,10 @@
 #define CHECK_EVERY 61u /* events */
 
 const char *const sim_mark_names[SIM_N_MARKS] = {
-    "active",  "eject",    "promote", "equalise", "lost-reply", "late-change", "fenced",
-    "chunk",   "copy-hit", "recheck", "source",   "repair",     "read-err",    "gap",
-    "unknown", "released", "flip",    "rot",      "aside",      "back",        "no-aside",
+    "active",   "eject", "promote",  "equalise", "lost-reply", "late-change",
+    "fenced",   "chunk", "copy-hit", "recheck",  "source",     "repair",
+    "read-err", "gap",   "unknown",  "released", "flip",       "rot",
+    "aside",    "back",  "no-aside", "journal",  "whole",
 };
 
 uint64_t

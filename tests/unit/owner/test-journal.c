@@ -192,7 +192,7 @@ goes_when_copies_are_back(void **state)
     world_run(w, 3000);
     assert_int_equal(world_state(w, 1), CW_MEMBER_IN_RESYNC);
     assert_int_equal(w->disks[1].n_joins, 1);
-    assert_int_equal(CW_JOIN_KIND(w->disks[1].join_id) & 2, CW_JOIN_COPY);
+    assert_true(w->disks[1].overlay); /* whatever happens now, the two have everything */
     disk_sync_done(&w->disks[1]);
     world_run(w, 500);
     assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
@@ -512,7 +512,74 @@ it_may_go_away_meanwhile(void **state)
     world_closed(w);
 }
 
-/* The last full copy is back before that: it serves at once, and the other is resynced from it. */
+/* What it was sent must lie in the journal, or the next takeover would not find its place there:
+ * its stream stays behind what is durable there. */
+static void
+its_stream_stays_behind_the_journal(void **state)
+{
+    struct world *w = with_journal();
+    struct disk *b = &w->disks[1];
+    struct req r;
+
+    b->refuse_connect = false;
+    world_run(w, 3000);
+    assert_true(b->overlay);
+    w->disks[2].hold_acks = true;
+    req_write(w, &r, 0, 4096, 7);
+    world_run(w, 200);
+    assert_true(b->received <= w->disks[2].last);
+    disk_sync_done(b);
+    world_run(w, 200);
+    assert_true(b->received <= w->disks[2].last);
+    disk_release(&w->disks[2]);
+    world_run(w, 500);
+    assert_true(r.done);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
+    assert_int_equal(b->last, w->disks[0].last);
+    world_closed(w);
+}
+
+/* A copy that cannot be made whole is resynced from the one in sync, as ever. */
+static void
+one_with_gaps_is_resynced(void **state)
+{
+    struct world *w = with_journal();
+    struct disk *b = &w->disks[1];
+
+    b->syncing = true;
+    b->refuse_connect = false;
+    world_run(w, 3000);
+    assert_int_equal(b->n_joins, 1);
+    assert_false(b->overlay);
+    assert_int_equal(world_member(w, 1)->since_seq, 0);
+    disk_sync_done(b);
+    world_run(w, 500);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
+    world_closed(w);
+}
+
+/* The journal is lost in the middle: the copy has gaps now, and is resynced from the one in sync.
+ */
+static void
+a_lost_journal_makes_nobody_whole(void **state)
+{
+    struct world *w = with_journal();
+    struct disk *b = &w->disks[1];
+
+    b->refuse_connect = false;
+    world_run(w, 3000);
+    assert_true(b->overlay);
+    disk_lose(&w->disks[2]);
+    world_run(w, 6000);
+    assert_null(world_member(w, 2));
+    assert_true(b->syncing && !b->overlay);
+    disk_sync_done(b);
+    world_run(w, 500);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
+    world_closed(w);
+}
+
+/* The last full copy is back before that: it serves at once, and stays in sync. */
 static void
 the_full_copy_comes_back(void **state)
 {
@@ -528,9 +595,10 @@ the_full_copy_comes_back(void **state)
     assert_true(r.done);
     w->disks[1].refuse_connect = false;
     world_run(w, 5000);
-    assert_false(w->disks[1].overlay);
+    assert_true(w->disks[1].syncing);
     disk_sync_done(&w->disks[1]);
     world_run(w, 500);
+    assert_int_equal(world_state(w, 0), CW_MEMBER_INSYNC);
     assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
     assert_null(world_member(w, 2));
     world_closed(w);
@@ -604,6 +672,9 @@ main(void)
         cmocka_unit_test(others_are_not),
         cmocka_unit_test(broken_off_it_begins_again),
         cmocka_unit_test(it_may_go_away_meanwhile),
+        cmocka_unit_test(its_stream_stays_behind_the_journal),
+        cmocka_unit_test(one_with_gaps_is_resynced),
+        cmocka_unit_test(a_lost_journal_makes_nobody_whole),
         cmocka_unit_test(the_full_copy_comes_back),
         cmocka_unit_test(the_full_copy_is_tested),
         cmocka_unit_test(release_waits_for_it),
