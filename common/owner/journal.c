@@ -17,6 +17,14 @@
 
 /* ---- a journal begins ---- */
 
+/* Behind what began our generation: so no two journals of a shard that began in different ones bear
+ * the same number, by which copies are bound to them. */
+static uint64_t
+first_seq(const struct shard *s)
+{
+    return cw_max_u64(s->ring.first, s->hist[s->n_hist - 1].start_seq + 1);
+}
+
 /* It begins empty, with this owner. */
 static void
 new_on_seal(struct copy *c)
@@ -38,7 +46,7 @@ cw_own_journal_on_open(struct copy *c)
         .type = CW_FT_JOIN, .shard = s->rec.shard, .gen = s->v->gen, .cfg = s->rec.cfg
     };
 
-    if (s->state != SHARD_ACTIVE || c->call.tag != 0)
+    if (s->state != SHARD_ACTIVE || c->call.tag != 0 || s->n_hist == 0)
         return;
     if (!(c->peer->link->features & CW_FEATURE_JOURNAL)) {
         cw_own_copy_fault(c, "its daemon knows no journals");
@@ -46,7 +54,7 @@ cw_own_journal_on_open(struct copy *c)
     }
     if (!c->streaming) {
         c->join_id = CW_JOIN_ID(CW_JOIN_JOURNAL, ++s->v->o->join_count);
-        c->s0 = s->ring.first;
+        c->s0 = first_seq(s);
         c->durable = c->s0 - 1;
         c->streaming = true;
     }

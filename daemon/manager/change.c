@@ -104,6 +104,9 @@ journal_apply(struct mgr_txn *t, const struct cw_member *want, struct cw_shard_r
               struct cw_member *mb)
 {
     if (want->state == CW_MEMBER_DEAD) {
+        if (mb->since_seq == 0) /* its owner could not let it begin: the next may fare the same */
+            cw_mgr_find_shard(&t->m->t, r->shard)->journal_ns =
+                cw_now_ns(t->m->env) + MGR_JOURNAL_AGAIN_NS;
         cw_mgr_txn_drop(t, mb, r->shard);
         cw_mgr_member_remove(r, (uint32_t)(mb - r->members));
         return true;

@@ -384,6 +384,8 @@ void cw_mgr_quarantine_tick(struct cw_manager *m);
 
 /* ---- journal.c: where copies are too few, new writes are kept on a spare disk too ---- */
 
+#define MGR_JOURNAL_AGAIN_NS (30 * CW_NS_PER_S) /* after one that could not begin */
+
 /* The member that is one; CW_MEMBERS_MAX: none. */
 uint32_t cw_mgr_journal_of(const struct cw_shard_rec *r);
 /* It is not needed: that many copies are in sync. */

@@ -160,7 +160,8 @@ cw_mgr_journal_tick(struct cw_manager *m)
 
         if (v == NULL || v->o.rec.volume.purge_at_s != 0 || s->repairing)
             continue;
-        if (journal == CW_MEMBERS_MAX && place(m, v, r, &fresh))
+        if (journal == CW_MEMBERS_MAX && cw_now_ns(m->env) >= s->journal_ns &&
+            place(m, v, r, &fresh))
             place_queue(m, s);
         else if (journal < CW_MEMBERS_MAX && is_to_leave(m, v, r, journal))
             cw_mgr_evict_ask(m, v, s, journal);

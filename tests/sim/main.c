@@ -16,10 +16,11 @@ usage(FILE *to)
     fprintf(
         to,
         "usage: causeway-sim [--seed N | --seeds N [--from S]] [--minutes M] [--trace]\n"
-        "                    [--scenario NAME|all] [--mutation NAME|all] [--keep-going] [--list]\n"
+        "                    [--scenario NAME|all] [--mutation NAME|all] [--spare] [--keep-going]\n"
+        "                    [--list]\n"
         "Runs whole clusters in virtual time; a failure prints its seed. A scenario, one of\n"
-        "--list, takes the place of random faults. A mutation takes a rule away: one of 500\n"
-        "seeds must fail.\n");
+        "--list, takes the place of random faults. With --spare there is one more daemon, for\n"
+        "journals. A mutation takes a rule away: one of 500 seeds must fail.\n");
     return to == stdout ? 0 : 2;
 }
 
@@ -71,9 +72,9 @@ run_one(struct totals *t, struct sim_opts opts, bool apart)
     for (int i = 0; i < SIM_N_MARKS; i++)
         t->marks[i] += r.marks[i];
     if (r.failed)
-        printf("FAILED %s%sseed %llu: %s\n  again: causeway-sim %s%s%s--seed %llu --trace\n", sc,
+        printf("FAILED %s%sseed %llu: %s\n  again: causeway-sim %s%s%s%s--seed %llu --trace\n", sc,
                *sc != 0 ? " " : "", (unsigned long long)opts.seed, r.why,
-               *sc != 0 ? "--scenario " : "", sc, *sc != 0 ? " " : "",
+               *sc != 0 ? "--scenario " : "", sc, *sc != 0 ? " " : "", opts.spare ? "--spare " : "",
                (unsigned long long)opts.seed);
     fflush(stdout);
     return !r.failed;

@@ -228,6 +228,28 @@ goes_for_good(void **state)
     world_fini(&w);
 }
 
+/* One that could not begin is not placed again at once. */
+static void
+not_again_at_once(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    move(&w, 1, CW_MEMBER_OUT, 0);
+    move(&w, 2, CW_MEMBER_OUT, 0);
+    world_run(&w, 1000);
+    look(&w);
+    assert_int_equal(w.shards[0].n_members, 4);
+    move(&w, 3, CW_MEMBER_DEAD, 0);
+    world_run(&w, 25000);
+    look(&w);
+    assert_int_equal(w.shards[0].n_members, 3);
+    world_run(&w, 10000);
+    look(&w);
+    assert_int_equal(w.shards[0].n_members, 4);
+    world_fini(&w);
+}
+
 /* A SYNCING member is bound to the journal that makes it whole, and takes the last one's place in
  * one change. */
 static void
@@ -340,6 +362,7 @@ main(void)
         cmocka_unit_test(begins_once),
         cmocka_unit_test(is_no_copy),
         cmocka_unit_test(goes_for_good),
+        cmocka_unit_test(not_again_at_once),
         cmocka_unit_test(makes_a_copy_whole),
         cmocka_unit_test(leaves_when_the_policy_says_so),
         cmocka_unit_test(leaves_for_a_copy),

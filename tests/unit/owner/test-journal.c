@@ -205,6 +205,25 @@ goes_when_copies_are_back(void **state)
     world_closed(w);
 }
 
+/* Where the very beginning of this generation is still kept, it begins behind that: its number
+ * tells journals of two generations apart. */
+static void
+begins_behind_the_generation(void **state)
+{
+    struct world *w = two_copies();
+    struct req r;
+
+    disk_lose(&w->disks[1]);
+    req_write(w, &r, 0, 4096, 1);
+    world_run(w, 4000);
+    add_journal(w);
+    world_run(w, 200);
+    assert_true(r.done);
+    assert_int_equal(world_member(w, 2)->since_seq, 2);
+    assert_int_equal(w->disks[2].hist[0].start_seq, 1);
+    world_closed(w);
+}
+
 /* One that is lost goes too: writes wait, as they did before it came. */
 static void
 lost_journal_is_given_up(void **state)
@@ -660,6 +679,7 @@ main(void)
         cmocka_unit_test(counts_only_when_the_record_says_so),
         cmocka_unit_test(doubt_outlasts_a_lost_link),
         cmocka_unit_test(goes_when_copies_are_back),
+        cmocka_unit_test(begins_behind_the_generation),
         cmocka_unit_test(lost_journal_is_given_up),
         cmocka_unit_test(begins_only_where_it_can),
         cmocka_unit_test(survives_a_broken_link),
