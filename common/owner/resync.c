@@ -89,21 +89,25 @@ may_overlay(const struct copy *c)
     return log != NULL && c->restorable && c->since_seq == log->since_seq;
 }
 
-/* Something can be its source, and whether that is the journal is known. */
+/* A copy that may be whole with the journal is not joined otherwise before that is known. */
 static bool
-has_source(struct shard *s, const struct copy *c)
+must_be_tested(struct copy *c)
 {
-    if (cw_own_journal_of(s) != NULL)
-        return c->tested && (c->restorable || source_choose(s, c, c) != NULL);
-    return source_choose(s, c, c) != NULL;
+    if (c->since_seq == 0 || c->tested || !c->s->has_log)
+        return false;
+    if (cw_own_journal_of(c->s) != NULL) { /* it was not there when the copy was sealed */
+        c->sealed = false;
+        cw_own_copy_close(c);
+    }
+    return true;
 }
 
 /* Without a source a JOIN would only make the copy worse than it is. False: not now. */
 static bool
-join_kind(const struct copy *c, enum cw_join_kind *ret)
+join_kind(struct copy *c, enum cw_join_kind *ret)
 {
     *ret = may_overlay(c) ? CW_JOIN_OVERLAY : CW_JOIN_COPY;
-    return *ret == CW_JOIN_OVERLAY || has_source(c->s, c);
+    return *ret == CW_JOIN_OVERLAY || (!must_be_tested(c) && source_choose(c->s, c, c) != NULL);
 }
 
 void
@@ -279,6 +283,15 @@ eligible(const struct copy *c, enum cw_member_state state)
     return c->state == state && c->maybe == CW_BIT(state) && c->peer->state == PEER_UP &&
            c->peer->stuck_since_ns == CW_NEVER && !c->faulty && !c->peer->loc.crowded &&
            cw_own_now(c->s->v->o) >= cw_max_u64(c->add_after_ns, c->evict_until_ns);
+}
+
+/* Something can be its source, and whether that is the journal is known. */
+static bool
+has_source(struct shard *s, const struct copy *c)
+{
+    if (cw_own_journal_of(s) != NULL)
+        return c->tested && (c->restorable || source_choose(s, c, c) != NULL);
+    return source_choose(s, c, c) != NULL;
 }
 
 static struct copy *

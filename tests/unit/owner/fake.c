@@ -198,7 +198,7 @@ on_open(struct disk *d, const struct cw_frame *f)
     struct cw_wire_ack a = ack_of(d);
 
     d->n_opens++;
-    if (f->hdr->gen != d->promised) {
+    if (f->hdr->gen != d->promised || d->no_open) {
         reply_nack(d, f->hdr, f->hdr->gen < d->promised ? CW_NACK_STALE_GEN : CW_NACK_NO_SESSION,
                    0);
         return;

@@ -39,6 +39,7 @@ struct disk {
     bool hold_acks;      /* records are received, not durable */
     bool hold_reads;
     bool no_hb;     /* heartbeats are not answered */
+    bool no_open;   /* OPEN is refused */
     bool bad_reads; /* READ_ERR for block bad_block */
     bool tail_unreadable;
     uint64_t bad_block;

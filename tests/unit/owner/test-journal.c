@@ -558,6 +558,57 @@ its_stream_stays_behind_the_journal(void **state)
     world_closed(w);
 }
 
+/* One whose resync began before the journal did goes on as it began. */
+static void
+a_resync_under_way_goes_on(void **state)
+{
+    struct req r;
+    struct world *w = one_lost(&r);
+    struct disk *b = &w->disks[1];
+
+    w->disks[2].hold_acks = true;
+    add_journal(w);
+    world_run(w, 100);
+    b->no_open = true;
+    b->refuse_connect = false;
+    for (uint32_t i = 0; i < 100 && world_state(w, 1) != CW_MEMBER_IN_RESYNC; i++)
+        world_run(w, 50);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_IN_RESYNC);
+    disk_release(&w->disks[2]);
+    world_run(w, 300);
+    assert_true(world_member(w, 2)->since_seq != 0);
+    b->no_open = false;
+    world_run(w, 2000);
+    assert_true(b->syncing && !b->overlay && b->n_sync_from > 0);
+    disk_sync_done(b);
+    world_run(w, 500);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
+    world_closed(w);
+}
+
+/* The journal is away for a moment when the copy is back: it is waited for. */
+static void
+the_journal_is_waited_for(void **state)
+{
+    struct world *w = with_journal();
+    struct disk *b = &w->disks[1];
+
+    b->refuse_connect = false;
+    world_run(w, 3000);
+    assert_true(b->overlay);
+    disk_cut(&w->disks[2]);
+    w->disks[2].refuse_connect = true;
+    disk_cut(b);
+    world_run(w, 1500);
+    w->disks[2].refuse_connect = false;
+    world_run(w, 2000);
+    assert_true(b->syncing && b->overlay && b->n_joins == 2);
+    disk_sync_done(b);
+    world_run(w, 500);
+    assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);
+    world_closed(w);
+}
+
 /* A copy that cannot be made whole is resynced from the one in sync, as ever. */
 static void
 one_with_gaps_is_resynced(void **state)
@@ -693,6 +744,8 @@ main(void)
         cmocka_unit_test(broken_off_it_begins_again),
         cmocka_unit_test(it_may_go_away_meanwhile),
         cmocka_unit_test(its_stream_stays_behind_the_journal),
+        cmocka_unit_test(a_resync_under_way_goes_on),
+        cmocka_unit_test(the_journal_is_waited_for),
         cmocka_unit_test(one_with_gaps_is_resynced),
         cmocka_unit_test(a_lost_journal_makes_nobody_whole),
         cmocka_unit_test(the_full_copy_comes_back),
