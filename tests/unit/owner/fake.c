@@ -198,7 +198,7 @@ on_open(struct disk *d, const struct cw_frame *f)
     struct cw_wire_ack a = ack_of(d);
 
     d->n_opens++;
-    if (f->hdr->gen != d->promised || d->no_open) {
+    if (f->hdr->gen != d->promised) {
         reply_nack(d, f->hdr, f->hdr->gen < d->promised ? CW_NACK_STALE_GEN : CW_NACK_NO_SESSION,
                    0);
         return;
@@ -449,7 +449,10 @@ on_frame(struct disk *d, struct cw_msg *m)
         assert_true(cw_shard_rec_decode(f.data, f.data_len, &d->shown));
         break;
     case CW_FT_OPEN:
-        on_open(d, &f);
+        if (d->hold_open)
+            d->held_open = cw_msg_ref(m);
+        else
+            on_open(d, &f);
         break;
     case CW_FT_HEARTBEAT:
         if (!d->no_hb)
@@ -532,6 +535,9 @@ link_down(struct disk *d)
     queue_drop(&d->out);
     while (d->n_held_reads > 0)
         cw_msg_unref(d->held_reads[--d->n_held_reads]);
+    if (d->held_open != NULL)
+        cw_msg_unref(d->held_open);
+    d->held_open = NULL;
     d->session = false;
     d->received = d->last;
     for (uint32_t i = d->n_log; i-- > 0 && d->log[i].seq > d->last;)
@@ -576,6 +582,14 @@ disk_turn(struct disk *d)
     if (!d->up && d->link.ops != NULL) {
         link_down(d);
         return true;
+    }
+    if (!d->hold_open && d->held_open != NULL) {
+        struct cw_frame f = frame_of(d->held_open);
+
+        on_open(d, &f);
+        cw_msg_unref(d->held_open);
+        d->held_open = NULL;
+        did = true;
     }
     while (!d->silent && (m = queue_pop(&d->in)) != NULL) {
         on_frame(d, m);
@@ -855,6 +869,8 @@ world_fini(struct world *w)
         queue_drop(&d->out);
         while (d->n_held_reads > 0)
             cw_msg_unref(d->held_reads[--d->n_held_reads]);
+        if (d->held_open != NULL)
+            cw_msg_unref(d->held_open);
     }
     cw_owner_free(w->owner);
     assert_int_equal(cw_buf_pool_used(w->pool), 0);

@@ -39,7 +39,7 @@ struct disk {
     bool hold_acks;      /* records are received, not durable */
     bool hold_reads;
     bool no_hb;     /* heartbeats are not answered */
-    bool no_open;   /* OPEN is refused */
+    bool hold_open; /* OPEN is answered later */
     bool bad_reads; /* READ_ERR for block bad_block */
     bool tail_unreadable;
     uint64_t bad_block;
@@ -66,6 +66,7 @@ struct disk {
     bool old;              /* knows no journals */
     struct cw_msg *held_reads[16];
     uint32_t n_held_reads;
+    struct cw_msg *held_open;
 
     uint32_t n_seals, n_opens, n_writes, n_resent, n_reads, n_repairs, n_joins, n_sync_from,
         n_closes;

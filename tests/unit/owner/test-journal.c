@@ -569,7 +569,7 @@ a_resync_under_way_goes_on(void **state)
     w->disks[2].hold_acks = true;
     add_journal(w);
     world_run(w, 100);
-    b->no_open = true;
+    b->hold_open = true;
     b->refuse_connect = false;
     for (uint32_t i = 0; i < 100 && world_state(w, 1) != CW_MEMBER_IN_RESYNC; i++)
         world_run(w, 50);
@@ -577,7 +577,7 @@ a_resync_under_way_goes_on(void **state)
     disk_release(&w->disks[2]);
     world_run(w, 300);
     assert_true(world_member(w, 2)->since_seq != 0);
-    b->no_open = false;
+    b->hold_open = false;
     world_run(w, 2000);
     assert_true(b->syncing && !b->overlay && b->n_sync_from > 0);
     disk_sync_done(b);
