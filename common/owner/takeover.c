@@ -335,10 +335,24 @@ takeover_watch(struct shard *s)
     }
 }
 
+/* Some copy in sync is away, and a journal stands in for it: what is not known to be durable there
+ * is not stable, and the journal keeps it in its tail for that copy. */
+static bool
+takeover_is_headless(const struct shard *s)
+{
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        if (s->copies[i]->state == CW_MEMBER_INSYNC && !s->copies[i]->streaming)
+            return true;
+    }
+    return false;
+}
+
 static void
 takeover_active(struct shard *s)
 {
-    s->acked = s->stable = s->ring.next - 1;
+    s->acked = s->ring.next - 1;
+    if (!takeover_is_headless(s))
+        s->stable = s->acked;
     s->state = SHARD_ACTIVE;
     s->why = NULL;
     s->n_restarts = 0;
@@ -409,14 +423,15 @@ push_gen_start(struct shard *s)
 void
 cw_own_takeover_equal(struct shard *s)
 {
-    uint64_t m = s->eq->to_seq;
+    uint64_t m = s->eq->to_seq, stable = cw_own_takeover_stable(s);
     bool ours = s->eq->to_gen == s->v->gen;
 
     s->state = SHARD_GEN_START;
     cw_own_shard_history(s, &s->eq->src->info, s->v->gen, m + 1);
     cw_own_equalise_end(s);
     cw_own_ring_reset(s->v->o, &s->ring, m + 1);
-    s->acked = s->stable = m;
+    s->acked = m;
+    s->stable = takeover_is_headless(s) ? stable : m;
     s->cum_blocks = 0;
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];

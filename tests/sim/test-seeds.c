@@ -61,7 +61,11 @@ static void
 sim_finds_nothing_with_a_spare(void **state)
 {
     static const uint64_t kept[] = {
-        1, 2, 3, 1796051512222, /* a resync that was under way when the journal began */
+        1,
+        2,
+        3,
+        1796051512222, /* a resync that was under way when the journal began */
+        1796051883010, /* a takeover of the journal alone called stable what the others lacked */
     };
     uint64_t begun = (uint64_t)time(NULL), seed = begun * 1000;
 

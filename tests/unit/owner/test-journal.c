@@ -444,8 +444,11 @@ takeover_makes_an_older_copy_whole(void **state)
     struct world *w = left_behind(9, 3, 5, 9);
 
     w->disks[0].refuse_connect = true;
+    w->disks[2].stable = 4;
     world_open(w);
     assert_true(world_wait(w, &w->ready, 6000));
+    assert_int_equal(w->disks[2].gen_start_stable, 4); /* disk 0 may lack the rest */
+    assert_int_equal(w->disks[2].stable, 4);
     expect_made_whole(w);
     for (uint32_t s = 2; s <= 10; s++)
         expect_block(w, s, (uint8_t)s);

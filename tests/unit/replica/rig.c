@@ -233,6 +233,13 @@ rig_down(struct rig_link *l)
     l->down = true;
 }
 
+void
+rig_forget_pipe(struct rig_link *l)
+{
+    rig_down(l->far); /* the source's end; the target's went with its process */
+    l->down = l->far->down = true;
+}
+
 struct rig_link *
 rig_answer_dial(struct rig_disk *from, struct rig_disk *to)
 {

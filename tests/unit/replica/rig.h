@@ -68,6 +68,8 @@ void rig_rot(struct rig_disk *d, uint8_t fill);
 
 struct rig_link *rig_link(struct rig_disk *d);
 void rig_down(struct rig_link *l);
+/* A pipe both of whose ends are gone. */
+void rig_forget_pipe(struct rig_link *l);
 /* Answers the oldest connect of disk `from` with a pipe to disk `to`. */
 struct rig_link *rig_answer_dial(struct rig_disk *from, struct rig_disk *to);
 

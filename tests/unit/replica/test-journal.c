@@ -236,7 +236,7 @@ static void
 make_whole(uint64_t seed, bool broken)
 {
     struct rig r;
-    struct rig_link *j, *x;
+    struct rig_link *j, *x, *pipe;
     struct stream *st = calloc(1, sizeof(*st));
     struct cw_replica_stats stats;
     struct one o;
@@ -260,7 +260,7 @@ make_whole(uint64_t seed, bool broken)
     join(x, OVERLAY, seq);
     rig_expect(x, CW_FT_JOIN_OK);
     sync_from(x, &r.disk[0], OVERLAY, seq);
-    rig_answer_dial(&r.disk[1], &r.disk[0]);
+    pipe = rig_answer_dial(&r.disk[1], &r.disk[0]);
     if (broken) {
         for (int i = 0; i < 1000; i++) {
             cw_replica_stats(r.disk[1].replica, &stats);
@@ -270,6 +270,7 @@ make_whole(uint64_t seed, bool broken)
         }
         o = next_record(st);
         give(j, seq++, &o); /* X does not get this one */
+        rig_forget_pipe(pipe);
         rig_crash(&r.disk[1], 0);
         x = rig_link(&r.disk[1]);
         assert_int_equal(health_of_open(x, GEN, &at) & (CW_MEMBER_SYNCING | CW_MEMBER_OVERLAY),
