@@ -130,8 +130,10 @@ enum cw_hello_status {
 /* Bits of cw_wire_hello.features. A frame that came with one is sent only where it is in force. */
 enum cw_hello_feature {
     CW_FEATURE_BAD_NOTE = 1 << 0, /* the sender, as an owner, takes BAD_NOTE */
+    CW_FEATURE_JOURNAL = 1 << 1,  /* the sender, as a replica, knows the kinds of join ids */
 };
-#define CW_WIRE_FEATURES ((uint64_t)CW_FEATURE_BAD_NOTE) /* all that this version knows */
+#define CW_WIRE_FEATURES \
+    ((uint64_t)(CW_FEATURE_BAD_NOTE | CW_FEATURE_JOURNAL)) /* all that this version knows */
 
 struct cw_wire_hello {
     uint32_t kind;   /* enum cw_hello_kind */
@@ -155,7 +157,18 @@ enum cw_member_flag {
     CW_MEMBER_STUCK = 1 << 2,   /* the disk's watchdog found an I/O older than 2 s */
     CW_MEMBER_FAILED = 1 << 3,  /* the disk left service */
     CW_MEMBER_NEW = 1 << 4,     /* created by this SEAL */
+    CW_MEMBER_LOG = 1 << 5,     /* a journal: it has what was written since its JOIN, no more */
+    CW_MEMBER_OVERLAY = 1 << 6, /* with SYNCING: complete, but for what its journal has */
 };
+
+/* The upper two bits of a join id say what the copy becomes; the rest is the owner's. */
+enum cw_join_kind {
+    CW_JOIN_COPY = 0,    /* equal to its source (1.10); 1 as well */
+    CW_JOIN_OVERLAY = 2, /* it has all that its source, a journal, has not */
+    CW_JOIN_JOURNAL = 3, /* a journal from s0 on; the copy is empty, and nothing is copied */
+};
+#define CW_JOIN_ID(kind, n) ((uint64_t)(kind) << 62 | ((uint64_t)(n) & (UINT64_MAX >> 2)))
+#define CW_JOIN_KIND(id) ((uint64_t)(id) >> 62)
 
 struct cw_wire_ack {
     uint64_t shard;
@@ -291,6 +304,7 @@ struct cw_wire_chunk_data {
     uint32_t ver_gen;
     uint32_t n_sent;  /* blocks that follow */
     uint64_t sent[4]; /* bit per block: differs from X's checksum, follows */
-    uint64_t bad[4];  /* bit per block: unreadable on S (and not sent) */
+    uint64_t bad[4];  /* bit per block: unreadable on S (and not sent); of a journal also what it
+                       * does not hold, whose checksum is then CW_HASH_UNKNOWN */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_wire_chunk_data) == 80);

@@ -22,6 +22,9 @@ uint64_t cw_hash_block(const void *block);
 /* cw_hash_block of a block of zeroes. */
 #define CW_HASH_ZERO_BLOCK UINT64_C(0x93d76fe148c689ba)
 
+/* In the place of the checksum of a block that a journal does not hold. */
+#define CW_HASH_UNKNOWN UINT64_C(0x6e776f6e6b6e7521)
+
 bool cw_block_is_zero(const void *block);
 
 /* Copies a block while hashing it (one pass over the cache lines). */

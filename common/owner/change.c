@@ -14,6 +14,12 @@
 
 static void change_on_done(struct cw_change *call);
 
+static bool
+copy_changes(const struct copy *c)
+{
+    return c->want != c->state || c->want_since != c->since_seq;
+}
+
 static void
 change_send(struct shard *s, const char *why)
 {
@@ -34,13 +40,17 @@ change_send(struct shard *s, const char *why)
     for (uint32_t i = 0; i < s->n_copies && !ch->withdraw; i++) {
         struct copy *c = s->copies[i];
 
-        if (c->want == c->state || call->n_want == CW_MEMBERS_MAX)
+        if (!copy_changes(c) || call->n_want == CW_MEMBERS_MAX)
             continue;
         c->maybe |= (uint32_t)CW_BIT(c->want);
+        if (c->want == CW_MEMBER_JOURNAL)
+            c->maybe |= MAYBE_LOG;
         call->want[call->n_want++] = (struct cw_member){
             .disk_uuid = c->disk_uuid,
             .format_id = c->format_id,
             .state = c->want,
+            .since_seq =
+                c->want == CW_MEMBER_JOURNAL || c->want == CW_MEMBER_IN_RESYNC ? c->want_since : 0,
         };
     }
     ch->state = CHANGE_SENT;
@@ -145,14 +155,14 @@ change_still_wanted(const struct shard *s)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         const struct copy *c = s->copies[i];
 
-        if (c->want == c->state)
+        if (!copy_changes(c))
             continue;
         if (c->want == CW_MEMBER_OUT && s->state == SHARD_ACTIVE && !c->faulty &&
             c->session == SESSION_OPEN && c->state != CW_MEMBER_IN_RESYNC &&
             now - c->opened_ns > DOUBT_MIN_NS)
             return false;
-        if (c->want == CW_MEMBER_INSYNC && (c->session != SESSION_OPEN || c->faulty) &&
-            now - c->lost_ns > s->v->o->tun.eject_ns)
+        if ((c->want == CW_MEMBER_INSYNC || c->want == CW_MEMBER_JOURNAL) &&
+            (c->session != SESSION_OPEN || c->faulty) && now - c->lost_ns > s->v->o->tun.eject_ns)
             return false;
     }
     return true;

@@ -33,6 +33,7 @@ cw_own_copy_new(struct shard *s, const struct cw_member *m)
     c->disk_uuid = m->disk_uuid;
     c->format_id = m->format_id;
     c->state = c->want = m->state;
+    c->since_seq = c->want_since = m->since_seq;
     c->maybe = (uint32_t)CW_BIT(m->state);
     c->lost_ns = cw_own_now(o);
     c->insync_since_ns = c->lost_ns;
@@ -104,10 +105,12 @@ copy_open(struct copy *c)
 static enum session
 copy_goal(const struct copy *c)
 {
-    bool counts = (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) != 0;
+    bool counts = (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) != 0 || c->state == CW_MEMBER_JOURNAL;
 
-    if (c->gone || c->faulty || c->state == CW_MEMBER_DEAD || c->state == CW_MEMBER_JOURNAL)
+    if (c->gone || c->faulty || c->state == CW_MEMBER_DEAD)
         return SESSION_NONE;
+    if (c->state == CW_MEMBER_JOURNAL && c->since_seq == 0 && c->s->state != SHARD_ACTIVE)
+        return SESSION_NONE; /* nobody depends on it yet */
     switch (c->s->state) {
     case SHARD_SEALING:
     case SHARD_LEASE_WAIT:
@@ -121,6 +124,8 @@ copy_goal(const struct copy *c)
             return SESSION_OPEN;
         if (c->state == CW_MEMBER_LAGGING)
             return SESSION_SEALED; /* then tested */
+        if (c->s->has_log && c->s->syncing != c)
+            return SESSION_SEALED; /* the same */
         return c->state == CW_MEMBER_IN_RESYNC && c->s->syncing == c ? SESSION_OPEN : SESSION_NONE;
     case SHARD_CLOSED:
         return SESSION_NONE;
@@ -164,13 +169,16 @@ void
 cw_own_copy_on_down(struct copy *c)
 {
     c->session = SESSION_NONE;
+    c->tested = c->restorable = false;
     if (c->streaming) /* what was sent on that link is not unanswered on the next one */
         c->send_seq = cw_min_u64(c->send_seq, c->durable + 1);
     if (c->lost_ns == CW_NEVER)
         c->lost_ns = cw_own_now(c->s->v->o);
     if (c->sync == SYNC_JOINING || c->sync == SYNC_COPYING)
         c->sync = SYNC_WANTED;
-    if (!(c->maybe & CW_BIT(CW_MEMBER_INSYNC)))
+    if (c->since_seq != 0 && c->sync == SYNC_WANTED)
+        c->sealed = false; /* what it is now, a SEAL tells */
+    if (!(c->maybe & (CW_BIT(CW_MEMBER_INSYNC) | MAYBE_LOG)))
         c->joining = false; /* not asked for yet: no doubt about it */
     cw_own_mark_dirty(c->s);
 }
@@ -203,6 +211,7 @@ cw_own_copy_reset_stream(struct copy *c)
     c->held = false;
     c->stalled = false;
     c->joining = false;
+    c->begun = false;
 }
 
 void
@@ -295,6 +304,8 @@ copy_resume(struct copy *c, uint64_t durable)
 
     if (c->health & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED))
         cw_own_copy_fault(c, "came back damaged");
+    else if (!(c->health & CW_MEMBER_LOG) != (c->state != CW_MEMBER_JOURNAL))
+        cw_own_copy_fault(c, "came back as something else");
     else if (durable < c->durable && !cw_mutated(CW_MUTATION_LOST_TAIL))
         cw_own_copy_fault(c, "came back without records that it had made durable (I15)");
     else if (durable >= r->next)
@@ -326,11 +337,15 @@ copy_on_opened(struct copy *c, const struct cw_frame *f)
     c->space_limit = c->s->cum_blocks + a.credit_blocks;
     if (c->state == CW_MEMBER_IN_RESYNC && c->sync != SYNC_DONE) {
         cw_own_resync_on_open(c);
+    } else if (c->state == CW_MEMBER_JOURNAL && c->since_seq == 0 && !c->begun) {
+        cw_own_journal_on_open(c);
     } else if (c->s->state == SHARD_EQUALISING) {
         c->held = true; /* the stream begins when all are equal */
     } else if (c->streaming) {
         copy_resume(c, f->hdr->seq);
         cw_own_copy_on_ack(c, &a);
+    } else if (c->s->state == SHARD_ACTIVE && cw_own_counts(c)) {
+        cw_own_copy_fault(c, "was opened without a place in the stream");
     }
     cw_own_mark_dirty(c->s);
 }
@@ -379,7 +394,9 @@ copy_on_answer(struct call *call, const struct cw_frame *f)
         return; /* on_down has said it */
     if (f->hdr->shard != c->s->rec.shard && f->hdr->type != CW_FT_JOIN_OK)
         return;
-    if (f->hdr->type == CW_FT_JOIN_OK || c->sync == SYNC_JOINING)
+    if (c->state == CW_MEMBER_JOURNAL && c->session == SESSION_OPEN)
+        cw_own_journal_on_answer(c, f);
+    else if (f->hdr->type == CW_FT_JOIN_OK || c->sync == SYNC_JOINING)
         copy_on_joined(c, f);
     else if (f->hdr->type == CW_FT_SEAL_OK && c->session == SESSION_SEALING)
         copy_on_sealed(c, f);
@@ -398,11 +415,12 @@ cw_own_copy_pump(struct copy *c)
 {
     struct peer *p = c->peer;
     struct ring *r = &c->s->ring;
+    uint64_t end = cw_min_u64(r->next, cw_own_journal_limit(c) + 1);
 
     if (!c->streaming || c->held || c->stalled || c->session != SESSION_OPEN || p->link == NULL ||
         c->faulty)
         return;
-    while (c->send_seq < r->next) {
+    while (c->send_seq < end) {
         struct rec *rec = cw_own_ring_at(r, c->send_seq);
 
         if (!cw_own_peer_room(p, rec->bytes)) {
@@ -456,7 +474,8 @@ cw_own_copy_on_ack(struct copy *c, const struct cw_wire_ack *a)
     c->health = a->health;
     if (a->health & CW_MEMBER_FAILED)
         copy_disk_failed(c);
-    else if ((a->health & CW_MEMBER_DAMAGED) && c->state == CW_MEMBER_INSYNC)
+    else if ((a->health & CW_MEMBER_DAMAGED) &&
+             (c->state == CW_MEMBER_INSYNC || c->state == CW_MEMBER_JOURNAL))
         cw_own_copy_fault(c, "found its log damaged (I16)");
     cw_own_mark_dirty(c->s);
     if (!c->streaming || a->gen != c->s->v->gen)

@@ -14,7 +14,7 @@
 static void slot_on_answer(struct call *call, const struct cw_frame *f);
 
 void
-cw_own_equalise_begin(struct shard *s, struct copy *src)
+cw_own_equalise_begin(struct shard *s, struct copy *src, bool alone)
 {
     s->eq = calloc(1, sizeof(*s->eq));
     if (s->eq == NULL)
@@ -33,7 +33,9 @@ cw_own_equalise_begin(struct shard *s, struct copy *src)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
-        if (c->state != CW_MEMBER_INSYNC && c->state != CW_MEMBER_LAGGING)
+        if (!cw_own_counts(c) && c->state != CW_MEMBER_LAGGING)
+            continue;
+        if (alone && c != src)
             continue;
         if (c->session < SESSION_SEALED || c->info.hist == NULL)
             continue;

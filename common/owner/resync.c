@@ -5,7 +5,8 @@
  * INSYNC
  *
  * One copy of a shard at a time, and a few shards at a time. Chunks flow from the source to the
- * copy without us; the stream of new records is ours. */
+ * copy without us; the stream of new records is ours. Where no copy in sync is left, a journal is
+ * the source of a copy that has all the rest (journal.c). */
 #include "common/owner/room.h"
 
 #include <stdio.h>
@@ -46,7 +47,68 @@ cw_own_resync_stop(struct copy *c, const char *why)
     c->add_after_ns = cw_own_now(s->v->o) + RETRY_NS;
 }
 
+/* ---- the source ---- */
+
+static bool
+source_serves(const struct copy *c)
+{
+    return cw_own_in_read(c) && c->session == SESSION_OPEN && !c->faulty;
+}
+
+/* Of a copy in sync. */
+static struct copy *
+source_choose(struct shard *s, const struct copy *x, const struct copy *but)
+{
+    struct copy *best = NULL;
+    bool best_near = false;
+
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+        bool near = strcmp(c->peer->loc.at.site, x->peer->loc.at.site) == 0;
+
+        if (!source_serves(c) || c == but)
+            continue;
+        if (best == NULL || (near && !best_near) ||
+            (near == best_near && c->peer->read_ewma_ns < best->peer->read_ewma_ns)) {
+            best = c;
+            best_near = near;
+        }
+    }
+    return best;
+}
+
 /* ---- JOIN ---- */
+
+/* The copy may be made whole by the journal, and the record says so: whatever becomes of us, the
+ * next owner knows that the two belong together. */
+static bool
+may_overlay(const struct copy *c)
+{
+    const struct copy *log = cw_own_journal_of(c->s);
+
+    return log != NULL && c->restorable && c->since_seq == log->since_seq;
+}
+
+/* A copy that may be whole with the journal is not joined otherwise before that is known. */
+static bool
+must_be_tested(struct copy *c)
+{
+    if (c->since_seq == 0 || c->tested || !c->s->has_log)
+        return false;
+    if (cw_own_journal_of(c->s) != NULL) { /* it was not there when the copy was sealed */
+        c->sealed = false;
+        cw_own_copy_close(c);
+    }
+    return true;
+}
+
+/* Without a source a JOIN would only make the copy worse than it is. False: not now. */
+static bool
+join_kind(struct copy *c, enum cw_join_kind *ret)
+{
+    *ret = may_overlay(c) ? CW_JOIN_OVERLAY : CW_JOIN_COPY;
+    return *ret == CW_JOIN_OVERLAY || (!must_be_tested(c) && source_choose(c->s, c, c) != NULL);
+}
 
 void
 cw_own_resync_on_open(struct copy *c)
@@ -56,13 +118,19 @@ cw_own_resync_on_open(struct copy *c)
     struct cw_wire_hdr h = {
         .type = CW_FT_JOIN, .shard = s->rec.shard, .gen = s->v->gen, .cfg = s->rec.cfg
     };
+    enum cw_join_kind kind;
 
     if (c->sync != SYNC_WANTED || s->state != SHARD_ACTIVE || s->syncing != c || c->call.tag != 0 ||
-        (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) || cw_own_now(o) < c->add_after_ns)
+        (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) || cw_own_now(o) < c->add_after_ns ||
+        !join_kind(c, &kind))
         return;
+    if (kind == CW_JOIN_OVERLAY && !(c->peer->link->features & CW_FEATURE_JOURNAL)) {
+        cw_own_copy_fault(c, "its daemon knows no journals");
+        return;
+    }
     cw_own_copy_reset_stream(c);
-    c->join_id = ++o->join_count;
-    c->s0 = s->ring.next;
+    c->join_id = CW_JOIN_ID(kind, ++o->join_count);
+    c->s0 = kind == CW_JOIN_OVERLAY ? cw_own_journal_of(s)->durable + 1 : s->ring.next;
     h.seq = c->s0;
     h.stable = c->join_id;
     if (!cw_own_call(c->peer, &c->call, h, NULL, 0))
@@ -75,29 +143,6 @@ cw_own_resync_on_open(struct copy *c)
     c->chunks_left = c->chunks_total = c->bytes_moved = 0;
     c->progress_ns = cw_own_now(o);
     c->source = NULL;
-}
-
-/* ---- the source ---- */
-
-static struct copy *
-source_choose(struct shard *s, const struct copy *x, const struct copy *but)
-{
-    struct copy *best = NULL;
-    bool best_near = false;
-
-    for (uint32_t i = 0; i < s->n_copies; i++) {
-        struct copy *c = s->copies[i];
-        bool near = strcmp(c->peer->loc.at.site, x->peer->loc.at.site) == 0;
-
-        if (!cw_own_in_read(c) || c->session != SESSION_OPEN || c->faulty || c == but)
-            continue;
-        if (best == NULL || (near && !best_near) ||
-            (near == best_near && c->peer->read_ewma_ns < best->peer->read_ewma_ns)) {
-            best = c;
-            best_near = near;
-        }
-    }
-    return best;
 }
 
 static void
@@ -129,14 +174,18 @@ source_watch(struct copy *x)
 {
     struct shard *s = x->s;
     uint64_t now = cw_own_now(s->v->o);
-    bool fine = x->source != NULL && cw_own_in_read(x->source) &&
-                x->source->session == SESSION_OPEN && !x->source->faulty;
+    struct copy *next, *log = cw_own_journal_of(s);
+    bool fine =
+        x->source != NULL && (cw_own_is_overlay(x) ? x->source == log : source_serves(x->source));
     bool stalled = x->sync_why != 0 || now - x->progress_ns > STALL_NS;
-    struct copy *next;
 
+    if (cw_own_is_overlay(x) && !s->has_log && source_choose(s, x, x) != NULL) {
+        cw_own_resync_stop(x, "the journal has left");
+        return;
+    }
     if (fine && (!stalled || now - x->source_ns < SOURCE_NS))
         return;
-    next = source_choose(s, x, fine ? x->source : NULL);
+    next = cw_own_is_overlay(x) ? log : source_choose(s, x, fine ? x->source : NULL);
     if (next == NULL && fine)
         next = x->source;
     if (next == NULL) {
@@ -180,6 +229,15 @@ cw_own_resync_on_done(struct copy *c, const struct cw_frame *f)
 
 /* ---- promotion ---- */
 
+/* The last copies in sync are gone, and x, whole by the journal, takes their place in one change:
+ * the metadata never holds none (I12). */
+static bool
+is_replaced(const struct copy *x, const struct copy *c)
+{
+    return cw_own_is_overlay(x) && c->state == CW_MEMBER_INSYNC &&
+           cw_own_copy_bad(c, cw_own_now(x->s->v->o)) != NULL;
+}
+
 static bool
 durable_everywhere(const struct shard *s, const struct copy *x, uint64_t seq)
 {
@@ -187,7 +245,7 @@ durable_everywhere(const struct shard *s, const struct copy *x, uint64_t seq)
         const struct copy *c = s->copies[i];
 
         if ((c == x || (cw_own_in_ack(c) && !cw_mutated(CW_MUTATION_PROMOTE_UNACKED))) &&
-            c->durable < seq)
+            c->durable < seq && !is_replaced(x, c))
             return false;
     }
     return true;
@@ -207,8 +265,12 @@ cw_own_promote(struct copy *x, const char *why)
     if (!cw_own_change_idle(s) || s->change.call_busy ||
         !(durable_everywhere(s, x, x->p - 1) || cw_mutated(CW_MUTATION_PROMOTE_EARLY)))
         return;
-    for (uint32_t i = 0; i < s->n_copies; i++)
-        s->copies[i]->want = s->copies[i]->state;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+
+        c->want = is_replaced(x, c) ? CW_MEMBER_OUT : c->state;
+        c->want_since = c->since_seq;
+    }
     x->want = CW_MEMBER_INSYNC;
     cw_own_change_begin(s, why);
 }
@@ -223,15 +285,24 @@ eligible(const struct copy *c, enum cw_member_state state)
            cw_own_now(c->s->v->o) >= cw_max_u64(c->add_after_ns, c->evict_until_ns);
 }
 
+/* Something can be its source, and whether that is the journal is known. */
+static bool
+has_source(struct shard *s, const struct copy *c)
+{
+    if (cw_own_journal_of(s) != NULL)
+        return c->tested && (c->restorable || source_choose(s, c, c) != NULL);
+    return source_choose(s, c, c) != NULL;
+}
+
 static struct copy *
 next_copy(struct shard *s)
 {
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        if (eligible(s->copies[i], CW_MEMBER_IN_RESYNC))
+        if (eligible(s->copies[i], CW_MEMBER_IN_RESYNC) && has_source(s, s->copies[i]))
             return s->copies[i];
     }
     for (uint32_t i = 0; i < s->n_copies && cw_own_change_idle(s) && !s->change.call_busy; i++) {
-        if (eligible(s->copies[i], CW_MEMBER_OUT))
+        if (eligible(s->copies[i], CW_MEMBER_OUT) && has_source(s, s->copies[i]))
             return s->copies[i];
     }
     return NULL;
@@ -241,22 +312,30 @@ static void
 resync_begin(struct shard *s)
 {
     struct copy *c;
+    bool overlay;
 
     if (s->v->o->n_syncing >= s->v->o->tun.resync_max)
         return;
     c = next_copy(s);
-    if (c == NULL || source_choose(s, c, c) == NULL)
+    if (c == NULL)
         return;
-    slot_take(c);
-    if (c->state == CW_MEMBER_IN_RESYNC) {
+    overlay = c->restorable && cw_own_journal_of(s) != NULL;
+    if (c->state == CW_MEMBER_IN_RESYNC && (!overlay || may_overlay(c))) {
+        slot_take(c);
         cw_own_copy_session(c);
         return;
     }
-    for (uint32_t i = 0; i < s->n_copies; i++)
+    if (!cw_own_change_idle(s) || s->change.call_busy)
+        return;
+    slot_take(c);
+    for (uint32_t i = 0; i < s->n_copies; i++) {
         s->copies[i]->want = s->copies[i]->state;
+        s->copies[i]->want_since = s->copies[i]->since_seq;
+    }
     c->want = CW_MEMBER_IN_RESYNC;
+    c->want_since = overlay ? cw_own_journal_of(s)->since_seq : 0;
     c->sealed = false; /* it may have been away: begin with SEAL */
-    cw_own_change_begin(s, "reachable again");
+    cw_own_change_begin(s, overlay ? "to be made whole by the journal" : "reachable again");
 }
 
 void

@@ -116,10 +116,12 @@ struct copy {
     struct cw_uuid disk_uuid;
     uint64_t format_id;
 
-    enum cw_member_state state; /* in the record */
-    uint32_t maybe;             /* bit per state that an unresolved change may give it (I4) */
-    enum cw_member_state want;  /* asked for by the change under way */
-    bool gone;                  /* not in the record any more */
+    enum cw_member_state state; /* in the record, as the next one */
+    uint64_t since_seq; /* JOURNAL: 0: it has not begun; SYNCING: what makes it whole began */
+    uint32_t maybe;     /* bit per state that an unresolved change may give it (I4) */
+    enum cw_member_state want; /* asked for by the change under way .. */
+    uint64_t want_since;
+    bool gone; /* not in the record any more */
 
     enum session session;
     bool sealed;      /* promised our gen, durably */
@@ -145,6 +147,10 @@ struct copy {
     bool faulty;             /* to be ejected at once; why */
     bool disk_failed;        /* .. that is why; a new link may lead to a disk that works */
     const char *why;
+
+    bool begun;      /* JOURNAL: its JOIN was answered; s0 and join_id are its */
+    bool tested;     /* OUT, SYNCING: it was sealed with the journal there .. */
+    bool restorable; /* .. and has all that the journal has not */
 
     /* resync */
     enum sync_phase sync;
@@ -261,7 +267,9 @@ struct shard {
     struct cw_list reading; /* parts: asked */
     struct cw_list notes;   /* what copies said is bad on them */
 
-    uint64_t below_since_ns; /* below min_insync; CW_NEVER */
+    uint64_t keep_seq, keep_until_ns; /* records above it, for a journal that may begin */
+    bool has_log;                     /* a journal that has begun serves */
+    uint64_t below_since_ns;          /* below min_insync; CW_NEVER */
     uint64_t starved_since_ns;
     const char *why;      /* of a suspension */
     struct copy *syncing; /* holds a resync slot */
@@ -511,11 +519,35 @@ void cw_own_copy_send_rec(struct copy *c); /* CFG: the record as it is */
 void cw_own_copy_reset_stream(struct copy *c);
 
 static inline bool
+cw_own_is_overlay(const struct copy *c)
+{
+    return c->state == CW_MEMBER_IN_RESYNC && CW_JOIN_KIND(c->join_id) == CW_JOIN_OVERLAY;
+}
+
+/* In `maybe`, beside the states: a journal that the change under way lets begin. */
+#define MAYBE_LOG (1u << 16)
+
+/* A journal that has begun: it holds every acknowledged record from since_seq on. */
+static inline bool
+cw_own_is_log(const struct copy *c)
+{
+    return c->state == CW_MEMBER_JOURNAL && c->since_seq != 0;
+}
+
+/* The takeover owes it what it owes a copy in sync: acks and the lease depended on it. */
+static inline bool
+cw_own_counts(const struct copy *c)
+{
+    return c->state == CW_MEMBER_INSYNC || cw_own_is_log(c);
+}
+
+static inline bool
 cw_own_in_ack(const struct copy *c)
 {
     if (cw_mutated(CW_MUTATION_ACK_NEW))
-        return c->want == CW_MEMBER_INSYNC;
-    return (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) != 0 || c->joining;
+        return c->want == CW_MEMBER_INSYNC || cw_own_is_log(c);
+    return (c->maybe & (CW_BIT(CW_MEMBER_INSYNC) | MAYBE_LOG)) != 0 || c->joining ||
+           cw_own_is_log(c);
 }
 
 static inline bool
@@ -559,7 +591,8 @@ bool cw_own_shard_lease(const struct shard *s);
 bool cw_own_shard_may_ack(const struct shard *s);
 uint32_t cw_own_shard_min_insync(const struct shard *s);
 void cw_own_shard_close(struct shard *s, bool orderly);
-void cw_own_shard_judge(struct shard *s); /* who is to be ejected */
+void cw_own_shard_judge(struct shard *s);                        /* who is to be ejected */
+const char *cw_own_copy_bad(const struct copy *c, uint64_t now); /* of no use, why; NULL */
 void cw_own_shard_trim(struct shard *s);
 void cw_own_shard_check(const struct shard *s);
 void cw_own_shard_history(struct shard *s, const struct seal_info *src, uint32_t gen,
@@ -572,7 +605,7 @@ void cw_own_takeover_on_seal(struct copy *c);
 bool cw_own_takeover_lies_in(const struct cw_wire_hist *hist, uint32_t n_hist, uint64_t end_seq,
                              uint32_t gen, uint64_t seq);
 uint64_t cw_own_takeover_stable(const struct shard *s); /* that any in-sync copy was told */
-void cw_own_equalise_begin(struct shard *s, struct copy *src);
+void cw_own_equalise_begin(struct shard *s, struct copy *src, bool alone);
 void cw_own_equalise_run(struct shard *s);
 void cw_own_equalise_end(struct shard *s);
 void cw_own_equalise_doomed(struct shard *s, uint64_t seq); /* takeover.c: no holder can read it */
@@ -653,6 +686,22 @@ void cw_own_resync_on_state(struct copy *c, const struct cw_frame *f);
 void cw_own_resync_on_done(struct copy *c, const struct cw_frame *f);
 /* Joins the ack set from the next record on, and asks for INSYNC once all before is durable. */
 void cw_own_promote(struct copy *x, const char *why);
+
+/* ---- journal.c ---- */
+void cw_own_journal_on_open(struct copy *c);
+void cw_own_journal_on_answer(struct copy *c, const struct cw_frame *f);
+void cw_own_journal_on_seal(struct copy *c); /* of one that has not begun, or to be made whole */
+void cw_own_journal_run(struct shard *s);
+void cw_own_journal_tick(struct shard *s);
+/* The journal that can make copies whole now; NULL: none. */
+struct copy *cw_own_journal_of(struct shard *s);
+/* How far the stream to this copy may go: one that a journal makes whole stays behind it, so that
+ * the next takeover finds its place in the journal. */
+uint64_t cw_own_journal_limit(const struct copy *c);
+/* c, as it was sealed, and a journal that began at since_seq and continues that history have
+ * everything together. */
+bool cw_own_journal_completes(const struct copy *c, uint64_t since_seq,
+                              const struct cw_wire_hist *hist, uint32_t n_hist, uint64_t end_seq);
 
 /* ---- gray.c ---- */
 /* How long the oldest record that it has not made durable waits; 0: none does. */

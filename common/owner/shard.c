@@ -11,6 +11,8 @@
 #define STUCK_NS CW_NS_PER_S /* on top of the 2 s after which a disk calls itself stuck */
 #define FLAP_FORGET_NS (3600 * CW_NS_PER_S)
 #define LAG_TIMES 10u
+#define KEEP_NS \
+    (10 * CW_NS_PER_S)   /* what a copy lacked when it left, as long as memory is plenty */
 #define CUT_RECORDS 256u /* behind, before memory is taken back from a copy */
 
 /* ---- life ---- */
@@ -167,9 +169,24 @@ copy_back_off(struct copy *c)
     c->n_flaps++;
 }
 
+/* A journal is of most use if it begins where this copy ends, and those that left just before. */
+static void
+copy_keep_rest(struct copy *c)
+{
+    struct shard *s = c->s;
+    uint64_t now = cw_own_now(s->v->o);
+    bool others = now < s->keep_until_ns && s->keep_seq + 1 >= s->ring.first;
+
+    if (c->state != CW_MEMBER_INSYNC || s->state != SHARD_ACTIVE || !c->streaming)
+        return;
+    s->keep_seq = others ? cw_min_u64(s->keep_seq, c->durable) : c->durable;
+    s->keep_until_ns = now + KEEP_NS;
+}
+
 static void
 copy_becomes_out(struct copy *c)
 {
+    copy_keep_rest(c);
     cw_own_read_forget_copy(c->s, c);
     copy_leave_sync(c);
     cw_own_copy_close(c);
@@ -186,8 +203,12 @@ copy_becomes_lagging(struct copy *c)
 }
 
 static void
-copy_take_state(struct copy *c, enum cw_member_state state)
+copy_take_state(struct copy *c, enum cw_member_state state, uint64_t since_seq)
 {
+    if (state == CW_MEMBER_JOURNAL && since_seq != 0 && c->since_seq == 0)
+        cw_log(c->s->v->o->env, CW_LOG_NOTICE, "shard %llx: journal on %s since %llu",
+               (unsigned long long)c->s->rec.shard, c->peer->loc.addr,
+               (unsigned long long)since_seq);
     if (state != c->state) {
         cw_log(c->s->v->o->env, CW_LOG_NOTICE, "shard %llx: copy on %s: %s -> %s",
                (unsigned long long)c->s->rec.shard, c->peer->loc.addr,
@@ -204,9 +225,11 @@ copy_take_state(struct copy *c, enum cw_member_state state)
             c->sync = SYNC_WANTED;
     }
     c->state = c->want = state;
+    c->since_seq = c->want_since = since_seq;
     c->maybe = (uint32_t)CW_BIT(state);
-    if (state != CW_MEMBER_IN_RESYNC)
+    if (state != CW_MEMBER_IN_RESYNC && (state != CW_MEMBER_JOURNAL || since_seq != 0))
         c->joining = false;
+    cw_own_copy_pump(c); /* it may not be held behind a journal any more */
 }
 
 static void
@@ -241,7 +264,7 @@ cw_own_shard_adopt(struct shard *s, const struct cw_shard_rec *rec)
         if (m == NULL)
             shard_drop_copy(s, i);
         else
-            copy_take_state(c, m->state);
+            copy_take_state(c, m->state, m->since_seq);
         streams_changed |= streamed && (m == NULL || !c->streaming);
     }
     for (uint32_t i = 0; i < rec->n_members; i++) {
@@ -281,10 +304,21 @@ cw_own_shard_min_insync(const struct shard *s)
     return v->min_insync;
 }
 
+/* Copies that have each new write, if there is one to read it from. */
+static uint32_t
+shard_n_durable(const struct shard *s)
+{
+    uint32_t n_insync = shard_n_insync(s), n = n_insync;
+
+    for (uint32_t i = 0; i < s->n_copies && n_insync > 0; i++)
+        n += cw_own_is_log(s->copies[i]);
+    return n;
+}
+
 bool
 cw_own_shard_may_ack(const struct shard *s)
 {
-    return shard_n_insync(s) >= cw_own_shard_min_insync(s) || cw_mutated(CW_MUTATION_BELOW_MIN);
+    return shard_n_durable(s) >= cw_own_shard_min_insync(s) || cw_mutated(CW_MUTATION_BELOW_MIN);
 }
 
 bool
@@ -341,15 +375,24 @@ shard_cut(struct shard *s, struct copy *c)
     return true;
 }
 
+static bool
+shard_keeps(const struct shard *s)
+{
+    const struct cw_owner *o = s->v->o;
+
+    return cw_own_now(o) < s->keep_until_ns && s->ring.next - s->ring.first < CW_TAIL_MAX / 2 &&
+           o->retained_bytes < o->tun.retain_bytes / 2;
+}
+
 void
 cw_own_shard_trim(struct shard *s)
 {
-    uint64_t to = s->stable;
+    uint64_t to = shard_keeps(s) ? cw_min_u64(s->stable, s->keep_seq) : s->stable;
 
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
-        if (!c->streaming || c->durable >= to)
+        if ((!c->streaming && c->state != CW_MEMBER_INSYNC) || c->durable >= to)
             continue;
         if (cw_own_in_ack(c) || !shard_cut(s, c))
             to = c->durable;
@@ -379,8 +422,8 @@ cw_own_shard_advance(struct shard *s)
 /* ---- who must go ---- */
 
 /* Why this copy is of no use to anybody; NULL: it is. */
-static const char *
-copy_bad(const struct copy *c, uint64_t now)
+const char *
+cw_own_copy_bad(const struct copy *c, uint64_t now)
 {
     const struct cw_owner_tuning *t = &c->s->v->o->tun;
     uint64_t silent = cw_own_peer_silent_since(c->peer);
@@ -416,6 +459,32 @@ copy_answers(const struct copy *c, uint64_t now)
     return silent >= now || now - silent < 2 * c->s->v->o->tun.heartbeat_ns;
 }
 
+/* Enough copies in sync that a journal would add nothing to what each write has. */
+static bool
+enough_without_journal(const struct shard *s, uint32_t n_good)
+{
+    return n_good >= cw_max_u64(s->v->min_insync, 2);
+}
+
+/* A journal is given up when it is not needed or of no use; not the one on which alone, with a copy
+ * that may return, the volume rests. */
+static enum cw_member_state
+journal_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **ret_why)
+{
+    const char *why = cw_own_copy_bad(c, now);
+
+    if (why == NULL && copy_overdue(c, now))
+        why = "does not make records durable";
+    if (why == NULL && now < c->evict_until_ns)
+        why = "it is to leave";
+    if (why == NULL && enough_without_journal(c->s, n_good))
+        why = "enough copies are in sync";
+    if (why == NULL || (cw_own_is_log(c) && n_good == 0))
+        return c->state;
+    *ret_why = why;
+    return CW_MEMBER_DEAD;
+}
+
 /* What a member should become that cannot be waited for any longer; its state: it can. */
 static enum cw_member_state
 copy_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **ret_why)
@@ -425,10 +494,14 @@ copy_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **r
     bool extra = (c->state == CW_MEMBER_IN_RESYNC &&
                   (c->peer->state != PEER_UP || c->faulty || c->s->syncing == c)) ||
                  (c->state == CW_MEMBER_LAGGING && n_good > 0);
-    const char *bad = copy_bad(c, now);
+    const char *bad = cw_own_copy_bad(c, now);
 
+    if (c->state == CW_MEMBER_JOURNAL)
+        return journal_verdict(c, now, n_good, ret_why);
     if (!in && !extra)
         return c->state;
+    if (c->since_seq != 0 && n_good == 0 && !c->faulty)
+        return c->state; /* with the journal it is all there is: it may come back */
     if (bad != NULL) {
         *ret_why = bad;
         return CW_MEMBER_OUT;
@@ -463,16 +536,18 @@ cw_own_shard_judge(struct shard *s)
         struct copy *c = s->copies[i];
 
         n_good += c->state == CW_MEMBER_INSYNC && c->session == SESSION_OPEN &&
-                  now >= c->evict_until_ns && copy_bad(c, now) == NULL && !copy_overdue(c, now);
+                  now >= c->evict_until_ns && cw_own_copy_bad(c, now) == NULL &&
+                  !copy_overdue(c, now);
     }
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
         c->want = copy_verdict(c, now, n_good, &why);
+        c->want_since = c->since_seq;
         if (c->want == CW_MEMBER_LAGGING && c->state == CW_MEMBER_INSYNC && !copy_overdue(c, now))
             n_good--;
         if (now < c->evict_until_ns && c->state != CW_MEMBER_DEAD &&
-            n_good >= cw_max_u64(s->v->min_insync, 1)) {
+            c->state != CW_MEMBER_JOURNAL && n_good >= cw_max_u64(s->v->min_insync, 1)) {
             why = "it is to leave";
             c->want = CW_MEMBER_DEAD;
         }
@@ -525,6 +600,7 @@ cw_own_shard_run(struct shard *s)
         cw_own_notes_run(s);
     if (s->rec.n_members > 1) {
         cw_own_gray_run(s);
+        cw_own_journal_run(s);
         cw_own_resync_run(s);
     }
     if (s->v->state == CW_VOLUME_RELEASING)
@@ -534,7 +610,7 @@ cw_own_shard_run(struct shard *s)
 static void
 shard_note_below(struct shard *s)
 {
-    if (shard_n_insync(s) >= s->v->min_insync)
+    if (shard_n_durable(s) >= s->v->min_insync)
         s->below_since_ns = CW_NEVER;
     else if (s->below_since_ns == CW_NEVER)
         s->below_since_ns = cw_own_now(s->v->o);
@@ -565,6 +641,7 @@ cw_own_shard_tick(struct shard *s)
     if (s->state == SHARD_CLOSED)
         return;
     shard_note_below(s);
+    cw_own_journal_tick(s);
     for (uint32_t i = 0; i < s->n_copies; i++)
         cw_own_copy_session(s->copies[i]);
     cw_own_change_tick(s);
@@ -604,7 +681,8 @@ cw_own_shard_check(const struct shard *s)
 
         cw_assert(c->s == s && (c->maybe & CW_BIT(c->state)) != 0);
         cw_assert(cw_popcount(c->maybe) == 1 || s->change.state != CHANGE_IDLE);
-        cw_assert(!c->joining || c->state == CW_MEMBER_IN_RESYNC || c->state == CW_MEMBER_LAGGING);
+        cw_assert(!c->joining || c->state == CW_MEMBER_IN_RESYNC || c->state == CW_MEMBER_LAGGING ||
+                  (c->state == CW_MEMBER_JOURNAL && c->since_seq == 0));
         cw_assert((c->session == SESSION_OPEN) == (c->lost_ns == CW_NEVER) ||
                   s->state == SHARD_CLOSED);
         cw_assert(!c->streaming || s->state != SHARD_ACTIVE || c->durable < r->next);

@@ -56,11 +56,13 @@ cw_own_takeover_on_seal(struct copy *c)
 
     /* The old owner's lease needs every in-sync copy; from this one it gets nothing any more (I11).
      */
-    if ((c->state == CW_MEMBER_INSYNC || cw_mutated(CW_MUTATION_WAIT_ANY)) &&
-        s->first_seal_ns == CW_NEVER)
+    if ((cw_own_counts(c) || cw_mutated(CW_MUTATION_WAIT_ANY)) && s->first_seal_ns == CW_NEVER)
         s->first_seal_ns = cw_own_now(s->v->o);
-    if (s->state == SHARD_ACTIVE && c->state == CW_MEMBER_LAGGING && !c->streaming) {
-        /* a LAGGING copy that comes late may be continued only if it lies in our history */
+    if (s->state == SHARD_ACTIVE && c->state != CW_MEMBER_INSYNC && c->state != CW_MEMBER_LAGGING)
+        cw_own_journal_on_seal(c);
+    else if (s->state == SHARD_ACTIVE && !c->streaming) {
+        /* a LAGGING copy that comes late may be continued only if it lies in our history; one in
+         * sync is late only where a journal stood in for it */
         if ((!cw_own_takeover_lies_in(s->hist, s->n_hist, s->ring.next - 1, c->info.last_gen,
                                       c->info.last_seq) &&
              !cw_mutated(CW_MUTATION_LAG_NO_CHECK)) ||
@@ -107,36 +109,50 @@ cw_own_takeover_stable(const struct shard *s)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         const struct copy *c = s->copies[i];
 
-        if (c->state == CW_MEMBER_INSYNC && info_here(c))
+        if (cw_own_counts(c) && info_here(c))
             max = cw_max_u64(max, c->info.stable);
     }
     return max;
 }
 
-/* R of 1.8 step 3. */
+/* R of 1.8 step 3, and the journal that stands beside it. */
 static bool
 in_r(const struct copy *c, uint64_t stable)
 {
-    return c->state == CW_MEMBER_INSYNC && !c->faulty && info_here(c) &&
+    bool log = cw_own_is_log(c);
+
+    return cw_own_counts(c) && !c->faulty && info_here(c) &&
            !(c->info.flags & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED)) &&
-           c->info.last_seq >= stable;
+           log == ((c->info.flags & CW_MEMBER_LOG) != 0) &&
+           (!log || c->info.last_seq + 1 >= c->since_seq) && c->info.last_seq >= stable;
 }
 
+/* A journal knows no history before its own. */
+static bool
+nearer(const struct copy *a, const struct copy *b)
+{
+    if (cw_own_is_log(a) != cw_own_is_log(b))
+        return cw_own_is_log(b);
+    return a->peer->distance < b->peer->distance;
+}
+
+/* NULL: no in-sync copy is there. */
 static struct copy *
 choose_src(const struct shard *s, uint64_t stable)
 {
     struct copy *best = NULL;
+    bool insync = false;
 
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
         if (!in_r(c, stable))
             continue;
-        if (best == NULL || cmp_last(c, best) > 0 ||
-            (cmp_last(c, best) == 0 && c->peer->distance < best->peer->distance))
+        insync |= c->state == CW_MEMBER_INSYNC;
+        if (best == NULL || cmp_last(c, best) > 0 || (cmp_last(c, best) == 0 && nearer(c, best)))
             best = c;
     }
-    return best;
+    return insync ? best : NULL;
 }
 
 /* Can m be brought up to src by src's tail? */
@@ -171,8 +187,8 @@ empty_believed(const struct shard *s, bool all_sealed)
 struct roll { /* of one evaluation */
     uint64_t stable;
     struct copy *src;
-    uint32_t n_insync, n_sealed, n_r, n_out;
-    bool out_insync; /* somebody to be ejected is INSYNC */
+    uint32_t n_insync, n_sealed, n_r, n_out; /* insync, r: with the journal */
+    bool out_insync;                         /* a lease may depend on somebody to be ejected */
 };
 
 static void
@@ -182,9 +198,10 @@ takeover_roll(struct shard *s, struct roll *r)
     r->src = choose_src(s, r->stable);
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
-        bool insync = c->state == CW_MEMBER_INSYNC, out = false;
+        bool insync = cw_own_counts(c), out = false;
 
         c->want = c->state;
+        c->want_since = c->since_seq;
         r->n_insync += insync;
         r->n_sealed += insync && (info_here(c) || c->faulty);
         if (r->src == NULL)
@@ -198,7 +215,7 @@ takeover_roll(struct shard *s, struct roll *r)
         r->n_out += out;
         r->out_insync |= out && insync;
         if (out)
-            c->want = CW_MEMBER_OUT;
+            c->want = c->state == CW_MEMBER_JOURNAL ? CW_MEMBER_DEAD : CW_MEMBER_OUT;
     }
 }
 
@@ -223,6 +240,46 @@ takeover_patience(const struct shard *s, const struct roll *r)
     return s->v->cold_start && r->n_r < enough ? t->boot_ns : t->seal_ns;
 }
 
+/* No in-sync copy is there, but a journal, and a copy that is whole together with it: the journal
+ * alone is taken over, and makes that copy whole (journal.c). The missing ones stay in sync until
+ * then (I12). */
+static struct copy *
+headless_src(struct shard *s, uint64_t stable)
+{
+    struct copy *log = NULL;
+
+    for (uint32_t i = 0; i < s->n_copies && log == NULL; i++) {
+        if (in_r(s->copies[i], stable) && cw_own_is_log(s->copies[i]))
+            log = s->copies[i];
+    }
+    for (uint32_t i = 0; log != NULL && i < s->n_copies; i++) {
+        const struct copy *c = s->copies[i];
+
+        if (info_here(c) && cw_own_journal_completes(c, log->since_seq, log->info.hist,
+                                                     log->info.n_hist, log->info.last_seq))
+            return log;
+    }
+    return NULL;
+}
+
+static void
+takeover_headless(struct shard *s, const struct roll *r)
+{
+    struct copy *log = headless_src(s, r->stable);
+    const struct cw_owner_tuning *t = &s->v->o->tun;
+
+    s->why = "no in-sync copy can be reached";
+    if (log == NULL ||
+        cw_own_now(s->v->o) - s->seal_begun_ns < (s->v->cold_start ? t->boot_ns : t->eject_ns))
+        return;
+    if (!lease_over(s)) {
+        s->state = SHARD_LEASE_WAIT;
+        s->why = "waiting for the last owner's lease to end";
+        return;
+    }
+    cw_own_equalise_begin(s, log, true);
+}
+
 static void
 takeover_sealing(struct shard *s)
 {
@@ -231,7 +288,11 @@ takeover_sealing(struct shard *s)
 
     takeover_roll(s, &r);
     all = r.n_sealed == r.n_insync;
-    if (r.src == NULL || (is_empty(r.src) && !empty_believed(s, all))) {
+    if (r.src == NULL) {
+        takeover_headless(s, &r);
+        return;
+    }
+    if (is_empty(r.src) && !empty_believed(s, all)) {
         s->why = "no in-sync copy can be reached";
         return;
     }
@@ -239,7 +300,7 @@ takeover_sealing(struct shard *s)
     if (!all && cw_own_now(s->v->o) - s->seal_begun_ns < takeover_patience(s, &r))
         return;
     if (r.n_out == 0 || cw_mutated(CW_MUTATION_KEEP_UNSEALED)) {
-        cw_own_equalise_begin(s, r.src);
+        cw_own_equalise_begin(s, r.src, false);
         return;
     }
     if (r.out_insync && !lease_over(s)) {
@@ -273,10 +334,24 @@ takeover_watch(struct shard *s)
     }
 }
 
+/* Some copy in sync is away, and a journal stands in for it: what is not known to be durable there
+ * is not stable, and the journal keeps it in its tail for that copy. */
+static bool
+takeover_is_headless(const struct shard *s)
+{
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        if (s->copies[i]->state == CW_MEMBER_INSYNC && !s->copies[i]->streaming)
+            return true;
+    }
+    return false;
+}
+
 static void
 takeover_active(struct shard *s)
 {
-    s->acked = s->stable = s->ring.next - 1;
+    s->acked = s->ring.next - 1;
+    if (!takeover_is_headless(s))
+        s->stable = s->acked;
     s->state = SHARD_ACTIVE;
     s->why = NULL;
     s->n_restarts = 0;
@@ -288,6 +363,12 @@ takeover_active(struct shard *s)
         cw_own_copy_send_rec(c);
         if (c->state == CW_MEMBER_INSYNC)
             c->insync_since_ns = cw_own_now(s->v->o);
+        if (c->state == CW_MEMBER_INSYNC && !c->streaming) { /* tested when it comes */
+            c->sealed = false;
+            c->durable = s->ring.first - 1; /* what it has to have, to go on from there */
+        }
+        if (c->state == CW_MEMBER_JOURNAL && c->lost_ns != CW_NEVER)
+            c->lost_ns = cw_own_now(s->v->o); /* it was not looked for until now */
     }
     cw_log(s->v->o->env, CW_LOG_INFO, "shard %llx: active, gen %u, next seq %llu",
            (unsigned long long)s->rec.shard, s->v->gen, (unsigned long long)s->ring.next);
@@ -341,14 +422,15 @@ push_gen_start(struct shard *s)
 void
 cw_own_takeover_equal(struct shard *s)
 {
-    uint64_t m = s->eq->to_seq;
+    uint64_t m = s->eq->to_seq, stable = cw_own_takeover_stable(s);
     bool ours = s->eq->to_gen == s->v->gen;
 
     s->state = SHARD_GEN_START;
     cw_own_shard_history(s, &s->eq->src->info, s->v->gen, m + 1);
     cw_own_equalise_end(s);
     cw_own_ring_reset(s->v->o, &s->ring, m + 1);
-    s->acked = s->stable = m;
+    s->acked = m;
+    s->stable = takeover_is_headless(s) ? stable : m;
     s->cum_blocks = 0;
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];

@@ -278,7 +278,7 @@ shard_drained(const struct shard *s)
     if (s->state != SHARD_ACTIVE || !cw_own_change_idle(s) || s->acked + 1 != s->ring.next)
         return false;
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        if (s->copies[i]->state == CW_MEMBER_INSYNC && s->copies[i]->durable + 1 != s->ring.next)
+        if (cw_own_counts(s->copies[i]) && s->copies[i]->durable + 1 != s->ring.next)
             return false;
     }
     return true;

@@ -184,7 +184,8 @@ host_has_insync(const struct cw_manager *m, const struct mgr_volume *v, const st
             const struct cw_member *mb = &s->o.rec.shard.members[k];
             const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
 
-            if (mb->state == CW_MEMBER_INSYNC && d != NULL && cw_mgr_disk_host(m, d) == h)
+            if ((mb->state == CW_MEMBER_INSYNC || mb->state == CW_MEMBER_JOURNAL) && d != NULL &&
+                cw_mgr_disk_host(m, d) == h)
                 return true;
         }
     }

@@ -29,6 +29,23 @@ member_serves(const struct cw_manager *m, const struct cw_member *mb)
     return cw_mgr_disk_serves(m, cw_mgr_find_copy_disk(&m->t, mb));
 }
 
+/* A journal, and somebody whom it may make whole. */
+static bool
+shard_may_be_restored(const struct cw_manager *m, const struct mgr_shard *s)
+{
+    const struct cw_shard_rec *r = &s->o.rec.shard;
+    uint32_t j = cw_mgr_journal_of(r);
+
+    if (j == CW_MEMBERS_MAX || r->members[j].since_seq == 0 || !member_serves(m, &r->members[j]))
+        return false;
+    for (uint32_t i = 0; i < r->n_members; i++) {
+        if ((r->members[i].state == CW_MEMBER_OUT || r->members[i].state == CW_MEMBER_IN_RESYNC) &&
+            member_serves(m, &r->members[i]))
+            return true;
+    }
+    return false;
+}
+
 static bool
 shard_has_source(const struct cw_manager *m, const struct mgr_shard *s)
 {
@@ -39,7 +56,7 @@ shard_has_source(const struct cw_manager *m, const struct mgr_shard *s)
             member_serves(m, &r->members[i]))
             return true;
     }
-    return false;
+    return shard_may_be_restored(m, s);
 }
 
 /* Is there something to do now: a copy to bring back, or one to be declared out? */
@@ -47,13 +64,14 @@ static bool
 shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s)
 {
     const struct cw_shard_rec *r = &s->o.rec.shard;
-    uint32_t delay_s = cw_mgr_volume_policy(m, &v->o.rec.volume)->repair_delay_s;
+    uint32_t delay_s = cw_mgr_volume_policy(m, &v->o.rec.volume)->repair_delay_s, n_insync = 0;
 
     for (uint32_t i = 0; i < r->n_members; i++) {
         const struct cw_member *mb = &r->members[i];
         enum mgr_copy copy;
 
-        if (mb->state == CW_MEMBER_DEAD)
+        n_insync += mb->state == CW_MEMBER_INSYNC && !(s->bad & CW_BIT(i)) && member_serves(m, mb);
+        if (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_JOURNAL)
             continue;
         if (mb->state != CW_MEMBER_INSYNC) {
             if (member_serves(m, mb) && !cw_mgr_disk_crowded(cw_mgr_find_copy_disk(&m->t, mb)))
@@ -66,6 +84,8 @@ shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const s
         if ((s->bad & CW_BIT(i)) && member_serves(m, mb))
             return true;
     }
+    if (cw_mgr_journal_of(r) < CW_MEMBERS_MAX && cw_mgr_journal_idle(m, v, n_insync))
+        return true;
     return cw_mgr_evict_due(m, v, s) < CW_MEMBERS_MAX;
 }
 
@@ -231,8 +251,8 @@ insync_on(const struct cw_manager *m, const struct mgr_volume *v, const struct m
             const struct cw_member *mb = &s->o.rec.shard.members[k];
             const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
 
-            n += mb->state == CW_MEMBER_INSYNC && !(s->bad & CW_BIT(k)) &&
-                 cw_mgr_disk_serves(m, d) && cw_mgr_disk_host(m, d) == h;
+            n += (mb->state == CW_MEMBER_INSYNC || mb->state == CW_MEMBER_JOURNAL) &&
+                 !(s->bad & CW_BIT(k)) && cw_mgr_disk_serves(m, d) && cw_mgr_disk_host(m, d) == h;
         }
     }
     return n;

@@ -25,7 +25,7 @@ move_allowed(enum cw_member_state from, enum cw_member_state to)
         [CW_MEMBER_LAGGING] = CW_BIT(CW_MEMBER_INSYNC) | CW_BIT(CW_MEMBER_OUT),
         [CW_MEMBER_IN_RESYNC] = CW_BIT(CW_MEMBER_INSYNC) | CW_BIT(CW_MEMBER_OUT),
         [CW_MEMBER_OUT] = CW_BIT(CW_MEMBER_IN_RESYNC),
-        [CW_MEMBER_JOURNAL] = CW_BIT(CW_MEMBER_OUT),
+        [CW_MEMBER_JOURNAL] = 0, /* begins, or goes: journal_apply */
         [CW_MEMBER_DEAD] = 0,
     };
 
@@ -67,7 +67,9 @@ change_is_repeat(const struct cw_mgr_change *q, const struct mgr_volume *v,
         const struct cw_member *m =
             cw_shard_rec_find(now, &q->want[i].disk_uuid, q->want[i].format_id);
 
-        if (m == NULL || m->state != q->want[i].state)
+        if (m == NULL && q->want[i].state == CW_MEMBER_DEAD)
+            continue; /* a journal, which is removed at once */
+        if (m == NULL || m->state != q->want[i].state || m->since_seq != q->want[i].since_seq)
             return false;
     }
     return true;
@@ -95,15 +97,51 @@ may_set_aside(struct cw_manager *m, const struct cw_uuid *disk)
     return true;
 }
 
+/* A journal begins once, at the record that its owner says, or goes for good: nobody brings it
+ * back, so it leaves the record and its disk in the same transaction. */
 static bool
-change_apply(struct cw_manager *m, const struct cw_mgr_change *q, struct cw_shard_rec *r,
+journal_apply(struct mgr_txn *t, const struct cw_member *want, struct cw_shard_rec *r,
+              struct cw_member *mb)
+{
+    if (want->state == CW_MEMBER_DEAD) {
+        if (mb->since_seq == 0) /* its owner could not let it begin: the next may fare the same */
+            cw_mgr_find_shard(&t->m->t, r->shard)->journal_ns =
+                cw_now_ns(t->m->env) + MGR_JOURNAL_AGAIN_NS;
+        cw_mgr_txn_drop(t, mb, r->shard);
+        cw_mgr_member_remove(r, (uint32_t)(mb - r->members));
+        return true;
+    }
+    if (want->state != CW_MEMBER_JOURNAL || want->since_seq == 0 ||
+        (mb->since_seq != 0 && mb->since_seq != want->since_seq))
+        return false;
+    mb->since_seq = want->since_seq;
+    return true;
+}
+
+/* What SYNCING members that a journal makes whole are bound to. */
+static bool
+since_allowed(const struct cw_shard_rec *r, const struct cw_member *want)
+{
+    if (want->since_seq == 0)
+        return true;
+    for (uint32_t i = 0; i < r->n_members; i++) {
+        if (r->members[i].state == CW_MEMBER_JOURNAL && r->members[i].since_seq == want->since_seq)
+            return want->state == CW_MEMBER_IN_RESYNC;
+    }
+    return false;
+}
+
+static bool
+change_apply(struct mgr_txn *t, const struct cw_mgr_change *q, struct cw_shard_rec *r,
              const char *volume, struct cw_mgr_error *err)
 {
     for (size_t i = 0; i < q->n_want; i++) {
         struct cw_member *mb = member_of(r, &q->want[i]);
 
-        if (mb == NULL || q->want[i].state == CW_MEMBER_JOURNAL ||
-            !move_allowed(mb->state, q->want[i].state)) {
+        if (mb != NULL && mb->state == CW_MEMBER_JOURNAL && journal_apply(t, &q->want[i], r, mb))
+            continue;
+        if (mb == NULL || mb->state == CW_MEMBER_JOURNAL ||
+            !move_allowed(mb->state, q->want[i].state) || !since_allowed(r, &q->want[i])) {
             cw_mgr_error_set(err, CW_MGR_BAD_REQUEST, volume, "shard %u: no member may go %s -> %s",
                              CW_SHARD_INDEX(q->shard),
                              mb != NULL ? cw_member_state_name(mb->state) : "NONE",
@@ -111,14 +149,14 @@ change_apply(struct cw_manager *m, const struct cw_mgr_change *q, struct cw_shar
             return false;
         }
         if (mb->state == CW_MEMBER_INSYNC && q->want[i].state == CW_MEMBER_LAGGING &&
-            !may_set_aside(m, &mb->disk_uuid)) {
+            !may_set_aside(t->m, &mb->disk_uuid)) {
             cw_mgr_error_set(err, CW_MGR_LIMIT, volume,
                              "shard %u: %u disks were set aside as slow in the last minute",
                              CW_SHARD_INDEX(q->shard), MGR_SET_ASIDE_MAX);
             return false;
         }
         mb->state = q->want[i].state;
-        mb->since_seq = 0;
+        mb->since_seq = q->want[i].since_seq;
     }
     if (count_insync(r) > 0)
         return true;
@@ -181,7 +219,7 @@ change_build(struct mgr_call_op *c, struct mgr_txn *t)
     rec = s->o.rec;
     if (rec.shard.cfg == UINT32_MAX)
         return cw_mgr_refuse(c, CW_MGR_LIMIT, v->o.rec.volume.name, "no cfg is left");
-    if (!change_apply(t->m, q, &rec.shard, v->o.rec.volume.name, &c->call->error))
+    if (!change_apply(t, q, &rec.shard, v->o.rec.volume.name, &c->call->error))
         return cw_mgr_refused(c);
     change_put(t, q, &rec, v->o.rec.volume.name);
     c->call->reply.change.applied = true;

@@ -30,7 +30,9 @@ check_shard(const struct mgr_shard *s)
     for (uint32_t i = 0; i < r->n_members; i++) {
         insync += r->members[i].state == CW_MEMBER_INSYNC;
         for (uint32_t k = 0; k < i; k++)
-            cw_assert(!cw_uuid_equal(&r->members[i].disk_uuid, &r->members[k].disk_uuid));
+            cw_assert((r->members[i].state != CW_MEMBER_JOURNAL ||
+                       r->members[k].state != CW_MEMBER_JOURNAL) &&
+                      !cw_uuid_equal(&r->members[i].disk_uuid, &r->members[k].disk_uuid));
     }
     cw_assert(insync > 0); /* I12 */
     cw_assert(r->cfg > 0 && r->n_blocks > 0);

@@ -225,19 +225,34 @@ look_suspended(struct look *l, const struct mgr_shard *s)
     worse(l, MGR_SUSPENDED, s->why[0] != '\0' ? s->why : "its owner waits", next);
 }
 
+/* ", with a journal of new writes on dc1-2" */
+static void
+look_journal(struct look *l, const struct mgr_shard *s, char *text, size_t size)
+{
+    uint32_t i = cw_mgr_journal_of(&s->o.rec.shard);
+
+    text[0] = '\0';
+    if (i < CW_MEMBERS_MAX && s->o.rec.shard.members[i].since_seq != 0)
+        snprintf(text, size, ", with a journal of new writes on %s",
+                 member_host(l->m, &s->o.rec.shard.members[i]));
+}
+
 static void
 look_counts(struct look *l, const struct mgr_shard *s, uint32_t ok)
 {
-    char why[CW_MGR_WHY_SIZE];
+    char why[CW_MGR_WHY_SIZE], journal[120];
+    uint32_t n =
+        s->o.rec.shard.n_members - (cw_mgr_journal_of(&s->o.rec.shard) < CW_MEMBERS_MAX ? 1 : 0);
 
-    if (s->o.rec.shard.n_members < l->policy->copies) {
-        snprintf(why, sizeof(why), "it has %u copies, policy %s asks for %u",
-                 s->o.rec.shard.n_members, l->policy->name, l->policy->copies);
+    if (n < l->policy->copies) {
+        snprintf(why, sizeof(why), "it has %u copies, policy %s asks for %u", n, l->policy->name,
+                 l->policy->copies);
         worse(l, MGR_REDUCED_STUCK, why, "");
     }
     if (ok == 1 && l->policy->copies > 1) {
-        snprintf(why, sizeof(why), "one copy is left%s%.250s", l->to->why[0] != '\0' ? ": " : "",
-                 l->to->why);
+        look_journal(l, s, journal, sizeof(journal));
+        snprintf(why, sizeof(why), "one copy is left%s%s%.250s", journal,
+                 l->to->why[0] != '\0' ? ": " : "", l->to->why);
         worse(l, MGR_AT_RISK, why, l->to->next);
     }
     if (s->suspended && cw_mgr_report_fresh(l->m, l->v))
@@ -254,6 +269,8 @@ look_shard(struct look *l, const struct mgr_shard *s)
         enum mgr_copy copy = cw_mgr_copy_state(l->m, &r->members[i], UINT32_MAX);
         bool in = r->members[i].state == CW_MEMBER_INSYNC;
 
+        if (r->members[i].state == CW_MEMBER_JOURNAL)
+            continue; /* no copy: it makes nothing full */
         insync += in;
         gone += in && copy == MGR_COPY_GONE;
         if (cw_mgr_member_quarantined(l->m, &r->members[i]))
@@ -361,7 +378,8 @@ volume_used(const struct cw_manager *m, const struct mgr_volume *v)
         const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
 
         for (uint32_t k = 0; s != NULL && k < s->o.rec.shard.n_members; k++) {
-            if (s->o.rec.shard.members[k].state != CW_MEMBER_DEAD)
+            if (s->o.rec.shard.members[k].state != CW_MEMBER_DEAD &&
+                s->o.rec.shard.members[k].state != CW_MEMBER_JOURNAL) /* it counts what it lacks */
                 blocks += s->mapped_blocks[k];
         }
     }

@@ -354,7 +354,12 @@ void cw_mgr_care_failed(struct cw_manager *m, struct mgr_volume *v);
 struct mgr_ask *cw_mgr_let_go(struct cw_manager *m, struct mgr_volume *v, struct cw_mgr_session *s);
 
 void cw_mgr_repair_tick(struct cw_manager *m);
-/* A disk that could take the place of this member now; false: why. */
+/* A member that will not come back and may be replaced. */
+bool cw_mgr_repair_due(const struct cw_manager *m, const struct mgr_volume *v,
+                       const struct cw_shard_rec *rec, uint32_t member);
+void cw_mgr_member_remove(struct cw_shard_rec *rec, uint32_t member);
+/* A disk that could take the place of this member now (CW_MEMBERS_MAX: of none, beside them);
+ * false: why. */
 bool cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
                           const struct cw_shard_rec *rec, uint32_t member, struct cw_member *ret,
                           char why[static CW_MGR_WHY_SIZE]);
@@ -376,7 +381,20 @@ bool cw_mgr_member_surplus(const struct cw_manager *m, const struct mgr_volume *
 /* The member that its owner should be asked to let go now; CW_MEMBERS_MAX: none. */
 uint32_t cw_mgr_evict_due(const struct cw_manager *m, const struct mgr_volume *v,
                           const struct mgr_shard *s);
+/* Asks for it, if there is an owner and it was not asked just now. */
+void cw_mgr_evict_ask(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s,
+                      uint32_t member);
 void cw_mgr_quarantine_tick(struct cw_manager *m);
+
+/* ---- journal.c: where copies are too few, new writes are kept on a spare disk too ---- */
+
+#define MGR_JOURNAL_AGAIN_NS (30 * CW_NS_PER_S) /* after one that could not begin */
+
+/* The member that is one; CW_MEMBERS_MAX: none. */
+uint32_t cw_mgr_journal_of(const struct cw_shard_rec *r);
+/* It is not needed: that many copies are in sync. */
+bool cw_mgr_journal_idle(const struct cw_manager *m, const struct mgr_volume *v, uint32_t n_insync);
+void cw_mgr_journal_tick(struct cw_manager *m);
 
 void cw_mgr_trash_tick(struct cw_manager *m);
 void cw_mgr_drops_tick(struct cw_manager *m);

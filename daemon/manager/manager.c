@@ -202,6 +202,7 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_care_tick(m);
     cw_mgr_repair_tick(m);
     cw_mgr_quarantine_tick(m);
+    cw_mgr_journal_tick(m);
     cw_mgr_compression_tick(m);
     cw_mgr_trash_tick(m);
     cw_mgr_drops_tick(m);

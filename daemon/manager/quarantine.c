@@ -124,7 +124,8 @@ cw_mgr_call_disk_return(struct cw_manager *m, struct cw_mgr_call *call)
 static bool
 member_stays(const struct cw_manager *m, const struct cw_member *mb)
 {
-    return mb->state != CW_MEMBER_DEAD && !cw_mgr_member_quarantined(m, mb) &&
+    return mb->state != CW_MEMBER_DEAD && mb->state != CW_MEMBER_JOURNAL &&
+           !cw_mgr_member_quarantined(m, mb) &&
            cw_mgr_copy_state(m, mb, UINT32_MAX) != MGR_COPY_GONE;
 }
 
@@ -159,11 +160,14 @@ cw_mgr_evict_due(const struct cw_manager *m, const struct mgr_volume *v, const s
     for (uint32_t i = 0; i < r->n_members; i++)
         holding += member_holds(m, s, i);
     for (uint32_t i = 0; i < r->n_members && holding >= copies; i++) {
-        if (r->members[i].state != CW_MEMBER_DEAD && cw_mgr_member_quarantined(m, &r->members[i]))
+        if (r->members[i].state != CW_MEMBER_DEAD && r->members[i].state != CW_MEMBER_JOURNAL &&
+            cw_mgr_member_quarantined(m, &r->members[i]))
             return i;
     }
-    if (holding > copies && r->n_members > copies)
-        return r->n_members - 1;
+    for (uint32_t i = r->n_members; i-- > copies && holding > copies;) {
+        if (r->members[i].state != CW_MEMBER_JOURNAL) /* that one goes by itself */
+            return i;
+    }
     return CW_MEMBERS_MAX;
 }
 
@@ -192,8 +196,8 @@ step_of(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_
 
         /* one that is OUT or DEAD is replaced in its place: repair.c */
         if (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_OUT ||
-            !cw_mgr_member_quarantined(m, mb) || cw_mgr_member_surplus(m, v, r, i) ||
-            !cw_mgr_repair_target(m, v, r, i, ret_fresh, why))
+            mb->state == CW_MEMBER_JOURNAL || !cw_mgr_member_quarantined(m, mb) ||
+            cw_mgr_member_surplus(m, v, r, i) || !cw_mgr_repair_target(m, v, r, i, ret_fresh, why))
             continue;
         *ret_member = i;
         return STEP_ADD;
@@ -244,9 +248,7 @@ step_build(struct mgr_op *op, struct mgr_txn *t)
         cw_mgr_txn_event(t, "COPY_REMOVED", v->o.rec.volume.name, "shard %u: from %.120s",
                          CW_SHARD_INDEX(so->shard), disk_text(t->m, &rec.shard.members[i], from));
         cw_mgr_txn_drop(t, &rec.shard.members[i], so->shard);
-        memmove(&rec.shard.members[i], &rec.shard.members[i + 1],
-                (rec.shard.n_members - i - 1) * sizeof(rec.shard.members[0]));
-        rec.shard.n_members--;
+        cw_mgr_member_remove(&rec.shard, i);
         break;
     }
     rec.shard.cfg++;
@@ -292,8 +294,9 @@ evict_answered(struct cw_manager *m, struct mgr_ask *a, const struct cw_mgr_answ
                (unsigned long long)a->ask.shards[0], answer->message);
 }
 
-static void
-evict_ask(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s, uint32_t member)
+void
+cw_mgr_evict_ask(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s,
+                 uint32_t member)
 {
     struct cw_mgr_session *owner = cw_mgr_owner_session(m, v);
     struct mgr_ask *a;
@@ -334,6 +337,6 @@ cw_mgr_quarantine_tick(struct cw_manager *m)
         }
         evict = cw_mgr_evict_due(m, v, s);
         if (evict < CW_MEMBERS_MAX)
-            evict_ask(m, v, s, evict);
+            cw_mgr_evict_ask(m, v, s, evict);
     }
 }

@@ -90,6 +90,22 @@ member_replaceable(const struct cw_manager *m, const struct mgr_volume *v,
     return copy == MGR_COPY_GONE || copy == MGR_COPY_OVERDUE;
 }
 
+bool
+cw_mgr_repair_due(const struct cw_manager *m, const struct mgr_volume *v,
+                  const struct cw_shard_rec *rec, uint32_t member)
+{
+    return member_replaceable(m, v, &rec->members[member]) &&
+           !cw_mgr_member_surplus(m, v, rec, member);
+}
+
+void
+cw_mgr_member_remove(struct cw_shard_rec *rec, uint32_t member)
+{
+    memmove(&rec->members[member], &rec->members[member + 1],
+            (rec->n_members - member - 1) * sizeof(rec->members[0]));
+    rec->n_members--;
+}
+
 static enum mgr_build
 repair_build(struct mgr_op *op, struct mgr_txn *t)
 {
@@ -158,8 +174,7 @@ repair_look(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *
     char why[CW_MGR_WHY_SIZE];
 
     for (uint32_t i = 0; !s->repairing && i < r->n_members; i++) {
-        if (member_replaceable(m, v, &r->members[i]) && !cw_mgr_member_surplus(m, v, r, i) &&
-            cw_mgr_repair_target(m, v, r, i, &fresh, why))
+        if (cw_mgr_repair_due(m, v, r, i) && cw_mgr_repair_target(m, v, r, i, &fresh, why))
             repair_queue(m, s, &r->members[i]);
     }
 }

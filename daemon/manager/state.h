@@ -70,6 +70,7 @@ struct mgr_shard {
     uint64_t mapped_blocks[CW_MEMBERS_MAX]; /* as the members' daemons said last */
     uint64_t bad_blocks[CW_MEMBERS_MAX];    /* the same: bad and not yet mended */
     uint64_t evict_ns;                      /* no new EVICT before */
+    uint64_t journal_ns;                    /* no new journal before */
     bool suspended;
     char why[MGR_WHY_SIZE];
     struct mgr_member_now now[CW_MEMBERS_MAX];

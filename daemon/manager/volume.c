@@ -345,7 +345,8 @@ cw_mgr_volume_compliant(const struct cw_manager *m, const struct mgr_volume *v,
             const struct cw_member *mb = &s->o.rec.shard.members[k];
             struct cw_place_disk *d = place_find(disks, n_disks, &mb->disk_uuid);
 
-            if (d != NULL && cw_mgr_copy_state(m, mb, UINT32_MAX) != MGR_COPY_GONE)
+            if (d != NULL && mb->state != CW_MEMBER_JOURNAL &&
+                cw_mgr_copy_state(m, mb, UINT32_MAX) != MGR_COPY_GONE)
                 have[n++] = (uint32_t)(d - disks);
         }
         ok = cw_place_check(rule, disks, have, n, why);

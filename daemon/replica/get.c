@@ -5,6 +5,9 @@
  *
  * Answered only if the generation asked for is the promised one, when the request comes and when
  * the answer leaves: positions of two generations cannot be compared.
+ *
+ * A journal answers only those that have all it has not (CW_JOIN_OVERLAY): the chunks that it lists
+ * are those it knows something of, and of them it sends the blocks that it holds.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,6 +15,7 @@
 
 #include "common/base/bits.h"
 #include "common/base/mutation.h"
+#include "common/codec/hash.h"
 #include "daemon/replica/internal.h"
 
 struct cw_get {
@@ -49,13 +53,15 @@ get_refuse(struct cw_get *g, enum cw_nack_code code)
 }
 
 static int
-get_code(const struct cw_copy *c, uint32_t gen)
+get_code(const struct cw_copy *c, uint32_t gen, uint64_t join_id)
 {
+    bool overlay = CW_JOIN_KIND(join_id) == CW_JOIN_OVERLAY;
     int code = cw_copy_gen_code(c, gen);
 
     if (code == CW_NACK_STALE_GEN || code == CW_NACK_NO_SESSION)
         return CW_NACK_GONE;
-    if (code == 0 && (c->info->syncing || c->info->damaged))
+    if (code == 0 &&
+        (c->info->damaged || c->info->syncing != overlay || c->info->journal != overlay))
         return CW_NACK_STATE;
     return code;
 }
@@ -92,6 +98,26 @@ get_answer_list(struct cw_get *g)
 }
 
 /* ---- CHUNK_GET ---- */
+
+/* What the chunk's blocks are; false: it is nothing to be served. */
+static bool
+get_look(struct cw_get *g)
+{
+    struct cw_store_read *read = &g->read;
+
+    /* A copy in sync has no VOID chunk; one that has is no source. */
+    if (!g->copy->info->journal)
+        return read->ver_seq != CW_VER_VOID;
+    if (read->ver_seq != CW_VER_VOID) /* no record touched it */
+        memset(read->unknown, 0xff, sizeof(read->unknown));
+    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {
+        if (!cw_bit_get(read->unknown, i))
+            continue;
+        cw_bit_set(read->bad, i);
+        read->csums[i] = CW_HASH_UNKNOWN;
+    }
+    return true;
+}
 
 /* header | blocks that differ, in order */
 static struct cw_msg *
@@ -138,14 +164,13 @@ get_build_chunk(struct cw_get *g)
 static void
 get_finish_chunk(struct cw_get *g)
 {
-    int code = get_code(g->copy, g->gen);
+    int code = get_code(g->copy, g->gen, g->join_id);
     struct cw_msg *m;
 
-    /* A copy in sync has no VOID chunk; one that has is no source. */
-    if (code == 0 && g->read.ver_seq == CW_VER_VOID)
-        code = CW_NACK_STATE;
     if (code == 0 && g->read.res != 0)
         code = g->read.res == -ENOMEM ? CW_NACK_NO_SPACE : CW_NACK_IO;
+    if (code == 0 && !get_look(g))
+        code = CW_NACK_STATE;
     if (code != 0) {
         get_refuse(g, (enum cw_nack_code)code);
         return;
@@ -209,7 +234,7 @@ get_serve_next(struct cw_replica *r)
 {
     while (r->n_serving < r->n_serving_max && !cw_list_empty(&r->serving)) {
         struct cw_get *g = cw_list_first(&r->serving, struct cw_get, in_queue);
-        int code = get_code(g->copy, g->gen);
+        int code = get_code(g->copy, g->gen, g->join_id);
 
         cw_list_remove(&g->in_queue);
         if (code != 0)
@@ -338,7 +363,7 @@ cw_get_on_frame(struct cw_peer *p, const struct cw_frame *f)
         return;
     }
     peer_drop_same(p, c, f);
-    code = get_code(c, h->gen);
+    code = get_code(c, h->gen, h->stable);
     if (code == 0 && (p->n_gets >= CW_PEER_GETS_MAX || get_new(p, c, f) == NULL))
         code = CW_NACK_NO_SPACE;
     if (code != 0)

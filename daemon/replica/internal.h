@@ -275,6 +275,7 @@ struct cw_slot {
     uint64_t q; /* its position */
     uint64_t theirs[CW_CHUNK_BLOCKS];
     uint64_t sent[4], bad[4]; /* blocks that are still wanted; data of `sent` in order in buf */
+    uint64_t ours[4];         /* blocks that the source, a journal, does not hold */
     uint64_t ver_seq;
     uint32_t ver_gen;
     struct cw_buf *buf;
@@ -316,6 +317,13 @@ struct cw_sync {
     struct cw_timer timer;
 };
 
+/* What the source, a journal, does not hold is here already. */
+static inline bool
+cw_sync_is_overlay(const struct cw_sync *s)
+{
+    return CW_JOIN_KIND(s->join_id) == CW_JOIN_OVERLAY;
+}
+
 struct cw_source {
     struct cw_replica *r;
     struct cw_list in_replica;
@@ -328,6 +336,7 @@ struct cw_source {
 };
 
 void cw_sync_on_join(struct cw_peer *p, const struct cw_frame *f);
+void cw_journal_on_join(struct cw_session *s, const struct cw_frame *f); /* journal.c */
 void cw_sync_on_sync_from(struct cw_peer *p, const struct cw_frame *f);
 /* After OPEN_OK: what the owner may have missed. */
 void cw_sync_on_open(struct cw_copy *c);

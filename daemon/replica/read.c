@@ -221,7 +221,7 @@ read_early_code(const struct cw_peer *p, const struct cw_copy *c, const struct a
         return code;
     if (!tail && (c->session == NULL || c->session->peer != p))
         return CW_NACK_NO_SESSION;
-    if (c->info->syncing || c->info->damaged)
+    if (c->info->damaged || (c->info->syncing && !(tail && c->info->journal)))
         return CW_NACK_STATE;
     if (p->n_reads >= CW_PEER_READS_MAX)
         return CW_NACK_NO_SPACE;

@@ -74,8 +74,13 @@ cw_copy_health(const struct cw_copy *c)
 
     if (c->info->damaged)
         health |= CW_MEMBER_DAMAGED;
-    if (c->info->syncing && c->sync == NULL)
+    if (c->info->journal)
+        return health | CW_MEMBER_LOG;
+    if (c->info->syncing && c->sync == NULL) {
         health |= CW_MEMBER_SYNCING;
+        if (CW_JOIN_KIND(c->info->join_id) == CW_JOIN_OVERLAY)
+            health |= CW_MEMBER_OVERLAY;
+    }
     return health;
 }
 

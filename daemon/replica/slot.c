@@ -301,6 +301,13 @@ slot_keep_answer(struct cw_slot *sl, const struct cw_frame *f, const struct cw_w
     memcpy(sl->theirs, f->csums, sizeof(sl->theirs));
     memcpy(sl->sent, cd->sent, sizeof(sl->sent));
     memcpy(sl->bad, cd->bad, sizeof(sl->bad));
+    memset(sl->ours, 0, sizeof(sl->ours));
+    for (uint32_t i = 0; cw_sync_is_overlay(sl->sync) && i < CW_CHUNK_BLOCKS; i++) {
+        if (!cw_bit_get(sl->bad, i) || sl->theirs[i] != CW_HASH_UNKNOWN)
+            continue;
+        cw_bit_clear(sl->bad, i);
+        cw_bit_set(sl->ours, i);
+    }
     sl->q = f->hdr->seq;
     sl->ver_seq = cd->ver_seq;
     sl->ver_gen = cd->ver_gen;
@@ -357,8 +364,8 @@ slot_settle(struct cw_slot *sl)
 
         if (newer)
             cw_bit_clear(sl->bad, i);
-        if (!newer && !sent && !cw_bit_get(sl->bad, i) && sl->now[i] != sl->theirs[i] &&
-            !cw_mutated(CW_MUTATION_NO_RECHECK))
+        if (!newer && !sent && !cw_bit_get(sl->bad, i) && !cw_bit_get(sl->ours, i) &&
+            sl->now[i] != sl->theirs[i] && !cw_mutated(CW_MUTATION_NO_RECHECK))
             return false;
         if (!sent)
             continue;
@@ -413,6 +420,25 @@ slot_refused_by_store(struct cw_slot *sl, int res)
     cw_slot_ask_again(sl, CW_NS_PER_S);
 }
 
+/* A journal's chunks have no version. At its position q in our stream this chunk is what (gen, q)
+ * makes it on every copy that has all records: if that record is of this chunk it wrote the same
+ * there, and if it is not, no chunk but such a one bears its number. */
+static void
+slot_version(const struct cw_slot *sl, struct cw_store_chunk_set *set)
+{
+    const struct cw_sync *s = sl->sync;
+
+    set->ver_gen = s->gen;
+    if (sl->hi_seq > sl->q) {
+        set->ver_seq = sl->hi_seq;
+    } else if (cw_sync_is_overlay(s)) {
+        set->ver_seq = sl->q;
+    } else {
+        set->ver_gen = sl->ver_gen;
+        set->ver_seq = sl->ver_seq;
+    }
+}
+
 static void
 slot_set(struct cw_slot *sl)
 {
@@ -429,8 +455,7 @@ slot_set(struct cw_slot *sl)
     memcpy(set.bad, sl->bad, sizeof(set.bad));
     set.buf = sl->buf;
     set.data = sl->buf != NULL ? sl->buf->data : NULL;
-    set.ver_gen = sl->hi_seq > sl->q ? sl->sync->gen : sl->ver_gen;
-    set.ver_seq = sl->hi_seq > sl->q ? sl->hi_seq : sl->ver_seq;
+    slot_version(sl, &set);
     slot_begin_op(sl, slot_is_set);
     res = cw_store_chunk_current(sl->sync->copy->sh, &set, &sl->op.ticket);
     if (res == 0) {

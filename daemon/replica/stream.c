@@ -95,7 +95,7 @@ cw_stream_refuse(struct cw_copy *c, int res, uint64_t seq)
 static bool
 stream_state_ok(const struct cw_copy *c)
 {
-    if (c->info->syncing)
+    if (c->info->syncing && !c->info->journal)
         return c->sync != NULL;
     return !c->info->damaged;
 }

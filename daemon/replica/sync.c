@@ -357,6 +357,20 @@ sync_join_again(struct cw_session *ses, struct cw_sync *s, const struct cw_frame
         cw_peer_send(ses->peer, cw_frame_plain(s->r->pool, h));
 }
 
+/* What a JOIN of that kind may not be for this copy. */
+static bool
+sync_may_not(const struct cw_copy *c, uint64_t join_id)
+{
+    const struct cw_store_shard_info *info = c->info;
+
+    if (CW_JOIN_KIND(join_id) != CW_JOIN_OVERLAY)
+        return false;
+    /* all but what the journal has must be here: also after a JOIN of that kind that was broken off
+     */
+    return info->damaged || info->journal || (info->last_gen == 0 && info->last_seq == 0) ||
+           (info->syncing && CW_JOIN_KIND(info->join_id) != CW_JOIN_OVERLAY);
+}
+
 void
 cw_sync_on_join(struct cw_peer *p, const struct cw_frame *f)
 {
@@ -366,6 +380,10 @@ cw_sync_on_join(struct cw_peer *p, const struct cw_frame *f)
         return;
     if (f->hdr->seq == 0 || f->hdr->stable == 0)
         cw_peer_offend(p, f, "no position or no join id");
+    else if (CW_JOIN_KIND(f->hdr->stable) == CW_JOIN_JOURNAL)
+        cw_journal_on_join(ses, f);
+    else if (sync_may_not(ses->copy, f->hdr->stable))
+        cw_peer_nack_copy(p, ses->copy, f->hdr->tag, CW_NACK_STATE, 0);
     else if (ses->copy->sync != NULL && ses->copy->sync->join_id == f->hdr->stable)
         sync_join_again(ses, ses->copy->sync, f);
     else

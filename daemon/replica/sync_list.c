@@ -2,7 +2,8 @@
  *
  * The source's versions come in pages; a chunk is BEHIND if its version differs from ours in either
  * direction or is VOID on one of the sides, or if the stream touched it since the JOIN. Only a list
- * that was read to its end counts.
+ * that was read to its end counts. From a journal it is all chunks that the journal names, and no
+ * others.
  */
 #include <string.h>
 
@@ -70,6 +71,13 @@ list_compare(struct cw_sync *s, const struct cw_wire_ver *a, uint32_t na,
 }
 
 static void
+list_take_all(struct cw_sync *s, const struct cw_wire_ver *v, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        cw_bit_set(s->behind, v[i].chunk);
+}
+
+static void
 list_end(struct cw_sync *s)
 {
     s->n_behind = 0;
@@ -114,7 +122,10 @@ cw_sync_list_on_data(struct cw_sync *s, const struct cw_frame *f)
     n_own = list_own(s, s->list_next, n_chunks, &own);
     if (n_own == UINT32_MAX)
         return;
-    list_compare(s, (const struct cw_wire_ver *)(void *)own->data, n_own, theirs, n);
+    if (cw_sync_is_overlay(s))
+        list_take_all(s, theirs, n);
+    else
+        list_compare(s, (const struct cw_wire_ver *)(void *)own->data, n_own, theirs, n);
     cw_buf_unref(own);
     s->answers++;
     s->why = 0;

@@ -107,9 +107,12 @@ apply_places(const struct apply *a, const struct rec_view *v)
     return record_places(v, a->seg, a->off + a->h.hdr_bytes);
 }
 
+/* What becomes of the i-th chunk that the record touches. */
 static enum cw_store_apply
-apply_mode(const struct rec_view *v, uint32_t i)
+apply_mode(const struct cw_store_shard *sh, const struct rec_view *v, uint32_t i)
 {
+    if (sh->info.journal)
+        return CW_STORE_APPLY_KEEP; /* none of its chunks is CURRENT: they are VOID (I9) */
     if (v->d.flags & CW_RF_MODES)
         return v->body[i] == CW_STORE_DROP    ? CW_STORE_DROP
                : v->body[i] == CW_STORE_APPLY ? CW_STORE_APPLY
@@ -167,6 +170,25 @@ apply_writable(struct apply *a, struct layer *l, uint32_t i, uint32_t chunk)
     return a->pinned[i];
 }
 
+/* A journal's chunk before its first record. */
+static bool
+apply_is_fresh(const struct cw_store_shard *sh, uint32_t chunk)
+{
+    const struct cw_chunk_entry *e = chunk_find(sh->head, chunk);
+
+    return sh->info.journal && (e == NULL || (e->gen == 0 && e->seq == 0));
+}
+
+static void
+apply_all_unknown(struct cw_store_shard *sh, uint32_t chunk, struct page *p)
+{
+    struct cw_map_entry e = { .xxh3 = CW_HASH_UNKNOWN, .loc = cw_loc_make(0, 0, 0, CW_MAP_BAD) };
+
+    for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++)
+        map_entry_set(p, i, e);
+    chunk_set_ver(sh->head, chunk, 0, CW_VER_VOID);
+}
+
 static struct cw_map_entry
 apply_entry(const struct rec_view *v, uint32_t i, struct rec_places *at)
 {
@@ -215,12 +237,14 @@ apply_write(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v
         uint64_t lba = v->d.lba + i;
         uint32_t chunk = (uint32_t)(lba / CW_CHUNK_BLOCKS);
         struct cw_map_entry e = apply_entry(v, i, &places);
-        enum cw_store_apply mode = apply_mode(v, chunk - first);
+        enum cw_store_apply mode = apply_mode(sh, v, chunk - first);
 
         if (mode == CW_STORE_DROP)
             continue;
         if (i == 0 || lba % CW_CHUNK_BLOCKS == 0) {
             p = apply_writable(a, sh->head, chunk - first, chunk);
+            if (apply_is_fresh(sh, chunk))
+                apply_all_unknown(sh, chunk, p);
             if (mode == CW_STORE_APPLY && !cw_mutated(CW_MUTATION_VER_STAYS))
                 chunk_set_ver(sh->head, chunk, v->d.gen, v->d.seq);
         }
@@ -474,6 +498,13 @@ apply_clear_chunk(struct apply *a, struct cw_store_shard *sh, uint32_t chunk, ui
 
     if (!apply_own(a, sh->head, chunk, &p))
         return false;
+    if (apply_is_fresh(sh, chunk) && to - from < CW_CHUNK_BLOCKS) {
+        p = map_page_make(sh->head, chunk);
+        map_page_dirty(a->s, p);
+        apply_all_unknown(sh, chunk, p);
+    } else if (apply_is_fresh(sh, chunk)) {
+        chunk_set_ver(sh->head, chunk, 0, CW_VER_VOID); /* all of it is known to be zeroes */
+    }
     if (p == NULL)
         return true;
     if (kind == CW_MAP_ZERO)
@@ -499,7 +530,7 @@ apply_clear(struct apply *a, struct cw_store_shard *sh, const struct rec_view *v
         uint64_t base = (uint64_t)chunk * CW_CHUNK_BLOCKS;
         uint32_t from = (uint32_t)(cw_max_u64(lba, base) - base);
         uint32_t to = (uint32_t)(cw_min_u64(end, base + CW_CHUNK_BLOCKS) - base);
-        enum cw_store_apply mode = apply_mode(v, a->chunk);
+        enum cw_store_apply mode = apply_mode(sh, v, a->chunk);
 
         if (mode == CW_STORE_DROP || forget)
             continue;
@@ -532,7 +563,9 @@ apply_stream_done(struct apply *a, struct cw_store_shard *sh, const struct rec_v
 
     t.e.type = tail_type(v);
     t.e.csum0 = v->n_csums > 0 ? v->csums[0] : 0;
-    if (v->d.type == CW_REC_GEN_START)
+    /* a journal may begin with the very record that began its generation */
+    if (v->d.type == CW_REC_GEN_START &&
+        (sh->info.n_hist == 0 || sh->hist[sh->info.n_hist - 1].gen != v->d.gen))
         shard_hist_push(sh, v->d.gen, v->d.seq);
     sh->info.durable_gen = v->d.gen;
     sh->info.durable_seq = v->d.seq;
@@ -548,7 +581,10 @@ apply_join(struct cw_store_shard *sh, const struct rec_view *v)
     sh->info.syncing = true;
     sh->info.durable_gen = v->d.gen;
     sh->info.durable_seq = v->d.seq;
+    sh->info.journal = CW_JOIN_KIND(sh->info.join_id) == CW_JOIN_JOURNAL;
     shard_hist_set(sh, NULL, 0);
+    if (sh->info.journal)
+        shard_hist_push(sh, v->d.gen, v->d.seq);
     tail_clear(sh);
     sh->info.stable = v->d.seq;
 }
@@ -678,7 +714,7 @@ apply_record(struct apply *a, struct cw_store_shard *sh, const struct rec_view *
         apply_join(sh, v);
         return true;
     case CW_REC_SYNC_DONE:
-        sh->info.syncing = sh->info.damaged = false;
+        sh->info.syncing = sh->info.damaged = sh->info.journal = false;
         shard_hist_set(sh, (const void *)v->body, v->d.clen / sizeof(struct cw_wire_hist));
         return true;
     case CW_REC_SHARDREC:

@@ -374,7 +374,7 @@ read_take_entries(struct read_ctx *c)
         c->locs[i] = 0;
         r->csums[i] = map_kind_is_mapped(kind) ? e.xxh3 : CW_HASH_ZERO_BLOCK;
         if (kind == CW_MAP_BAD)
-            cw_bit_set(r->bad, i);
+            cw_bit_set(e.xxh3 == CW_HASH_UNKNOWN ? r->unknown : r->bad, i);
         else if (r->skip_csums != NULL && r->skip_csums[i] == r->csums[i])
             cw_bit_set(r->skipped, i);
         else if (map_kind_is_data(kind))
@@ -591,6 +591,7 @@ cw_store_read(struct cw_store_read *r)
     r->zeroes = false;
     r->res = 0;
     memset(r->bad, 0, sizeof(r->bad));
+    memset(r->unknown, 0, sizeof(r->unknown));
     memset(r->skipped, 0, sizeof(r->skipped));
     if (s->stats.failed || s->state != STORE_OPEN) {
         read_finish_later(c, -EIO);

@@ -489,6 +489,7 @@ shard_decode(struct cw_store *s, const uint8_t *from, size_t len, size_t *ret_us
     sh->info.promised_gen = b.h.promised_gen;
     sh->info.stable = b.h.stable;
     sh->info.join_id = b.h.join_id;
+    sh->info.journal = sh->info.syncing && CW_JOIN_KIND(b.h.join_id) == CW_JOIN_JOURNAL;
     shard_hist_set(sh, (const void *)b.hist, b.h.n_hist);
     shard_decode_tail(sh, b.tail, b.h.n_tail);
     if (b.h.flags & CW_SHARD_GONE) {

@@ -167,6 +167,7 @@ struct cw_store_shard_info {
     uint64_t stable;  /* highest ever set; after a restart maybe an older one */
     bool syncing;     /* durable: JOIN without SYNC_DONE */
     uint64_t join_id; /* of that JOIN */
+    bool journal;     /* syncing by a JOIN of that kind: see cw_store_join */
     bool damaged;     /* I16: opened at a prefix before the end; until SYNC_DONE */
     uint32_t n_hist;  /* oldest first, at most CW_HIST_MAX */
     const struct cw_store_hist *hist;
@@ -229,7 +230,11 @@ void cw_store_set_rec(struct cw_store_shard *sh, const struct cw_shard_rec *rec,
 void cw_store_promise(struct cw_store_shard *sh, uint32_t gen, struct cw_store_ticket *t);
 
 /* Durably: last = (gen, s0 - 1), "syncing", join_id. Chunk content and versions stay; the tail
- * index is emptied; history becomes the given list (of the owner). */
+ * index is emptied; history becomes empty.
+ *
+ * By a join id of kind CW_JOIN_JOURNAL an empty copy becomes a journal until it is dropped: each
+ * chunk that a record touches is VOID from then on, and its blocks that no record named are
+ * unknown. Its history begins with (gen, s0 - 1). */
 void cw_store_join(struct cw_store_shard *sh, uint32_t gen, uint64_t s0, uint64_t join_id,
                    struct cw_store_ticket *t);
 
@@ -314,6 +319,7 @@ struct cw_store_read {
     uint64_t
         csums[CW_IO_BLOCKS_MAX]; /* map checksums; CW_HASH_ZERO_BLOCK for what reads as zeroes */
     uint64_t bad[4];     /* bit per block: unreadable, mismatch, or marked BAD; no data there */
+    uint64_t unknown[4]; /* bit per block, of a journal: it does not hold it; not bad */
     uint64_t skipped[4]; /* bit per block: equal to skip_csums */
     uint64_t at_seq;     /* the copy's applied seq at that instant */
     uint64_t ver_seq;    /* version of lba's chunk then; CW_VER_VOID, or 0 = never written */

@@ -135,6 +135,22 @@ audit_read(struct sim_audit *a, uint32_t daemon, struct cw_store_shard *sh, uint
     cw_store_read(&ar->read);
 }
 
+/* Where a journal stood in for it, a copy in sync that its owner has not reached is not a copy yet.
+ */
+static bool
+audit_passes_over(const struct sim *sim, uint32_t i)
+{
+    struct cw_shard_report r;
+    bool journal = false;
+
+    for (uint32_t k = 0; k < sim->reg.rec.n_members; k++)
+        journal |= sim->reg.rec.members[k].state == CW_MEMBER_JOURNAL;
+    if (!journal || sim->present == NULL || sim->present->volume == NULL)
+        return false;
+    cw_volume_report_shard(sim->present->volume, 0, &r);
+    return i < r.n_members && !r.members[i].connected;
+}
+
 void
 sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *), void *arg)
 {
@@ -153,7 +169,7 @@ sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *
         struct cw_store_shard *sh;
 
         if (sim->reg.rec.members[k].state != CW_MEMBER_INSYNC || d == NULL || !d->serving ||
-            sim_media_forgot(sim, d->proc.index))
+            sim_media_forgot(sim, d->proc.index) || audit_passes_over(sim, k))
             continue;
         sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
         if (sh == NULL) {

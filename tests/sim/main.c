@@ -19,7 +19,7 @@
 static const char help[] =
     "usage: causeway-sim [--seed N | --seeds N [--from S] | --minutes M [--from S]]\n"
     "                    [--scenario NAME|all] [--case NAME|all] [--mutation NAME|all]\n"
-    "                    [--manager register|real]\n"
+    "                    [--manager register|real] [--spare]\n"
     "                    [--trace] [--shrink] [--json] [--keep-going] [--list]\n"
     "\n"
     "Runs whole clusters in virtual time: the owner, replica and store that ship, on simulated\n"
@@ -31,6 +31,7 @@ static const char help[] =
     "  --scenario NAME  a row of the acceptance catalogue in the place of random faults\n"
     "  --manager WHICH  a register in the manager's place, or a pair of real ones (a third of the\n"
     "                   seeds)\n"
+    "  --spare          one more daemon, for journal members\n"
     "  --case NAME      something that failed once, shrunk\n"
     "  --mutation NAME  takes that rule away: one of 500 seeds must fail (--seeds, --from)\n"
     "  --trace          every frame and every log line, on stderr; a failure shows the last 400\n"
@@ -46,7 +47,7 @@ struct args {
     double minutes;
     const char *scenario, *which, *mutation; /* NULL or a name */
     const char *manager;                     /* NULL: by the seed */
-    bool seed_given, trace, shrink, json, keep_going;
+    bool seed_given, spare, trace, shrink, json, keep_going;
 };
 
 static int
@@ -151,6 +152,7 @@ run(const struct args *a)
     struct sim_opts opts = { .seed = a->from, .trace = a->trace, .quiet = a->json };
 
     opts.manager = manager_of(a);
+    opts.spare = a->spare;
     int bad = 0;
 
     c.report.begun_s = report_now_s();
@@ -169,7 +171,7 @@ run(const struct args *a)
 static int
 shrink(const struct args *a)
 {
-    struct sim_opts opts = { .seed = a->from, .manager = manager_of(a) };
+    struct sim_opts opts = { .seed = a->from, .manager = manager_of(a), .spare = a->spare };
     struct sim_shrunk s;
 
     if (!a->seed_given || a->scenario != NULL) {
@@ -314,6 +316,7 @@ take(struct args *a, int opt, const char *text)
         a->shrink = a->shrink || opt == 'i';
         a->json = a->json || opt == 'j';
         a->keep_going = a->keep_going || opt == 'k';
+        a->spare = a->spare || opt == 'p';
         break;
     }
 }
@@ -338,14 +341,23 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' },     { "seeds", required_argument, NULL, 'n' },
-        { "from", required_argument, NULL, 'f' },     { "minutes", required_argument, NULL, 'm' },
-        { "scenario", required_argument, NULL, 'c' }, { "case", required_argument, NULL, 'w' },
-        { "mutation", required_argument, NULL, 'u' }, { "manager", required_argument, NULL, 'g' },
-        { "trace", no_argument, NULL, 't' },          { "shrink", no_argument, NULL, 'i' },
-        { "json", no_argument, NULL, 'j' },           { "keep-going", no_argument, NULL, 'k' },
-        { "list", no_argument, NULL, 'l' },           { "version", no_argument, NULL, 'v' },
-        { "help", no_argument, NULL, 'h' },           { 0 },
+        { "seed", required_argument, NULL, 's' },
+        { "seeds", required_argument, NULL, 'n' },
+        { "from", required_argument, NULL, 'f' },
+        { "minutes", required_argument, NULL, 'm' },
+        { "scenario", required_argument, NULL, 'c' },
+        { "case", required_argument, NULL, 'w' },
+        { "mutation", required_argument, NULL, 'u' },
+        { "manager", required_argument, NULL, 'g' },
+        { "trace", no_argument, NULL, 't' },
+        { "shrink", no_argument, NULL, 'i' },
+        { "json", no_argument, NULL, 'j' },
+        { "keep-going", no_argument, NULL, 'k' },
+        { "list", no_argument, NULL, 'l' },
+        { "version", no_argument, NULL, 'v' },
+        { "spare", no_argument, NULL, 'p' },
+        { "help", no_argument, NULL, 'h' },
+        { 0 },
     };
     struct args a = { .from = (uint64_t)time(NULL) * 1000 };
     int opt;

@@ -110,6 +110,10 @@ sim_reg_note(struct sim *sim, const struct cw_member *m, enum cw_member_state to
             who = sim->daemons[i].proc.name;
     sim_log(sim, "register: %s %s -> %s", who, cw_member_state_name(m->state),
             cw_member_state_name(to));
+    if (to == CW_MEMBER_JOURNAL)
+        sim_mark(sim, SIM_MARK_JOURNAL);
+    if (m->state == CW_MEMBER_IN_RESYNC && m->since_seq != 0 && to == CW_MEMBER_INSYNC)
+        sim_mark(sim, SIM_MARK_WHOLE);
     if (m->state == CW_MEMBER_INSYNC && to == CW_MEMBER_OUT)
         sim_mark(sim, SIM_MARK_EJECT);
     if (m->state == CW_MEMBER_INSYNC && to == CW_MEMBER_LAGGING)
@@ -129,6 +133,32 @@ reg_sets_aside(struct sim *sim, const struct cw_member *m, enum cw_member_state 
     return false;
 }
 
+/* As the manager: a journal begins once, or goes; a SYNCING member is bound to the one there is.
+ * False: it may not. */
+static bool
+reg_move(struct cw_shard_rec *rec, struct cw_member *m, const struct cw_member *want)
+{
+    bool found = want->since_seq == 0;
+
+    if (m->state == CW_MEMBER_JOURNAL && want->state == CW_MEMBER_DEAD) {
+        memmove(m, m + 1, (size_t)(&rec->members[rec->n_members] - (m + 1)) * sizeof(*m));
+        rec->n_members--;
+        return true;
+    }
+    if (m->state == CW_MEMBER_JOURNAL || want->state == CW_MEMBER_JOURNAL) {
+        if (m->state != want->state || m->since_seq != 0 || want->since_seq == 0)
+            return false;
+        m->since_seq = want->since_seq;
+        return true;
+    }
+    for (uint32_t i = 0; i < rec->n_members; i++)
+        found |= rec->members[i].state == CW_MEMBER_JOURNAL &&
+                 rec->members[i].since_seq == want->since_seq && want->state == CW_MEMBER_IN_RESYNC;
+    m->state = want->state;
+    m->since_seq = want->since_seq;
+    return found;
+}
+
 /* CW_CALL_OK or CW_CALL_REFUSED. */
 static enum cw_call_res
 reg_apply(struct sim *sim, uint32_t gen, uint32_t cfg, const struct cw_member *want,
@@ -142,9 +172,8 @@ reg_apply(struct sim *sim, uint32_t gen, uint32_t cfg, const struct cw_member *w
     for (uint32_t i = 0; i < n_want; i++) {
         struct cw_member *m = rec_member(&rec, &want[i]);
 
-        if (m == NULL || !reg_sets_aside(sim, m, want[i].state))
+        if (m == NULL || !reg_sets_aside(sim, m, want[i].state) || !reg_move(&rec, m, &want[i]))
             return CW_CALL_REFUSED;
-        m->state = want[i].state;
     }
     if (rec_n_insync(&rec) == 0)
         return CW_CALL_REFUSED;

@@ -89,7 +89,7 @@ void
 sim_rot(struct sim *sim)
 {
     for (uint32_t b = 0; b < SIM_BLOCKS; b++) {
-        uint32_t d = (uint32_t)cw_prng_below(&sim->rnd_fault, sim->n_daemons);
+        uint32_t d = (uint32_t)cw_prng_below(&sim->rnd_fault, sim->n_members);
 
         if (sim_chance(&sim->rnd_fault, 15))
             sim_rot_block(sim, &sim->daemons[d], b, false);

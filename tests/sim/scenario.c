@@ -7,7 +7,7 @@ void
 sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc)
 {
     sim->n_members = sc->n_members;
-    sim->n_daemons = sc->n_members + sc->n_spares;
+    sim->n_daemons = sc->n_members + sc->n_spares + sc->spare;
     sim->min_insync = sc->min_insync;
     sim->jitter_ns = cw_min_u64(sim->jitter_ns, CW_NS_PER_MS);
     sim->tail_ns = 5 * CW_NS_PER_MS; /* else a busy copy is slow by it alone */

@@ -16,6 +16,7 @@ struct sim_scenario {
     void (*play)(struct sim *sim);
     bool manager;      /* a real one, not the register */
     uint32_t n_spares; /* daemons beyond the members; with a real manager */
+    bool spare;        /* one more daemon, for a journal */
 };
 
 /* NULL: there is none of that name. */
@@ -37,6 +38,10 @@ void sim_care_row(struct sim *sim);
 /* Instead of what the seed chose, before and after processes are made. */
 void sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc);
 void sim_scenario_set_clocks(struct sim *sim, const struct sim_scenario *sc);
+
+/* rows-journal.c */
+void sim_row_17_journal(struct sim *sim);
+void sim_row_18_journal(struct sim *sim);
 
 /* ---- for plays ---- */
 

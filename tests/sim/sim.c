@@ -126,6 +126,8 @@ sim_init(struct sim *sim, struct sim_opts opts)
     if (opts.scenario == NULL)
         sim_choose_modes(sim);
     sim_make_plain(sim);
+    if (opts.spare)
+        sim->n_daemons++;
     if (opts.scenario != NULL)
         sim_scenario_prepare(sim, opts.scenario);
     if (sim_has_manager(sim))
@@ -415,6 +417,8 @@ sim_run(struct sim_opts opts)
         sim_control_begin(sim);
     sim_client_attach(&sim->clients[sim->next_client++]);
     sim_run_until(sim, sim_owner_is_well, 10 * CW_NS_PER_S);
+    if (sim->n_daemons > sim->n_members && sim->control == NULL)
+        sim_journal_start(sim);
     if (opts.scenario != NULL) {
         sim_play(sim);
     } else {

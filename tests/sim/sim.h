@@ -115,7 +115,9 @@ struct sim_event {
     M(EVICT, "evict", "an owner was asked to let a copy go") \
     M(REPLACED, "replaced", "a node returned with another disk") \
     M(RESIZED, "resized", "an owner took a new size") \
-    M(DROPPED, "dropped", "a copy that is no member any more was dropped")
+    M(DROPPED, "dropped", "a copy that is no member any more was dropped") \
+    M(JOURNAL, "journal", "a journal began") \
+    M(WHOLE, "whole", "it made a copy whole, which is in sync")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -285,7 +287,9 @@ struct sim_reg {
     uint64_t late_ns;
     uint32_t refuse_to; /* .. none is applied */
     uint32_t n_changes;
-    bool cold; /* who attaches is told that copies may be booting */
+    struct cw_replica_drop drop; /* of what a journal left on the spare */
+    uint32_t drop_life;          /* of the spare, when it was asked; 0: not under way */
+    bool cold;                   /* who attaches is told that copies may be booting */
 };
 
 void sim_reg_init(struct sim *sim);
@@ -297,6 +301,10 @@ void sim_reg_desc(struct sim *sim, struct cw_volume_desc *to, struct cw_disk_loc
 void sim_reg_change(struct sim_client *c, struct cw_change *ch);
 void sim_reg_get(struct sim_client *c, struct cw_volume_get *g);
 void sim_reg_release(struct sim_client *c, struct cw_volume_give_up *g);
+
+/* ---- journal members, where there is a spare daemon: the last one ---- */
+
+void sim_journal_start(struct sim *sim);
 
 /* ---- clients ---- */
 
@@ -534,6 +542,7 @@ struct sim_opts {
     enum sim_manager manager;
     const struct sim_scenario *scenario; /* NULL: chaos */
     bool mix;                            /* every third seed is a scenario, in turn */
+    bool spare;                          /* chaos with one more daemon, for a journal */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */

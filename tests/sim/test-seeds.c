@@ -79,6 +79,29 @@ sim_finds_nothing_new(void **state)
         run(seed + i, SIM_BY_SEED);
 }
 
+/* The same with a spare daemon, that takes a journal when copies are too few. */
+static void
+sim_finds_nothing_with_a_spare(void **state)
+{
+    static const uint64_t kept[] = {
+        1,
+        2,
+        3,
+        1796051512222, /* a resync that was under way when the journal began */
+        1796051883010, /* a takeover of the journal alone called stable what the others lacked */
+    };
+    uint64_t begun = (uint64_t)time(NULL), seed = begun * 1000;
+
+    for (uint32_t i = 0; i < 1000 && (uint64_t)time(NULL) - begun < 10; i++) {
+        uint64_t n = i < CW_LEN(kept) ? kept[i] : seed + i;
+        struct sim_result r = sim_run((struct sim_opts){ .seed = n, .spare = true });
+
+        if (r.failed)
+            fail_msg("seed %llu: %s; again: causeway-sim --spare --seed %llu --trace",
+                     (unsigned long long)n, r.why, (unsigned long long)n);
+    }
+}
+
 #define ROWS_MAX 64u
 
 int
@@ -89,6 +112,7 @@ main(void)
         cmocka_unit_test(sim_passes_every_case),
         cmocka_unit_test(sim_keeps_what_it_found_of_managers),
         cmocka_unit_test(sim_finds_nothing_new),
+        cmocka_unit_test(sim_finds_nothing_with_a_spare),
     };
     size_t n = 3;
 

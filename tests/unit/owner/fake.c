@@ -127,12 +127,19 @@ log_add(struct disk *d, struct fake_rec r)
     d->log[d->n_log++] = r;
     d->received = r.seq;
     d->received_gen = r.gen;
-    if (r.type == CW_FT_GEN_START)
+    if (r.type == CW_FT_GEN_START && (d->n_hist == 0 || d->hist[d->n_hist - 1].gen != r.gen))
         d->hist[d->n_hist++] = (struct cw_wire_hist){ .start_seq = r.seq, .gen = r.gen };
     for (uint32_t i = 0; i < r.nblk; i++) {
         d->fill[r.lba + i] = r.type == CW_FT_WRITE ? r.fill[i] : 0;
         memset(d->blocks[r.lba + i], d->fill[r.lba + i], 4096);
     }
+}
+
+static uint32_t
+health_of(const struct disk *d)
+{
+    return (d->syncing ? CW_MEMBER_SYNCING : 0) |
+           (d->syncing && d->overlay ? CW_MEMBER_OVERLAY : 0) | (d->journal ? CW_MEMBER_LOG : 0);
 }
 
 static void
@@ -155,8 +162,8 @@ on_seal(struct disk *d, const struct cw_frame *f)
         reply_nack(d, f->hdr, CW_NACK_STALE_GEN, 0);
         return;
     }
-    s.ok.flags = (d->exists ? 0 : CW_MEMBER_NEW) | (d->damaged ? CW_MEMBER_DAMAGED : 0) |
-                 (d->syncing ? CW_MEMBER_SYNCING : 0);
+    s.ok.flags =
+        (d->exists ? 0 : CW_MEMBER_NEW) | (d->damaged ? CW_MEMBER_DAMAGED : 0) | health_of(d);
     d->exists = true;
     d->promised = f->hdr->gen;
     s.ok.last_gen = d->last_gen;
@@ -206,7 +213,7 @@ on_open(struct disk *d, const struct cw_frame *f)
     }
     d->session = true;
     d->received = d->last; /* what was not durable is lost with the old session */
-    a.health = d->syncing ? CW_MEMBER_SYNCING : 0;
+    a.health = health_of(d);
     reply(d,
           (struct cw_wire_hdr){ .type = CW_FT_OPEN_OK,
                                 .tag = f->hdr->tag,
@@ -325,22 +332,75 @@ static void
 on_join(struct disk *d, const struct cw_frame *f)
 {
     d->n_joins++;
-    d->join_id = f->hdr->stable;
-    d->syncing = true;
-    d->last = d->received = f->hdr->seq - 1;
-    d->last_gen = d->received_gen = f->hdr->gen;
-    d->n_log = 0;
-    reply(
-        d,
-        (struct cw_wire_hdr){
-            .type = CW_FT_JOIN_OK, .tag = f->hdr->tag, .shard = f->hdr->shard, .gen = f->hdr->gen },
-        NULL, 0);
+    if (!(d->journal && d->join_id == f->hdr->stable)) {
+        d->join_id = f->hdr->stable;
+        d->journal = CW_JOIN_KIND(d->join_id) == CW_JOIN_JOURNAL;
+        d->overlay = CW_JOIN_KIND(d->join_id) == CW_JOIN_OVERLAY;
+        d->syncing = !d->journal;
+        assert_true(!d->journal || d->last == 0);
+        d->last = d->received = f->hdr->seq - 1;
+        d->last_gen = d->received_gen = f->hdr->gen;
+        d->n_log = 0;
+        d->n_hist = 0;
+        if (d->journal)
+            d->hist[d->n_hist++] =
+                (struct cw_wire_hist){ .start_seq = d->last, .gen = f->hdr->gen };
+    }
+    reply(d,
+          (struct cw_wire_hdr){ .type = CW_FT_JOIN_OK,
+                                .tag = f->hdr->tag,
+                                .shard = f->hdr->shard,
+                                .gen = f->hdr->gen,
+                                .stable = d->join_id },
+          NULL, 0);
+}
+
+static void
+sync_done_tell(struct disk *d)
+{
+    d->syncing = d->overlay = false;
+    reply(d,
+          (struct cw_wire_hdr){ .type = CW_FT_SYNC_DONE,
+                                .shard = CW_SHARD_ID(VOLUME_ID, 0),
+                                .gen = d->promised,
+                                .stable = d->join_id,
+                                .seq = d->last },
+          NULL, 0);
+}
+
+/* What the journal has, over what is here. */
+static void
+overlay_done(struct disk *d)
+{
+    const struct disk *j = NULL;
+
+    for (uint32_t i = 0; i < N_DISKS; i++) {
+        if (d->w->disks[i].journal)
+            j = &d->w->disks[i];
+    }
+    assert_non_null(j);
+    for (uint32_t k = 0; k < j->n_log; k++) {
+        const struct fake_rec *r = &j->log[k];
+
+        for (uint32_t i = 0; i < r->nblk; i++) {
+            d->fill[r->lba + i] = r->type == CW_FT_WRITE ? r->fill[i] : 0;
+            memset(d->blocks[r->lba + i], d->fill[r->lba + i], 4096);
+        }
+    }
+    d->hist[0] = (struct cw_wire_hist){ .start_seq = d->last, .gen = d->promised };
+    d->n_hist = 1;
+    sync_done_tell(d);
 }
 
 void
 disk_sync_done(struct disk *d)
 {
     const struct disk *from = NULL;
+
+    if (d->overlay) {
+        overlay_done(d);
+        return;
+    }
 
     for (uint32_t i = 0; i < N_DISKS; i++) {
         if (&d->w->disks[i] != d && d->w->disks[i].session)
@@ -350,14 +410,7 @@ disk_sync_done(struct disk *d)
     memcpy(d->blocks, from->blocks, sizeof(d->blocks));
     memcpy(d->hist, from->hist, sizeof(d->hist));
     d->n_hist = from->n_hist;
-    d->syncing = false;
-    reply(d,
-          (struct cw_wire_hdr){ .type = CW_FT_SYNC_DONE,
-                                .shard = CW_SHARD_ID(VOLUME_ID, 0),
-                                .gen = d->promised,
-                                .stable = d->join_id,
-                                .seq = d->last },
-          NULL, 0);
+    sync_done_tell(d);
 }
 
 void
@@ -404,7 +457,10 @@ on_frame(struct disk *d, struct cw_msg *m)
         assert_true(cw_shard_rec_decode(f.data, f.data_len, &d->shown));
         break;
     case CW_FT_OPEN:
-        on_open(d, &f);
+        if (d->hold_open)
+            d->held_open = cw_msg_ref(m);
+        else
+            on_open(d, &f);
         break;
     case CW_FT_HEARTBEAT:
         if (!d->no_hb)
@@ -487,6 +543,9 @@ link_down(struct disk *d)
     queue_drop(&d->out);
     while (d->n_held_reads > 0)
         cw_msg_unref(d->held_reads[--d->n_held_reads]);
+    if (d->held_open != NULL)
+        cw_msg_unref(d->held_open);
+    d->held_open = NULL;
     d->session = false;
     d->received = d->last;
     for (uint32_t i = d->n_log; i-- > 0 && d->log[i].seq > d->last;)
@@ -522,13 +581,23 @@ disk_turn(struct disk *d)
                                        -ECONNREFUSED);
         } else {
             d->up = true;
-            d->link = (struct cw_link){ .ops = &link_ops, .peer_id = d->loc.disk_uuid };
+            d->link = (struct cw_link){ .ops = &link_ops,
+                                        .peer_id = d->loc.disk_uuid,
+                                        .features = d->old ? 0 : CW_WIRE_FEATURES };
             cw_owner_on_link_up(d->w->owner, &d->loc.disk_uuid, d->loc.format_id, &d->link);
         }
     }
     if (!d->up && d->link.ops != NULL) {
         link_down(d);
         return true;
+    }
+    if (!d->hold_open && d->held_open != NULL) {
+        struct cw_frame f = frame_of(d->held_open);
+
+        on_open(d, &f);
+        cw_msg_unref(d->held_open);
+        d->held_open = NULL;
+        did = true;
     }
     while (!d->silent && (m = queue_pop(&d->in)) != NULL) {
         on_frame(d, m);
@@ -574,8 +643,16 @@ apply_change(struct world *w, struct cw_change *c)
         if (w->refuse_lagging && c->want[i].state == CW_MEMBER_LAGGING)
             return;
         for (uint32_t k = 0; k < next.n_members; k++) {
-            if (cw_uuid_equal(&next.members[k].disk_uuid, &c->want[i].disk_uuid))
-                next.members[k].state = c->want[i].state;
+            if (!cw_uuid_equal(&next.members[k].disk_uuid, &c->want[i].disk_uuid))
+                continue;
+            if (next.members[k].state == CW_MEMBER_JOURNAL &&
+                c->want[i].state == CW_MEMBER_DEAD) { /* nothing is remembered of it */
+                assert_int_equal(k + 1, next.n_members);
+                next.n_members--;
+                continue;
+            }
+            next.members[k].state = c->want[i].state;
+            next.members[k].since_seq = c->want[i].since_seq;
         }
     }
     for (uint32_t k = 0; k < next.n_members; k++)
@@ -800,6 +877,8 @@ world_fini(struct world *w)
         queue_drop(&d->out);
         while (d->n_held_reads > 0)
             cw_msg_unref(d->held_reads[--d->n_held_reads]);
+        if (d->held_open != NULL)
+            cw_msg_unref(d->held_open);
     }
     cw_owner_free(w->owner);
     assert_int_equal(cw_buf_pool_used(w->pool), 0);
@@ -842,6 +921,12 @@ world_closed(struct world *w)
     cw_owner_check(w->owner);
     world_fini(w);
     free(w);
+}
+
+const struct cw_member *
+world_member(const struct world *w, uint32_t disk)
+{
+    return cw_shard_rec_find(&w->rec, &w->disks[disk].loc.disk_uuid, w->disks[disk].loc.format_id);
 }
 
 enum cw_member_state

@@ -39,6 +39,7 @@ struct disk {
     bool hold_acks;      /* records are received, not durable */
     bool hold_reads;
     bool no_hb;     /* heartbeats are not answered */
+    bool hold_open; /* OPEN is answered later */
     bool bad_reads; /* READ_ERR for block bad_block */
     bool tail_unreadable;
     bool broken; /* the disk is: SEAL and OPEN are refused */
@@ -62,8 +63,11 @@ struct disk {
     uint8_t blocks[N_BLOCKS][4096];
     uint64_t join_id;
     bool syncing;
+    bool journal, overlay; /* by its JOIN */
+    bool old;              /* knows no journals */
     struct cw_msg *held_reads[16];
     uint32_t n_held_reads;
+    struct cw_msg *held_open;
 
     uint32_t n_seals, n_opens, n_writes, n_resent, n_reads, n_repairs, n_joins, n_sync_from,
         n_closes;
@@ -113,6 +117,7 @@ void disk_append(struct disk *d, uint32_t gen, uint64_t seq, uint64_t lba, uint8
 void disk_gen_start(struct disk *d, uint32_t gen, uint64_t seq);
 void disk_sync_done(struct disk *d);
 void disk_note(struct disk *d, uint64_t lba, uint32_t nblk, const uint64_t bad[4]);
+const struct cw_member *world_member(const struct world *w, uint32_t disk); /* NULL: none */
 enum cw_member_state world_state(const struct world *w, uint32_t disk);
 
 struct req {

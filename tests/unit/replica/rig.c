@@ -233,6 +233,13 @@ rig_down(struct rig_link *l)
     l->down = true;
 }
 
+void
+rig_forget_pipe(struct rig_link *l)
+{
+    rig_down(l->far); /* the source's end; the target's went with its process */
+    l->down = l->far->down = true;
+}
+
 struct rig_link *
 rig_answer_dial(struct rig_disk *from, struct rig_disk *to)
 {
@@ -253,6 +260,25 @@ void
 rig_run(struct rig *r, uint64_t ms)
 {
     cw_simenv_run_for(&r->env, ms * CW_NS_PER_MS);
+}
+
+void
+rig_rot(struct rig_disk *d, uint8_t fill)
+{
+    static uint8_t buf[CW_MIB], want[CW_BLOCK_SIZE];
+    uint32_t n = 0;
+
+    memset(want, fill, sizeof(want));
+    for (uint64_t off = 0; off < 512 * CW_MIB; off += sizeof(buf)) {
+        cw_ramdisk_peek(d->ram, off, buf, sizeof(buf));
+        for (uint32_t i = 0; i < sizeof(buf); i += CW_BLOCK_SIZE) {
+            if (memcmp(buf + i, want, sizeof(want)) != 0)
+                continue;
+            cw_ramdisk_flip(d->ram, off + i + 99, 2);
+            n++;
+        }
+    }
+    assert_true(n > 0);
 }
 
 /* ---- frames ---- */

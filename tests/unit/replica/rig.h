@@ -63,9 +63,13 @@ void rig_open(struct rig_disk *d);
 /* keep: of 256, of what is not stable. */
 void rig_crash(struct rig_disk *d, uint32_t keep);
 void rig_close(struct rig_disk *d);
+/* Flips a bit in every block of the disk that holds only this byte. */
+void rig_rot(struct rig_disk *d, uint8_t fill);
 
 struct rig_link *rig_link(struct rig_disk *d);
 void rig_down(struct rig_link *l);
+/* A pipe both of whose ends are gone. */
+void rig_forget_pipe(struct rig_link *l);
 /* Answers the oldest connect of disk `from` with a pipe to disk `to`. */
 struct rig_link *rig_answer_dial(struct rig_disk *from, struct rig_disk *to);
 

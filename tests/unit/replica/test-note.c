@@ -4,26 +4,6 @@
 #include "common/base/bits.h"
 #include "tests/unit/replica/rig.h"
 
-/* Flips a bit in every block of the disk that holds only this byte. */
-static void
-rot(struct rig_disk *d, uint8_t fill)
-{
-    static uint8_t buf[CW_MIB], want[CW_BLOCK_SIZE];
-    uint32_t n = 0;
-
-    memset(want, fill, sizeof(want));
-    for (uint64_t off = 0; off < 512 * CW_MIB; off += sizeof(buf)) {
-        cw_ramdisk_peek(d->ram, off, buf, sizeof(buf));
-        for (uint32_t i = 0; i < sizeof(buf); i += CW_BLOCK_SIZE) {
-            if (memcmp(buf + i, want, sizeof(want)) != 0)
-                continue;
-            cw_ramdisk_flip(d->ram, off + i + 99, 2);
-            n++;
-        }
-    }
-    assert_true(n > 0);
-}
-
 static struct cw_wire_bad
 entry(const struct rig_frame *f, uint32_t i)
 {
@@ -95,7 +75,7 @@ told_until_repaired(void **state)
     rig_write(l, 5, 1, 300, 'a');
     rig_write(l, 5, 2, 301, 'b');
     rig_expect_acked(l, 2);
-    rot(&r.disk[0], 'b');
+    rig_rot(&r.disk[0], 'b');
     rig_expect_none(l, CW_FT_BAD_NOTE); /* nobody has looked */
     run_scrub(&r.disk[0]);
     expect_note(l, 301);
@@ -124,7 +104,7 @@ told_until_overwritten(void **state)
     l = rig_owner(&r.disk[0], 5);
     rig_write(l, 5, 1, 300, 'a');
     rig_expect_acked(l, 1);
-    rot(&r.disk[0], 'a');
+    rig_rot(&r.disk[0], 'a');
     rig_read(l, 5, 290, 20, 7);
     rig_expect(l, CW_FT_READ_ERR);
     expect_note(l, 300);
@@ -148,7 +128,7 @@ told_to_the_next_owner(void **state)
     rig_write(l, 5, 1, 300, 'a');
     rig_expect_acked(l, 1);
     rig_down(l);
-    rot(&r.disk[0], 'a');
+    rig_rot(&r.disk[0], 'a');
     run_scrub(&r.disk[0]);
     assert_int_equal(bad_blocks(&r.disk[0]), 1);
     l = rig_owner(&r.disk[0], 6);
@@ -171,7 +151,7 @@ old_peers_are_not_told(void **state)
     l = rig_owner(&r.disk[0], 5);
     rig_write(l, 5, 1, 300, 'a');
     rig_expect_acked(l, 1);
-    rot(&r.disk[0], 'a');
+    rig_rot(&r.disk[0], 'a');
     run_scrub(&r.disk[0]);
     rig_run(&r, 60000);
     rig_expect_none(l, CW_FT_BAD_NOTE);
@@ -194,7 +174,7 @@ notes_go_with_their_copy(void **state)
     l = rig_owner(&r.disk[0], 5);
     rig_write(l, 5, 1, 300, 'a');
     rig_expect_acked(l, 1);
-    rot(&r.disk[0], 'a');
+    rig_rot(&r.disk[0], 'a');
     run_scrub(&r.disk[0]);
     expect_note(l, 300);
     for (uint32_t i = 0; i < 20000; i++) /* until the second look is under way, or over */

@@ -137,6 +137,88 @@ join_and_sync_done_are_durable(void **state)
     storeworld_fini(&w);
 }
 
+/* A copy that was joined as a journal knows the blocks that records named, as data or as zeroes,
+ * and no other; its chunks are VOID, so that they equal no others (I9). All of that survives a
+ * crash and a stop, and a scrub finds nothing bad in it. */
+static void
+a_journal_knows_what_was_written(void **state)
+{
+    struct storeworld w;
+    struct cw_store_shard *sh = world(&w, 46);
+    struct cw_store_read r;
+    struct storeworld_ticket t;
+    struct cw_wire_ver v[8];
+    struct cw_store_rec start = { .type = CW_FT_GEN_START, .gen = 1, .seq = 999 };
+    static const uint32_t touched[5] = { 0, 1, 2, 3, 5 };
+    struct cw_store_scrub_stats before;
+    struct cw_store_stats st;
+    uint32_t next;
+
+    cw_store_join(sh, 1, 999, CW_JOIN_ID(CW_JOIN_JOURNAL, 5), storeworld_ticket(&t));
+    assert_int_equal(storeworld_ticket_wait(&w, &t), 0);
+    assert_int_equal(storeworld_append(&w, sh, &start), 0);                      /* 999 */
+    assert_int_equal(storeworld_write(&w, sh, 254, 4), 0);                       /* 1000 */
+    assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, 256, 1), 0);           /* 1001 */
+    assert_int_equal(storeworld_clear(&w, sh, CW_FT_ZERO, 3 * 256 - 1, 257), 0); /* 1002 */
+    assert_int_equal(storeworld_clear(&w, sh, CW_FT_TRIM, 5 * 256, 256), 0);     /* 1003 */
+    assert_int_equal(storeworld_write(&w, sh, 5 * 256 + 9, 1), 0);               /* 1004 */
+    storeworld_wait_durable(&w, sh, 1004);
+    cw_store_stats(w.store, &st);
+    before = st.scrub;
+    for (int again = 0; again < 3; again++) {
+        assert_true(cw_store_shard_info(sh)->journal);
+        assert_int_equal(cw_store_shard_info(sh)->last_seq, 1004);
+        assert_int_equal(cw_store_shard_info(sh)->n_hist, 1);
+        assert_int_equal(cw_store_shard_info(sh)->hist[0].start_seq, 998);
+        assert_int_equal(cw_store_versions(sh, 0, 10, v, 8, &next), 5);
+        for (uint32_t i = 0; i < 5; i++) {
+            assert_int_equal(v[i].chunk, touched[i]);
+            assert_true(v[i].seq == CW_VER_VOID);
+        }
+        r = (struct cw_store_read){ .shard = sh, .lba = 256, .nblk = 256 };
+        assert_int_equal(storeworld_read(&w, &r), 0);
+        assert_int_equal(r.bad[0] | r.bad[1], 0);
+        assert_false(cw_bit_get(r.unknown, 0)); /* trimmed: zeroes */
+        assert_true(r.csums[0] == CW_HASH_ZERO_BLOCK);
+        assert_false(cw_bit_get(r.unknown, 1));
+        for (uint32_t i = 2; i < 256; i++)
+            assert_true(cw_bit_get(r.unknown, i));
+        cw_buf_unref(r.buf);
+        assert_true(storeworld_block_is(&w, sh, 257, 1000));
+        r = (struct cw_store_read){ .shard = sh, .lba = 2 * 256, .nblk = 256 };
+        assert_int_equal(storeworld_read(&w, &r), 0);
+        for (uint32_t i = 0; i < 256; i++)
+            assert_int_equal(cw_bit_get(r.unknown, i), i < 255);
+        cw_buf_unref(r.buf);
+        for (uint64_t c = 3; c <= 5; c += 2) {
+            r = (struct cw_store_read){ .shard = sh, .lba = c * 256, .nblk = 256 };
+            assert_int_equal(storeworld_read(&w, &r), 0);
+            assert_int_equal(r.unknown[0] | r.unknown[1] | r.unknown[2] | r.unknown[3], 0);
+            assert_int_equal(r.zeroes, c == 3);
+            cw_buf_unref(r.buf);
+        }
+        cw_store_check(w.store);
+        if (again == 0) {
+            sh = crash(&w);
+        } else if (again == 1) {
+            assert_int_equal(storeworld_close(&w), 0);
+            assert_int_equal(storeworld_open(&w), 0);
+            sh = cw_store_shard_find(w.store, SHARD_ID);
+        }
+    }
+    cw_store_scrub_start(w.store);
+    for (int i = 0; i < 600; i++) {
+        cw_store_stats(w.store, &st);
+        if (st.scrub.last_pass > before.last_pass)
+            break;
+        storeworld_run(&w, CW_NS_PER_S);
+    }
+    assert_true(st.scrub.last_pass > before.last_pass);
+    assert_int_equal(st.scrub.last_found, 0);
+    assert_int_equal(w.n_bad, 0);
+    storeworld_fini(&w);
+}
+
 /* Apply modes: DROP moves only the seq, KEEP leaves the version, a mixed record does each where it
  * was told to. */
 static void
@@ -359,6 +441,7 @@ main(void)
         cmocka_unit_test(state_survives_a_crash),
         cmocka_unit_test(the_tail_is_kept_for_takeovers),
         cmocka_unit_test(join_and_sync_done_are_durable),
+        cmocka_unit_test(a_journal_knows_what_was_written),
         cmocka_unit_test(modes_decide_per_chunk),
         cmocka_unit_test(chunk_copies_end_in_one_record),
         cmocka_unit_test(zero_blocks_and_known_blocks_are_not_moved),
