@@ -309,4 +309,99 @@ def test_row_05_an_old_owner_with_one_copy_reads_nothing_old(t):
     all_same(c, t, 0, some(2))
 
 
+def cfg(c):
+    return c.volume("v")["shards"][0]["cfg"]
+
+
+def waits(n, kind=WRITE):
+    """A request that is not answered now; its handle."""
+    handle = n.send(kind, 0, BLOCK, some(7) if kind == WRITE else b"")
+    assert hears_nothing(n.s), "it was answered"
+    return handle
+
+
+def answered(n, handle, timeout=60):
+    n.s.settimeout(timeout)
+    got, error, _ = n.recv()
+    assert (got, error) == (handle, 0), (got, error)
+
+
+# ---- copies and the manager ----
+
+def loaded(t, c):
+    a = c.nbd("a")
+    opened(a.sock).close()
+    load = Load(a.sock, "v", 2048, depth=4).start()
+    goes_on(load)
+    return a, load
+
+
+def test_row_20_the_manager_is_cut_off_and_then_a_copy_dies(t):
+    """Without a manager nothing changes; a copy that dies then is waited for, until it or the manager is back."""
+    c, net = make(t, "copies=3", "min-insync=2")
+    a, load = loaded(t, c)
+    before = cfg(c), net.seen("*", "manager")["conns"]
+    net.set("*", "manager", hold=True)
+    wait_for("all noticed", lambda: net.seen("*", "manager")["conns"] >= before[1] + 4, 30)
+    goes_on(load, 1000)
+
+    for back in ("copy", "manager"):
+        c.kill("h2")
+        n = Nbd(a.sock, "v")
+        handle = waits(n)
+        if back == "copy":
+            c.start("h2", wait=False)
+        else:
+            net.heal()
+        answered(n, handle)
+        n.close()
+        goes_on(load)
+        if back == "copy":
+            assert cfg(c) == before[0], "it changed without a manager"
+    c.start("h2")
+    c.wait_full("v")
+    settled(load, a.sock)
+    c.admin("volume", "verify", "v")
+
+
+def passes(seconds):
+    end = time.monotonic() + seconds
+    wait_for("time passes", lambda: time.monotonic() > end, seconds + 5)
+
+
+def test_row_23_a_link_that_flaps(t):
+    c, net = make(t)
+    a, load = loaded(t, c)
+    begun = cfg(c)
+    for i in range(5):
+        net.set("a", "h2", hold=True)
+        passes(2)
+        if i % 2:
+            net.cut("a", "h2")  # what was on its way is lost, or arrives late
+        net.heal()
+        goes_on(load, 20)
+        passes(1)
+    assert cfg(c) - begun <= 6, (begun, cfg(c))
+    c.wait_full("v")
+    settled(load, a.sock)
+    c.admin("volume", "verify", "v")
+
+
+def test_row_27_a_link_that_is_dead_one_way(t):
+    """Only the owner does not reach the copy: it is ejected once, and tried again at longer and longer intervals."""
+    c, net = make(t)
+    a, load = loaded(t, c)
+    begun = cfg(c)
+    net.set("a", "h2", "to", hold=True)
+    wait_for("the copy is out", lambda: c.copy("v", "h2")["state"] != "INSYNC", 20)
+    goes_on(load)
+    passes(8)
+    goes_on(load)
+    assert c.is_up("h2") and cfg(c) - begun <= 6, (begun, cfg(c))
+    net.heal()
+    c.wait_full("v")
+    settled(load, a.sock)
+    c.admin("volume", "verify", "v")
+
+
 harness.main(globals())

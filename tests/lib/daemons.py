@@ -49,8 +49,9 @@ class Daemons(Cluster):
         self.test.ok("causewayd", "--format", "--store", f"{path}:{size}")
         return path
 
-    def start(self, host, stores=None, *args, site="dc1"):
-        """Starts (or starts again; as before, if no stores are named) a host, waits until it is up."""
+    def start(self, host, stores=None, *args, site="dc1", wait=True):
+        """Starts (or starts again; as before, if no stores are named) a host, waits until it is up. Without
+        that it may take up its duties later, as when there is no manager."""
         if stores is not None:
             port = self.hosts[host][0] if host in self.hosts else free_port()
             self.hosts[host] = [port, stores, args, site, None]
@@ -58,6 +59,8 @@ class Daemons(Cluster):
         before = os.path.getsize(log) if os.path.exists(log) else 0
         p = self.test.spawn("causewayd", *self.args(host), log=log, env={NAME: host})
         self.hosts[host][4] = p
+        if not wait:
+            return p
         # one that was up a moment ago is up for the manager until it has been missed for a while
         wait_for(f"host {host}", lambda: p.poll() is not None or
                  "registered with cluster" in self.log(host, before) and self.is_up(host), 60)
