@@ -233,4 +233,29 @@ def test_row_16_power_is_lost_and_all_boot_in_any_order(t):
         t.ok("causeway-store", "check", disks[host].path)
 
 
+def test_row_42_a_disk_that_lies_loses_power(t):
+    """Alone: the others know what it should have."""
+    c, disks = powered(t)
+    owner = c.nbd("a")
+    opened(owner.sock).close()
+    load = more_load(owner, None)
+    disks["h2"].lie()
+    acked = load.n_acked
+    wait_for("writes", lambda: load.n_acked > acked + 500)
+    disks["h2"].cut_power()
+    c.kill("h2")
+    wait_for("the power is off", disks["h2"].is_off)
+    disks["h2"].plug_again()
+    c.start("h2")
+    assert "was durable" in c.log("h2"), c.log("h2")  # it tells a lie from a torn end
+    wait_for("it is resynced", lambda: resyncs(c, "h2") > 0, 60)
+    c.wait_full("v")
+    load.stop()
+    assert not load.errors, load.errors
+    wrong = load.verify(owner.sock, "v")
+    if wrong:
+        raise Failed(f"{len(wrong)} blocks are wrong: {wrong[:5]}")
+    c.admin("volume", "verify", "v")
+
+
 harness.main(globals())

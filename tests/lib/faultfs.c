@@ -32,7 +32,7 @@
 #define SLOW_US 200000
 #define BAD_EVERY 61 /* odd: batches of one block put their headers on every second */
 
-enum mode { FINE, FAILS, HANGS, ROTS, IS_BUSY, IS_SLOW, IS_CUT };
+enum mode { FINE, FAILS, HANGS, ROTS, IS_BUSY, IS_SLOW, LIES, IS_CUT };
 
 static struct {
     int fd;
@@ -56,6 +56,7 @@ on_signal(int sig)
                              : sig == SIGRTMIN     ? ROTS
                              : sig == SIGRTMIN + 1 ? IS_BUSY
                              : sig == SIGRTMIN + 2 ? IS_SLOW
+                             : sig == SIGRTMIN + 4 ? LIES
                                                    : IS_CUT);
 }
 
@@ -169,7 +170,7 @@ power_run(void *arg)
 
     while (atomic_load(&disk.mode) != IS_CUT)
         usleep(5000);
-    usleep(20000);
+    usleep(100000);
     pthread_mutex_lock(&media.lock);
     for (size_t k = 0; k < media.n_blocks; k++) {
         if (media.blocks[k] == NULL)
@@ -193,13 +194,13 @@ hang_if_cut(void)
 static ssize_t
 disk_write(const char *from, size_t len, off_t off, bool sync)
 {
-    bool cut;
+    bool safe;
     ssize_t n;
 
     pthread_mutex_lock(&media.lock);
-    cut = atomic_load(&disk.mode) == IS_CUT;
-    n = (!sync || cut) && !media_keep(off, len) ? -1 : pwrite(disk.fd, from, len, off);
-    if (n > 0 && sync && !cut)
+    safe = sync && atomic_load(&disk.mode) < LIES;
+    n = !safe && !media_keep(off, len) ? -1 : pwrite(disk.fd, from, len, off);
+    if (n > 0 && safe)
         media_update(from, off, (size_t)n);
     pthread_mutex_unlock(&media.lock);
     hang_if_cut();
@@ -226,7 +227,7 @@ on_fsync(const char *path, int datasync, struct fuse_file_info *fi)
     pthread_mutex_lock(&media.lock);
     if (fdatasync(disk.fd) < 0)
         err = -errno;
-    else if (atomic_load(&disk.mode) != IS_CUT)
+    else if (atomic_load(&disk.mode) < LIES)
         media_sync();
     pthread_mutex_unlock(&media.lock);
     hang_if_cut();
@@ -267,9 +268,8 @@ main(int argc, char **argv)
     /* A thread for each I/O that hangs, so that those behind it are taken and hang as well. */
     char foreground[] = "-f", opt[] = "-o", threads[] = "max_threads=256";
     char *args[] = { argv[0], argv[argc - 1], foreground, opt, threads, NULL };
-    int signals[] = {
-        SIGUSR1, SIGUSR2, SIGRTMIN, SIGRTMIN + 1, SIGRTMIN + 2, SIGRTMIN + 3, SIGHUP
-    };
+    int signals[] = { SIGUSR1,      SIGUSR2,      SIGRTMIN,     SIGRTMIN + 1,
+                      SIGRTMIN + 2, SIGRTMIN + 3, SIGRTMIN + 4, SIGHUP };
     struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
     if (argc != 3 || (disk.fd = open(argv[1], O_RDWR | O_CLOEXEC)) < 0) {
