@@ -16,7 +16,7 @@ from harness import Failed, wait_for
 from daemons import Daemons
 from load import Load
 from nbd import READ, WRITE, Nbd, NbdError
-from proxy import Net
+from proxy import NAME, Net
 from rot import find
 
 BLOCK = 4096
@@ -74,14 +74,19 @@ def is_fenced(n):
                     break
 
 
+def block_on(t, host, at):
+    """A block of v as it is on the media of a host that was stopped."""
+    return subprocess.run([os.path.join(harness.BIN, "causeway-store"), "dump", t.path(host + ".store"), "block",
+                           "1/0", str(at), "--raw"], stdout=subprocess.PIPE, check=True).stdout
+
+
 def all_same(c, t, at, data):
     """Every copy of v holds these data in block `at`: by what is on the media. All is down afterwards."""
     c.wait_full("v")
     c.admin("volume", "verify", "v")
     for host in HOSTS:
         t.stop(c.process(host))
-        out = subprocess.run([os.path.join(harness.BIN, "causeway-store"), "dump", t.path(host + ".store"),
-                              "block", "1/0", str(at), "--raw"], stdout=subprocess.PIPE, check=True).stdout
+        out = block_on(t, host, at)
         assert out == data, f"block {at} on {host}: {out[:16]}.."
 
 
@@ -326,6 +331,22 @@ def answered(n, handle, timeout=60):
     n.s.settimeout(timeout)
     got, error, _ = n.recv()
     assert (got, error) == (handle, 0), (got, error)
+
+
+def test_row_28_a_guest_changes_what_it_is_writing(t):
+    """Every copy gets the same bytes, and checksums that fit, though they leave for one of them much later."""
+    c, net = make(t)
+    net.set("guest", "h3", "to", rate=20 << 20)
+    guest = os.path.join(os.path.dirname(harness.BIN), "tests", "e2e", "bad-guest")
+    t.ok(guest, c.join, "v", env={NAME: "guest"})
+    assert net.seen("guest", "h3")["to"] > 16 << 20
+    c.wait_full("v")
+    c.admin("volume", "verify", "v")
+    copies = set()
+    for host in HOSTS:
+        t.stop(c.process(host))
+        copies.add(b"".join(block_on(t, host, i) for i in range(0, 1024, 61)))
+    assert len(copies) == 1
 
 
 # ---- copies and the manager ----
