@@ -145,6 +145,13 @@ def is_reset(s):
         return True
 
 
+def is_refused(addr):
+    try:
+        return is_reset(dialled(addr))
+    except ConnectionResetError:
+        return True  # before it was told that it had been accepted
+
+
 def test_the_network_itself(t):
     net = Net(t)
     addr = net.link("echo", Echo().addr)
@@ -181,7 +188,7 @@ def test_the_network_itself(t):
     net.heal()
 
     net.set("*", "echo", "to", refuse=True)
-    assert is_reset(dialled(addr))
+    assert is_refused(addr)
     net.heal()
     net.set("*", "echo", "to", hold=True)
     s.sendall(b"lost")
@@ -422,6 +429,99 @@ def test_row_27_a_link_that_is_dead_one_way(t):
     goes_on(load)
     assert c.is_up("h2") and cfg(c) - begun <= 6, (begun, cfg(c))
     net.heal()
+    c.wait_full("v")
+    settled(load, a.sock)
+    c.admin("volume", "verify", "v")
+
+
+def resyncing(t):
+    """Under load h3 takes up what it missed, slowly, from the other host that is named."""
+    c, net = make(t)
+    a, load = loaded(t, c)
+    c.kill("h3")
+    wait_for("the copy is out", lambda: c.copy("v", "h3")["state"] == "OUT", 20)
+    n = Nbd(a.sock, "v")
+    for i in range(16, 32):  # MiB; the load is in the first 8
+        n.write(i << 20, random.Random(i).randbytes(1 << 20))
+    n.close()
+    net.set("h3", "*", "from", rate=2 << 20)
+    c.start("h3")
+    source = wait_for("data comes", lambda: next((x for x in HOSTS if net.seen("h3", x)["from"] > 2 << 20), None), 30)
+    return c, net, a, load, source
+
+
+def resynced(t, c, net, a, load):
+    wait_for("the copy has it all", lambda: c.copy("v", "h3")["state"] == "INSYNC", 60)
+    goes_on(load)
+    for host in HOSTS:
+        if c.process(host).poll() is not None:
+            c.start(host)
+    c.wait_full("v")
+    n = Nbd(a.sock, "v")
+    for i in range(16, 32):
+        assert n.read(i << 20, 1 << 20) == random.Random(i).randbytes(1 << 20), i
+    n.close()
+    settled(load, a.sock)
+    c.admin("volume", "verify", "v")
+
+
+def test_row_10_the_target_of_a_resync_dies(t):
+    c, net, a, load, source = resyncing(t)
+    c.kill("h3")
+    c.start("h3")
+    net.heal()
+    resynced(t, c, net, a, load)
+
+
+def test_row_12_the_source_of_a_resync_dies(t):
+    c, net, a, load, source = resyncing(t)
+    c.kill(source)
+    net.heal()
+    resynced(t, c, net, a, load)
+
+
+def test_row_12_the_source_of_a_resync_falls_silent(t):
+    """To its target only: their link looks alive."""
+    c, net, a, load, source = resyncing(t)
+    net.heal()
+    net.set("h3", source, hold=True)
+    resynced(t, c, net, a, load)
+
+
+def test_row_13_the_answer_to_an_eject_is_lost(t):
+    """And the copy that it was about comes back before anybody knows, and the manager with a fresh memory."""
+    c, net = make(t)
+    a, load = loaded(t, c)
+    before = cfg(c)
+    net.set("a", "manager", "from", hold=True)
+    c.kill("h2")
+    wait_for("it was ejected", lambda: c.copy("v", "h2")["state"] != "INSYNC", 30)
+    n = Nbd(a.sock, "v")
+    handle = waits(n)
+    c.start("h2")
+    c.manager.send_signal(signal.SIGKILL)
+    c.manager.wait()
+    net.cut("a", "manager")
+    c.start_manager()
+    net.heal()
+    answered(n, handle)
+    n.close()
+    goes_on(load)
+    c.wait_full("v")
+    assert cfg(c) > before
+    settled(load, a.sock)
+    c.admin("volume", "verify", "v")
+
+
+def test_bits_that_flip_on_their_way(t):
+    """What is damaged on a link is never taken for data: the link ends, and the copy has what it should."""
+    c, net = make(t)
+    a, load = loaded(t, c)
+    net.set("a", "h2", flip=100000)
+    net.set("a", "h3", flip=3000000)
+    wait_for("bits flipped", lambda: all(net.seen("a", x)["flips"] >= 3 for x in ("h2", "h3")), 60)
+    net.heal()
+    goes_on(load)
     c.wait_full("v")
     settled(load, a.sock)
     c.admin("volume", "verify", "v")

@@ -15,6 +15,7 @@ rules win. What can be set:
               connections are accepted and get no further. Up to 4 MiB are kept, then the sender has to wait
     delay_ms  each piece arrives so much later
     rate      bytes per second
+    flip      one bit is wrong in so many bytes
     refuse    (not per direction) new connections are reset at once
 
 The dialer is the process that holds the other end of the connection: it is called what its environment
@@ -77,7 +78,7 @@ class Net:
         self.ask("heal")
 
     def seen(self, dialer, target):
-        """Of this pair since ever: {"conns", "open", "to", "from", "held_to", "held_from"}, in bytes forwarded and held."""
+        """Of this pair since ever: {"conns", "open", "flips", "to", "from", "held_to", "held_from"}, the last four in bytes."""
         return self.ask("seen", dialer, target)
 
 
@@ -160,6 +161,7 @@ class Pipe:
         self.over = False     # the end was passed on
         self.blocked = False  # dst is full
         self.next_at = 0      # when the rate allows the next piece
+        self.n_taken = 0      # bytes that came in
         self.learn()
 
     def learn(self):
@@ -182,8 +184,18 @@ class Pipe:
         if not data:
             self.ended = True
         elif not self.broken:
+            data = self.rotten(bytearray(data))
             self.pieces.append([now + self.rule.get("delay_ms", 0) / 1000, memoryview(data)])
             self.n_held += len(data)
+
+    def rotten(self, data):
+        """Every so often a bit is wrong; where does not depend on how the bytes come in."""
+        every = self.rule.get("flip", 0)
+        for at in range(every - 1 - self.n_taken % every, len(data), every) if every else ():
+            data[at] ^= 1 << (self.n_taken + at) // every % 8
+            self.conn.net.count(self.conn, "flips", 1)
+        self.n_taken += len(data)
+        return data
 
     def give(self, now):
         """Passes on what may leave now; returns when to come again, or None."""
@@ -370,7 +382,7 @@ class Proxy:
         return len(conns)
 
     def seen(self, dialer, target):
-        total = collections.Counter(conns=0, open=0, held_to=0, held_from=0, **{"to": 0, "from": 0})
+        total = collections.Counter(conns=0, open=0, flips=0, held_to=0, held_from=0, **{"to": 0, "from": 0})
         for (d, t), counts in self.counts.items():
             if dialer in ("*", d) and target in ("*", t):
                 total.update(counts)
