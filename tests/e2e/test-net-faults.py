@@ -54,12 +54,15 @@ def goes_on(load, n=300, timeout=20):
     wait_for("writes go on", lambda: load.n_acked > before + n, timeout)
 
 
-def settled(load, sock):
-    load.stop()
+def settled(c, load, sock):
+    """Nothing failed, what was acknowledged is there, and on every copy."""
+    load.stop()  # first: on a busy machine any copy may be slower than the others for a while
     assert not load.errors, load.errors
+    c.wait_full("v")
     wrong = load.verify(sock, "v")
     if wrong:
         raise Failed(f"{len(wrong)} blocks are wrong: {wrong[:5]}")
+    c.admin("volume", "verify", "v")
 
 
 def is_fenced(n):
@@ -327,6 +330,11 @@ def cfg(c):
     return c.volume("v")["shards"][0]["cfg"]
 
 
+def changes(c, host):
+    """Of the state of the copy there."""
+    return [e["text"] for e in c.json("events")["events"] if e["code"] == "COPY_STATE" and f"{host}/" in e["text"]]
+
+
 def waits(n, kind=WRITE):
     """A request that is not answered now; its handle."""
     handle = n.send(kind, 0, BLOCK, some(7) if kind == WRITE else b"")
@@ -370,9 +378,10 @@ def test_row_20_the_manager_is_cut_off_and_then_a_copy_dies(t):
     """Without a manager nothing changes; a copy that dies then is waited for, until it or the manager is back."""
     c, net = make(t, "copies=3", "min-insync=2")
     a, load = loaded(t, c)
-    before = cfg(c), net.seen("*", "manager")["conns"]
+    before = net.seen("*", "manager")["conns"]
     net.set("*", "manager", hold=True)
-    wait_for("all noticed", lambda: net.seen("*", "manager")["conns"] >= before[1] + 4, 30)
+    wait_for("all noticed", lambda: net.seen("*", "manager")["conns"] >= before + 4, 30)
+    before = cfg(c)
     goes_on(load, 1000)
 
     for back in ("copy", "manager"):
@@ -387,11 +396,9 @@ def test_row_20_the_manager_is_cut_off_and_then_a_copy_dies(t):
         n.close()
         goes_on(load)
         if back == "copy":
-            assert cfg(c) == before[0], "it changed without a manager"
+            assert cfg(c) == before, "it changed without a manager"
     c.start("h2")
-    c.wait_full("v")
-    settled(load, a.sock)
-    c.admin("volume", "verify", "v")
+    settled(c, load, a.sock)
 
 
 def passes(seconds):
@@ -402,7 +409,6 @@ def passes(seconds):
 def test_row_23_a_link_that_flaps(t):
     c, net = make(t)
     a, load = loaded(t, c)
-    begun = cfg(c)
     for i in range(5):
         net.set("a", "h2", hold=True)
         passes(2)
@@ -411,27 +417,22 @@ def test_row_23_a_link_that_flaps(t):
         net.heal()
         goes_on(load, 20)
         passes(1)
-    assert cfg(c) - begun <= 6, (begun, cfg(c))
-    c.wait_full("v")
-    settled(load, a.sock)
-    c.admin("volume", "verify", "v")
+    assert len(changes(c, "h2")) <= 6, changes(c, "h2")
+    settled(c, load, a.sock)
 
 
 def test_row_27_a_link_that_is_dead_one_way(t):
     """Only the owner does not reach the copy: it is ejected once, and tried again at longer and longer intervals."""
     c, net = make(t)
     a, load = loaded(t, c)
-    begun = cfg(c)
     net.set("a", "h2", "to", hold=True)
     wait_for("the copy is out", lambda: c.copy("v", "h2")["state"] != "INSYNC", 20)
     goes_on(load)
     passes(8)
     goes_on(load)
-    assert c.is_up("h2") and cfg(c) - begun <= 6, (begun, cfg(c))
+    assert c.is_up("h2") and 1 <= len(changes(c, "h2")) <= 3, changes(c, "h2")
     net.heal()
-    c.wait_full("v")
-    settled(load, a.sock)
-    c.admin("volume", "verify", "v")
+    settled(c, load, a.sock)
 
 
 def resyncing(t):
@@ -451,18 +452,16 @@ def resyncing(t):
 
 
 def resynced(t, c, net, a, load):
-    wait_for("the copy has it all", lambda: c.copy("v", "h3")["state"] == "INSYNC", 60)
+    wait_for("the copy has it all", lambda: c.copy("v", "h3")["state"] in ("INSYNC", "LAGGING"), 60)
     goes_on(load)
     for host in HOSTS:
         if c.process(host).poll() is not None:
             c.start(host)
-    c.wait_full("v")
     n = Nbd(a.sock, "v")
     for i in range(16, 32):
         assert n.read(i << 20, 1 << 20) == random.Random(i).randbytes(1 << 20), i
     n.close()
-    settled(load, a.sock)
-    c.admin("volume", "verify", "v")
+    settled(c, load, a.sock)
 
 
 def test_row_10_the_target_of_a_resync_dies(t):
@@ -507,10 +506,8 @@ def test_row_13_the_answer_to_an_eject_is_lost(t):
     answered(n, handle)
     n.close()
     goes_on(load)
-    c.wait_full("v")
     assert cfg(c) > before
-    settled(load, a.sock)
-    c.admin("volume", "verify", "v")
+    settled(c, load, a.sock)
 
 
 def test_bits_that_flip_on_their_way(t):
@@ -522,9 +519,7 @@ def test_bits_that_flip_on_their_way(t):
     wait_for("bits flipped", lambda: all(net.seen("a", x)["flips"] >= 3 for x in ("h2", "h3")), 60)
     net.heal()
     goes_on(load)
-    c.wait_full("v")
-    settled(load, a.sock)
-    c.admin("volume", "verify", "v")
+    settled(c, load, a.sock)
 
 
 harness.main(globals())
