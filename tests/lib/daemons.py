@@ -2,6 +2,7 @@
 does not offer: several stores per host, options of their own, stores on odd devices.
 """
 import os
+import random
 import signal
 import socket
 
@@ -10,9 +11,17 @@ from proxy import NAME
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that the kernel gives to nobody who dials: a host must find it free again whenever it starts."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        end = int(f.read().split()[0])
+    for _ in range(1000):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", random.randrange(max(1024, end - 20000), end)))
+                return s.getsockname()[1]
+            except OSError:
+                pass  # somebody listens there
+    raise Failed("no port is free")
 
 
 class Daemons(Cluster):
