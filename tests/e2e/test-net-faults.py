@@ -56,7 +56,7 @@ def goes_on(load, n=300, timeout=20):
 
 def settled(c, load, sock):
     """Nothing failed, what was acknowledged is there, and on every copy."""
-    load.stop()  # first: on a busy machine any copy may be slower than the others for a while
+    load.stop()  # first, see in_sync
     assert not load.errors, load.errors
     c.wait_full("v")
     wrong = load.verify(sock, "v")
@@ -330,6 +330,11 @@ def cfg(c):
     return c.volume("v")["shards"][0]["cfg"]
 
 
+def in_sync(c, host):
+    """Or only slower than the others, as any copy may be for a while on a busy machine."""
+    wait_for("the copy has it all", lambda: c.copy("v", host)["state"] in ("INSYNC", "LAGGING"), 60)
+
+
 def changes(c, host):
     """Of the state of the copy there."""
     return [e["text"] for e in c.json("events")["events"] if e["code"] == "COPY_STATE" and f"{host}/" in e["text"]]
@@ -409,7 +414,7 @@ def passes(seconds):
 def test_row_23_a_link_that_flaps(t):
     c, net = make(t)
     a, load = loaded(t, c)
-    for i in range(5):
+    for i in range(4):
         net.set("a", "h2", hold=True)
         passes(2)
         if i % 2:
@@ -428,7 +433,7 @@ def test_row_27_a_link_that_is_dead_one_way(t):
     net.set("a", "h2", "to", hold=True)
     wait_for("the copy is out", lambda: c.copy("v", "h2")["state"] != "INSYNC", 20)
     goes_on(load)
-    passes(8)
+    passes(5)
     goes_on(load)
     assert c.is_up("h2") and 1 <= len(changes(c, "h2")) <= 3, changes(c, "h2")
     net.heal()
@@ -452,7 +457,7 @@ def resyncing(t):
 
 
 def resynced(t, c, net, a, load):
-    wait_for("the copy has it all", lambda: c.copy("v", "h3")["state"] in ("INSYNC", "LAGGING"), 60)
+    in_sync(c, "h3")
     goes_on(load)
     for host in HOSTS:
         if c.process(host).poll() is not None:
@@ -514,10 +519,11 @@ def test_bits_that_flip_on_their_way(t):
     """What is damaged on a link is never taken for data: the link ends, and the copy has what it should."""
     c, net = make(t)
     a, load = loaded(t, c)
-    net.set("a", "h2", flip=100000)
-    net.set("a", "h3", flip=3000000)
-    wait_for("bits flipped", lambda: all(net.seen("a", x)["flips"] >= 3 for x in ("h2", "h3")), 60)
-    net.heal()
+    for host in ("h2", "h3"):
+        net.set("a", host, flip=200000)
+        wait_for("bits flipped", lambda: net.seen("a", host)["flips"] >= 2, 60)
+        net.heal()
+        in_sync(c, host)
     goes_on(load)
     settled(c, load, a.sock)
 
