@@ -341,8 +341,8 @@ def changes(c, host):
 
 
 def waits(n, kind=WRITE):
-    """A request that is not answered now; its handle."""
-    handle = n.send(kind, 0, BLOCK, some(7) if kind == WRITE else b"")
+    """A request that is not answered now, where the load does not write; its handle."""
+    handle = n.send(kind, 8192 * BLOCK, BLOCK, some(7) if kind == WRITE else b"")
     assert hears_nothing(n.s), "it was answered"
     return handle
 
