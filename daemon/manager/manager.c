@@ -239,7 +239,8 @@ volume_applied(struct cw_manager *m, struct mgr_volume *v, const struct cw_volum
     }
 }
 
-/* What is known of a member goes with its identity, not with its place. */
+/* What is known of a member goes with its identity, not with its place. That it registered damaged
+ * says nothing of a state that it was put in since. */
 static void
 shard_applied(struct mgr_shard *s, const struct cw_shard_rec *old)
 {
@@ -253,7 +254,8 @@ shard_applied(struct mgr_shard *s, const struct cw_shard_rec *old)
             mb != NULL ? cw_shard_rec_find(old, &mb->disk_uuid, mb->format_id) : NULL;
         size_t k = at != NULL ? (size_t)(at - old->members) : 0;
 
-        s->bad |= at != NULL && (was.bad & CW_BIT(k)) ? (uint32_t)CW_BIT(i) : 0;
+        if (at != NULL && at->state == mb->state && (was.bad & CW_BIT(k)))
+            s->bad |= (uint32_t)CW_BIT(i);
         s->mapped_blocks[i] = at != NULL ? was.mapped_blocks[k] : 0;
         s->bad_blocks[i] = at != NULL ? was.bad_blocks[k] : 0;
         s->now[i] = at != NULL ? was.now[k] : (struct mgr_member_now){ 0 };

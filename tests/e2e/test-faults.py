@@ -11,7 +11,7 @@ import harness
 from harness import Failed, wait_for
 
 from load import Load
-from nbd import Nbd, NbdError
+from nbd import READ, WRITE, Nbd, NbdError
 from rot import flip
 
 
@@ -101,9 +101,10 @@ def test_server_killed_and_another_takes_over(t):
     assert first == load.verify(server.sock, "v") == []
 
 
-def test_paused_owner_is_fenced(t):
+def test_row_04_a_paused_owner_is_fenced(t):
     c, server = make(t)
     load = Load(server.sock, "v", 1024).start()
+    late = Nbd(server.sock, "v")
     wait_for("writes", lambda: load.n_acked > 500)
     server.send_signal(signal.SIGSTOP)
     other = t.nbd(c)
@@ -111,12 +112,21 @@ def test_paused_owner_is_fenced(t):
     n = Nbd(other.sock, "v")
     for block in range(1024):
         n.write(block * 4096, b"\xee" * 4096)
+    if os.environ.get("CW_TEST_LONG"):
+        time.sleep(60)  # not a wait for something: the pause itself
     server.send_signal(signal.SIGCONT)
     load.stop()
     assert load.errors, "the fenced owner went on"
+    for block in range(100):
+        for args in ((WRITE, block * 4096, 4096, b"\xdd" * 4096), (READ, block * 4096, 4096)):
+            late.send(*args)
+            assert late.recv()[1] != 0, f"the fenced owner served {args[:2]}"
+    late.close()
     for block in range(1024):
         assert n.read(block * 4096, 4096) == b"\xee" * 4096, block
     n.close()
+    c.wait_full("v")
+    c.admin("volume", "verify", "v")
 
 
 def test_two_hosts_away_suspends_and_resumes(t):

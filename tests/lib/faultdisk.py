@@ -53,6 +53,16 @@ class FaultDisk:
     def slow(self):
         self.server.send_signal(signal.SIGRTMIN + 2)
 
+    def lie(self):
+        self.server.send_signal(signal.SIGRTMIN + 4)
+
+    def cut_power(self):
+        """What was not synced is lost, here and there; it is gone as if pulled once `is_off`."""
+        self.server.send_signal(signal.SIGRTMIN + 3)
+
+    def is_off(self):
+        return self.server.poll() is not None
+
     def mend(self):
         self.server.send_signal(signal.SIGHUP)
 

@@ -1,4 +1,5 @@
 """tests/lib/rot.py - bits that rot in a store file, while its daemon runs or not."""
+import mmap
 import os
 
 from harness import Failed
@@ -23,3 +24,9 @@ def flip(path, blocks):
     if found < len(needles):
         raise Failed(f"{found} of {len(needles)} blocks found in {path}")
     return found
+
+
+def find(path, block):
+    """Does the block lie anywhere in the file?"""
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        return m.find(bytes(block[:KEY])) >= 0

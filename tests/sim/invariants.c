@@ -205,7 +205,7 @@ shadow_find(struct sim *sim, uint32_t daemon)
     w->life = d->proc.life;
     if (w->sh == NULL) {
         /* media: its creation was lost with the log */
-        if (w->promised > 0 && sim->control == NULL && !sim_media_excuses(sim, d))
+        if (w->promised > 0 && !sim_drops_copies(sim) && !sim_media_excuses(sim, d))
             sim_fail(sim, "invariant: I6: %s has no copy any more", d->proc.name);
         sim_watch_forget(sim, daemon); /* managers have copies dropped */
         return false;

@@ -219,6 +219,12 @@ nothing_pending(struct sim *sim)
     return sim->present != NULL && sim->present->n_pending == 0 && sim_all_in_sync(sim);
 }
 
+bool
+sim_drops_copies(const struct sim *sim)
+{
+    return sim->control != NULL || sim->n_daemons > sim->n_members;
+}
+
 /* Nothing is held back, under way or out of service inside the daemons. */
 static bool
 all_at_rest(struct sim *sim)
@@ -232,7 +238,7 @@ all_at_rest(struct sim *sim)
 
         cw_replica_stats(d->replica, &r);
         cw_store_stats(cw_replica_store(d->replica), &s);
-        if (sh == NULL && sim->control != NULL)
+        if (sh == NULL && sim_drops_copies(sim))
             continue; /* a spare one */
         if (s.full || s.stuck || s.failed || sh == NULL || cw_store_credit(sh) == 0 ||
             r.hold_bytes > 0 || r.sync_bytes > 0 || r.syncing > 0 || r.reads_waiting > 0)

@@ -408,6 +408,8 @@ void sim_watch_event(struct sim *sim);
 /* What the chunks of one more copy hold, by version; now and then. */
 void sim_watch_versions(struct sim *sim);
 /* This daemon's disk went back in time, on purpose. */
+/* There are daemons beyond the members: copies that are none any more are dropped. */
+bool sim_drops_copies(const struct sim *sim);
 void sim_watch_forget(struct sim *sim, uint32_t daemon);
 /* The highest seq acknowledged by anybody; durable on that copy, as last seen. */
 uint64_t sim_watch_acked(const struct sim *sim);

@@ -68,6 +68,34 @@ resync_has_an_eta(void **state)
     world_fini(&w);
 }
 
+/* A copy that registered damaged is sound once its owner resynced it, though its host says nothing
+ * more. */
+static void
+damaged_copy_counts_once_resynced(void **state)
+{
+    static struct world w;
+    struct wdaemon *d;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    d = &w.d[world_daemon_of(&w, 0)];
+    d->copies[0] = (struct cw_mgr_copy_state){ .shard = CW_SHARD_ID(1, 0),
+                                               .disk_uuid = d->disk_uuid,
+                                               .format_id = d->format_id,
+                                               .gen = 1,
+                                               .cfg = 1,
+                                               .damaged = true };
+    d->n_copies = 1;
+    assert_int_equal(world_register(&w, world_daemon_of(&w, 0)), CW_MGR_OK);
+    assert_string_equal(world_word(&w, "v"), "reduced-rebuilding");
+    assert_int_equal(world_change(&w, 0, 1, 1, 0, CW_MEMBER_OUT), CW_MGR_OK);
+    assert_int_equal(world_change(&w, 0, 1, 2, 0, CW_MEMBER_IN_RESYNC), CW_MGR_OK);
+    assert_string_equal(world_word(&w, "v"), "reduced-rebuilding");
+    assert_int_equal(world_change(&w, 0, 1, 3, 0, CW_MEMBER_INSYNC), CW_MGR_OK);
+    assert_string_equal(world_word(&w, "v"), "full");
+    world_fini(&w);
+}
+
 /* What the owner says of a suspension is the word, and a report of a fenced owner is not heard. */
 static void
 suspension_comes_from_the_owner(void **state)
@@ -238,6 +266,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(word_follows_reachable_copies),
         cmocka_unit_test(resync_has_an_eta),
+        cmocka_unit_test(damaged_copy_counts_once_resynced),
         cmocka_unit_test(suspension_comes_from_the_owner),
         cmocka_unit_test(absent_copy_is_replaced_after_the_delay),
         cmocka_unit_test(replacement_in_doubt_is_told_to_the_owner),
