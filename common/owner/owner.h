@@ -367,7 +367,8 @@ void cw_volume_report_shard(const struct cw_volume *v, uint32_t index, struct cw
 
 /* What checkers want to know of a shard at any instant; quick. */
 struct cw_shard_view {
-    uint64_t acked;   /* highest seq acknowledged; 0: the takeover is not over */
+    uint64_t acked;   /* highest seq acknowledged, or adopted and on every in-sync copy; 0: the
+                       * takeover is not over */
     bool lease_wait;  /* a takeover waits for the last owner's lease to end (I11) */
     bool doubt;       /* a change may or may not have happened (I4) */
     uint32_t n_tails; /* different ends of the copies that a takeover is making equal */

@@ -82,7 +82,7 @@ cw_volume_view_shard(const struct cw_volume *v, uint32_t index, struct cw_shard_
     const struct shard *s = v->shards[index];
 
     *ret = (struct cw_shard_view){
-        .acked = s->state == SHARD_ACTIVE ? s->acked : 0,
+        .acked = s->state == SHARD_ACTIVE ? cw_min_u64(s->acked, s->stable) : 0,
         .lease_wait = s->state == SHARD_LEASE_WAIT,
         .doubt = s->change.state == CHANGE_DOUBT,
         .n_tails = s->state == SHARD_EQUALISING ? n_tails(s) : 0,

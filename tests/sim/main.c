@@ -31,7 +31,7 @@ static const char help[] =
     "  --scenario NAME  a row of the acceptance catalogue in the place of random faults\n"
     "  --manager WHICH  a register in the manager's place, or a pair of real ones (a third of the\n"
     "                   seeds)\n"
-    "  --spare          one more daemon, for journal members\n"
+    "  --spare          one more daemon, for journal members (a seventh of the seeds)\n"
     "  --case NAME      something that failed once, shrunk\n"
     "  --mutation NAME  takes that rule away: one of 500 seeds must fail (--seeds, --from)\n"
     "  --trace          every frame and every log line, on stderr; a failure shows the last 400\n"

@@ -126,12 +126,12 @@ sim_init(struct sim *sim, struct sim_opts opts)
     if (opts.scenario == NULL)
         sim_choose_modes(sim);
     sim_make_plain(sim);
-    if (opts.spare)
-        sim->n_daemons++;
     if (opts.scenario != NULL)
         sim_scenario_prepare(sim, opts.scenario);
     if (sim_has_manager(sim))
         sim_control_choose(sim);
+    else if (opts.spare || (opts.scenario == NULL && sim_chance(&sim->rnd_mode, 15)))
+        sim->n_daemons++;
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_init(sim, &sim->daemons[i], i);
     for (uint32_t i = 0; i < sim->n_clients; i++)
