@@ -127,6 +127,33 @@ resync_of_equal_copies_moves_nothing(void **state)
     rig_fini(&r);
 }
 
+/* What is found bad on a copy in resync is told when that is over: nobody reads it before. */
+static void
+bad_blocks_are_told_after_a_resync(void **state)
+{
+    struct rig r;
+    struct rig_link *s, *x;
+
+    rig_init(&r);
+    s = rig_owner(&r.disk[0], GEN);
+    x = rig_owner(&r.disk[1], GEN);
+    rig_write(s, GEN, 1, 300, 'e');
+    rig_write(x, GEN, 1, 300, 'e');
+    rig_expect_acked(s, 1);
+    rig_expect_acked(x, 1);
+    join(x, 77, 2);
+    rig_expect(x, CW_FT_JOIN_OK);
+    rig_rot(&r.disk[1], 'e');
+    cw_store_scrub_start(cw_replica_store(r.disk[1].replica));
+    rig_run(&r, 2000);
+    rig_expect_none(x, CW_FT_BAD_NOTE);
+    sync_from(x, &r.disk[0], 77, 2);
+    rig_answer_dial(&r.disk[1], &r.disk[0]);
+    rig_expect(x, CW_FT_SYNC_DONE);
+    rig_expect(x, CW_FT_BAD_NOTE);
+    rig_fini(&r);
+}
+
 /* "syncing" survives a crash: the copy serves nothing and takes no stream before a new JOIN. */
 static void
 syncing_survives_a_crash(void **state)
@@ -316,6 +343,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resync_makes_copies_equal),
         cmocka_unit_test(resync_of_equal_copies_moves_nothing),
+        cmocka_unit_test(bad_blocks_are_told_after_a_resync),
         cmocka_unit_test(syncing_survives_a_crash),
         cmocka_unit_test(source_waits_and_keeps_generations_apart),
         cmocka_unit_test(resync_looks_again_at_blocks_not_sent),
