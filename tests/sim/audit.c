@@ -138,7 +138,7 @@ audit_read(struct sim_audit *a, uint32_t daemon, struct cw_store_shard *sh, uint
 /* Where a journal stood in for it, a copy in sync that its owner has not reached is not a copy yet.
  */
 static bool
-audit_passes_over(const struct sim *sim, uint32_t i)
+audit_passes_over(const struct sim *sim, const struct sim_daemon *d)
 {
     struct cw_shard_report r;
     bool journal = false;
@@ -148,7 +148,10 @@ audit_passes_over(const struct sim *sim, uint32_t i)
     if (!journal || sim->present == NULL || sim->present->volume == NULL)
         return false;
     cw_volume_report_shard(sim->present->volume, 0, &r);
-    return i < r.n_members && !r.members[i].connected;
+    for (uint32_t i = 0; i < r.n_members; i++)
+        if (cw_uuid_equal(&r.members[i].disk_uuid, &d->disk_uuid))
+            return !r.members[i].connected;
+    return false;
 }
 
 void
@@ -169,7 +172,7 @@ sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *
         struct cw_store_shard *sh;
 
         if (sim->reg.rec.members[k].state != CW_MEMBER_INSYNC || d == NULL || !d->serving ||
-            sim_media_forgot(sim, d->proc.index) || audit_passes_over(sim, k))
+            sim_media_forgot(sim, d->proc.index) || audit_passes_over(sim, d))
             continue;
         sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
         if (sh == NULL) {

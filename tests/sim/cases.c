@@ -11,6 +11,7 @@
 #include "common/base/bits.h"
 
 const struct sim_case sim_cases[] = {
+    { "journal-alone", 1796054696046, 16328, 30, "0,1,2,3" },
     { 0 },
 };
 

@@ -247,7 +247,8 @@ struct sim_control {
     struct cw_list ctls, old_ctls;
     struct sim_asked asked[SIM_ASKED];
     uint32_t n_asked;
-    uint64_t heard_ns; /* a copy hears the present owner, and a manager the copy, since; 0: no */
+    /* A daemon's copy hears the present owner, and managers the daemon, since; 0: no. */
+    uint64_t heard_ns[SIM_DAEMONS_MAX];
     struct sim_client *heard; /* the owner that is spoken of */
     uint32_t force_percent;   /* of attaches */
     uint32_t repair_delay_s;

@@ -192,6 +192,19 @@ judge_has_cycle(const struct judge *j, uint32_t at, uint8_t *seen)
     return false;
 }
 
+/* What the block saw, for whoever looks at a trace. */
+static void
+judge_show(const struct judge *j)
+{
+    for (uint32_t i = 0; i < j->n; i++) {
+        const struct sim_hop *h = &j->hops[i];
+
+        sim_log(j->sim, "block %u: %s of %llu in epoch %u, %.6f..%.6f%s", j->block,
+                h->kind == SIM_READ ? "read" : "write", (unsigned long long)h->value, h->epoch,
+                (double)h->begin_ns / 1e9, (double)h->end_ns / 1e9, h->acked ? "" : ", unknown");
+    }
+}
+
 static void
 judge_block(struct judge *j)
 {
@@ -220,6 +233,8 @@ judge_block(struct judge *j)
             sim_fail(j->sim,
                      "history: block %u: reads saw its writes in two orders (linearizability)",
                      j->block);
+    if (j->sim->result.failed && j->sim->opts.trace)
+        judge_show(j);
     free(j->before);
     free(seen);
 }

@@ -159,13 +159,15 @@ static void
 judge_grant(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
 {
     const struct sim_control *k = sim->control;
-    bool forced = false;
+    bool forced = false, heard = false;
 
+    for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++)
+        heard |= k->heard_ns[i] != 0 && sim->now_ns - k->heard_ns[i] >= HEARD_NS;
     for (uint32_t i = 0; i < sim->n_clients; i++)
         if (cw_uuid_equal(&sim->clients[i].id, &now->owner_id))
             forced = sim_lib_forces(&sim->clients[i]);
-    if (old->hold == CW_HOLD_OWNED && !forced && k->heard_ns != 0 && k->heard == sim->present &&
-        !cw_uuid_equal(&sim->present->id, &now->owner_id) && sim->now_ns - k->heard_ns >= HEARD_NS)
+    if (old->hold == CW_HOLD_OWNED && !forced && heard && k->heard == sim->present &&
+        !cw_uuid_equal(&sim->present->id, &now->owner_id))
         sim_fail(sim, "store: gen %u is granted without force, and %s is well", now->gen,
                  sim->present->proc.name);
 }

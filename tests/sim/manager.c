@@ -166,35 +166,43 @@ reach(const struct sim *sim, const struct sim_proc *a, const struct sim_proc *b)
            !sim_net_blocked(sim, b, a);
 }
 
-/* Some in-sync copy hears the present owner and is heard by both managers. */
+/* It is in sync, has a session of the present owner, and both managers hear it. */
 static bool
-owner_is_heard(const struct sim *sim)
+hears_owner(const struct sim *sim, const struct cw_member *m, const struct sim_daemon *d)
 {
     const struct sim_client *c = sim->present;
+    uint64_t silent_ms = 0;
+    uint32_t gen = 0;
+    bool session = false;
 
-    if (c == NULL || !c->ready || c->lost || c->leaving || c->volume == NULL)
-        return false;
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++) {
-        const struct cw_member *m = &sim->reg.rec.members[i];
-        const struct sim_daemon *d = sim_member_daemon(sim, m);
-
-        if (m->state == CW_MEMBER_INSYNC && d != NULL && d->serving &&
-            reach(sim, &c->proc, &d->proc) && reach(sim, &sim->control->mgrs[0].proc, &d->proc) &&
-            reach(sim, &sim->control->mgrs[1].proc, &d->proc))
-            return true;
-    }
-    return false;
+    return m->state == CW_MEMBER_INSYNC && d->serving && reach(sim, &c->proc, &d->proc) &&
+           reach(sim, &sim->control->mgrs[0].proc, &d->proc) &&
+           reach(sim, &sim->control->mgrs[1].proc, &d->proc) &&
+           cw_replica_owner_seen(d->replica, SIM_VOLUME, &gen, &session, &silent_ms) && session &&
+           gen == c->gen;
 }
 
 static void
 look_heard(struct sim *sim)
 {
     struct sim_control *k = sim->control;
+    const struct sim_client *c = sim->present;
+    bool well = c != NULL && c->ready && !c->lost && !c->leaving && c->volume != NULL;
+    bool hears[SIM_DAEMONS_MAX] = { 0 };
 
-    if (!owner_is_heard(sim))
-        k->heard_ns = 0;
-    else if (k->heard_ns == 0 || k->heard != sim->present)
-        k->heard_ns = sim->now_ns;
+    for (uint32_t i = 0; well && i < sim->reg.rec.n_members; i++) {
+        const struct cw_member *m = &sim->reg.rec.members[i];
+        const struct sim_daemon *d = sim_member_daemon(sim, m);
+
+        if (d != NULL)
+            hears[d - sim->daemons] = hears_owner(sim, m, d);
+    }
+    for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++) {
+        if (!hears[i])
+            k->heard_ns[i] = 0;
+        else if (k->heard_ns[i] == 0 || k->heard != sim->present)
+            k->heard_ns[i] = sim->now_ns;
+    }
     k->heard = sim->present;
 }
 
