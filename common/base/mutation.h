@@ -55,7 +55,16 @@
     M(REPLAY_SHORT, "replay-short", "a recovery leaves the last batch out (I2)") \
     M(TRIM_FORGOTTEN, "trim-forgotten", "a recovery leaves trims and zeroes out (I2)") \
     M(STORE_BLIND, "store-blind", "a store does not verify what it reads") \
-    M(REPAIR_STALE, "repair-stale", "a repair overwrites what has changed meanwhile (I14)")
+    M(REPAIR_STALE, "repair-stale", "a repair overwrites what has changed meanwhile (I14)") \
+    M(CAS_NO_GEN, "cas-no-gen", "a change does not compare the volume's generation (1.3)") \
+    M(CAS_NO_CFG, "cas-no-cfg", "a change does not compare the shard's cfg (1.3)") \
+    M(LAST_COPY, "last-copy", "a change may leave no copy in sync (I12)") \
+    M(MANAGER_EJECTS, "manager-ejects", "the manager replaces a copy that is in sync (I3)") \
+    M(ALWAYS_RELEASED, "always-released", "who attaches is told of a clean release (1.8)") \
+    M(SAME_GEN, "same-gen", "an attach does not raise the generation (1.8)") \
+    M(CLAIM_BLIND, "claim-blind", "an attach does not ask the copies about the owner (1.8)") \
+    M(REPEAT_ANY, "repeat-any", "a change that was refused is told to be applied (I4)") \
+    M(DROP_EARLY, "drop-early", "a deposed manager has copies dropped (1.3)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,
 enum cw_mutation { CW_MUTATION_NONE, CW_MUTATIONS(CW_MUTATION_ENUM) CW_N_MUTATIONS };

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "daemon/manager/internal.h"
 
 #define SEEN_MS 1000u
@@ -277,7 +278,8 @@ claim_look(struct claim *c)
     bool ours = owner != NULL && owner == c->call->session;
 
     c->gen = r != NULL ? r->gen : 0;
-    if (r == NULL || r->hold == CW_HOLD_RELEASED || c->force || ours) {
+    if (r == NULL || r->hold == CW_HOLD_RELEASED || c->force || ours ||
+        cw_mutated(CW_MUTATION_CLAIM_BLIND)) {
         claim_turn(c);
     } else if (r->caretaker) {
         if (owner != NULL)
@@ -451,8 +453,8 @@ attach_build(struct mgr_call_op *c, struct mgr_txn *t)
         return b;
     rec = v->o.rec;
     c->id = to->id;
-    reply->released = to->hold == CW_HOLD_RELEASED;
-    to->gen++;
+    reply->released = to->hold == CW_HOLD_RELEASED || cw_mutated(CW_MUTATION_ALWAYS_RELEASED);
+    to->gen += !cw_mutated(CW_MUTATION_SAME_GEN) || to->gen == 0;
     to->hold = CW_HOLD_OWNED;
     to->owner_id = s->id;
     to->owner_since_s = cw_mgr_wall_s(t->m);

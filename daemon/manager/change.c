@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "daemon/manager/internal.h"
 
 static bool
@@ -158,7 +159,7 @@ change_apply(struct mgr_txn *t, const struct cw_mgr_change *q, struct cw_shard_r
         mb->state = q->want[i].state;
         mb->since_seq = q->want[i].since_seq;
     }
-    if (count_insync(r) > 0)
+    if (count_insync(r) > 0 || cw_mutated(CW_MUTATION_LAST_COPY))
         return true;
     cw_mgr_error_set(err, CW_MGR_LAST_COPY, volume,
                      "shard %u: the change would leave no in-sync copy", CW_SHARD_INDEX(q->shard));
@@ -211,9 +212,11 @@ change_build(struct mgr_call_op *c, struct mgr_txn *t)
         !owns(v, c->call->session))
         return cw_mgr_refuse(c, CW_MGR_CONFLICT, v->o.rec.volume.name,
                              "this connection does not own volume %s", v->o.rec.volume.name);
-    if (v->o.rec.volume.gen != q->gen || s->o.rec.shard.cfg != q->cfg ||
+    if ((v->o.rec.volume.gen != q->gen && !cw_mutated(CW_MUTATION_CAS_NO_GEN)) ||
+        (s->o.rec.shard.cfg != q->cfg && !cw_mutated(CW_MUTATION_CAS_NO_CFG)) ||
         v->o.rec.volume.hold != CW_HOLD_OWNED) {
-        c->call->reply.change.applied = change_is_repeat(q, v, &s->o.rec.shard);
+        c->call->reply.change.applied =
+            change_is_repeat(q, v, &s->o.rec.shard) || cw_mutated(CW_MUTATION_REPEAT_ANY);
         return MGR_BUILD_NONE;
     }
     rec = s->o.rec;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "daemon/manager/internal.h"
 
 static bool
@@ -84,7 +85,8 @@ member_replaceable(const struct cw_manager *m, const struct mgr_volume *v,
     uint32_t delay_s = cw_mgr_volume_policy(m, &v->o.rec.volume)->repair_delay_s;
     enum mgr_copy copy;
 
-    if (mb->state != CW_MEMBER_OUT && mb->state != CW_MEMBER_DEAD)
+    if (mb->state != CW_MEMBER_OUT && mb->state != CW_MEMBER_DEAD &&
+        !cw_mutated(CW_MUTATION_MANAGER_EJECTS))
         return false;
     copy = cw_mgr_copy_state(m, mb, delay_s);
     return copy == MGR_COPY_GONE || copy == MGR_COPY_OVERDUE;
