@@ -172,7 +172,7 @@ sync_finished(struct cw_op *op, int res)
         sync_tell_done(c);
         if (c->session != NULL)
             cw_ack_owe(c->session); /* its health changed */
-        cw_note_on_open(c); /* what was found bad meanwhile matters now */
+        cw_note_on_open(c);         /* what was found bad meanwhile matters now */
         cw_sync_pump_all(c->r);
     }
     cw_sync_unref(s);
