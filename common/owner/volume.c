@@ -341,7 +341,9 @@ cw_volume_release(struct cw_volume *v)
         cw_own_volume_fire(v, EV_RELEASED);
         return;
     case CW_VOLUME_RELEASING:
-    case CW_VOLUME_RELEASED:
+        return;
+    case CW_VOLUME_RELEASED: /* handed over before: the same answer again */
+        cw_own_volume_fire(v, EV_RELEASED);
         return;
     }
 }

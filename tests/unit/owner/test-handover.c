@@ -49,6 +49,11 @@ hand_over_drains_first(void **state)
     assert_true(w->released && w->release_clean);
     assert_int_equal(w->n_releases, 1);
     assert_int_equal(cw_volume_hand_over(w->v, DRAIN_NS), -ESHUTDOWN);
+    w->released = false;
+    cw_volume_release(w->v); /* whoever closes it is answered too */
+    world_turn(w);
+    assert_true(w->released && w->release_clean);
+    assert_int_equal(w->n_releases, 1);
     world_closed(w);
 }
 
