@@ -102,7 +102,7 @@ sim_finds_nothing_with_a_spare(void **state)
     }
 }
 
-#define ROWS_MAX 64u
+#define ROWS_MAX 80u
 
 int
 main(void)
