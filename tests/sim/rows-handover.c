@@ -308,6 +308,18 @@ until_target_owns(struct sim *sim, struct sim_client *target)
     sim_demand(sim, false, "the target owns the volume");
 }
 
+/* There may be no manager yet. */
+static void
+until_allowed(struct sim *sim)
+{
+    for (uint32_t i = 0; i < 200 && !sim->result.failed; i++) {
+        if (allow(sim) == CW_MGR_OK)
+            return;
+        sim_pass(sim, 100);
+    }
+    sim_demand(sim, false, "it may be handed over");
+}
+
 static void
 hand_over_with(struct sim *sim, enum sim_handover_step step, enum sim_handover_fault fault)
 {
@@ -315,9 +327,9 @@ hand_over_with(struct sim *sim, enum sim_handover_step step, enum sim_handover_f
 
     if (sim_chance(&sim->rnd_mgr, 40))
         begin_resync(sim);
+    until_allowed(sim);
     if (sim->result.failed)
         return;
-    sim_demand(sim, allow(sim) == CW_MGR_OK, "it may be handed over");
     sim->control->strike = (struct sim_strike){
         .armed = true, .step = step, .fault = fault, .source = source, .target = target
     };
@@ -334,7 +346,9 @@ hand_over_with(struct sim *sim, enum sim_handover_step step, enum sim_handover_f
     sim_expect(sim, sim_all_in_sync, 90000, "all are in sync");
 }
 
-/* Every fault at that step, in any order. */
+#define FAULTS_PER_RUN 4u
+
+/* Some of the faults at that step, in any order. */
 static void
 hand_over_at(struct sim *sim, enum sim_handover_step step)
 {
@@ -349,7 +363,7 @@ hand_over_at(struct sim *sim, enum sim_handover_step step)
             faults[i] = faults[k];
         faults[k] = (enum sim_handover_fault)i;
     }
-    for (uint32_t i = 0; i < SIM_HAND_N_FAULTS && !sim->result.failed; i++)
+    for (uint32_t i = 0; i < FAULTS_PER_RUN && !sim->result.failed; i++)
         hand_over_with(sim, step, faults[i]);
     sim->control->on_msg = NULL;
 }
