@@ -259,6 +259,7 @@ enum sim_handover_fault {
     SIM_HAND_CUT_SOURCE,    /* from the managers */
     SIM_HAND_STRAND_SOURCE, /* from the copies */
     SIM_HAND_ONE_COPY,      /* .. from one of them */
+    SIM_HAND_SPLIT,         /* it reaches one copy alone, which reaches nobody else */
     SIM_HAND_KILL_COPY,
     SIM_HAND_FAILOVER,
     SIM_HAND_DEPOSE,

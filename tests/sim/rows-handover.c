@@ -143,6 +143,14 @@ part_managers(struct sim *sim, struct sim_proc *p)
 }
 
 static void
+part_from_all_but(struct sim *sim, struct sim_proc *p, const struct sim_proc *but)
+{
+    for (uint32_t i = 0; i < sim->n_procs; i++)
+        if (sim->procs[i] != p && sim->procs[i] != but)
+            sim_part(sim, p, sim->procs[i]);
+}
+
+static void
 fault_now(struct sim *sim, const struct sim_strike *s)
 {
     struct sim_daemon *one = &sim->daemons[cw_prng_below(&sim->rnd_mgr, 2)];
@@ -164,6 +172,10 @@ fault_now(struct sim *sim, const struct sim_strike *s)
         return;
     case SIM_HAND_ONE_COPY:
         sim_part(sim, &s->source->proc, &one->proc);
+        return;
+    case SIM_HAND_SPLIT:
+        part_from_all_but(sim, &s->source->proc, &one->proc);
+        part_from_all_but(sim, &one->proc, &s->source->proc);
         return;
     case SIM_HAND_KILL_COPY:
         sim_daemon_kill(one, false);
