@@ -221,6 +221,8 @@ ask_attach(struct ask *a, cw_envelope *body)
 
     m.volume = a->call->name;
     m.force = a->call->force;
+    m.intent = a->call->take ? CAUSEWAY__CONTROL__ATTACH_INTENT__TAKE
+                             : CAUSEWAY__CONTROL__ATTACH_INTENT__OWN;
     body->body_case = CAUSEWAY__CONTROL__ENVELOPE__BODY_ATTACH;
     body->attach = &m;
     ask_send(a, body);

@@ -26,7 +26,7 @@ struct cw_ctl_call {
 
     /* LIST: "" for all. ATTACH. */
     char name[CW_ENGINE_NAME_SIZE];
-    bool force;
+    bool force, take; /* take: from its owner, if that was allowed */
     /* GET, RELEASE */
     uint64_t volume;
     uint32_t gen;
@@ -61,7 +61,13 @@ void cw_control_verify_progress(struct cw_control *c, uint64_t volume, const str
 
 /* ---- told and asked by the manager ---- */
 
-enum cw_ctl_event_kind { CW_CTL_ON_HINT, CW_CTL_ON_VERIFY, CW_CTL_ON_RESIZED, CW_CTL_ON_EVICT };
+enum cw_ctl_event_kind {
+    CW_CTL_ON_HINT,
+    CW_CTL_ON_VERIFY,
+    CW_CTL_ON_RESIZED,
+    CW_CTL_ON_EVICT,
+    CW_CTL_ON_LET_GO,
+};
 
 struct cw_ctl_event {
     struct cw_engine_task task;
@@ -75,6 +81,7 @@ struct cw_ctl_event {
     uint64_t size_bytes;
     uint64_t shard;           /* EVICT */
     struct cw_uuid disk_uuid; /* EVICT */
+    uint32_t gen;             /* LET_GO */
     struct cw_shard_rec *shards;
     uint32_t n_shards;
     struct cw_disk_location *disks;

@@ -101,8 +101,8 @@ void cw_engine_list(struct cw_engine *e, struct cw_engine_list *l);
 
 struct cw_engine_volume_events {
     void (*on_resize)(void *user, uint64_t size_bytes); /* NULL: not wanted */
-    /* Somebody else took the volume over: every request fails with -ESHUTDOWN from now on. NULL:
-     * not wanted. Close it all the same. */
+    /* Somebody else took the volume over, or it was handed over: every request fails with
+     * -ESHUTDOWN from now on. NULL: not wanted. Close it all the same. */
     void (*on_fenced)(void *user, const char *why);
 };
 
@@ -110,7 +110,9 @@ struct cw_engine_volume_events {
 struct cw_engine_open {
     const char *volume;
     bool force;
-    uint64_t retry_ms;   /* how long VOLUME_IN_USE and an absent cluster are tried again; 0: once */
+    bool take;         /* from the client that owns it, if it was allowed to hand it over; not with
+                        * force */
+    uint64_t retry_ms; /* how long VOLUME_IN_USE and an absent cluster are tried again; 0: once */
     uint64_t timeout_ms; /* of the whole, from the call until it serves; 0: 60 s, and 180 s once a
                           * cold start is known */
     const struct cw_engine_volume_events *ev; /* NULL: none; lives until closed */

@@ -245,6 +245,11 @@ event_fill(struct cw_ctl_event *ev, const cw_envelope *m)
         ev->volume = m->evict->volume_id;
         ev->shard = m->evict->shard;
         return cw_plain_uuid(&m->evict->disk_uuid, &ev->disk_uuid);
+    case CAUSEWAY__CONTROL__ENVELOPE__BODY_LET_GO:
+        ev->kind = CW_CTL_ON_LET_GO;
+        ev->volume = m->let_go->volume_id;
+        ev->gen = m->let_go->gen;
+        return true;
     default:
         return false;
     }

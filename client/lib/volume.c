@@ -2,6 +2,9 @@
  *
  *   ATTACHING -granted-> OPENING -takeover done-> OPEN -close-> CLOSING -> freed
  *      \-- in use, no answer: again until retry_ms is over
+ *
+ * An OPEN volume may be fenced, or handed over when the manager asks (LET_GO): it stays OPEN, every
+ * request fails, and it is not attached again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +18,9 @@
 #define OPEN_MS 60000
 #define OPEN_COLD_MS 180000
 #define CLOSE_MS 10000
+#define TAKE_MS 12000              /* the owner lets go, or the manager has given it up */
+#define DRAIN_NS (5 * CW_NS_PER_S) /* an eject takes three */
+#define LET_GO_MAX 4u
 
 enum volume_state { VOLUME_ATTACHING, VOLUME_PAUSING, VOLUME_OPENING, VOLUME_OPEN, VOLUME_CLOSING };
 
@@ -33,7 +39,9 @@ struct cw_engine_volume {
     struct cw_engine_close *close;
     struct cw_verify verify;
     bool verifying;
-    struct cw_ctl_event *resize; /* owed an answer */
+    struct cw_ctl_event *resize; /* owed an answer, as the next */
+    struct cw_ctl_event *let_go[LET_GO_MAX];
+    uint32_t n_let_go;
 };
 
 static const struct cw_engine_volume_events no_events;
@@ -45,8 +53,16 @@ env_of(const struct cw_engine_volume *v)
 }
 
 static void
+let_go_answer(struct cw_engine_volume *v, int res)
+{
+    while (v->n_let_go > 0)
+        cw_control_answer(v->engine->control, v->let_go[--v->n_let_go], res);
+}
+
+static void
 volume_free(struct cw_engine_volume *v)
 {
+    let_go_answer(v, -ENOENT);
     if (v->resize != NULL)
         cw_control_answer(v->engine->control, v->resize, -ENOENT);
     cw_timer_cancel(env_of(v), &v->timer);
@@ -119,17 +135,40 @@ on_fenced(struct cw_volume *vol, void *user)
 
 static void close_end(struct cw_engine_volume *v, int res);
 
+/* To the user it is as if it were fenced. */
+static void
+handed_over(struct cw_engine_volume *v, bool clean)
+{
+    const char *why = clean ? "it was handed over to another client"
+                            : "it was to be handed over, the manager did not confirm its release";
+
+    cw_log(env_of(v), CW_LOG_NOTICE, "volume %s: %s", v->name, why);
+    if (v->ev->on_fenced != NULL)
+        v->ev->on_fenced(v->user, why);
+}
+
 static void
 on_released(struct cw_volume *vol, void *user, bool clean)
 {
     struct cw_engine_volume *v = user;
 
-    if (v->state != VOLUME_CLOSING)
-        return;
-    if (clean)
+    let_go_answer(v, clean ? 0 : -EIO);
+    if (v->state == VOLUME_OPEN)
+        handed_over(v, clean);
+    else if (v->state == VOLUME_CLOSING && clean)
         close_end(v, 0);
-    else
+    else if (v->state == VOLUME_CLOSING)
         close_end(v, cw_volume_state(vol) == CW_VOLUME_FENCED ? -ESHUTDOWN : -ETIMEDOUT);
+}
+
+static void
+on_kept(struct cw_volume *vol, void *user)
+{
+    struct cw_engine_volume *v = user;
+
+    cw_log(env_of(v), CW_LOG_WARNING,
+           "volume %s: not handed over: what was under way did not end in time", v->name);
+    let_go_answer(v, -EBUSY);
 }
 
 static void
@@ -149,6 +188,7 @@ static const struct cw_volume_events volume_events = {
     .on_open_failed = on_open_failed,
     .on_fenced = on_fenced,
     .on_released = on_released,
+    .on_kept = on_kept,
     .on_resized = on_resized,
 };
 
@@ -245,7 +285,7 @@ static void
 volume_attach(struct cw_engine_volume *v)
 {
     struct cw_ctl_call *call = engine_ask_new(v->engine, CW_CTL_ATTACH, attach_done, v);
-    uint64_t timeout = cw_max_u64(ATTACH_MS, v->open->retry_ms);
+    uint64_t timeout = cw_max_u64(v->open->take ? TAKE_MS : ATTACH_MS, v->open->retry_ms);
 
     v->state = VOLUME_ATTACHING;
     if (call == NULL) {
@@ -256,6 +296,7 @@ volume_attach(struct cw_engine_volume *v)
     call->timeout_ms =
         v->open->timeout_ms != 0 ? cw_min_u64(timeout, v->open->timeout_ms) : timeout;
     call->force = v->open->force;
+    call->take = v->open->take;
     memcpy(call->name, v->name, sizeof(call->name));
     cw_control_call(v->engine->control, call);
 }
@@ -440,6 +481,30 @@ volume_resize(struct cw_engine_volume *v, struct cw_ctl_event *ev, int *ret_res)
     return true;
 }
 
+/* True: answered later. */
+static bool
+volume_let_go(struct cw_engine *e, struct cw_ctl_event *ev, int *ret_res)
+{
+    struct cw_engine_volume *v = NULL;
+
+    CW_LIST_EACH (it, &e->volumes) { /* one that closes lets go too */
+        struct cw_engine_volume *at = cw_list_entry(it, struct cw_engine_volume, link);
+
+        if (at->vol != NULL && cw_volume_id(at->vol) == ev->volume &&
+            cw_volume_gen(at->vol) == ev->gen)
+            v = at;
+    }
+    *ret_res = v == NULL                   ? -ENOENT
+               : v->n_let_go == LET_GO_MAX ? -EBUSY
+                                           : cw_volume_hand_over(v->vol, DRAIN_NS);
+    if (*ret_res == -ESHUTDOWN)
+        *ret_res = -ENOENT; /* lost, or handed over: whichever, it is not ours */
+    if (*ret_res != 0)
+        return false;
+    v->let_go[v->n_let_go++] = ev;
+    return true;
+}
+
 static void
 take_hint(struct cw_engine *e, struct cw_engine_volume *v, const struct cw_ctl_event *ev)
 {
@@ -472,6 +537,10 @@ engine_on_event(struct cw_engine *e, struct cw_ctl_event *take_ev)
     case CW_CTL_ON_EVICT:
         if (v != NULL)
             res = cw_volume_evict(v->vol, take_ev->shard, &take_ev->disk_uuid);
+        break;
+    case CW_CTL_ON_LET_GO:
+        if (volume_let_go(e, take_ev, &res))
+            return;
         break;
     }
     cw_control_answer(e->control, take_ev, res);

@@ -214,7 +214,7 @@ void cw_owner_check(const struct cw_owner *o);
 enum cw_volume_state {
     CW_VOLUME_OPENING,   /* takeover under way */
     CW_VOLUME_READY,     /* serves, as far as its shards do */
-    CW_VOLUME_RELEASING, /* never goes back to READY */
+    CW_VOLUME_RELEASING, /* back to READY only when a hand-over is abandoned */
     CW_VOLUME_RELEASED,
     CW_VOLUME_FENCED, /* somebody newer owns it: every request fails with -ESHUTDOWN */
     CW_VOLUME_FAILED, /* open gave up */
@@ -228,8 +228,10 @@ struct cw_volume_events {
     void (*on_open_failed)(struct cw_volume *, void *user, int res, const char *text);
     /* After on_ready: the volume is lost to a newer owner. Requests complete with -ESHUTDOWN. */
     void (*on_fenced)(struct cw_volume *, void *user);
-    /* Answer to cw_volume_release. clean: the manager confirmed. */
+    /* Answer to cw_volume_release and cw_volume_hand_over. clean: the manager confirmed. */
     void (*on_released)(struct cw_volume *, void *user, bool clean);
+    /* Answer to cw_volume_hand_over instead: it was abandoned, the volume serves again. */
+    void (*on_kept)(struct cw_volume *, void *user);
     /* Answer to cw_volume_resize: in force. */
     void (*on_resized)(struct cw_volume *, void *user, uint64_t size_bytes);
 };
@@ -250,6 +252,11 @@ struct cw_volume *cw_volume_open(struct cw_owner *o, const struct cw_volume_desc
  * manager. Requests submitted later fail with -ESHUTDOWN. Answered by on_released, also when
  * fenced. */
 void cw_volume_release(struct cw_volume *v);
+
+/* The same for somebody who waits to take the volume. What cannot be drained within drain_ns is not
+ * waited for: the volume is kept (on_kept). Once the manager was told there is no way back. A
+ * release meanwhile makes it one. -EBUSY: it does not serve yet; -ESHUTDOWN: it is lost. */
+int cw_volume_hand_over(struct cw_volume *v, uint64_t drain_ns);
 
 /* Every request has completed (or is forgotten without its done). Calls under way at the manager
  * are waited for inside the owner; the volume's memory lives as long as they do. */

@@ -402,6 +402,7 @@ struct cw_volume {
     struct cw_volume_give_up give_up;
     bool give_up_busy;
     bool release_clean;
+    uint64_t keep_at_ns; /* RELEASING for a hand-over: abandoned then; 0: never */
 
     uint32_t events; /* bit per enum volume_event, fired at turn end */
     int fail_res;
@@ -420,7 +421,14 @@ struct cw_volume {
     uint64_t read_p99_ns, write_p99_ns;
 };
 
-enum volume_event { EV_READY = 1, EV_FAILED = 2, EV_FENCED = 4, EV_RELEASED = 8, EV_RESIZED = 16 };
+enum volume_event {
+    EV_READY = 1,
+    EV_FAILED = 2,
+    EV_FENCED = 4,
+    EV_RELEASED = 8,
+    EV_RESIZED = 16,
+    EV_KEPT = 32,
+};
 
 struct cw_owner {
     struct cw_env *env;

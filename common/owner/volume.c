@@ -201,6 +201,10 @@ cw_own_volume_fire_events(struct cw_volume *v)
         if (ev->on_released != NULL)
             ev->on_released(v, user, v->release_clean);
         break;
+    case EV_KEPT:
+        if (ev->on_kept != NULL)
+            ev->on_kept(v, user);
+        break;
     case EV_RESIZED:
         if (ev->on_resized != NULL)
             ev->on_resized(v, user, v->size_bytes);
@@ -307,6 +311,7 @@ release_try(struct cw_volume *v)
 void
 cw_volume_release(struct cw_volume *v)
 {
+    v->keep_at_ns = 0;
     switch (v->state) {
     case CW_VOLUME_READY:
         v->state = CW_VOLUME_RELEASING;
@@ -336,9 +341,36 @@ cw_volume_release(struct cw_volume *v)
         cw_own_volume_fire(v, EV_RELEASED);
         return;
     case CW_VOLUME_RELEASING:
-    case CW_VOLUME_RELEASED:
+        return;
+    case CW_VOLUME_RELEASED: /* handed over before: the same answer again */
+        cw_own_volume_fire(v, EV_RELEASED);
         return;
     }
+}
+
+int
+cw_volume_hand_over(struct cw_volume *v, uint64_t drain_ns)
+{
+    if (v->state == CW_VOLUME_RELEASING)
+        return 0;
+    if (v->state != CW_VOLUME_READY)
+        return v->state == CW_VOLUME_OPENING ? -EBUSY : -ESHUTDOWN;
+    cw_volume_release(v);
+    v->keep_at_ns = cw_own_now(v->o) + drain_ns;
+    return 0;
+}
+
+/* The manager knows nothing of it yet: nobody can have taken the volume, it goes on. */
+static void
+release_look(struct cw_volume *v)
+{
+    if (v->keep_at_ns == 0 || v->give_up_busy || cw_own_now(v->o) < v->keep_at_ns)
+        return;
+    v->keep_at_ns = 0;
+    v->state = CW_VOLUME_READY;
+    cw_own_volume_fire(v, EV_KEPT);
+    for (uint32_t i = 0; i < v->n_shards; i++)
+        cw_own_mark_dirty(v->shards[i]);
 }
 
 void
@@ -514,8 +546,10 @@ cw_own_volume_tick(struct cw_volume *v)
     }
     cw_own_verify_tick(v);
     cw_own_notes_tick(v);
-    if (v->state == CW_VOLUME_RELEASING)
+    if (v->state == CW_VOLUME_RELEASING) {
         release_try(v);
+        release_look(v);
+    }
 }
 
 /* ---- memory ---- */

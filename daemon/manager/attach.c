@@ -2,6 +2,8 @@
  *
  *   claim --released, forced, our own, caretaker without session--------------> its turn
  *     |---caretaker: LET_GO --answered, or 5 s--------------------------------> its turn
+ *     |---TAKE, and it is allowed: LET_GO --released--------------------------> its turn
+ *     |                                   \--kept, or 8 s--> on, as any other claim
  *     \---OWNER_SEEN to the hosts of in-sync copies --nobody, or 1 s----------> its turn
  *                                                   \--heard within 4 s--> VOLUME_IN_USE
  *   its turn: gen is still the one looked at? --no--> claim again
@@ -18,6 +20,7 @@
 #define SEEN_MS 1000u
 #define SEEN_SILENT_MS 4000u
 #define LET_GO_MS 5000u
+#define HAND_OVER_MS 8000u /* a client drains for 5 s at most, then asks us for 3 s */
 #define BEGIN_MS 3000u
 #define CLAIM_TRIES_MAX 8
 
@@ -28,7 +31,9 @@ struct claim {
     uint64_t volume_id, serial, deadline_ns; /* deadline 0: nothing is waited for */
     uint32_t gen, pending, tries;
     bool force, caretaker, seen;
-    bool early; /* it waits for daemons to register, then looks again */
+    bool take;   /* the owner may be asked to hand over; once */
+    bool handed; /* it was asked */
+    bool early;  /* it waits for daemons to register, then looks again */
     mgr_build_fn *build;
     mgr_end_fn *ok;
 };
@@ -128,7 +133,10 @@ claim_in_use(struct claim *c, const struct mgr_volume *v)
                 r->owner_name[0] != '\0' ? r->owner_name : "a client",
                 r->owner_host[0] != '\0' ? r->owner_host : "?",
                 cw_mgr_time_format(r->owner_since_s, since));
-    if (c->call->kind == CW_MGR_ATTACH)
+    if (c->call->kind == CW_MGR_ATTACH && c->call->req.attach.intent != CW_MGR_INTENT_OWN)
+        cw_mgr_error_hint(&c->call->error,
+                          c->handed ? "it did not let go: try again" : "allow the hand-over first");
+    else if (c->call->kind == CW_MGR_ATTACH)
         cw_mgr_error_hint(&c->call->error,
                           "stop that client first, or take the volume over with --force");
     else
@@ -173,6 +181,24 @@ cw_mgr_claim_let_go(struct cw_manager *m, const struct mgr_ask *a,
 
     if (c != NULL)
         claim_turn(c); /* let go or not: the next gen fences a caretaker without harm */
+}
+
+/* Released or not: if not, nothing is taken by force. */
+static void
+claim_handed(struct claim *c)
+{
+    c->take = false;
+    c->deadline_ns = 0;
+    claim_look(c);
+}
+
+static void
+hand_over_answered(struct cw_manager *m, struct mgr_ask *a, const struct cw_mgr_answer *answer)
+{
+    struct claim *c = claim_find(m, a->serial);
+
+    if (c != NULL)
+        claim_handed(c);
 }
 
 static bool
@@ -259,6 +285,21 @@ claim_let_go(struct claim *c, struct mgr_volume *v, struct cw_mgr_session *s)
     cw_mgr_ask_send(s, a);
 }
 
+static void
+claim_hand_over(struct claim *c, struct cw_mgr_session *s)
+{
+    struct mgr_ask *a = cw_mgr_ask_new(CW_MGR_ASK_LET_GO, HAND_OVER_MS);
+
+    claim_wait(c, HAND_OVER_MS);
+    c->pending = 1;
+    c->handed = true;
+    a->ask.volume_id = c->volume_id;
+    a->ask.gen = c->gen;
+    a->serial = c->serial;
+    a->done = hand_over_answered;
+    cw_mgr_ask_send(s, a);
+}
+
 /* Copies have heard nothing yet of an owner that was granted the volume a moment ago. */
 static bool
 owner_begins(const struct cw_manager *m, const struct mgr_volume *v)
@@ -286,6 +327,8 @@ claim_look(struct claim *c)
             claim_let_go(c, v, owner);
         else
             claim_turn(c);
+    } else if (c->take && owner != NULL && cw_mgr_handover_open(c->m, v)) {
+        claim_hand_over(c, owner);
     } else if (owner_begins(c->m, v)) {
         claim_in_use(c, v);
     } else if (copies_to_come(c->m, v)) {
@@ -307,6 +350,8 @@ cw_mgr_claim(struct cw_manager *m, struct cw_mgr_call *call, uint64_t volume_id,
                          .volume_id = volume_id,
                          .force = force,
                          .caretaker = caretaker,
+                         .take = call->kind == CW_MGR_ATTACH &&
+                                 call->req.attach.intent == CW_MGR_INTENT_TAKE,
                          .build = build,
                          .ok = ok };
     cw_list_push_back(&m->attaches, &c->link);
@@ -324,6 +369,8 @@ cw_mgr_claims_tick(struct cw_manager *m)
 
         if (c->early)
             claim_look_early(c);
+        else if (c->deadline_ns != 0 && now >= c->deadline_ns && c->take && c->handed)
+            claim_handed(c);
         else if (c->deadline_ns != 0 && now >= c->deadline_ns)
             claim_turn(c); /* who does not answer in time is silence */
     }
@@ -464,7 +511,9 @@ attach_build(struct mgr_call_op *c, struct mgr_txn *t)
     cw_mgr_txn_put(t, &rec);
     cw_mgr_txn_event(t, q->caretaker ? "VOLUME_CARETAKEN" : "VOLUME_ATTACHED", to->name,
                      "gen %u: %s on %s%s", to->gen, s->name, s->machine,
-                     q->force ? " (forced)" : "");
+                     q->force                                             ? " (forced)"
+                     : q->intent == CW_MGR_INTENT_TAKE && reply->released ? " (handed over)"
+                                                                          : "");
     return MGR_BUILD_COMMIT;
 }
 
@@ -490,6 +539,30 @@ attach_ok(struct mgr_call_op *c)
     }
 }
 
+/* The records, so that the target of a hand-over can get ready; nothing is granted. */
+static void
+attach_standby(struct cw_manager *m, struct cw_mgr_call *call, const struct mgr_volume *v)
+{
+    const struct cw_volume_rec *r = &v->o.rec.volume;
+
+    if (r->purge_at_s != 0) {
+        cw_mgr_fail(call, CW_MGR_NOT_FOUND, r->name, "volume %s is in the trash", r->name);
+    } else if (cw_mgr_handover_open(m, v)) {
+        cw_mgr_attach_fill(m, v, cw_mgr_reply_arena(call), &call->reply.attach);
+        call->reply.attach.gen = 0;
+        call->reply.attach.released = false;
+    } else if (r->hold == CW_HOLD_OWNED) {
+        cw_mgr_fail(call, CW_MGR_VOLUME_IN_USE, r->name,
+                    "volume %s is in use by %s on host %s, and not to be handed over", r->name,
+                    r->owner_name, r->owner_host);
+        cw_mgr_error_hint(&call->error, "allow the hand-over first");
+    } else {
+        cw_mgr_fail(call, CW_MGR_CONFLICT, r->name,
+                    "volume %s is not attached: nobody hands it over", r->name);
+    }
+    cw_mgr_done(call);
+}
+
 void
 cw_mgr_call_attach(struct cw_manager *m, struct cw_mgr_call *call)
 {
@@ -500,6 +573,16 @@ cw_mgr_call_attach(struct cw_manager *m, struct cw_mgr_call *call)
     if (v == NULL) {
         cw_mgr_fail(call, CW_MGR_NOT_FOUND, q->volume, "there is no volume %.63s", q->volume);
         cw_mgr_done(call);
+        return;
+    }
+    if (q->intent != CW_MGR_INTENT_OWN && (q->force || q->caretaker)) {
+        cw_mgr_fail(call, CW_MGR_BAD_REQUEST, v->o.rec.volume.name,
+                    "a hand-over is not forced, nor a caretaker's");
+        cw_mgr_done(call);
+        return;
+    }
+    if (q->intent == CW_MGR_INTENT_STANDBY) {
+        attach_standby(m, call, v);
         return;
     }
     q->volume_id = v->o.rec.volume.id; /* a name may mean another volume by its turn */

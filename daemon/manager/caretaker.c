@@ -369,6 +369,8 @@ care_look_none(struct cw_manager *m, struct mgr_volume *v)
         return;
     if (v->o.rec.volume.hold == CW_HOLD_OWNED && !owner_lost(m, v))
         return;
+    if (v->o.rec.volume.hold == CW_HOLD_RELEASED && cw_mgr_handover_open(m, v))
+        return; /* somebody is about to take it */
     if (cw_mgr_care_need(m, v) == MGR_NEED_NOTHING)
         return;
     s = care_choose(m, v);

@@ -233,6 +233,7 @@ mgr_call_fn cw_mgr_call_volume_rm, cw_mgr_call_volume_restore;
 mgr_call_fn cw_mgr_call_volume_verify, cw_mgr_call_job_ls, cw_mgr_call_job_cancel;
 mgr_call_fn cw_mgr_call_policy_put, cw_mgr_call_policy_ls, cw_mgr_call_policy_rm;
 mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
+mgr_call_fn cw_mgr_call_handover_allow, cw_mgr_call_handover_cancel;
 mgr_call_fn cw_mgr_call_scrub_start, cw_mgr_call_disk_return;
 
 /* ---- hosts.c, disks.c ---- */
@@ -338,6 +339,10 @@ void cw_mgr_claims_fail(struct cw_manager *m);
 void cw_mgr_claim_end(struct mgr_call_op *c); /* frees what the claim holds; before the reply */
 /* The session that owns it now; NULL if none is connected. */
 struct cw_mgr_session *cw_mgr_owner_session(const struct cw_manager *m, const struct mgr_volume *v);
+
+/* ---- handover.c ---- */
+
+bool cw_mgr_handover_open(const struct cw_manager *m, const struct mgr_volume *v);
 
 enum mgr_need {
     MGR_NEED_NOTHING,

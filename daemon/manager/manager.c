@@ -115,6 +115,10 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_scrub_start;
     case CW_MGR_DISK_RETURN:
         return cw_mgr_call_disk_return;
+    case CW_MGR_HANDOVER_ALLOW:
+        return cw_mgr_call_handover_allow;
+    case CW_MGR_HANDOVER_CANCEL:
+        return cw_mgr_call_handover_cancel;
     }
     cw_unreachable();
 }

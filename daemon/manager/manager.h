@@ -181,10 +181,22 @@ struct cw_mgr_client_hello {
     uint64_t pid;
 };
 
+enum cw_mgr_intent { /* AttachIntent */
+                     CW_MGR_INTENT_OWN,
+                     CW_MGR_INTENT_STANDBY, /* to hear the records; the reply's gen is 0 */
+                     CW_MGR_INTENT_TAKE,    /* the owner is asked to let go, if that is allowed */
+};
+
 struct cw_mgr_attach {
     const char *volume; /* or "" with volume_id */
     uint64_t volume_id;
     bool force, caretaker;
+    enum cw_mgr_intent intent; /* not OWN: neither force nor caretaker */
+};
+
+struct cw_mgr_handover_allow {
+    const char *volume;
+    uint64_t seconds; /* ALLOW; 0: 60, at most 3600 */
 };
 
 struct cw_mgr_release {
@@ -461,6 +473,8 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_EVENT_LS,       /* event_ls           events */
                         CW_MGR_SCRUB_START,    /* name (a target)    scrub_start */
                         CW_MGR_DISK_RETURN,    /* name (HOST/DISK)   - */
+                        CW_MGR_HANDOVER_ALLOW, /* handover_allow     -; also of the next */
+                        CW_MGR_HANDOVER_CANCEL,
 };
 
 union cw_mgr_request {
@@ -468,6 +482,7 @@ union cw_mgr_request {
     struct cw_mgr_beat beat;
     struct cw_mgr_client_hello client_hello;
     struct cw_mgr_attach attach;
+    struct cw_mgr_handover_allow handover_allow;
     struct cw_mgr_release release;
     struct cw_mgr_change change;
     struct cw_mgr_volume_create volume_create;
@@ -551,7 +566,8 @@ struct cw_mgr_volume_report {
 
 enum cw_mgr_ask_kind {
     CW_MGR_ASK_CARETAKE,    /* volume_id, name: attach it with caretaker=true; OK: will try */
-    CW_MGR_ASK_LET_GO,      /* volume_id, gen; OK: Release was answered, or it is not held */
+    CW_MGR_ASK_LET_GO,      /* volume_id, gen; OK: Release was answered, or it is not held; of
+                             * clients too: BUSY: it is kept */
     CW_MGR_ASK_OWNER_SEEN,  /* volume_id, gen; answer: seen */
     CW_MGR_ASK_DROP_SHARDS, /* shards, n_shards, disk_uuid; OK: durable (also of unknown ones) */
     CW_MGR_ASK_VERIFY_RUN,  /* volume_id, job, cancel; OK: begun (or ended) */

@@ -107,6 +107,12 @@ struct mgr_mend {
     uint64_t not_before_ns; /* nobody is asked to attach for them before */
 };
 
+/* The owner of generation gen may be asked to hand the volume over. */
+struct mgr_handover {
+    uint32_t gen;
+    uint64_t until_ns; /* 0: it may not */
+};
+
 struct mgr_volume {
     struct mgr_obj o;
     uint64_t granted_ns; /* of rec.gen; 0: before this manager started */
@@ -114,6 +120,7 @@ struct mgr_volume {
     struct mgr_report report;
     struct mgr_care care;
     struct mgr_mend mend;
+    struct mgr_handover handover;
     uint64_t lost_blocks; /* as an owner said last, also when it has gone */
     uint64_t word_since_s;
     bool purging;     /* an op is queued */

@@ -2,6 +2,24 @@
 #include "daemon/shell/manager-rpc.h"
 
 static bool
+intent_in(CW_PB(AttachIntent) from, enum cw_mgr_intent *ret)
+{
+    switch ((int)from) {
+    case CAUSEWAY__CONTROL__ATTACH_INTENT__OWN:
+        *ret = CW_MGR_INTENT_OWN;
+        return true;
+    case CAUSEWAY__CONTROL__ATTACH_INTENT__STANDBY:
+        *ret = CW_MGR_INTENT_STANDBY;
+        return true;
+    case CAUSEWAY__CONTROL__ATTACH_INTENT__TAKE:
+        *ret = CW_MGR_INTENT_TAKE;
+        return true;
+    default:
+        return false; /* of a newer client: to grant it as something else would be wrong */
+    }
+}
+
+static bool
 attach_ask(struct cw_manager_req *r, const cw_envelope *m)
 {
     r->call.req.attach = (struct cw_mgr_attach){
@@ -10,7 +28,7 @@ attach_ask(struct cw_manager_req *r, const cw_envelope *m)
         .force = m->attach->force,
         .caretaker = m->attach->caretaker,
     };
-    return true;
+    return intent_in(m->attach->intent, &r->call.req.attach.intent);
 }
 
 static CW_PB(VolumeSpec) *

@@ -155,6 +155,24 @@ volume_set_ask(struct cw_manager_req *r, const cw_envelope *m)
     return true;
 }
 
+static bool
+handover_allow_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    r->call.req.handover_allow = (struct cw_mgr_handover_allow){
+        .volume = m->handover_allow->volume,
+        .seconds = m->handover_allow->seconds,
+    };
+    return true;
+}
+
+static bool
+handover_cancel_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    r->call.req.handover_allow =
+        (struct cw_mgr_handover_allow){ .volume = m->handover_cancel->volume };
+    return true;
+}
+
 const struct cw_manager_route cw_manager_routes_volume[] = {
     { CW_PB_BODY(VOLUME_CREATE), CW_MGR_VOLUME_CREATE, volume_create_ask, volume_answer },
     { CW_PB_BODY(VOLUME_LS), CW_MGR_VOLUME_LS, volume_ls_ask, volume_ls_answer },
@@ -163,5 +181,7 @@ const struct cw_manager_route cw_manager_routes_volume[] = {
     { CW_PB_BODY(VOLUME_RESTORE), CW_MGR_VOLUME_RESTORE, volume_restore_ask, NULL },
     { CW_PB_BODY(VOLUME_RESIZE), CW_MGR_VOLUME_RESIZE, volume_resize_ask, volume_answer },
     { CW_PB_BODY(VOLUME_SET), CW_MGR_VOLUME_SET, volume_set_ask, volume_answer },
+    { CW_PB_BODY(HANDOVER_ALLOW), CW_MGR_HANDOVER_ALLOW, handover_allow_ask, NULL },
+    { CW_PB_BODY(HANDOVER_CANCEL), CW_MGR_HANDOVER_CANCEL, handover_cancel_ask, NULL },
     { CW_PB_BODY(_NOT_SET), 0, NULL, NULL },
 };

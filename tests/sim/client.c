@@ -284,6 +284,19 @@ on_released(struct cw_volume *v, void *user, bool clean)
         sim_mark(c->proc.sim, SIM_MARK_RELEASED);
     sim_log(c->proc.sim, "%s released, %s", c->proc.name, clean ? "clean" : "not confirmed");
     c->lost = true;
+    if (c->lib != NULL)
+        sim_lib_let_go(c, clean ? SIM_LET_GO_CLEAN : SIM_LET_GO_UNCLEAN);
+}
+
+static void
+on_kept(struct cw_volume *v, void *user)
+{
+    struct sim_client *c = user;
+
+    sim_mark(c->proc.sim, SIM_MARK_KEPT);
+    sim_log(c->proc.sim, "%s keeps the volume", c->proc.name);
+    c->leaving = false;
+    sim_lib_let_go(c, SIM_LET_GO_KEPT);
 }
 
 static void
@@ -297,6 +310,7 @@ static const struct cw_volume_events volume_events = {
     .on_open_failed = on_open_failed,
     .on_fenced = on_fenced,
     .on_released = on_released,
+    .on_kept = on_kept,
     .on_resized = on_resized,
 };
 
@@ -531,6 +545,14 @@ sim_client_attach(struct sim_client *c)
     a->client = c;
     a->life = c->proc.life;
     sim_after(c->proc.sim, &a->task, CW_NS_PER_MS, attach_step);
+}
+
+void
+sim_client_take(struct sim_client *c)
+{
+    cw_assert(!c->proc.up && c->lib != NULL);
+    client_start(c);
+    sim_lib_take(c);
 }
 
 void

@@ -89,6 +89,7 @@ struct sim_msg {
     struct cw_mgr_copy_bad bads[SIM_MSG_COPIES];
     uint32_t n_copies, n_bads, n_uses;
     bool force, caretaker;
+    enum cw_mgr_intent intent;
     uint32_t cfg, n_want;
     struct cw_member want[CW_MEMBERS_MAX];
 
@@ -236,6 +237,44 @@ struct sim_asked {
 void sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now);
 void sim_kv_asked(struct sim *sim, const struct cw_change *ch);
 
+/* ---- a fault at a step of a hand-over (rows-handover.c) ---- */
+
+enum sim_handover_step {
+    SIM_HAND_ASKED,      /* the target asks for the volume */
+    SIM_HAND_LET_GO,     /* the manager asks the owner, which does not know yet */
+    SIM_HAND_DRAINS,     /* the owner knows */
+    SIM_HAND_RELEASE,    /* it has drained, its Release is on the way */
+    SIM_HAND_NO_RELEASE, /* .. and is lost */
+    SIM_HAND_APPLIED,    /* the Release is applied, the reply on the way */
+    SIM_HAND_NO_REPLY,   /* .. and is lost */
+    SIM_HAND_GRANTED,    /* the target's reply is on the way */
+    SIM_HAND_NO_GRANT,   /* .. and is lost */
+    SIM_HAND_N_STEPS,
+};
+
+enum sim_handover_fault {
+    SIM_HAND_NO_FAULT,
+    SIM_HAND_KILL_SOURCE,
+    SIM_HAND_PAUSE_SOURCE,
+    SIM_HAND_CUT_SOURCE,    /* from the managers */
+    SIM_HAND_STRAND_SOURCE, /* from the copies */
+    SIM_HAND_ONE_COPY,      /* .. from one of them */
+    SIM_HAND_SPLIT,         /* it reaches one copy alone, which reaches nobody else */
+    SIM_HAND_KILL_COPY,
+    SIM_HAND_FAILOVER,
+    SIM_HAND_DEPOSE,
+    SIM_HAND_KILL_TARGET,
+    SIM_HAND_PAUSE_TARGET,
+    SIM_HAND_N_FAULTS,
+};
+
+struct sim_strike {
+    bool armed;
+    enum sim_handover_step step;
+    enum sim_handover_fault fault;
+    struct sim_client *source, *target;
+};
+
 /* ---- the whole ---- */
 
 struct sim_control {
@@ -254,5 +293,8 @@ struct sim_control {
     uint32_t repair_delay_s;
     uint64_t operate_ns; /* between an operator's deeds; 0: there is none */
     struct cw_list op_calls;
+    struct sim_strike strike;
+    /* of a scenario: a message is sent, or (arrives) is about to be delivered */
+    void (*on_msg)(struct sim_ctl *, enum sim_way, const struct sim_msg *, bool arrives);
     struct cw_uuid cluster_id;
 };

@@ -67,6 +67,8 @@ ctl_deliver(struct sim_ctl *c, enum sim_way way)
     }
     cw_list_remove(&m->node);
     ctl_arm(c, way);
+    if (c->sim->control->on_msg != NULL)
+        c->sim->control->on_msg(c, way, m, true);
     if (m->kind == SIM_MSG_END) {
         free(m);
         sim_ctl_close(c, way);
@@ -99,6 +101,8 @@ sim_ctl_send(struct sim_ctl *c, enum sim_way way, struct sim_msg *take_msg)
         free(take_msg);
         return;
     }
+    if (c->sim->control->on_msg != NULL)
+        c->sim->control->on_msg(c, way, take_msg, false);
     take_msg->due_ns = cw_max_u64(
         c->last_ns[way], c->sim->now_ns + sim_between(&c->sim->rnd_mgr, 100000, 4 * CW_NS_PER_MS));
     c->last_ns[way] = take_msg->due_ns;

@@ -167,7 +167,7 @@ judge_grant(struct sim *sim, const struct cw_volume_rec *old, const struct cw_vo
         if (cw_uuid_equal(&sim->clients[i].id, &now->owner_id))
             forced = sim_lib_forces(&sim->clients[i]);
     if (old->hold == CW_HOLD_OWNED && !forced && heard && k->heard == sim->present &&
-        !cw_uuid_equal(&sim->present->id, &now->owner_id))
+        !sim->present->leaving && !cw_uuid_equal(&sim->present->id, &now->owner_id))
         sim_fail(sim, "store: gen %u is granted without force, and %s is well", now->gen,
                  sim->present->proc.name);
 }

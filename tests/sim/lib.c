@@ -11,6 +11,9 @@
 
 #define AGAIN_NS (300 * CW_NS_PER_MS)
 #define ATTACH_MS 5000u
+#define TAKE_MS 12000u
+#define DRAIN_NS (5 * CW_NS_PER_S)
+#define LET_GO_MAX 4u
 #define CALL_MS 3000u
 #define REPORT_NS CW_NS_PER_S
 #define TRIES_UNFORCED 12u
@@ -22,10 +25,13 @@ struct sim_lib {
     struct sim_client *c;
     enum lib_attach attach;
     bool force, forced; /* drawn; sent last */
+    bool take;          /* as long as it does not force */
     uint32_t tries;
     uint64_t again_ns, report_ns;
     bool resizing; /* an answer is owed */
     struct sim_msg resize;
+    struct sim_msg let_go[LET_GO_MAX]; /* answers are owed */
+    uint32_t n_let_go;
 };
 
 static struct sim_lib *
@@ -111,6 +117,8 @@ attach_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
     }
     l->attach = LIB_IDLE;
     sim_desc_in(reply, &desc);
+    if (l->take && desc.released)
+        sim_mark(p->proc->sim, SIM_MARK_HANDED);
     sim_log(p->proc->sim, "%s is granted gen %u", p->proc->name, desc.gen);
     sim_client_open(l->c, &desc, desc.gen);
 }
@@ -123,7 +131,8 @@ lib_attach_now(struct sim_lib *l)
     /* without force again and again, an owner that is gone or unwell lets us in at last */
     m->force = l->forced = l->force || l->tries > 4 * TRIES_UNFORCED;
     l->attach = LIB_ASKS;
-    sim_peer_call(&l->peer, m, ATTACH_MS, false, attach_done, NULL);
+    m->intent = l->take && !l->forced ? CW_MGR_INTENT_TAKE : CW_MGR_INTENT_OWN;
+    sim_peer_call(&l->peer, m, l->take ? TAKE_MS : ATTACH_MS, false, attach_done, NULL);
 }
 
 void
@@ -132,6 +141,18 @@ sim_lib_attach(struct sim_client *c)
     struct sim_lib *l = c->lib;
 
     l->force = sim_chance(&c->proc.sim->rnd_mgr, c->proc.sim->control->force_percent);
+    l->take = false;
+    l->tries = 0;
+    lib_attach_now(l);
+}
+
+void
+sim_lib_take(struct sim_client *c)
+{
+    struct sim_lib *l = c->lib;
+
+    l->force = false;
+    l->take = true;
     l->tries = 0;
     lib_attach_now(l);
 }
@@ -306,8 +327,63 @@ wish(struct sim_lib *l, const struct sim_msg *m)
     return cw_volume_resize(v, m->size_bytes, &m->rec, 1, m->disks, m->n_disks);
 }
 
+/* As client/lib/volume.c does it. 0: answered later. */
+static int
+lib_let_go(struct sim_lib *l, const struct sim_msg *m)
+{
+    struct sim_client *c = l->c;
+    int res;
+
+    if (c->volume == NULL || m->volume != cw_volume_id(c->volume) ||
+        m->gen != cw_volume_gen(c->volume))
+        return -ENOENT;
+    if (l->n_let_go == LET_GO_MAX)
+        return -EBUSY;
+    res = cw_volume_hand_over(c->volume, DRAIN_NS);
+    if (res != 0)
+        return res == -EBUSY ? -EBUSY : -ENOENT;
+    sim_mark(c->proc.sim, SIM_MARK_LET_GO);
+    sim_log(c->proc.sim, "%s hands the volume over", c->proc.name);
+    c->leaving = true;
+    l->let_go[l->n_let_go++] = *m;
+    return 0;
+}
+
+void
+sim_lib_let_go(struct sim_client *c, enum sim_let_go how)
+{
+    struct sim_lib *l = c->lib;
+
+    for (uint32_t i = 0; i < l->n_let_go; i++)
+        sim_peer_answer(&l->peer, &l->let_go[i],
+                        how == SIM_LET_GO_CLEAN  ? CW_MGR_OK
+                        : how == SIM_LET_GO_KEPT ? CW_MGR_BUSY
+                                                 : CW_MGR_INTERNAL);
+    l->n_let_go = 0;
+}
+
 static void
-lib_asked(struct sim_lib *l, const struct sim_msg *m)
+lib_answer(struct sim_lib *l, const struct sim_msg *m, int res)
+{
+    sim_peer_answer(&l->peer, m,
+                    res == 0         ? CW_MGR_OK
+                    : res == -ENOENT ? CW_MGR_NOT_FOUND
+                    : res == -EBUSY  ? CW_MGR_BUSY
+                                     : CW_MGR_INTERNAL);
+}
+
+static void
+lib_let_go_asked(struct sim_lib *l, const struct sim_msg *m)
+{
+    int res = lib_let_go(l, m);
+
+    if (res != 0)
+        lib_answer(l, m, res);
+    sim_proc_touch(&l->c->proc);
+}
+
+static void
+lib_wish(struct sim_lib *l, const struct sim_msg *m)
 {
     int res = wish(l, m);
 
@@ -318,11 +394,16 @@ lib_asked(struct sim_lib *l, const struct sim_msg *m)
         l->resize = *m;
         return;
     }
-    sim_peer_answer(&l->peer, m,
-                    res == 0         ? CW_MGR_OK
-                    : res == -ENOENT ? CW_MGR_NOT_FOUND
-                    : res == -EBUSY  ? CW_MGR_BUSY
-                                     : CW_MGR_INTERNAL);
+    lib_answer(l, m, res);
+}
+
+static void
+lib_asked(struct sim_lib *l, const struct sim_msg *m)
+{
+    if (m->ask == CW_MGR_ASK_LET_GO)
+        lib_let_go_asked(l, m);
+    else
+        lib_wish(l, m);
 }
 
 void
@@ -405,6 +486,7 @@ static void
 lib_down(struct sim_peer *p)
 {
     lib_of(p)->resizing = false;
+    lib_of(p)->n_let_go = 0;
 }
 
 /* ---- life ---- */
@@ -432,6 +514,7 @@ sim_lib_start(struct sim_client *c)
     l->attach = LIB_IDLE;
     l->report_ns = 0;
     l->resizing = false;
+    l->n_let_go = 0;
     sim_peer_start(&l->peer);
 }
 

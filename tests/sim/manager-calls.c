@@ -96,7 +96,8 @@ call_fill(struct mgr_call *mc)
         q->attach = (struct cw_mgr_attach){ .volume = m->volume == 0 ? SIM_VOLUME_NAME : "",
                                             .volume_id = m->volume,
                                             .force = m->force,
-                                            .caretaker = m->caretaker };
+                                            .caretaker = m->caretaker,
+                                            .intent = m->intent };
         break;
     case CW_MGR_RELEASE:
         q->release = (struct cw_mgr_release){ m->volume, m->gen };

@@ -39,6 +39,18 @@ void sim_care_row(struct sim *sim);
 void sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc);
 void sim_scenario_set_clocks(struct sim *sim, const struct sim_scenario *sc);
 
+/* rows-handover.c */
+void sim_hand_to_and_fro(struct sim *sim);
+void sim_hand_asked(struct sim *sim);
+void sim_hand_let_go(struct sim *sim);
+void sim_hand_drains(struct sim *sim);
+void sim_hand_release(struct sim *sim);
+void sim_hand_no_release(struct sim *sim);
+void sim_hand_applied(struct sim *sim);
+void sim_hand_no_reply(struct sim *sim);
+void sim_hand_granted(struct sim *sim);
+void sim_hand_no_grant(struct sim *sim);
+
 /* rows-journal.c */
 void sim_row_17_journal(struct sim *sim);
 void sim_row_18_journal(struct sim *sim);

@@ -117,7 +117,10 @@ struct sim_event {
     M(RESIZED, "resized", "an owner took a new size") \
     M(DROPPED, "dropped", "a copy that is no member any more was dropped") \
     M(JOURNAL, "journal", "a journal began") \
-    M(WHOLE, "whole", "it made a copy whole, which is in sync")
+    M(WHOLE, "whole", "it made a copy whole, which is in sync") \
+    M(LET_GO, "let-go", "an owner was asked to hand the volume over") \
+    M(KEPT, "kept", "and kept it") \
+    M(HANDED, "handed", "somebody took a volume that its owner had handed over")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -309,6 +312,7 @@ void sim_journal_start(struct sim *sim);
 /* ---- clients ---- */
 
 struct sim_lib;
+enum sim_let_go { SIM_LET_GO_CLEAN, SIM_LET_GO_UNCLEAN, SIM_LET_GO_KEPT };
 struct sim_client {
     struct sim_proc proc;
     struct sim_lib *lib; /* its talk with the manager; NULL: with the register */
@@ -330,6 +334,8 @@ struct sim_client {
 
 void sim_client_init(struct sim *sim, struct sim_client *c, uint32_t index);
 void sim_client_attach(struct sim_client *c);
+/* From the present owner, if it may be asked. */
+void sim_client_take(struct sim_client *c);
 /* The volume was granted. */
 void sim_client_open(struct sim_client *c, const struct cw_volume_desc *desc, uint32_t epoch);
 void sim_client_release(struct sim_client *c);
@@ -341,6 +347,9 @@ void sim_lib_start(struct sim_client *c);
 void sim_lib_stop(struct sim_client *c);
 void sim_lib_fini(struct sim_client *c);
 void sim_lib_attach(struct sim_client *c);
+void sim_lib_take(struct sim_client *c);
+/* The owner that was to hand over answers. */
+void sim_lib_let_go(struct sim_client *c, enum sim_let_go how);
 bool sim_lib_is_attaching(const struct sim_client *c);
 bool sim_lib_forces(const struct sim_client *c);
 void sim_lib_change(struct sim_client *c, struct cw_change *ch);

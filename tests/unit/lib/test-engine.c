@@ -22,7 +22,9 @@ struct fake {
     struct cw_rpc_server *server;
     char addr[128];
     char name[64], site[64];
-    uint32_t n_hellos, n_attaches;
+    uint32_t n_hellos, n_attaches, n_takes;
+    struct cw_rpc_call let_go;
+    Causeway__Control__ErrorCode let_go_code; /* OK: not answered yet */
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
@@ -64,6 +66,33 @@ list(struct cw_rpc_req *req)
 }
 
 static void
+let_go_done(struct cw_rpc_call *call, const cw_envelope *reply)
+{
+    struct fake *f = cw_container_of(call, struct fake, let_go);
+
+    pthread_mutex_lock(&f->lock);
+    f->let_go_code =
+        reply->error != NULL ? reply->error->code : CAUSEWAY__CONTROL__ERROR_CODE__INTERNAL;
+    pthread_cond_signal(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* Of a volume that this client never had. */
+static void
+ask_let_go(struct fake *f, struct cw_rpc_conn *c)
+{
+    Causeway__Control__LetGo m = CAUSEWAY__CONTROL__LET_GO__INIT;
+    cw_envelope body = CAUSEWAY__CONTROL__ENVELOPE__INIT;
+
+    m.volume_id = 9;
+    m.gen = 1;
+    body.body_case = CAUSEWAY__CONTROL__ENVELOPE__BODY_LET_GO;
+    body.let_go = &m;
+    f->let_go = (struct cw_rpc_call){ .done = let_go_done };
+    cw_rpc_conn_call(c, &f->let_go, &body, 5000);
+}
+
+static void
 on_message(void *user, struct cw_rpc_conn *c, const cw_envelope *m, struct cw_rpc_req *req)
 {
     struct fake *f = user;
@@ -77,6 +106,8 @@ on_message(void *user, struct cw_rpc_conn *c, const cw_envelope *m, struct cw_rp
         return;
     case CAUSEWAY__CONTROL__ENVELOPE__BODY_ATTACH:
         f->n_attaches++;
+        if (m->attach->intent == CAUSEWAY__CONTROL__ATTACH_INTENT__TAKE && f->n_takes++ == 0)
+            ask_let_go(f, c);
         if (strcmp(m->attach->volume, "vm1") == 0)
             cw_rpc_req_error(req, CAUSEWAY__CONTROL__ERROR_CODE__VOLUME_IN_USE, "vm1",
                              "wait, or --force", "volume vm1: in use by qemu on h3");
@@ -283,6 +314,34 @@ an_attach_is_tried_again(void **state)
     fake_stop(&f);
 }
 
+/* A volume may be taken from its owner; and what is not held cannot be let go. */
+static void
+hand_over_is_asked_for(void **state)
+{
+    struct fake f;
+    struct cw_engine *e;
+    struct answer a;
+
+    fake_start(&f);
+    e = engine_new(f.addr, NULL);
+    assert_int_equal(ask_open(e, "vm1", 0, false).res, -EBUSY);
+    assert_int_equal(f.n_takes, 0);
+    a = (struct answer){ .e = e,
+                         .open = { .volume = "vm1", .take = true, .done = open_done },
+                         .lock = PTHREAD_MUTEX_INITIALIZER,
+                         .changed = PTHREAD_COND_INITIALIZER };
+    cw_engine_run(e, begin, &a);
+    assert_int_equal(answer_wait(&a), -EBUSY);
+    assert_int_equal(f.n_takes, 1);
+    pthread_mutex_lock(&f.lock);
+    while (f.let_go_code == CAUSEWAY__CONTROL__ERROR_CODE__OK)
+        pthread_cond_wait(&f.changed, &f.lock);
+    pthread_mutex_unlock(&f.lock);
+    assert_int_equal(f.let_go_code, CAUSEWAY__CONTROL__ERROR_CODE__NOT_FOUND);
+    cw_engine_free(e);
+    fake_stop(&f);
+}
+
 /* Without a cluster everything starts, answers in time and stops. */
 static void
 an_absent_cluster_is_told(void **state)
@@ -326,9 +385,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_manager_is_asked),
-        cmocka_unit_test(an_attach_is_tried_again),
-        cmocka_unit_test(an_absent_cluster_is_told),
+        cmocka_unit_test(the_manager_is_asked),   cmocka_unit_test(an_attach_is_tried_again),
+        cmocka_unit_test(hand_over_is_asked_for), cmocka_unit_test(an_absent_cluster_is_told),
         cmocka_unit_test(nonsense_is_refused),
     };
 

@@ -158,8 +158,63 @@ daemon_asked(struct wdaemon *d, struct cw_mgr_ask *ask)
 }
 
 static void
+client_released(struct cw_mgr_call *call)
+{
+    struct wclient *c = cw_container_of(call, struct wclient, release);
+
+    for (size_t i = 0; i < CW_LEN(c->letting); i++) {
+        struct cw_mgr_ask *ask = c->letting[i];
+
+        c->letting[i] = NULL;
+        if (ask != NULL)
+            answer(c->w, ask, false, 0);
+    }
+}
+
+static void
+client_lets_go(struct wclient *c, struct cw_mgr_ask *ask)
+{
+    if (c->letting[0] != NULL) {
+        assert_null(c->letting[1]);
+        c->letting[1] = ask;
+        return;
+    }
+    c->letting[0] = ask;
+    c->release = (struct cw_mgr_call){ .kind = CW_MGR_RELEASE,
+                                       .req.release = { ask->volume_id, ask->gen },
+                                       .done = client_released };
+    cw_manager_call(c->w->m, c->session, &c->release);
+}
+
+static void
+client_let_go(struct wclient *c, struct cw_mgr_ask *ask)
+{
+    struct cw_mgr_answer kept = { .code = CW_MGR_BUSY, .message = "kept" };
+    struct cw_mgr_answer none = { .code = CW_MGR_NOT_FOUND, .message = "not held" };
+
+    c->n_let_go++;
+    switch (c->let_go) {
+    case LETS_GO:
+        client_lets_go(c, ask);
+        return;
+    case KEEPS:
+        cw_manager_answered(c->w->m, ask, &kept);
+        return;
+    case HOLDS_NOTHING:
+        cw_manager_answered(c->w->m, ask, &none);
+        return;
+    case IS_MUTE:
+        return;
+    }
+}
+
+static void
 client_asked(struct wclient *c, struct cw_mgr_ask *ask)
 {
+    if (ask->kind == CW_MGR_ASK_LET_GO) {
+        client_let_go(c, ask);
+        return;
+    }
     c->n_resized += ask->kind == CW_MGR_ASK_RESIZED;
     c->n_verify += ask->kind == CW_MGR_ASK_VERIFY_RUN;
     c->n_evict += ask->kind == CW_MGR_ASK_EVICT;
@@ -254,8 +309,10 @@ world_stop_manager(struct world *w)
         w->d[i].session = NULL;
         w->d[i].let_go = NULL;
     }
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         w->c[i].session = NULL;
+        w->c[i].letting[0] = w->c[i].letting[1] = NULL;
+    }
     w->op.session = NULL;
     cw_manager_free(w->m);
     w->m = NULL;
@@ -462,6 +519,7 @@ void
 world_client_down(struct world *w, int i)
 {
     world_forget(w, &w->c[i]);
+    w->c[i].letting[0] = w->c[i].letting[1] = NULL;
     cw_manager_session_down(w->m, w->c[i].session);
     w->c[i].session = NULL;
 }

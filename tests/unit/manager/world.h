@@ -59,6 +59,12 @@ struct wclient {
     struct cw_uuid evict; /* the disk named last */
     uint64_t verify_job;
     uint32_t n_crowded; /* disks that the last hint of a host called crowded */
+
+    /* LET_GO */
+    enum { LETS_GO, KEEPS, IS_MUTE, HOLDS_NOTHING } let_go;
+    uint32_t n_let_go;
+    struct cw_mgr_ask *letting[2]; /* its release is under way */
+    struct cw_mgr_call release;
 };
 
 struct world {

@@ -752,7 +752,7 @@ manager_turn(struct world *w)
         g->done(g);
         did = true;
     }
-    if (w->give_up != NULL) {
+    if (w->give_up != NULL && !w->hold_release) {
         struct cw_volume_give_up *g = w->give_up;
 
         w->give_up = NULL;
@@ -846,10 +846,17 @@ ev_released(struct cw_volume *v, void *user, bool clean)
     ((struct world *)user)->release_clean = clean;
 }
 
+static void
+ev_kept(struct cw_volume *v, void *user)
+{
+    ((struct world *)user)->kept = true;
+}
+
 static const struct cw_volume_events events = { .on_ready = ev_ready,
                                                 .on_open_failed = ev_failed,
                                                 .on_fenced = ev_fenced,
-                                                .on_released = ev_released };
+                                                .on_released = ev_released,
+                                                .on_kept = ev_kept };
 
 void
 world_open(struct world *w)

@@ -92,10 +92,11 @@ struct world {
     struct cw_volume_get *get;
     struct cw_volume_give_up *give_up;
     uint32_t n_changes, n_releases;
-    bool ready, failed, fenced, released, release_clean, resized;
+    bool ready, failed, fenced, released, release_clean, kept, resized;
     int fail_res;
     uint32_t min_insync;
     bool was_released, quorum_loss_error, space_full_error;
+    bool hold_release;   /* a release is not answered */
     bool refuse_lagging; /* the manager has set enough disks aside */
 };
 
