@@ -254,4 +254,5 @@ struct sim_control {
     uint64_t operate_ns; /* between an operator's deeds; 0: there is none */
     struct cw_list op_calls;
     struct cw_uuid cluster_id;
+    bool may_recover; /* an operator said that what is in sync is lost for good */
 };

@@ -301,6 +301,12 @@ sim_watch_acked(const struct sim *sim)
     return sim->watch->acked;
 }
 
+void
+sim_watch_recover(struct sim *sim, uint32_t daemon)
+{
+    sim->watch->acked = sim->watch->of[daemon].seq;
+}
+
 uint64_t
 sim_watch_durable(const struct sim *sim, uint32_t daemon)
 {
