@@ -92,6 +92,7 @@ bad_usage_ends_with_2(void **state)
         { "scrub", "which command" },
         { "scrub pause", "unknown command 'scrub pause'" },
         { "disk return", "HOST/DISK is missing" },
+        { "volume recover --accept-loss", "NAME is missing" },
         { "bench v --rw randwrite", "--overwrite" },
         { "bench v --prefill", "--overwrite" },
         { "bench v --rw scribble", "choose from" },

@@ -336,6 +336,31 @@ asks_which(void **state)
     world_fini(&w);
 }
 
+/* A shard that was made with fewer copies than its policy asks for gets more once there is a place.
+ */
+static void
+too_few_members_become_enough(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call create = { .kind = CW_MGR_VOLUME_CREATE,
+                                  .req.volume_create = { "v", CW_GIB, "", true } };
+
+    world_init(&w);
+    assert_int_equal(world_up(&w, 0, "h1", "dc1"), CW_MGR_OK);
+    assert_int_equal(world_up(&w, 1, "h2", "dc1"), CW_MGR_OK);
+    assert_int_equal(world_call(&w, NULL, &create), CW_MGR_OK);
+    world_run(&w, 3000);
+    look(&w);
+    assert_int_equal(w.shards[0].n_members, 2);
+    assert_string_equal(world_word(&w, "v"), "reduced-stuck");
+    assert_int_equal(world_up(&w, 2, "h3", "dc1"), CW_MGR_OK);
+    world_run(&w, 3000);
+    look(&w);
+    assert_int_equal(w.shards[0].n_members, 3);
+    assert_int_equal(w.shards[0].members[2].state, CW_MEMBER_OUT);
+    world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -348,6 +373,7 @@ main(void)
         cmocka_unit_test(refuses_what_is_not_whole),
         cmocka_unit_test(remembers_holes),
         cmocka_unit_test(asks_which),
+        cmocka_unit_test(too_few_members_become_enough),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
