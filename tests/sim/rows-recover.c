@@ -33,6 +33,12 @@ one_is_out(struct sim *sim)
 }
 
 static bool
+first_owner_is_fenced(struct sim *sim)
+{
+    return sim->clients[0].lost;
+}
+
+static bool
 it_registered(struct sim *sim)
 {
     return sim_host_is_registered(sim->spoken_of);
@@ -68,9 +74,9 @@ recover(struct sim *sim, const struct sim_daemon *d, bool accept_loss)
     return sim_operate(sim, sim->control->leader, CW_MGR_VOLUME_RECOVER, &req);
 }
 
-/* Two in sync, with what the third lacks; then they are gone, and their owner. */
+/* Two in sync, with what the third lacks; then they are gone, and their owner, or it waits. */
 static void
-lose(struct sim *sim, struct sim_daemon *stale)
+lose(struct sim *sim, struct sim_daemon *stale, bool with_owner)
 {
     bool power = sim_chance(&sim->rnd_fault, 50);
 
@@ -82,7 +88,8 @@ lose(struct sim *sim, struct sim_daemon *stale)
         if (&sim->daemons[i] != stale)
             sim_daemon_kill(&sim->daemons[i], power);
     sim_pass(sim, sim_between(&sim->rnd_fault, 0, 3000));
-    sim_client_kill(sim->present);
+    if (with_owner)
+        sim_client_kill(sim->present);
     sim_pass(sim, sim_between(&sim->rnd_fault, 0, 20000));
 }
 
@@ -123,10 +130,13 @@ sim_row_36(struct sim *sim)
 {
     struct sim_daemon *stale = &sim->daemons[cw_prng_below(&sim->rnd_fault, sim->n_daemons)];
     bool early = sim_chance(&sim->rnd_fault, 30), again = sim_chance(&sim->rnd_fault, 50);
+    bool with_owner = sim_chance(&sim->rnd_fault, 60);
     uint32_t promoted;
 
-    lose(sim, stale);
+    lose(sim, stale, with_owner);
     go_on_from(sim, stale);
+    if (!with_owner)
+        sim_expect(sim, first_owner_is_fenced, 5000, "an owner that waits is fenced");
     promoted = sim->result.marks[SIM_MARK_PROMOTE];
     if (early)
         return_all(sim);

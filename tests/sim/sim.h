@@ -388,7 +388,7 @@ void sim_history_end(struct sim *sim, uint32_t block, uint32_t index, uint64_t v
 /* The next owner is ACTIVE: what is unresolved of older epochs took effect by now or never will. */
 void sim_history_active(struct sim *sim, uint32_t epoch);
 /* From now on each block holds some value written before, or zeroes, whichever a read shows first:
- * acknowledged writes may be lost. Their clients must be dead. */
+ * acknowledged writes may be lost. Nobody is answered any more whom a client asked before. */
 void sim_history_forgive(struct sim *sim);
 /* Judges all blocks; a violation fails the run. */
 void sim_history_judge(struct sim *sim);
