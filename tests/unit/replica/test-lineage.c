@@ -175,6 +175,43 @@ a_try_cut_off_comes_again(void **state)
     rig_fini(&r);
 }
 
+static void
+send_cfg(struct rig_link *l, const struct cw_shard_rec *rec)
+{
+    uint8_t bytes[CW_SHARD_REC_BYTES_MAX];
+    struct cw_wire_hdr h = { .type = CW_FT_CFG, .shard = RIG_SHARD, .gen = 5 };
+
+    rig_send(l, h, NULL, bytes, (uint32_t)cw_shard_rec_encode(rec, bytes));
+}
+
+/* Of the session that ends one record is on its way to the log, and another waits for that: it does
+ * not come after the new one, whatever was in the same batch. */
+static void
+records_of_before_do_not_come_after(void **state)
+{
+    for (int steps = 0; steps < 6; steps++) {
+        struct rig r;
+        struct rig_link *old = begin(&r), *now = rig_link(&r.disk[0]);
+        struct cw_shard_rec rec = rig_rec(&r, 6, 8), before = rig_rec(&r, 1, 6);
+
+        rig_run(&r, 100);
+        send_cfg(old, &before);
+        for (int i = 0; i < steps; i++)
+            cw_simenv_step(&r.env);
+        before.cfg = 7;
+        send_cfg(old, &before);
+        rec.lineage = 7;
+        rec.n_members = 1;
+        assert_int_equal(sealed(now, 7, &rec)->cfg, 8);
+        rig_run(&r, 500);
+        rig_crash(&r.disk[0], 0);
+        rig_open(&r.disk[0]);
+        now = rig_link(&r.disk[0]);
+        assert_int_equal(sealed(now, 8, &rec)->cfg, 8);
+        rig_fini(&r);
+    }
+}
+
 /* A copy whose resync did not end has holes. */
 static void
 not_with_holes(void **state)
@@ -200,6 +237,7 @@ main(void)
         cmocka_unit_test(nobody_else_may),
         cmocka_unit_test(members_to_come_do_no_harm),
         cmocka_unit_test(a_try_cut_off_comes_again),
+        cmocka_unit_test(records_of_before_do_not_come_after),
         cmocka_unit_test(not_with_holes),
     };
 
