@@ -336,6 +336,95 @@ asks_which(void **state)
     world_fini(&w);
 }
 
+/* A manager that has just begun sees nobody: that says nothing about who is lost. Then it knows
+ * what registered with it. */
+static void
+a_new_manager_waits_for_hosts(void **state)
+{
+    static struct world w;
+    int stale;
+
+    begin(&w);
+    assert_int_equal(world_release(&w, 0, 1, 1), CW_MGR_OK);
+    lose_the_rest(&w);
+    look(&w);
+    stale = world_daemon_of(&w, 2);
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    come_back(&w, stale);
+    assert_int_equal(recover(&w, path_of(&w, 2), true), CW_MGR_UNAVAILABLE);
+    assert_int_equal(recover(&w, "", false), CW_MGR_UNAVAILABLE);
+    world_run(&w, 4000);
+    assert_int_equal(recover(&w, path_of(&w, 2), true), CW_MGR_OK);
+    assert_true(got.recovered);
+    assert_int_equal(got.last_seq[2], 102);
+    world_fini(&w);
+}
+
+/* Two shards, with a stale copy of the first on the host that is left, and of the second if so. */
+static void
+begin_two(struct world *w, bool both)
+{
+    struct wdaemon *d;
+    struct cw_member want;
+    struct cw_mgr_call change = { .kind = CW_MGR_CHANGE };
+
+    world_init(w);
+    world_three(w);
+    assert_int_equal(world_create(w, "v", 65 * CW_GIB, ""), CW_MGR_OK);
+    world_client(w, 0);
+    assert_int_equal(world_attach(w, 0, "v", false), CW_MGR_OK);
+    world_report(w, w->c[0].session, 1, 1);
+    look(w);
+    d = &w->d[world_daemon_of(w, 2)];
+    leave(w, 2);
+    want = *cw_shard_rec_find(&w->shards[1], &d->disk_uuid, d->format_id);
+    want.state = CW_MEMBER_OUT;
+    change.req.change = (struct cw_mgr_change){ .volume_id = 1,
+                                                .gen = 1,
+                                                .shard = w->shards[1].shard,
+                                                .cfg = w->shards[1].cfg,
+                                                .want = &want,
+                                                .n_want = 1,
+                                                .why = "test" };
+    if (both)
+        assert_int_equal(world_call(w, w->c[0].session, &change), CW_MGR_OK);
+    look(w);
+    move(w, 2, CW_MEMBER_OUT);
+    copy_of(w, 2);
+    d->copies[1] = d->copies[0];
+    d->copies[1].shard = w->shards[1].shard;
+    d->n_copies = 2;
+    come(w, 2);
+    lose_the_rest(w);
+}
+
+/* All in one transaction, each in a lineage of its own; one that has a copy in sync stays as it is.
+ */
+static void
+every_lost_shard_goes_on(void **state)
+{
+    for (int both = 0; both < 2; both++) {
+        static struct world w;
+        struct cw_shard_rec was;
+
+        begin_two(&w, both);
+        look(&w);
+        was = w.shards[1];
+        assert_int_equal(recover(&w, path_of(&w, 2), true), CW_MGR_OK);
+        assert_true(got.recovered);
+        assert_int_equal(got.n_shards, both ? 2 : 1);
+        look(&w);
+        assert_int_equal(w.shards[0].n_members, 1);
+        assert_int_equal(w.shards[1].n_members, both ? 1 : 3);
+        assert_int_equal(w.shards[1].members[0].state, CW_MEMBER_INSYNC);
+        assert_true(both == (w.shards[1].lineage != was.lineage));
+        assert_true(w.shards[0].lineage != w.shards[1].lineage);
+        cw_manager_check(w.m);
+        world_fini(&w);
+    }
+}
+
 /* A shard that was made with fewer copies than its policy asks for gets more once there is a place.
  */
 static void
@@ -373,6 +462,8 @@ main(void)
         cmocka_unit_test(refuses_what_is_not_whole),
         cmocka_unit_test(remembers_holes),
         cmocka_unit_test(asks_which),
+        cmocka_unit_test(a_new_manager_waits_for_hosts),
+        cmocka_unit_test(every_lost_shard_goes_on),
         cmocka_unit_test(too_few_members_become_enough),
     };
 
