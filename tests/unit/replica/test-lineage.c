@@ -79,7 +79,6 @@ chosen_copy_begins_a_lineage(void **state)
     refused(old, 5, &before, CW_NACK_STALE_GEN);
     refused(old, 8, &before, CW_NACK_STATE);
     rig_crash(&r.disk[0], 0);
-    rig_open(&r.disk[0]);
     now = rig_link(&r.disk[0]);
     refused(now, 5, &before, CW_NACK_STALE_GEN);
     refused(now, 8, &before, CW_NACK_STATE);
@@ -205,7 +204,6 @@ records_of_before_do_not_come_after(void **state)
         assert_int_equal(sealed(now, 7, &rec)->cfg, 8);
         rig_run(&r, 500);
         rig_crash(&r.disk[0], 0);
-        rig_open(&r.disk[0]);
         now = rig_link(&r.disk[0]);
         assert_int_equal(sealed(now, 8, &rec)->cfg, 8);
         rig_fini(&r);
