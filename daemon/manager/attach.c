@@ -242,8 +242,8 @@ claim_ask_copies(struct claim *c, const struct mgr_volume *v)
 }
 
 /* A manager that has just begun knows nobody: that no copy can be asked means nothing yet. */
-static bool
-copies_to_come(const struct cw_manager *m, const struct mgr_volume *v)
+bool
+cw_mgr_copies_to_come(const struct cw_manager *m, const struct mgr_volume *v)
 {
     if (cw_now_ns(m->env) - m->started_ns >= BEGIN_MS * CW_NS_PER_MS)
         return false;
@@ -267,7 +267,7 @@ claim_look_early(struct claim *c)
 {
     const struct mgr_volume *v = cw_mgr_find_volume(&c->m->t, c->volume_id);
 
-    if (v != NULL && copies_to_come(c->m, v))
+    if (v != NULL && cw_mgr_copies_to_come(c->m, v))
         return;
     c->early = false;
     c->deadline_ns = 0;
@@ -331,7 +331,7 @@ claim_look(struct claim *c)
         claim_hand_over(c, owner);
     } else if (owner_begins(c->m, v)) {
         claim_in_use(c, v);
-    } else if (copies_to_come(c->m, v)) {
+    } else if (cw_mgr_copies_to_come(c->m, v)) {
         claim_wait_for_copies(c);
     } else {
         claim_ask_copies(c, v);

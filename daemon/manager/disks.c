@@ -210,6 +210,7 @@ copies_expect(struct cw_manager *m, const struct mgr_host *h)
             if (d == NULL || strcmp(d->o.rec.disk.host, h->o.rec.host.name) != 0)
                 continue;
             s->bad &= ~(uint32_t)CW_BIT(i);
+            s->known[i] = (struct mgr_copy_known){ .left_s = s->known[i].left_s };
             if (d->reported && v != NULL && v->o.rec.volume.gen > 0 &&
                 r->members[i].state == CW_MEMBER_INSYNC)
                 s->bad |= (uint32_t)CW_BIT(i);
@@ -222,6 +223,7 @@ copy_named(struct mgr_shard *s, const struct cw_mgr_copy_state *c)
 {
     const struct cw_shard_rec *r = &s->o.rec.shard;
     const struct cw_member *mb = cw_shard_rec_find(r, &c->disk_uuid, c->format_id);
+    struct mgr_copy_known *known;
 
     if (c->gen > s->seen_gen)
         s->seen_gen = c->gen;
@@ -229,6 +231,12 @@ copy_named(struct mgr_shard *s, const struct cw_mgr_copy_state *c)
         s->seen_cfg = c->cfg;
     if (mb == NULL)
         return;
+    known = &s->known[mb - r->members];
+    known->held = known->named = true;
+    known->damaged = c->damaged;
+    known->holes = c->syncing || mb->state == CW_MEMBER_IN_RESYNC;
+    known->last_gen = c->last_gen;
+    known->last_seq = c->last_seq;
     s->mapped_blocks[mb - r->members] = c->mapped_blocks;
     s->bad &= ~(uint32_t)CW_BIT(mb - r->members);
     if (mb->state == CW_MEMBER_INSYNC && (c->damaged || c->syncing))
@@ -259,8 +267,10 @@ cw_mgr_copies_used(struct cw_manager *m, const struct mgr_host *h,
             r != NULL ? cw_shard_rec_find(r, &uses[i].disk_uuid, uses[i].format_id) : NULL;
         const struct mgr_disk *d = mb != NULL ? cw_mgr_find_copy_disk(&m->t, mb) : NULL;
 
-        if (d != NULL && cw_mgr_disk_host(m, d) == h)
-            s->mapped_blocks[mb - r->members] = uses[i].mapped_blocks;
+        if (d == NULL || cw_mgr_disk_host(m, d) != h)
+            continue;
+        s->mapped_blocks[mb - r->members] = uses[i].mapped_blocks;
+        s->known[mb - r->members].held = true;
     }
 }
 

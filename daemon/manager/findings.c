@@ -317,7 +317,8 @@ look_at_volume(struct cw_manager *m, struct mgr_volume *v)
                   health.why);
         word_effect(health.word, f);
         cw_mgr_text_clip(f->next, sizeof(f->next), health.next);
-        snprintf(f->command, sizeof(f->command), "causeway volume show %s", name);
+        snprintf(f->command, sizeof(f->command), "causeway volume %s %s",
+                 health.word == MGR_LOST ? "recover" : "show", name);
     }
     if (v->lost_blocks > 0 || (v->report.have && v->report.error_blocks > 0)) {
         f = found(m, "BLOCKS_LOST", true, name, 0, "no copy of some block verifies");

@@ -237,6 +237,20 @@ look_journal(struct look *l, const struct mgr_shard *s, char *text, size_t size)
                  member_host(l->m, &s->o.rec.shard.members[i]));
 }
 
+/* Made while there was no place for more, or recovered from one copy. */
+static void
+look_too_few(struct look *l, const struct mgr_shard *s, uint32_t n)
+{
+    struct cw_member fresh;
+    char why[CW_MGR_WHY_SIZE], hint[CW_MGR_WHY_SIZE] = "";
+    bool place = cw_mgr_repair_target(l->m, l->v, &s->o.rec.shard, CW_MEMBERS_MAX, &fresh, hint);
+
+    snprintf(why, sizeof(why), "it has %u copies, policy %s asks for %u", n, l->policy->name,
+             l->policy->copies);
+    worse(l, place ? MGR_REDUCED_REBUILDING : MGR_REDUCED_STUCK, why,
+          place ? "one more is made where there is a place" : hint);
+}
+
 static void
 look_counts(struct look *l, const struct mgr_shard *s, uint32_t ok)
 {
@@ -244,11 +258,8 @@ look_counts(struct look *l, const struct mgr_shard *s, uint32_t ok)
     uint32_t n =
         s->o.rec.shard.n_members - (cw_mgr_journal_of(&s->o.rec.shard) < CW_MEMBERS_MAX ? 1 : 0);
 
-    if (n < l->policy->copies) {
-        snprintf(why, sizeof(why), "it has %u copies, policy %s asks for %u", n, l->policy->name,
-                 l->policy->copies);
-        worse(l, MGR_REDUCED_STUCK, why, "");
-    }
+    if (n < l->policy->copies)
+        look_too_few(l, s, n);
     if (ok == 1 && l->policy->copies > 1) {
         look_journal(l, s, journal, sizeof(journal));
         snprintf(why, sizeof(why), "one copy is left%s%s%.250s", journal,

@@ -74,7 +74,8 @@ void cw_mgr_event(struct cw_manager *m, const char *code, const char *object, co
 struct mgr_call_op {
     struct mgr_op op;
     struct cw_mgr_call *call;
-    uint64_t id; /* the volume, event or job that build chose; for end */
+    uint64_t id;          /* the volume, event or job that build chose; for end */
+    struct cw_uuid owner; /* whom build took it from; for end */
 };
 
 typedef enum mgr_build mgr_build_fn(struct mgr_call_op *, struct mgr_txn *);
@@ -131,6 +132,8 @@ struct cw_mgr_session *cw_mgr_find_session(const struct cw_manager *m, const str
 void cw_mgr_hint_host(struct cw_manager *m, const struct mgr_host *h, bool up);
 /* Tells the owner of the volume that its records changed. */
 void cw_mgr_hint_volume(struct cw_manager *m, const struct mgr_volume *v);
+/* Tells somebody that it may not be the owner any more. */
+void cw_mgr_hint_fenced(struct cw_manager *m, const struct cw_uuid *owner, uint64_t volume_id);
 /* The same of every volume; s not NULL: only of those that s owns. For when it is not known what
  * owners were told: a manager may change records and die, or not hear that it did. */
 void cw_mgr_hint_owners(struct cw_manager *m, const struct cw_mgr_session *s);
@@ -230,6 +233,7 @@ mgr_call_fn cw_mgr_call_attach, cw_mgr_call_release, cw_mgr_call_get_volume, cw_
 mgr_call_fn cw_mgr_call_volume_create, cw_mgr_call_volume_ls, cw_mgr_call_volume_show;
 mgr_call_fn cw_mgr_call_volume_resize, cw_mgr_call_volume_set;
 mgr_call_fn cw_mgr_call_volume_rm, cw_mgr_call_volume_restore;
+mgr_call_fn cw_mgr_call_volume_recover;
 mgr_call_fn cw_mgr_call_volume_verify, cw_mgr_call_job_ls, cw_mgr_call_job_cancel;
 mgr_call_fn cw_mgr_call_policy_put, cw_mgr_call_policy_ls, cw_mgr_call_policy_rm;
 mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
@@ -337,6 +341,8 @@ void cw_mgr_claim_let_go(struct cw_manager *m, const struct mgr_ask *a,
 void cw_mgr_claims_tick(struct cw_manager *m);
 void cw_mgr_claims_fail(struct cw_manager *m);
 void cw_mgr_claim_end(struct mgr_call_op *c); /* frees what the claim holds; before the reply */
+/* This manager has just begun, and a host with an in-sync copy has not registered yet. */
+bool cw_mgr_copies_to_come(const struct cw_manager *m, const struct mgr_volume *v);
 /* The session that owns it now; NULL if none is connected. */
 struct cw_mgr_session *cw_mgr_owner_session(const struct cw_manager *m, const struct mgr_volume *v);
 

@@ -91,6 +91,8 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_volume_resize;
     case CW_MGR_VOLUME_SET:
         return cw_mgr_call_volume_set;
+    case CW_MGR_VOLUME_RECOVER:
+        return cw_mgr_call_volume_recover;
     case CW_MGR_VOLUME_VERIFY:
         return cw_mgr_call_volume_verify;
     case CW_MGR_POLICY_PUT:
@@ -243,10 +245,23 @@ volume_applied(struct cw_manager *m, struct mgr_volume *v, const struct cw_volum
     }
 }
 
+/* A resync that begins makes holes in a copy until the record says that it is over. */
+static void
+known_applied(const struct cw_manager *m, struct mgr_copy_known *k, enum cw_member_state from,
+              enum cw_member_state to)
+{
+    if (to == CW_MEMBER_IN_RESYNC)
+        k->holes = true;
+    else if (from == CW_MEMBER_IN_RESYNC && to == CW_MEMBER_INSYNC)
+        k->holes = false;
+    if (from == CW_MEMBER_INSYNC && to != CW_MEMBER_INSYNC)
+        k->left_s = cw_mgr_wall_s(m);
+}
+
 /* What is known of a member goes with its identity, not with its place. That it registered damaged
  * says nothing of a state that it was put in since. */
 static void
-shard_applied(struct mgr_shard *s, const struct cw_shard_rec *old)
+shard_applied(const struct cw_manager *m, struct mgr_shard *s, const struct cw_shard_rec *old)
 {
     const struct cw_shard_rec *now = &s->o.rec.shard;
     struct mgr_shard was = *s;
@@ -263,6 +278,9 @@ shard_applied(struct mgr_shard *s, const struct cw_shard_rec *old)
         s->mapped_blocks[i] = at != NULL ? was.mapped_blocks[k] : 0;
         s->bad_blocks[i] = at != NULL ? was.bad_blocks[k] : 0;
         s->now[i] = at != NULL ? was.now[k] : (struct mgr_member_now){ 0 };
+        s->known[i] = at != NULL ? was.known[k] : (struct mgr_copy_known){ 0 };
+        if (at != NULL)
+            known_applied(m, &s->known[i], at->state, mb->state);
     }
 }
 
@@ -279,7 +297,7 @@ cw_mgr_apply_put(struct cw_manager *m, const char *key, uint64_t version, const 
     if (rec->kind == CW_REC_VOLUME)
         volume_applied(m, (struct mgr_volume *)o, fresh ? NULL : &old.volume);
     if (rec->kind == CW_REC_SHARD && !fresh)
-        shard_applied((struct mgr_shard *)o, &old.shard);
+        shard_applied(m, (struct mgr_shard *)o, &old.shard);
 }
 
 void

@@ -243,6 +243,12 @@ struct cw_mgr_volume_set {
     bool force;
 };
 
+struct cw_mgr_volume_recover {
+    const char *name;
+    const char *copy; /* HOST/DISK; "": the only one that there is */
+    bool accept_loss; /* else nothing changes */
+};
+
 struct cw_mgr_policy {
     const char *name;
     uint32_t copies; /* put: 0 is not given, as "" and the other zeroes of a new policy are */
@@ -342,6 +348,34 @@ struct cw_mgr_volume_info {
     const char *created, *purge_at;
     uint64_t used_bytes; /* sum over copies; 0: none, or unknown */
     const char *warning; /* create, resize: it succeeded, but the user should know; "" */
+};
+
+/* RecoverCopy */
+struct cw_mgr_recover_copy {
+    const char *host, *site, *disk;
+    enum cw_member_state state;
+    bool up, known; /* known: last_gen, last_seq, as its daemon registered it */
+    uint32_t last_gen;
+    uint64_t last_seq;
+    const char *left; /* when it ceased to be in sync; "": unknown */
+    const char *bar;  /* why it cannot be chosen; "": it can */
+    bool chosen;
+};
+
+/* RecoverShard: one that has no in-sync copy in reach. */
+struct cw_mgr_recover_shard {
+    uint64_t shard;
+    const char *loss, *note; /* in words */
+    const struct cw_mgr_recover_copy *copies;
+    size_t n_copies;
+};
+
+struct cw_mgr_recover_reply {
+    const char *volume, *command; /* command: to run next */
+    bool recovered;
+    const struct cw_mgr_recover_shard *shards;
+    size_t n_shards;
+    uint32_t gen;
 };
 
 struct cw_mgr_volume_list {
@@ -461,6 +495,7 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_VOLUME_RESTORE, /* volume_restore     - */
                         CW_MGR_VOLUME_RESIZE,  /* volume_resize      volume */
                         CW_MGR_VOLUME_SET,     /* volume_set         volume */
+                        CW_MGR_VOLUME_RECOVER, /* volume_recover     recover */
                         CW_MGR_VOLUME_VERIFY,  /* name               job */
                         CW_MGR_POLICY_PUT,     /* policy_put         policy */
                         CW_MGR_POLICY_LS,      /* name               policies */
@@ -490,6 +525,7 @@ union cw_mgr_request {
     struct cw_mgr_volume_restore volume_restore;
     struct cw_mgr_volume_resize volume_resize;
     struct cw_mgr_volume_set volume_set;
+    struct cw_mgr_volume_recover volume_recover;
     struct cw_mgr_policy_put policy_put;
     struct cw_mgr_event_ls event_ls;
     const char *name; /* of a volume, policy or host; POLICY_LS: "" is all */
@@ -504,6 +540,7 @@ union cw_mgr_reply {
     struct cw_mgr_change_reply change;
     struct cw_mgr_volume_info volume;
     struct cw_mgr_volume_list volumes;
+    struct cw_mgr_recover_reply recover;
     struct cw_mgr_policy policy;
     struct cw_mgr_policy_list policies;
     struct cw_mgr_host_list hosts;

@@ -1,7 +1,8 @@
 /* manager/repair.c - a new place for a copy that will not come back.
  *
  * Only a member that is OUT or DEAD is replaced, by an OUT member on another disk: INSYNC changes
- * by the owner's request alone (I3). The owner, or a caretaker, then brings it in sync (1.10). A
+ * by the owner's request alone (I3). A shard that has fewer members than its policy has copies gets
+ * one more, OUT too. The owner, or a caretaker, then brings it in sync (1.10). A
  * disk that failed or was formatted again is replaced at once, an absent one after the policy's
  * repair-delay, none while more than a third of the hosts are absent.
  */
@@ -74,6 +75,7 @@ cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
 struct repair_op {
     struct mgr_op op;
     uint64_t shard;
+    bool add; /* one more; else in the place of old */
     struct cw_uuid old_disk;
     uint64_t old_format;
 };
@@ -108,6 +110,35 @@ cw_mgr_member_remove(struct cw_shard_rec *rec, uint32_t member)
     rec->n_members--;
 }
 
+/* It was made while there was no place for more, or went on from one copy. */
+static bool
+member_missing(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_shard_rec *r)
+{
+    uint32_t n = r->n_members - (cw_mgr_journal_of(r) < CW_MEMBERS_MAX ? 1 : 0);
+
+    return n < cw_mgr_volume_policy(m, &v->o.rec.volume)->copies && r->n_members < CW_MEMBERS_MAX;
+}
+
+static enum mgr_build
+add_build(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_shard *s)
+{
+    struct cw_rec rec = s->o.rec;
+    struct cw_member fresh;
+    const struct mgr_disk *d;
+    char why[CW_MGR_WHY_SIZE];
+
+    if (!member_missing(t->m, v, &rec.shard) ||
+        !cw_mgr_repair_target(t->m, v, &rec.shard, CW_MEMBERS_MAX, &fresh, why))
+        return MGR_BUILD_NONE;
+    rec.shard.members[rec.shard.n_members++] = fresh;
+    rec.shard.cfg++;
+    cw_mgr_txn_put(t, &rec);
+    d = cw_mgr_find_copy_disk(&t->m->t, &fresh);
+    cw_mgr_txn_event(t, "COPY_ADDED", v->o.rec.volume.name, "shard %u: one more, on %s/%s",
+                     CW_SHARD_INDEX(rec.shard.shard), d->o.rec.disk.host, d->o.rec.disk.name);
+    return MGR_BUILD_COMMIT;
+}
+
 static enum mgr_build
 repair_build(struct mgr_op *op, struct mgr_txn *t)
 {
@@ -122,6 +153,8 @@ repair_build(struct mgr_op *op, struct mgr_txn *t)
 
     if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0)
         return MGR_BUILD_NONE;
+    if (r->add)
+        return add_build(t, v, s);
     rec = s->o.rec;
     old = cw_shard_rec_find(&rec.shard, &r->old_disk, r->old_format);
     if (old == NULL || !member_replaceable(t->m, v, old) ||
@@ -160,8 +193,11 @@ repair_queue(struct cw_manager *m, struct mgr_shard *s, const struct cw_member *
 
     cw_assert(r != NULL);
     r->shard = s->o.rec.shard.shard;
-    r->old_disk = mb->disk_uuid;
-    r->old_format = mb->format_id;
+    r->add = mb == NULL;
+    if (mb != NULL) {
+        r->old_disk = mb->disk_uuid;
+        r->old_format = mb->format_id;
+    }
     r->op.build = repair_build;
     r->op.end = repair_end;
     s->repairing = true;
@@ -179,6 +215,9 @@ repair_look(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *
         if (cw_mgr_repair_due(m, v, r, i) && cw_mgr_repair_target(m, v, r, i, &fresh, why))
             repair_queue(m, s, &r->members[i]);
     }
+    if (!s->repairing && member_missing(m, v, r) &&
+        cw_mgr_repair_target(m, v, r, CW_MEMBERS_MAX, &fresh, why))
+        repair_queue(m, s, NULL);
 }
 
 void

@@ -187,6 +187,16 @@ cw_mgr_hint_volume(struct cw_manager *m, const struct mgr_volume *v)
 }
 
 void
+cw_mgr_hint_fenced(struct cw_manager *m, const struct cw_uuid *owner, uint64_t volume_id)
+{
+    struct cw_mgr_session *s = !cw_uuid_is_nil(owner) ? cw_mgr_find_session(m, owner) : NULL;
+    struct cw_mgr_hint hint = { .host = "", .volume_id = volume_id };
+
+    if (s != NULL)
+        m->opts.ops->hint(m->opts.world, s->user, &hint);
+}
+
+void
 cw_mgr_hint_owners(struct cw_manager *m, const struct cw_mgr_session *s)
 {
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)

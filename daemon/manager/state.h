@@ -62,6 +62,17 @@ struct mgr_member_now {
     bool connected;
 };
 
+/* Of a member's copy, as its daemon said; while this manager runs, records tell the rest. */
+struct mgr_copy_known {
+    bool held; /* its disk holds such a copy */
+    bool damaged;
+    bool holes; /* a resync began and did not end */
+    bool named; /* it registered: last_gen, last_seq */
+    uint32_t last_gen;
+    uint64_t last_seq;
+    uint64_t left_s; /* when it ceased to be in sync; 0: unknown */
+};
+
 struct mgr_shard {
     struct mgr_obj o;
     uint32_t seen_gen, seen_cfg;            /* the newest that a copy of it registered with */
@@ -74,6 +85,7 @@ struct mgr_shard {
     bool suspended;
     char why[MGR_WHY_SIZE];
     struct mgr_member_now now[CW_MEMBERS_MAX];
+    struct mgr_copy_known known[CW_MEMBERS_MAX];
 };
 
 /* What the owner of rec.gen said last. */

@@ -227,6 +227,7 @@ seal_take(struct cw_seal *s, struct cw_copy *c)
     if (!cw_mutated(CW_MUTATION_OLD_GEN))
         cw_session_fence(c, s->gen, s->peer);
     c->fence_gen = s->gen;
+    c->cfg_again = false; /* of the session that ended; our record is newer, or another lineage's */
     c->n_blocks = (uint32_t)cw_max_u64(c->n_blocks, s->rec.n_blocks);
     c->done_join = 0;
     if (c->sync != NULL)
@@ -236,6 +237,29 @@ seal_take(struct cw_seal *s, struct cw_copy *c)
     c->n_seals++;
     if (c->seals.next == &s->in_copy)
         seal_start(s);
+}
+
+/* This copy was chosen to be gone on from when the last in-sync one was lost (docs/replication.md,
+ * Recovery): the record is of a later gen and cfg than ours, and nobody but us is in sync. Who
+ * owned the volume before has only records of an earlier gen than any of the new lineage. The
+ * promise is durable before the record: a try that a crash cut off between comes again with the
+ * same gen. */
+static bool
+seal_begins_lineage(const struct cw_copy *c, const struct cw_shard_rec *rec)
+{
+    const struct cw_store_identity *id = cw_store_identity(c->r->store);
+
+    if (rec->gen <= c->info->rec.gen || rec->cfg <= c->info->rec.cfg || c->info->damaged ||
+        c->info->syncing || c->info->journal)
+        return false;
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        bool self = cw_uuid_equal(&rec->members[i].disk_uuid, &id->disk_uuid) &&
+                    rec->members[i].format_id == id->format_id;
+
+        if (self != (rec->members[i].state == CW_MEMBER_INSYNC))
+            return false;
+    }
+    return cw_shard_rec_find(rec, &id->disk_uuid, id->format_id) != NULL;
 }
 
 /* 0, or why this copy will not be sealed by that frame. */
@@ -250,7 +274,9 @@ seal_code(const struct cw_copy *c, const struct cw_seal *s)
         return CW_NACK_IO;
     if (c->n_seals >= CW_COPY_SEALS_MAX)
         return CW_NACK_NO_SPACE; /* its disk is slow: whoever still wants it asks again */
-    return s->rec.lineage != c->info->rec.lineage ? CW_NACK_STATE : 0;
+    if (s->rec.lineage == c->info->rec.lineage)
+        return 0;
+    return seal_begins_lineage(c, &s->rec) ? 0 : CW_NACK_STATE;
 }
 
 void

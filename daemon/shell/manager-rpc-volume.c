@@ -84,6 +84,56 @@ volume_ls_answer(struct cw_manager_req *r, cw_envelope *out)
     out->volume_ls_reply = to;
 }
 
+static void
+recover_copy_out(struct cw_mgr_arena *a, const struct cw_mgr_recover_copy *from,
+                 CW_PB(RecoverCopy) *to)
+{
+    to->host = cw_pb_text(from->host);
+    to->site = cw_pb_text(from->site);
+    to->disk = cw_pb_text(from->disk);
+    to->state = (CW_PB(MemberState))from->state;
+    to->up = from->up;
+    to->known = from->known;
+    to->last_gen = from->last_gen;
+    to->last_seq = from->last_seq;
+    to->left = cw_pb_text(from->left);
+    to->bar = cw_pb_text(from->bar);
+    to->chosen = from->chosen;
+}
+
+CW_PB_LIST(recover_copies_out, RecoverCopy, recover_copy, struct cw_mgr_recover_copy,
+           recover_copy_out)
+
+static void
+recover_shard_out(struct cw_mgr_arena *a, const struct cw_mgr_recover_shard *from,
+                  CW_PB(RecoverShard) *to)
+{
+    to->shard = from->shard;
+    to->loss = cw_pb_text(from->loss);
+    to->note = cw_pb_text(from->note);
+    to->n_copies = from->n_copies;
+    to->copies = recover_copies_out(a, from->copies, from->n_copies);
+}
+
+CW_PB_LIST(recover_shards_out, RecoverShard, recover_shard, struct cw_mgr_recover_shard,
+           recover_shard_out)
+
+static void
+recover_answer(struct cw_manager_req *r, cw_envelope *out)
+{
+    const struct cw_mgr_recover_reply *f = &r->call.reply.recover;
+    CW_PB(RecoverReply) *to = CW_PB_NEW(r->arena, RecoverReply, recover_reply);
+
+    to->volume = cw_pb_text(f->volume);
+    to->command = cw_pb_text(f->command);
+    to->recovered = f->recovered;
+    to->gen = f->gen;
+    to->n_shards = f->n_shards;
+    to->shards = recover_shards_out(r->arena, f->shards, f->n_shards);
+    out->body_case = CW_PB_BODY(RECOVER_REPLY);
+    out->recover_reply = to;
+}
+
 /* ---- in ---- */
 
 static bool
@@ -166,6 +216,17 @@ handover_allow_ask(struct cw_manager_req *r, const cw_envelope *m)
 }
 
 static bool
+volume_recover_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    r->call.req.volume_recover = (struct cw_mgr_volume_recover){
+        .name = m->volume_recover->name,
+        .copy = m->volume_recover->copy,
+        .accept_loss = m->volume_recover->accept_loss,
+    };
+    return true;
+}
+
+static bool
 handover_cancel_ask(struct cw_manager_req *r, const cw_envelope *m)
 {
     r->call.req.handover_allow =
@@ -183,5 +244,6 @@ const struct cw_manager_route cw_manager_routes_volume[] = {
     { CW_PB_BODY(VOLUME_SET), CW_MGR_VOLUME_SET, volume_set_ask, volume_answer },
     { CW_PB_BODY(HANDOVER_ALLOW), CW_MGR_HANDOVER_ALLOW, handover_allow_ask, NULL },
     { CW_PB_BODY(HANDOVER_CANCEL), CW_MGR_HANDOVER_CANCEL, handover_cancel_ask, NULL },
+    { CW_PB_BODY(VOLUME_RECOVER), CW_MGR_VOLUME_RECOVER, volume_recover_ask, recover_answer },
     { CW_PB_BODY(_NOT_SET), 0, NULL, NULL },
 };

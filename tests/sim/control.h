@@ -297,4 +297,5 @@ struct sim_control {
     /* of a scenario: a message is sent, or (arrives) is about to be delivered */
     void (*on_msg)(struct sim_ctl *, enum sim_way, const struct sim_msg *, bool arrives);
     struct cw_uuid cluster_id;
+    bool may_recover; /* an operator said that what is in sync is lost for good */
 };

@@ -59,6 +59,23 @@ sim_history_active(struct sim *sim, uint32_t epoch)
 }
 
 void
+sim_history_forgive(struct sim *sim)
+{
+    struct sim_history *h = &sim->history;
+
+    for (uint32_t b = 0; b < SIM_BLOCKS; b++)
+        for (uint32_t i = 0; i < h->n[b]; i++) {
+            struct sim_hop *hop = &h->at[b][i];
+
+            hop->acked = false; /* a read is not looked at any more, a write may never have been */
+            if (hop->kind == SIM_READ)
+                continue;
+            hop->begin_ns = 0;
+            hop->end_ns = sim->now_ns;
+        }
+}
+
+void
 sim_history_free(struct sim_history *h)
 {
     for (uint32_t b = 0; b < SIM_BLOCKS; b++)

@@ -47,6 +47,7 @@ struct version {
 struct sim_watch {
     struct shadow of[SIM_DAEMONS_MAX];
     uint64_t acked;
+    uint32_t lost_epoch; /* what owners up to it acknowledged does not count any more */
     uint32_t gen, cfg;
     uint32_t in_sync; /* bit per daemon, as last looked at */
     struct cw_shard_view views[SIM_CLIENTS_MAX];
@@ -247,7 +248,8 @@ check_client(struct sim *sim, uint32_t client)
     if (now.n_tails >= 3 && was->n_tails < 3)
         sim_mark(sim, SIM_MARK_TAILS);
     *was = now;
-    sim->watch->acked = cw_max_u64(sim->watch->acked, now.acked);
+    if (c->epoch > sim->watch->lost_epoch)
+        sim->watch->acked = cw_max_u64(sim->watch->acked, now.acked);
 }
 
 static void
@@ -300,6 +302,13 @@ uint64_t
 sim_watch_acked(const struct sim *sim)
 {
     return sim->watch->acked;
+}
+
+void
+sim_watch_recover(struct sim *sim, uint32_t daemon)
+{
+    sim->watch->acked = sim->watch->of[daemon].seq;
+    sim->watch->lost_epoch = sim->epoch;
 }
 
 uint64_t

@@ -2,7 +2,7 @@
  *
  * gen and cfg never go back; INSYNC is never empty (I12); INSYNC of a volume that has an owner
  * changes by a change which that owner asked for, and by nothing else (I3). A takeover's first
- * changes are its owner's too.
+ * changes are its owner's too. A new lineage is an operator's, who accepts what is lost by it.
  */
 #include <string.h>
 
@@ -78,9 +78,43 @@ was_asked(const struct sim_control *k, const struct cw_shard_rec *old,
     return false;
 }
 
+/* One copy goes on alone, that was not in sync, while none that was is up. What was acknowledged
+ * and is not on it is lost: histories and watch begin anew with what it holds. */
+static void
+judge_recovery(struct sim *sim, const struct cw_shard_rec *old, const struct cw_shard_rec *now)
+{
+    const struct sim_daemon *d = sim_member_daemon(sim, &now->members[0]);
+
+    if (!sim->control->may_recover)
+        sim_fail(sim, "store: a new lineage that nobody asked for");
+    if (now->n_members != 1 || count_insync(now) != 1 || d == NULL ||
+        state_in(old, &now->members[0]) == CW_MEMBER_INSYNC)
+        sim_fail(sim, "store: a new lineage of %u members", now->n_members);
+    /* the volume's record follows, or went before, in the same transaction */
+    if ((now->gen != sim->reg.gen && now->gen != sim->reg.gen + 1) || now->gen <= old->gen ||
+        now->cfg != old->cfg + 1)
+        sim_fail(sim, "store: a new lineage at gen %u cfg %u after gen %u cfg %u", now->gen,
+                 now->cfg, old->gen, old->cfg);
+    for (uint32_t i = 0; i < old->n_members; i++) {
+        const struct sim_daemon *o = sim_member_daemon(sim, &old->members[i]);
+
+        if (old->members[i].state == CW_MEMBER_INSYNC && o != NULL && o->proc.up && o->serving)
+            sim_fail(sim, "store: a new lineage while %s is in sync and up (I12)", o->proc.name);
+    }
+    sim->control->may_recover = false;
+    if (sim->result.failed)
+        return;
+    sim_history_forgive(sim);
+    sim_watch_recover(sim, (uint32_t)(d - sim->daemons));
+}
+
 static void
 judge_change(struct sim *sim, const struct cw_shard_rec *old, const struct cw_shard_rec *now)
 {
+    if (now->lineage != old->lineage) {
+        judge_recovery(sim, old, now);
+        return;
+    }
     if (now->cfg != old->cfg + 1 || now->gen < old->gen || now->gen > sim->reg.gen)
         sim_fail(sim, "store: a record goes from gen %u cfg %u to gen %u cfg %u at volume gen %u",
                  old->gen, old->cfg, now->gen, now->cfg, sim->reg.gen);

@@ -35,6 +35,9 @@ void sim_in_use(struct sim *sim);
 void sim_stale_drop(struct sim *sim);
 void sim_care_row(struct sim *sim);
 
+/* rows-recover.c */
+void sim_row_36(struct sim *sim);
+
 /* Instead of what the seed chose, before and after processes are made. */
 void sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc);
 void sim_scenario_set_clocks(struct sim *sim, const struct sim_scenario *sc);

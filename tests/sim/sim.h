@@ -396,6 +396,9 @@ uint32_t sim_history_begin(struct sim *sim, uint32_t block, enum sim_op_kind kin
 void sim_history_end(struct sim *sim, uint32_t block, uint32_t index, uint64_t value);
 /* The next owner is ACTIVE: what is unresolved of older epochs took effect by now or never will. */
 void sim_history_active(struct sim *sim, uint32_t epoch);
+/* From now on each block holds some value written before, or zeroes, whichever a read shows first:
+ * acknowledged writes may be lost. Nobody is answered any more whom a client asked before. */
+void sim_history_forgive(struct sim *sim);
 /* Judges all blocks; a violation fails the run. */
 void sim_history_judge(struct sim *sim);
 void sim_history_free(struct sim_history *h);
@@ -422,6 +425,8 @@ bool sim_drops_copies(const struct sim *sim);
 void sim_watch_forget(struct sim *sim, uint32_t daemon);
 /* The highest seq acknowledged by anybody; durable on that copy, as last seen. */
 uint64_t sim_watch_acked(const struct sim *sim);
+/* What this daemon holds is all that counts as acknowledged. */
+void sim_watch_recover(struct sim *sim, uint32_t daemon);
 uint64_t sim_watch_durable(const struct sim *sim, uint32_t daemon);
 
 /* ---- audit: every copy in sync, read at its disk ---- */

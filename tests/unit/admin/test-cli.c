@@ -8,9 +8,9 @@
 #include "tests/unit/admin/stream.h"
 
 static const struct cw_cmd *const families[] = {
-    cw_cmds_local,  cw_cmds_status, cw_cmds_host,       cw_cmds_volume, cw_cmds_copy,
-    cw_cmds_verify, cw_cmds_policy, cw_cmds_explain,    cw_cmds_events, cw_cmds_jobs,
-    cw_cmds_bench,  cw_cmds_scrub,  cw_cmds_quarantine,
+    cw_cmds_local,  cw_cmds_status, cw_cmds_host,       cw_cmds_volume,  cw_cmds_copy,
+    cw_cmds_verify, cw_cmds_policy, cw_cmds_explain,    cw_cmds_events,  cw_cmds_jobs,
+    cw_cmds_bench,  cw_cmds_scrub,  cw_cmds_quarantine, cw_cmds_recover,
 };
 
 /* Every command explains itself without a cluster, and is listed by --help. */
@@ -92,6 +92,7 @@ bad_usage_ends_with_2(void **state)
         { "scrub", "which command" },
         { "scrub pause", "unknown command 'scrub pause'" },
         { "disk return", "HOST/DISK is missing" },
+        { "volume recover --accept-loss", "NAME is missing" },
         { "bench v --rw randwrite", "--overwrite" },
         { "bench v --prefill", "--overwrite" },
         { "bench v --rw scribble", "choose from" },
