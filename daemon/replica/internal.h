@@ -102,8 +102,9 @@ struct cw_replica {
     struct cw_buf_pool *pool;
     struct cw_store *store;
     struct cw_list peers;
-    struct cw_list ops;   /* cw_op under way */
-    struct cw_list reads; /* cw_read under way */
+    struct cw_list gone_peers; /* without a link, whose requests are still under way */
+    struct cw_list ops;        /* cw_op under way */
+    struct cw_list reads;      /* cw_read under way */
     struct cw_list free_reads;
     struct cw_list read_waits; /* read_wait, oldest first */
     uint32_t n_reads, n_reads_max, n_read_waits;

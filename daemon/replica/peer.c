@@ -22,6 +22,7 @@ cw_peer_unref(struct cw_peer *p)
     if (--p->refs > 0)
         return;
     cw_assert(p->link == NULL && cw_list_empty(&p->sessions) && cw_list_empty(&p->gets));
+    cw_list_remove(&p->in_replica);
     free(p);
 }
 
@@ -169,6 +170,7 @@ peer_on_down(struct cw_link *l, int reason)
     cw_read_on_peer_down(p);
     p->link = NULL;
     cw_list_remove(&p->in_replica);
+    cw_list_push_back(&r->gone_peers, &p->in_replica); /* while something of it is under way */
     cw_peer_unref(p);
     if (r->closing)
         cw_replica_wake(r, 0);
@@ -217,6 +219,8 @@ cw_peer_free_all(struct cw_replica *r)
     struct cw_list *node;
 
     while ((node = cw_list_pop_front(&r->peers)) != NULL)
+        free(cw_list_entry(node, struct cw_peer, in_replica));
+    while ((node = cw_list_pop_front(&r->gone_peers)) != NULL)
         free(cw_list_entry(node, struct cw_peer, in_replica));
 }
 

@@ -317,6 +317,7 @@ static void
 replica_init_lists(struct cw_replica *r)
 {
     cw_list_init(&r->peers);
+    cw_list_init(&r->gone_peers);
     cw_list_init(&r->ops);
     cw_list_init(&r->reads);
     cw_list_init(&r->free_reads);
