@@ -148,18 +148,15 @@ static void
 world_connect(void *world, const struct cw_disk_location *to)
 {
     struct sim_care *c = world;
-    struct sim_dial *sd = calloc(1, sizeof(*sd));
+    const struct sim_disk *disk = sim_disk_find(sim_of(c), &to->disk_uuid, to->format_id);
 
-    cw_assert(sd != NULL);
-    sd->from = &c->d->proc;
-    sd->disk = sim_disk_find(sim_of(c), &to->disk_uuid, to->format_id);
-    sd->to = sd->disk->d;
-    sd->peer_id = c->d->disk_uuid;
-    sd->pool = c->d->pool;
-    sd->up = link_up;
-    sd->failed = link_failed;
-    sd->arg = (void *)(uintptr_t)sd->disk;
-    sim_net_dial(sd);
+    sim_net_dial((struct sim_dial){ .from = &c->d->proc,
+                                    .disk = disk,
+                                    .peer_id = c->d->disk_uuid,
+                                    .pool = c->d->pool,
+                                    .up = link_up,
+                                    .failed = link_failed,
+                                    .arg = (void *)(uintptr_t)disk });
 }
 
 static void

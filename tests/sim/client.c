@@ -336,18 +336,15 @@ static void
 world_connect(void *world, const struct cw_disk_location *to)
 {
     struct sim_client *c = world;
-    struct sim_dial *sd = calloc(1, sizeof(*sd));
+    const struct sim_disk *disk = sim_disk_find(c->proc.sim, &to->disk_uuid, to->format_id);
 
-    cw_assert(sd != NULL);
-    sd->from = &c->proc;
-    sd->disk = sim_disk_find(c->proc.sim, &to->disk_uuid, to->format_id);
-    sd->to = sd->disk->d;
-    sd->peer_id = c->id;
-    sd->pool = c->pool;
-    sd->up = disk_up;
-    sd->failed = disk_failed;
-    sd->arg = (void *)(uintptr_t)sd->disk;
-    sim_net_dial(sd);
+    sim_net_dial((struct sim_dial){ .from = &c->proc,
+                                    .disk = disk,
+                                    .peer_id = c->id,
+                                    .pool = c->pool,
+                                    .up = disk_up,
+                                    .failed = disk_failed,
+                                    .arg = (void *)(uintptr_t)disk });
 }
 
 static void

@@ -66,20 +66,16 @@ static void
 daemon_connect(void *world, uint64_t dial, const struct cw_wire_sync_from *from)
 {
     struct sim_daemon *d = world;
-    struct sim_dial *sd = calloc(1, sizeof(*sd));
     struct cw_uuid uuid;
 
-    cw_assert(sd != NULL);
-    sd->from = &d->proc;
     memcpy(&uuid, from->disk_uuid, sizeof(uuid));
-    sd->disk = sim_disk_find(d->proc.sim, &uuid, from->format_id);
-    sd->to = sd->disk->d;
-    sd->peer_id = d->disk_uuid;
-    sd->pool = d->pool;
-    sd->up = source_up;
-    sd->failed = source_failed;
-    sd->arg = (void *)(uintptr_t)dial;
-    sim_net_dial(sd);
+    sim_net_dial((struct sim_dial){ .from = &d->proc,
+                                    .disk = sim_disk_find(d->proc.sim, &uuid, from->format_id),
+                                    .peer_id = d->disk_uuid,
+                                    .pool = d->pool,
+                                    .up = source_up,
+                                    .failed = source_failed,
+                                    .arg = (void *)(uintptr_t)dial });
 }
 
 static const struct cw_replica_world_ops world_ops = { .connect = daemon_connect };

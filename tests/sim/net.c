@@ -497,13 +497,17 @@ dial_try(struct sim_task *t)
 }
 
 void
-sim_net_dial(struct sim_dial *take_dial)
+sim_net_dial(struct sim_dial how)
 {
-    struct sim *sim = take_dial->from->sim;
+    struct sim *sim = how.from->sim;
+    struct sim_dial *d = malloc(sizeof(*d));
 
-    take_dial->life = take_dial->from->life;
-    take_dial->begun_ns = sim->now_ns;
-    sim_after(sim, &take_dial->task, 2 * net_latency(sim), dial_try);
+    cw_assert(d != NULL);
+    *d = how;
+    d->to = how.disk->d;
+    d->life = how.from->life;
+    d->begun_ns = sim->now_ns;
+    sim_after(sim, &d->task, 2 * net_latency(sim), dial_try);
 }
 
 void

@@ -9,26 +9,6 @@
 #include "tests/sim/control.h"
 #include "tests/sim/scenario.h"
 
-static bool
-went_on(struct sim *sim)
-{
-    const struct sim_client *c = sim->present;
-
-    return c != NULL && c->n_writes_done >= sim->goal_writes && c->n_reads_done >= sim->goal_reads;
-}
-
-static void
-goes_on(struct sim *sim, uint64_t ms, const char *what)
-{
-    if (sim->result.failed || sim->present == NULL) {
-        sim_fail(sim, "scenario: nobody owns the volume: %s", what);
-        return;
-    }
-    sim->goal_writes = sim->present->n_writes_done + 10;
-    sim->goal_reads = sim->present->n_reads_done + 10;
-    sim_expect(sim, went_on, ms, what);
-}
-
 static struct sim_client *
 other_client(struct sim *sim, const struct sim_client *than)
 {
@@ -86,7 +66,7 @@ begin_resync(struct sim *sim)
 
     sim_daemon_kill(d, false);
     sim_expect(sim, one_left, 15000, "a copy that is away is ejected");
-    goes_on(sim, 20000, "the others serve");
+    sim_goes_on(sim, 10, 10, 20000, "the others serve");
     sim_pass(sim, 2000);
     sim_daemon_start(d);
     sim_expect(sim, one_is_copied, 30000, "it is brought back");
@@ -110,7 +90,7 @@ sim_hand_to_and_fro(struct sim *sim)
 
         if (i % 4 == 2)
             begin_resync(sim);
-        goes_on(sim, 5000, "the owner serves");
+        sim_goes_on(sim, 10, 10, 5000, "the owner serves");
         sim_demand(sim, allow(sim) == CW_MGR_OK, "it may be handed over");
         sim_demand(sim, stand_by(sim) == CW_MGR_OK, "the target stands by");
         sim_demand(sim, sim->present == source && sim->reg.gen == gen, "which takes nothing");
@@ -120,7 +100,7 @@ sim_hand_to_and_fro(struct sim *sim)
         sim_demand(sim, sim->reg.gen == gen + 1, "by one generation");
         sim_demand(sim, sim->result.marks[SIM_MARK_HANDED] == handed + 1, "after a release");
         sim_demand(sim, source->lost && source->n_pending == 0, "the source has let go");
-        goes_on(sim, 5000, "the target goes on");
+        sim_goes_on(sim, 10, 10, 5000, "the target goes on");
     }
     sim_demand(sim, sim->result.marks[SIM_MARK_LEASE_WAIT] == waits, "no lease was waited for");
     sim_demand(sim, sim->result.marks[SIM_MARK_FENCED] == 0, "nobody had to be fenced");
@@ -354,7 +334,7 @@ hand_over_with(struct sim *sim, enum sim_handover_step step, enum sim_handover_f
     until_target_owns(sim, target);
     sim_expect(sim, one_owns, 20000, "nobody else believes that he owns it");
     if (!sim->result.failed)
-        goes_on(sim, 20000, "the load goes on at the target");
+        sim_goes_on(sim, 10, 10, 20000, "the load goes on at the target");
     sim_expect(sim, sim_all_in_sync, 90000, "all are in sync");
 }
 

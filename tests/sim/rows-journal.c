@@ -10,26 +10,6 @@ journal_began(struct sim *sim)
     return r->n_members > sim->n_members && r->members[sim->n_members].since_seq != 0;
 }
 
-static bool
-both_went_on(struct sim *sim)
-{
-    const struct sim_client *c = sim->present;
-
-    return c != NULL && c->n_writes_done >= sim->goal_writes && c->n_reads_done >= sim->goal_reads;
-}
-
-static void
-goes_on(struct sim *sim, uint32_t n, uint64_t ms, const char *what)
-{
-    if (sim->present == NULL) {
-        sim_fail(sim, "nobody owns the volume: %s", what);
-        return;
-    }
-    sim->goal_writes = sim->present->n_writes_done + n;
-    sim->goal_reads = sim->present->n_reads_done + n;
-    sim_expect(sim, both_went_on, ms, what);
-}
-
 static void
 take_over(struct sim *sim)
 {
@@ -49,7 +29,7 @@ lose_two(struct sim *sim)
     sim_pass(sim, sim_between(&sim->rnd_fault, 0, 100));
     sim_daemon_kill(&sim->daemons[2], power);
     sim_expect(sim, journal_began, 15000, "a journal begins");
-    goes_on(sim, 10, 10000, "writes go on");
+    sim_goes_on(sim, 10, 10, 10000, "writes go on");
 }
 
 /* Two of three die within 100 ms, and a spare takes a journal; it restarts, the owner changes. */
@@ -63,17 +43,17 @@ sim_row_17_journal(struct sim *sim)
         sim_daemon_kill(spare, true);
         sim_pass(sim, 1000);
         sim_daemon_start(spare);
-        goes_on(sim, 10, 15000, "the journal goes on after its restart");
+        sim_goes_on(sim, 10, 10, 15000, "the journal goes on after its restart");
     }
     if (sim_chance(&sim->rnd_fault, 50)) {
         take_over(sim);
         sim_demand(sim, journal_began(sim), "a takeover keeps the journal");
-        goes_on(sim, 10, 15000, "the next owner serves");
+        sim_goes_on(sim, 10, 10, 15000, "the next owner serves");
     }
     sim_daemon_start(&sim->daemons[1]);
     sim_daemon_start(&sim->daemons[2]);
     sim_expect(sim, sim_all_in_sync, 60000, "all are in sync, and the journal has left");
-    goes_on(sim, 10, 15000, "writes go on without it");
+    sim_goes_on(sim, 10, 10, 15000, "writes go on without it");
 }
 
 static bool
@@ -104,7 +84,7 @@ sim_row_18_journal(struct sim *sim)
     }
     sim_expect(sim, member_0_left, 60000, "the older copy takes the place of the last one");
     sim_demand(sim, sim->result.marks[SIM_MARK_WHOLE] == 1, "the journal made it whole");
-    goes_on(sim, 10, 15000, "it serves");
+    sim_goes_on(sim, 10, 10, 15000, "it serves");
     for (uint32_t i = 0; i < sim->n_members; i++) {
         if (!sim->daemons[i].proc.up)
             sim_daemon_start(&sim->daemons[i]);

@@ -5,26 +5,6 @@
 #include "tests/sim/control.h"
 #include "tests/sim/scenario.h"
 
-static bool
-went_on(struct sim *sim)
-{
-    const struct sim_client *c = sim->present;
-
-    return c != NULL && c->n_writes_done >= sim->goal_writes && c->n_reads_done >= sim->goal_reads;
-}
-
-static void
-goes_on(struct sim *sim, uint64_t ms, const char *what)
-{
-    if (sim->result.failed || sim->present == NULL) {
-        sim_fail(sim, "nobody owns the volume: %s", what);
-        return;
-    }
-    sim->goal_writes = sim->present->n_writes_done + 10;
-    sim->goal_reads = sim->present->n_reads_done + 10;
-    sim_expect(sim, went_on, ms, what);
-}
-
 static const struct cw_member *
 member_at(const struct sim *sim, const struct sim_daemon *d)
 {
@@ -61,14 +41,14 @@ sim_row_14(struct sim *sim)
     enum sim_replace how = (enum sim_replace)cw_prng_below(&sim->rnd_mgr, 3);
     uint32_t chunks = sim->result.marks[SIM_MARK_PROMOTE];
 
-    goes_on(sim, 20000, "some data is there");
+    sim_goes_on(sim, 10, 10, 20000, "some data is there");
     sim_daemon_kill(d, true);
     sim_pass(sim, sim_chance(&sim->rnd_mgr, 50) ? 200 : 8000);
     sim_log(sim, "%s returns with another disk: %u", d->proc.name, (unsigned)how);
     sim_daemon_replace(d, how);
     sim_daemon_start(d);
     sim_expect(sim, one_left, 20000, "the copy that is gone is not counted");
-    goes_on(sim, 20000, "the others serve");
+    sim_goes_on(sim, 10, 10, 20000, "the others serve");
     if (how == SIM_REPLACE_FOREIGN) {
         sim_pass(sim, 20000);
         sim_demand(sim, d->refused && !sim_host_is_registered(d), "the manager does not know it");
@@ -140,7 +120,7 @@ sim_row_19(struct sim *sim)
     sim_pass(sim, 15000);
     sim_demand(sim, is_in_sync(sim, a) && is_in_sync(sim, b),
                "two are not enough for a policy of three: both stay in sync");
-    goes_on(sim, 10000, "the owner serves");
+    sim_goes_on(sim, 10, 10, 10000, "the owner serves");
     sim_daemon_start(c);
     sim_expect(sim, given_up, 60000, "with the third back they are let go");
     sim_expect(sim, both_dropped, 30000, "and dropped");
@@ -210,7 +190,7 @@ sim_row_22(struct sim *sim)
     sim_demand(sim, sim->reg.gen == gen, "the owner keeps the volume");
     old->stubborn = false;
     sim_expect(sim, dead_one_left, 30000, "the new manager lets the owner eject the dead copy");
-    goes_on(sim, 20000, "the others serve");
+    sim_goes_on(sim, 10, 10, 20000, "the others serve");
     sim_daemon_start(&sim->daemons[2]);
     sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
 }
@@ -324,10 +304,10 @@ sim_care_row(struct sim *sim)
 {
     bool early = sim_chance(&sim->rnd_mgr, 50);
 
-    goes_on(sim, 20000, "some data is there");
+    sim_goes_on(sim, 10, 10, 20000, "some data is there");
     sim_daemon_kill(&sim->daemons[2], false);
     sim_expect(sim, one_left, 15000, "it is ejected");
-    goes_on(sim, 20000, "the others serve");
+    sim_goes_on(sim, 10, 10, 20000, "the others serve");
     sim_client_kill(sim->present);
     sim_expect(sim, is_cared_for, 40000, "a daemon takes the place of the owner");
     sim_pass(sim, sim_between(&sim->rnd_mgr, 0, 5000));
@@ -339,7 +319,7 @@ sim_care_row(struct sim *sim)
     sim->control->force_percent = 0;
     sim_attach_next(sim);
     sim_expect(sim, sim_owner_is_well, 20000, "a client need not force its way in");
-    goes_on(sim, 20000, "it serves");
+    sim_goes_on(sim, 10, 10, 20000, "it serves");
     sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
 }
 
@@ -365,7 +345,7 @@ sim_in_use(struct sim *sim)
         c = sim_attach_next(sim);
         sim_pass(sim, 7000);
         sim_demand(sim, sim->reg.gen == gen && sim->present == owner, "the owner keeps it");
-        goes_on(sim, 5000, "the owner goes on");
+        sim_goes_on(sim, 10, 10, 5000, "the owner goes on");
         sim_client_kill(c);
     }
     sim_client_kill(owner);
@@ -382,12 +362,12 @@ sim_failover(struct sim *sim)
 {
     for (uint32_t i = 0; i < 12 && !sim->result.failed; i++) {
         sim_mgr_fault(sim);
-        goes_on(sim, 5000, "the data path needs no manager");
+        sim_goes_on(sim, 10, 10, 5000, "the data path needs no manager");
         sim_pass(sim, sim_between(&sim->rnd_mgr, 0, 4000));
     }
     sim_daemon_kill(&sim->daemons[2], false);
     sim_pass(sim, 10000);
     sim_daemon_start(&sim->daemons[2]);
     sim_expect(sim, sim_all_in_sync, 90000, "a copy comes back through whoever leads");
-    goes_on(sim, 20000, "and the owner goes on");
+    sim_goes_on(sim, 10, 10, 20000, "and the owner goes on");
 }

@@ -7,26 +7,6 @@
 #include "tests/sim/scenario.h"
 
 static bool
-went_on(struct sim *sim)
-{
-    const struct sim_client *c = sim->present;
-
-    return c != NULL && c->n_writes_done >= sim->goal_writes && c->n_reads_done >= sim->goal_reads;
-}
-
-static void
-goes_on(struct sim *sim, uint32_t n, uint64_t ms, const char *what)
-{
-    if (sim->result.failed || sim->present == NULL) {
-        sim_fail(sim, "nobody owns the volume: %s", what);
-        return;
-    }
-    sim->goal_writes = sim->present->n_writes_done + n;
-    sim->goal_reads = sim->present->n_reads_done + n;
-    sim_expect(sim, went_on, ms, what);
-}
-
-static bool
 one_is_out(struct sim *sim)
 {
     return sim_n_in_state(sim, CW_MEMBER_INSYNC) + 1 == sim->n_members;
@@ -80,10 +60,10 @@ lose(struct sim *sim, struct sim_daemon *stale, bool with_owner)
 {
     bool power = sim_chance(&sim->rnd_fault, 50);
 
-    goes_on(sim, 20, 20000, "some data is there");
+    sim_goes_on(sim, 20, 20, 20000, "some data is there");
     sim_daemon_kill(stale, power);
     sim_expect(sim, one_is_out, 15000, "it is ejected");
-    goes_on(sim, 20, 20000, "the others have what it lacks");
+    sim_goes_on(sim, 20, 20, 20000, "the others have what it lacks");
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         if (&sim->daemons[i] != stale)
             sim_daemon_kill(&sim->daemons[i], power);
@@ -147,13 +127,13 @@ sim_row_36(struct sim *sim)
     }
     sim_attach_next(sim);
     sim_expect(sim, new_owner_is_well, 30000, "the next owner is active");
-    goes_on(sim, 20, 20000, "it serves from the one copy");
+    sim_goes_on(sim, 20, 20, 20000, "it serves from the one copy");
     return_all(sim);
     if (sim_chance(&sim->rnd_mgr, 50))
         sim_mgr_fault(sim);
     sim_expect(sim, both_dropped, 60000, "the copies of the old lineage are dropped");
     sim_expect(sim, three_in_sync, 90000, "others are made in their place");
     sim_demand(sim, sim->result.marks[SIM_MARK_PROMOTE] >= promoted + 2, "by resyncs from scratch");
-    goes_on(sim, 20, 20000, "all serve");
+    sim_goes_on(sim, 20, 20, 20000, "all serve");
     sim->result.marks[SIM_MARK_DROPPED] = 0;
 }

@@ -50,27 +50,6 @@ old_owner_is_fenced(struct sim *sim)
     return sim->clients[0].lost;
 }
 
-/* Requests of the present owner go on: some of each kind within the time. */
-static bool
-both_went_on(struct sim *sim)
-{
-    const struct sim_client *c = sim->present;
-
-    return c != NULL && c->n_writes_done >= sim->goal_writes && c->n_reads_done >= sim->goal_reads;
-}
-
-static void
-goes_on(struct sim *sim, uint32_t writes, uint32_t reads, uint64_t ms, const char *what)
-{
-    if (sim->present == NULL) {
-        sim_fail(sim, "scenario: nobody owns the volume: %s", what);
-        return;
-    }
-    sim->goal_writes = sim->present->n_writes_done + writes;
-    sim->goal_reads = sim->present->n_reads_done + reads;
-    sim_expect(sim, both_went_on, ms, what);
-}
-
 static void
 writes_wait(struct sim *sim, uint64_t ms, const char *what)
 {
@@ -94,7 +73,7 @@ static void
 take_over(struct sim *sim)
 {
     next_owner(sim);
-    goes_on(sim, 5, 5, 20000, "the next owner serves");
+    sim_goes_on(sim, 5, 5, 20000, "the next owner serves");
 }
 
 /* ---- owners ---- */
@@ -136,7 +115,7 @@ row_02(struct sim *sim)
     sim_daemon_kill(&sim->daemons[0], false);
     next_owner(sim);
     sim_demand(sim, member_0_left(sim), "the copy with the lost tail was ejected first");
-    goes_on(sim, 5, 5, 20000, "the next owner serves");
+    sim_goes_on(sim, 5, 5, 20000, "the next owner serves");
     sim_daemon_start(&sim->daemons[0]);
     sim_expect(sim, sim_all_in_sync, 30000, "it is resynced");
 }
@@ -152,7 +131,7 @@ row_04(struct sim *sim)
     sim_pass(sim, 60000);
     old->proc.paused = false;
     sim_expect(sim, old_owner_is_fenced, 5000, "the old owner is fenced");
-    goes_on(sim, 5, 5, 20000, "the new owner is not disturbed");
+    sim_goes_on(sim, 5, 5, 20000, "the new owner is not disturbed");
 }
 
 static void
@@ -177,7 +156,7 @@ row_03(struct sim *sim)
         sim_pass(sim, 200);
         sim_net_abandon(sim, owner, copy, sim_between(&sim->rnd_fault, 200, 2500) * CW_NS_PER_MS);
         *way_ns = 0;
-        goes_on(sim, 100, 50, 10000, "a new connection serves");
+        sim_goes_on(sim, 100, 50, 10000, "a new connection serves");
         sim_pass(sim, 1000);
     }
     sim_demand(sim, sim->n_seen > 0, "late writes arrived");
@@ -207,11 +186,11 @@ static void
 row_07(struct sim *sim)
 {
     sim_demand(sim, sim->daemons[0].proc.rate_ppm == 50000, "clocks are off");
-    goes_on(sim, 20, 20, 20000, "clocks do not matter");
+    sim_goes_on(sim, 20, 20, 20000, "clocks do not matter");
     sim->present->proc.paused = true;
     sim_pass(sim, 30000);
     sim->present->proc.paused = false;
-    goes_on(sim, 20, 20, 20000, "the owner goes on once it has its leases again");
+    sim_goes_on(sim, 20, 20, 20000, "the owner goes on once it has its leases again");
     sim_client_kill(sim->present);
     take_over(sim);
 }
@@ -228,7 +207,7 @@ row_08(struct sim *sim)
         sim_daemon_kill(&sim->daemons[i], false);
         sim_pass(sim, 1000);
         sim_daemon_start(&sim->daemons[i]);
-        goes_on(sim, 5, 5, 20000, "it is waited for");
+        sim_goes_on(sim, 5, 5, 20000, "it is waited for");
     }
     sim_demand(sim, sim->reg.n_changes == changes, "no change of members");
 }
@@ -291,7 +270,7 @@ row_11(struct sim *sim)
     sim_expect(sim, member_2_left, 10000, "it is ejected");
     sim->depth = 48;
     sim->think_ns = 2 * CW_NS_PER_MS;
-    goes_on(sim, 200, 0, 10000, "others go on");
+    sim_goes_on(sim, 200, 0, 10000, "others go on");
     for (uint32_t i = 0; i < 2; i++)
         cw_ramdisk_slow(sim->daemons[i].disk, behind);
     sim_daemon_start(&sim->daemons[2]);
@@ -328,7 +307,7 @@ row_15(struct sim *sim)
 
     sim_daemon_kill(&sim->daemons[2], false);
     sim_expect(sim, member_2_left, 10000, "it is ejected");
-    goes_on(sim, 10, 0, 20000, "others go on");
+    sim_goes_on(sim, 10, 0, 20000, "others go on");
     sim_client_kill(sim->present);
     sim_daemon_kill(&sim->daemons[0], true);
     sim_daemon_kill(&sim->daemons[1], true);
@@ -375,10 +354,10 @@ row_17(struct sim *sim)
     sim_daemon_kill(&sim->daemons[2], false);
     sim_expect(sim, one_is_left, 15000, "both are ejected");
     writes_wait(sim, 5000, "below min-insync nothing is acknowledged");
-    goes_on(sim, 0, 10, 10000, "reads go on");
+    sim_goes_on(sim, 0, 10, 10000, "reads go on");
     sim_daemon_start(&sim->daemons[1]);
     sim_daemon_start(&sim->daemons[2]);
-    goes_on(sim, 10, 10, 30000, "writes go on with enough copies");
+    sim_goes_on(sim, 10, 10, 30000, "writes go on with enough copies");
 }
 
 /* The last in-sync copy dies and returns: requests wait, and none fails. */
@@ -388,12 +367,12 @@ row_18(struct sim *sim)
     sim_daemon_kill(&sim->daemons[1], false);
     sim_daemon_kill(&sim->daemons[2], false);
     sim_expect(sim, one_is_left, 15000, "the others are ejected");
-    goes_on(sim, 10, 10, 10000, "one copy serves");
+    sim_goes_on(sim, 10, 10, 10000, "one copy serves");
     sim_daemon_kill(&sim->daemons[0], false);
     writes_wait(sim, 20000, "without it nothing is acknowledged");
     sim_demand(sim, member(sim, 0) == CW_MEMBER_INSYNC, "the last copy is never ejected (I12)");
     sim_daemon_start(&sim->daemons[0]);
-    goes_on(sim, 10, 10, 20000, "requests go on");
+    sim_goes_on(sim, 10, 10, 20000, "requests go on");
     sim_daemon_start(&sim->daemons[1]);
     sim_daemon_start(&sim->daemons[2]);
 }
@@ -406,17 +385,17 @@ row_20(struct sim *sim)
 
     sim->reg.away_until_ns = CW_NEVER;
     for (uint32_t i = 0; i < 6; i++)
-        goes_on(sim, 5, 5, 10000, "the manager is not needed");
+        sim_goes_on(sim, 5, 5, 10000, "the manager is not needed");
     sim_daemon_kill(&sim->daemons[1], false);
     sim_pass(sim, 5000);
     writes_wait(sim, 10000, "a copy that may be in sync is waited for");
     if (copy_first) {
         sim_daemon_start(&sim->daemons[1]);
-        goes_on(sim, 10, 10, 20000, "the copy is back");
+        sim_goes_on(sim, 10, 10, 20000, "the copy is back");
         sim->reg.away_until_ns = 0;
     } else {
         sim->reg.away_until_ns = 0;
-        goes_on(sim, 10, 10, 20000, "the manager is back");
+        sim_goes_on(sim, 10, 10, 20000, "the manager is back");
         sim_daemon_start(&sim->daemons[1]);
     }
 }
@@ -433,7 +412,7 @@ rejoin(struct sim *sim)
     for (uint32_t round = 0; round < 3; round++) {
         sim_daemon_kill(&sim->daemons[2], true);
         sim_expect(sim, member_2_left, 10000, "it is ejected");
-        goes_on(sim, 50, 0, 10000, "others go on");
+        sim_goes_on(sim, 50, 0, 10000, "others go on");
         for (uint32_t i = 0; i < 2; i++)
             sim->lag_ns[i][target->index] = sim_between(&sim->rnd_fault, 50, 150) * CW_NS_PER_MS;
         sim_daemon_start(&sim->daemons[2]);
@@ -459,7 +438,7 @@ resync_hit(struct sim *sim)
         sim->load = true;
         sim_daemon_kill(&sim->daemons[2], true);
         sim_expect(sim, member_2_left, 10000, "it is ejected");
-        goes_on(sim, 300, 0, 20000, "others go on");
+        sim_goes_on(sim, 300, 0, 20000, "others go on");
         sim_daemon_start(&sim->daemons[2]);
         sim_expect(sim, member_2_is_synced, 20000, "its resync begins");
         sim_pass(sim, sim_between(&sim->rnd_fault, 50, 2500));
@@ -494,7 +473,7 @@ row_35(struct sim *sim)
     for (uint32_t i = 0; i < 4; i++) {
         sim_daemon_kill(&sim->daemons[2], true);
         sim_expect(sim, member_2_left, 10000, "it is ejected");
-        goes_on(sim, 100, 0, 10000, "others go on");
+        sim_goes_on(sim, 100, 0, 10000, "others go on");
         sim->n_seen = 0;
         sim->n_wanted = (uint32_t)sim_between(&sim->rnd_fault, 1, LIST_PAGES - 1);
         sim_daemon_start(&sim->daemons[2]);
@@ -530,7 +509,7 @@ row_24(struct sim *sim)
 
     cw_ramdisk_slow(sim->daemons[2].disk, 200 * CW_NS_PER_MS);
     sim_expect(sim, member_2_is_lagging, 12000, "it is set aside");
-    goes_on(sim, 20, 20, 5000, "nobody waits for it");
+    sim_goes_on(sim, 20, 20, 5000, "nobody waits for it");
     cw_ramdisk_slow(sim->daemons[2].disk, 0);
     sim_expect(sim, sim_all_in_sync, 30000, "it is taken back");
     sim_demand(sim, sim->result.marks[SIM_MARK_PROMOTE] == promotions, "without a resync");
@@ -558,7 +537,7 @@ row_25(struct sim *sim)
 
     cw_ramdisk_hold(d->disk, CW_RAMDISK_ANY_OP, 0, d->disk_bytes);
     sim_expect(sim, member_2_left, 10000, "it is not waited for any more");
-    goes_on(sim, 20, 20, 5000, "the others serve");
+    sim_goes_on(sim, 20, 20, 5000, "the others serve");
     sim_pass(sim, 30000);
 }
 
@@ -588,7 +567,7 @@ row_27(struct sim *sim)
     sim_expect(sim, member_2_left, 15000, "it is ejected");
     sim_pass(sim, 60000);
     sim_demand(sim, sim->reg.n_changes - changes <= 4, "once, and not again and again");
-    goes_on(sim, 10, 10, 5000, "the others serve");
+    sim_goes_on(sim, 10, 10, 5000, "the others serve");
 }
 
 const struct sim_scenario sim_scenarios[] = {

@@ -69,6 +69,26 @@ sim_expect(struct sim *sim, bool (*cond)(struct sim *), uint64_t ms, const char 
         sim_fail(sim, "scenario: expected within %llu ms: %s", (unsigned long long)ms, what);
 }
 
+static bool
+went_on(struct sim *sim)
+{
+    const struct sim_client *c = sim->present;
+
+    return c != NULL && c->n_writes_done >= sim->goal_writes && c->n_reads_done >= sim->goal_reads;
+}
+
+void
+sim_goes_on(struct sim *sim, uint32_t writes, uint32_t reads, uint64_t ms, const char *what)
+{
+    if (sim->present == NULL) {
+        sim_fail(sim, "scenario: nobody owns the volume: %s", what);
+        return;
+    }
+    sim->goal_writes = sim->present->n_writes_done + writes;
+    sim->goal_reads = sim->present->n_reads_done + reads;
+    sim_expect(sim, went_on, ms, what);
+}
+
 void
 sim_demand(struct sim *sim, bool is, const char *what)
 {

@@ -64,6 +64,8 @@ void sim_row_18_journal(struct sim *sim);
 void sim_pass(struct sim *sim, uint64_t ms);
 /* Until it is so, else the run fails. */
 void sim_expect(struct sim *sim, bool (*cond)(struct sim *), uint64_t ms, const char *what);
+/* The present owner ends so many more requests of each kind within the time, else the run fails. */
+void sim_goes_on(struct sim *sim, uint32_t writes, uint32_t reads, uint64_t ms, const char *what);
 /* It must be so now. */
 void sim_demand(struct sim *sim, bool is, const char *what);
 /* Both ways. Frames under way stall. */

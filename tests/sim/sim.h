@@ -215,7 +215,8 @@ struct sim_dial {
     void *arg;
     uint64_t begun_ns;
 };
-void sim_net_dial(struct sim_dial *take_dial);
+/* from, disk, peer_id, pool, up, failed and arg are the caller's to say. */
+void sim_net_dial(struct sim_dial how);
 void sim_net_cut(struct sim_conn *c);
 /* from gives its connections to `to` up and may make new ones; what is under way on them arrives
  * after so long, and only then does `to` learn that they are gone. */

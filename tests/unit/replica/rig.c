@@ -354,6 +354,28 @@ rig_write(struct rig_link *l, uint32_t gen, uint64_t seq, uint64_t lba, uint8_t 
 }
 
 void
+rig_join(struct rig_link *l, uint32_t gen, uint64_t join_id, uint64_t s0)
+{
+    struct cw_wire_hdr h = { .type = CW_FT_JOIN, .shard = RIG_SHARD, .gen = gen, .tag = 8 };
+
+    h.seq = s0;
+    h.stable = join_id;
+    rig_send(l, h, NULL, NULL, 0);
+}
+
+void
+rig_sync_from(struct rig_link *l, uint32_t gen, const struct rig_disk *source, uint64_t join_id,
+              uint64_t s0)
+{
+    struct cw_wire_sync_from at = { .format_id = source->format_id, .s0 = s0, .addr = "s:1" };
+    struct cw_wire_hdr h = { .type = CW_FT_SYNC_FROM, .shard = RIG_SHARD, .gen = gen };
+
+    h.stable = join_id;
+    memcpy(at.disk_uuid, source->uuid.b, 16);
+    rig_send(l, h, NULL, &at, sizeof(at));
+}
+
+void
 rig_read(struct rig_link *l, uint32_t gen, uint64_t lba, uint32_t nblk, uint32_t tag)
 {
     struct cw_wire_hdr h = { .type = CW_FT_READ,

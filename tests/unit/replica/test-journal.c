@@ -10,27 +10,6 @@
 #define JOURNAL CW_JOIN_ID(CW_JOIN_JOURNAL, 77)
 #define OVERLAY CW_JOIN_ID(CW_JOIN_OVERLAY, 78)
 
-static void
-sync_from(struct rig_link *l, const struct rig_disk *s, uint64_t join_id, uint64_t s0)
-{
-    struct cw_wire_sync_from at = { .format_id = s->format_id, .s0 = s0, .addr = "s:1" };
-    struct cw_wire_hdr h = { .type = CW_FT_SYNC_FROM, .shard = RIG_SHARD, .gen = GEN };
-
-    h.stable = join_id;
-    memcpy(at.disk_uuid, s->uuid.b, 16);
-    rig_send(l, h, NULL, &at, sizeof(at));
-}
-
-static void
-join(struct rig_link *l, uint64_t join_id, uint64_t s0)
-{
-    struct cw_wire_hdr h = { .type = CW_FT_JOIN, .shard = RIG_SHARD, .gen = GEN, .tag = 8 };
-
-    h.seq = s0;
-    h.stable = join_id;
-    rig_send(l, h, NULL, NULL, 0);
-}
-
 static uint32_t
 health_of_open(struct rig_link *l, uint32_t gen, uint64_t *ret_seq)
 {
@@ -56,9 +35,9 @@ goes_on_with_the_stream(void **state)
 
     rig_init(&r);
     l = rig_owner(&r.disk[0], GEN);
-    join(l, JOURNAL, 100);
+    rig_join(l, GEN, JOURNAL, 100);
     assert_int_equal(rig_expect(l, CW_FT_JOIN_OK)->hdr.tag, 8);
-    join(l, JOURNAL, 100); /* as if the answer had been lost */
+    rig_join(l, GEN, JOURNAL, 100); /* as if the answer had been lost */
     rig_expect(l, CW_FT_JOIN_OK);
     rig_write(l, GEN, 100, 3, 'a');
     rig_write(l, GEN, 101, 4, 'b');
@@ -102,12 +81,12 @@ begins_on_an_empty_copy_only(void **state)
     a = rig_owner(&r.disk[0], GEN);
     rig_write(a, GEN, 1, 0, 'x');
     rig_expect_acked(a, 1);
-    join(a, JOURNAL, 100);
+    rig_join(a, GEN, JOURNAL, 100);
     assert_int_equal(rig_nack_code(rig_expect(a, CW_FT_NACK)), CW_NACK_STATE);
     b = rig_owner(&r.disk[1], GEN);
-    join(b, JOURNAL, 100);
+    rig_join(b, GEN, JOURNAL, 100);
     rig_expect(b, CW_FT_JOIN_OK);
-    join(b, CW_JOIN_ID(CW_JOIN_JOURNAL, 3), 100);
+    rig_join(b, GEN, CW_JOIN_ID(CW_JOIN_JOURNAL, 3), 100);
     assert_int_equal(rig_nack_code(rig_expect(b, CW_FT_NACK)), CW_NACK_STATE);
     rig_fini(&r);
 }
@@ -121,18 +100,18 @@ gaps_are_not_filled(void **state)
 
     rig_init(&r);
     a = rig_owner(&r.disk[0], GEN);
-    join(a, OVERLAY, 5); /* empty */
+    rig_join(a, GEN, OVERLAY, 5); /* empty */
     assert_int_equal(rig_nack_code(rig_expect(a, CW_FT_NACK)), CW_NACK_STATE);
     rig_write(a, GEN, 1, 0, 'x');
     rig_expect_acked(a, 1);
-    join(a, 7, 5); /* as any other: it may lack anything now */
+    rig_join(a, GEN, 7, 5); /* as any other: it may lack anything now */
     rig_expect(a, CW_FT_JOIN_OK);
-    join(a, OVERLAY, 5);
+    rig_join(a, GEN, OVERLAY, 5);
     assert_int_equal(rig_nack_code(rig_expect(a, CW_FT_NACK)), CW_NACK_STATE);
     b = rig_owner(&r.disk[1], GEN);
-    join(b, JOURNAL, 100);
+    rig_join(b, GEN, JOURNAL, 100);
     rig_expect(b, CW_FT_JOIN_OK);
-    join(b, OVERLAY, 100);
+    rig_join(b, GEN, OVERLAY, 100);
     assert_int_equal(rig_nack_code(rig_expect(b, CW_FT_NACK)), CW_NACK_STATE);
     rig_fini(&r);
 }
@@ -150,7 +129,7 @@ kinds_of_sources_are_kept_apart(void **state)
 
     rig_init(&r);
     j = rig_owner(&r.disk[0], GEN);
-    join(j, JOURNAL, 100);
+    rig_join(j, GEN, JOURNAL, 100);
     rig_expect(j, CW_FT_JOIN_OK);
     s = rig_owner(&r.disk[1], GEN);
     rig_write(s, GEN, 1, 0, 'x');
@@ -246,7 +225,7 @@ make_whole(uint64_t seed, bool broken)
     rig_init(&r);
     j = rig_owner(&r.disk[0], GEN);
     x = rig_owner(&r.disk[1], GEN);
-    join(j, JOURNAL, 21);
+    rig_join(j, GEN, JOURNAL, 21);
     rig_expect(j, CW_FT_JOIN_OK);
     for (; seq <= 60; seq++) {
         o = next_record(st);
@@ -257,9 +236,9 @@ make_whole(uint64_t seed, bool broken)
     }
     rig_expect_acked(x, 30);
     rig_expect_acked(j, 60);
-    join(x, OVERLAY, seq);
+    rig_join(x, GEN, OVERLAY, seq);
     rig_expect(x, CW_FT_JOIN_OK);
-    sync_from(x, &r.disk[0], OVERLAY, seq);
+    rig_sync_from(x, GEN, &r.disk[0], OVERLAY, seq);
     pipe = rig_answer_dial(&r.disk[1], &r.disk[0]);
     if (broken) {
         for (int i = 0; i < 1000; i++) {
@@ -275,9 +254,9 @@ make_whole(uint64_t seed, bool broken)
         x = rig_link(&r.disk[1]);
         assert_int_equal(health_of_open(x, GEN, &at) & (CW_MEMBER_SYNCING | CW_MEMBER_OVERLAY),
                          CW_MEMBER_SYNCING | CW_MEMBER_OVERLAY);
-        join(x, OVERLAY + 1, seq);
+        rig_join(x, GEN, OVERLAY + 1, seq);
         rig_expect(x, CW_FT_JOIN_OK);
-        sync_from(x, &r.disk[0], OVERLAY + 1, seq);
+        rig_sync_from(x, GEN, &r.disk[0], OVERLAY + 1, seq);
         rig_answer_dial(&r.disk[1], &r.disk[0]);
     }
     for (uint32_t i = 0; i < 40; i++) { /* to both, now one and now the other first */
@@ -327,14 +306,14 @@ damage_is_not_taken_for_unknown(void **state)
     rig_write(x, GEN, 1, 5, 'o');
     rig_write(x, GEN, 2, 6, 'o');
     rig_expect_acked(x, 2);
-    join(j, JOURNAL, 3);
+    rig_join(j, GEN, JOURNAL, 3);
     rig_expect(j, CW_FT_JOIN_OK);
     rig_write(j, GEN, 3, 5, 'n');
     rig_expect_acked(j, 3);
     rig_rot(&r.disk[0], 'n');
-    join(x, OVERLAY, 4);
+    rig_join(x, GEN, OVERLAY, 4);
     rig_expect(x, CW_FT_JOIN_OK);
-    sync_from(x, &r.disk[0], OVERLAY, 4);
+    rig_sync_from(x, GEN, &r.disk[0], OVERLAY, 4);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     rig_expect(x, CW_FT_SYNC_DONE);
     rig_read(x, GEN, 5, 1, 1);

@@ -9,27 +9,6 @@
 #define GEN 5u
 
 static void
-sync_from(struct rig_link *l, const struct rig_disk *s, uint64_t join_id, uint64_t s0)
-{
-    struct cw_wire_sync_from at = { .format_id = s->format_id, .s0 = s0, .addr = "s:1" };
-    struct cw_wire_hdr h = { .type = CW_FT_SYNC_FROM, .shard = RIG_SHARD, .gen = GEN };
-
-    h.stable = join_id;
-    memcpy(at.disk_uuid, s->uuid.b, 16);
-    rig_send(l, h, NULL, &at, sizeof(at));
-}
-
-static void
-join(struct rig_link *l, uint64_t join_id, uint64_t s0)
-{
-    struct cw_wire_hdr h = { .type = CW_FT_JOIN, .shard = RIG_SHARD, .gen = GEN, .tag = 8 };
-
-    h.seq = s0;
-    h.stable = join_id;
-    rig_send(l, h, NULL, NULL, 0);
-}
-
-static void
 expect_block(struct rig_link *l, uint64_t lba, uint8_t fill)
 {
     struct rig_frame *f;
@@ -61,13 +40,13 @@ resync_makes_copies_equal(void **state)
     rig_write(x, GEN, xseq++, 9 * 256, 201);
     rig_expect_acked(s, seq - 1);
     rig_expect_acked(x, xseq - 1);
-    join(x, 77, seq);
+    rig_join(x, GEN, 77, seq);
     f = rig_expect(x, CW_FT_JOIN_OK);
     assert_int_equal(f->hdr.tag, 8);
     rig_read(x, GEN, 0, 1, 1);
     f = rig_expect(x, CW_FT_READ_ERR);
     assert_int_equal(*(uint32_t *)(void *)f->data, CW_NACK_STATE);
-    sync_from(x, &r.disk[0], 77, seq);
+    rig_sync_from(x, GEN, &r.disk[0], 77, seq);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     for (uint32_t i = 0; i < 40; i++) { /* to both, now one and now the other first */
         struct rig_link *first = i & 1 ? s : x, *second = i & 1 ? x : s;
@@ -116,9 +95,9 @@ resync_of_equal_copies_moves_nothing(void **state)
     }
     rig_expect_acked(s, 6);
     rig_expect_acked(x, 6);
-    join(x, 77, 7);
+    rig_join(x, GEN, 77, 7);
     rig_expect(x, CW_FT_JOIN_OK);
-    sync_from(x, &r.disk[0], 77, 7);
+    rig_sync_from(x, GEN, &r.disk[0], 77, 7);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     rig_expect(x, CW_FT_SYNC_DONE);
     cw_replica_stats(r.disk[1].replica, &st);
@@ -141,13 +120,13 @@ bad_blocks_are_told_after_a_resync(void **state)
     rig_write(x, GEN, 1, 300, 'e');
     rig_expect_acked(s, 1);
     rig_expect_acked(x, 1);
-    join(x, 77, 2);
+    rig_join(x, GEN, 77, 2);
     rig_expect(x, CW_FT_JOIN_OK);
     rig_rot(&r.disk[1], 'e');
     cw_store_scrub_start(cw_replica_store(r.disk[1].replica));
     rig_run(&r, 2000);
     rig_expect_none(x, CW_FT_BAD_NOTE);
-    sync_from(x, &r.disk[0], 77, 2);
+    rig_sync_from(x, GEN, &r.disk[0], 77, 2);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     rig_expect(x, CW_FT_SYNC_DONE);
     rig_expect(x, CW_FT_BAD_NOTE);
@@ -168,7 +147,7 @@ syncing_survives_a_crash(void **state)
     x = rig_owner(&r.disk[1], GEN);
     rig_write(s, GEN, 1, 0, 's');
     rig_expect_acked(s, 1);
-    join(x, 77, 2);
+    rig_join(x, GEN, 77, 2);
     rig_expect(x, CW_FT_JOIN_OK);
     rig_crash(&r.disk[1], 256);
     assert_true(cw_replica_copy_next(r.disk[1].replica, 0, &copy));
@@ -179,12 +158,12 @@ syncing_survives_a_crash(void **state)
     assert_true(((const struct cw_wire_ack *)(void *)f->data)->health & CW_MEMBER_SYNCING);
     rig_write(x, GEN, 2, 0, 'n');
     assert_int_equal(rig_nack_code(rig_expect(x, CW_FT_NACK)), CW_NACK_STATE);
-    join(x, 78, 2);
+    rig_join(x, GEN, 78, 2);
     rig_expect(x, CW_FT_JOIN_OK);
     rig_write(x, GEN, 2, 0, 'n');
     rig_expect_acked(x, 2);
     rig_write(s, GEN, 2, 0, 'n');
-    sync_from(x, &r.disk[0], 78, 2);
+    rig_sync_from(x, GEN, &r.disk[0], 78, 2);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     rig_expect(x, CW_FT_SYNC_DONE);
     expect_block(x, 0, 'n');
@@ -271,9 +250,9 @@ resync_looks_again_at_blocks_not_sent(void **state)
     x = rig_owner(&r.disk[1], GEN);
     rig_write(s, GEN, 1, 0, 'a');
     rig_expect_acked(s, 1);
-    join(x, 77, 2);
+    rig_join(x, GEN, 77, 2);
     rig_expect(x, CW_FT_JOIN_OK);
-    sync_from(x, &r.disk[0], 77, 2);
+    rig_sync_from(x, GEN, &r.disk[0], 77, 2);
     pipe = rig_answer_dial(&r.disk[1], &r.disk[0]);
     assert_true(cw_simenv_run_while(&r.env, has_not_asked, pipe, CW_NS_PER_S));
     r.hold_pipe = true;
