@@ -95,10 +95,8 @@ journal_promote(struct copy *c)
     }
     if (!cw_own_change_idle(s) || s->change.call_busy || c->durable + 1 < c->p)
         return;
-    for (uint32_t i = 0; i < s->n_copies; i++) {
-        s->copies[i]->want = s->copies[i]->state;
-        s->copies[i]->want_since = s->copies[i]->since_seq;
-    }
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        cw_own_want_as_is(s->copies[i]);
     c->want_since = c->s0;
     cw_own_change_begin(s, "a journal of new writes");
 }

@@ -268,8 +268,9 @@ cw_own_promote(struct copy *x, const char *why)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
-        c->want = is_replaced(x, c) ? CW_MEMBER_OUT : c->state;
-        c->want_since = c->since_seq;
+        cw_own_want_as_is(c);
+        if (is_replaced(x, c))
+            c->want = CW_MEMBER_OUT;
     }
     x->want = CW_MEMBER_INSYNC;
     cw_own_change_begin(s, why);
@@ -328,10 +329,8 @@ resync_begin(struct shard *s)
     if (!cw_own_change_idle(s) || s->change.call_busy)
         return;
     slot_take(c);
-    for (uint32_t i = 0; i < s->n_copies; i++) {
-        s->copies[i]->want = s->copies[i]->state;
-        s->copies[i]->want_since = s->copies[i]->since_seq;
-    }
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        cw_own_want_as_is(s->copies[i]);
     c->want = CW_MEMBER_IN_RESYNC;
     c->want_since = overlay ? cw_own_journal_of(s)->since_seq : 0;
     c->sealed = false; /* it may have been away: begin with SEAL */

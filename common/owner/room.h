@@ -549,6 +549,14 @@ cw_own_counts(const struct copy *c)
     return c->state == CW_MEMBER_INSYNC || cw_own_is_log(c);
 }
 
+/* Nothing is wanted of it. */
+static inline void
+cw_own_want_as_is(struct copy *c)
+{
+    c->want = c->state;
+    c->want_since = c->since_seq;
+}
+
 static inline bool
 cw_own_in_ack(const struct copy *c)
 {

@@ -200,8 +200,7 @@ takeover_roll(struct shard *s, struct roll *r)
         struct copy *c = s->copies[i];
         bool insync = cw_own_counts(c), out = false;
 
-        c->want = c->state;
-        c->want_since = c->since_seq;
+        cw_own_want_as_is(c);
         r->n_insync += insync;
         r->n_sealed += insync && (info_here(c) || c->faulty);
         if (r->src == NULL)
