@@ -54,7 +54,7 @@ def test_short_restart_needs_no_resync(t):
     load.stop()
     assert not load.errors, load.errors
     assert c.volume("v")["shards"][0].get("cfg") == cfg, "a short restart changed the configuration"
-    assert c.protection("v") == "full"
+    c.wait_full("v")
     check(load, server.sock)
 
 

@@ -33,6 +33,11 @@ def journals(c):
     return [m for m in members(c) if m["state"] == "JOURNAL"]
 
 
+def at_risk_with_a_journal(c):
+    v = c.volume("v")
+    return v["protection"] == "at-risk" and "journal" in v["protection_why"]
+
+
 def check(load, sock):
     wrong = load.verify(sock, "v")
     if wrong:
@@ -62,9 +67,7 @@ def test_writes_go_on_and_the_journal_leaves_again(t):
     c, server, hosts = make(t)
     load = Load(server.sock, "v", 8192).start()
     lose_two(c, load, hosts)
-    v = c.volume("v")
-    assert v["protection"] == "at-risk", v
-    assert "journal" in v["protection_why"], v
+    wait_for("told that writes rest on a journal", lambda: at_risk_with_a_journal(c))
     for host in hosts[1:]:
         c.local("start", host)
     c.wait_full("v")
