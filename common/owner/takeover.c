@@ -136,25 +136,6 @@ nearer(const struct copy *a, const struct copy *b)
     return a->peer->distance < b->peer->distance;
 }
 
-/* NULL: no in-sync copy is there. */
-static struct copy *
-choose_src(const struct shard *s, uint64_t stable)
-{
-    struct copy *best = NULL;
-    bool insync = false;
-
-    for (uint32_t i = 0; i < s->n_copies; i++) {
-        struct copy *c = s->copies[i];
-
-        if (!in_r(c, stable))
-            continue;
-        insync |= c->state == CW_MEMBER_INSYNC;
-        if (best == NULL || cmp_last(c, best) > 0 || (cmp_last(c, best) == 0 && nearer(c, best)))
-            best = c;
-    }
-    return insync ? best : NULL;
-}
-
 /* Can m be brought up to src by src's tail? */
 static bool
 bridged(const struct copy *m, const struct copy *src)
@@ -164,6 +145,41 @@ bridged(const struct copy *m, const struct copy *src)
         return false;
     return m->info.last_seq == src->info.last_seq ||
            (src->info.n_tail > 0 && src->info.tail[0].seq <= m->info.last_seq + 1);
+}
+
+/* Of R the one that is furthest, journals only if asked for. */
+static struct copy *
+furthest(const struct shard *s, uint64_t stable, bool journals)
+{
+    struct copy *best = NULL;
+
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+
+        if (!in_r(c, stable) || (cw_own_is_log(c) && !journals))
+            continue;
+        if (best == NULL || cmp_last(c, best) > 0 || (cmp_last(c, best) == 0 && nearer(c, best)))
+            best = c;
+    }
+    return best;
+}
+
+/* NULL: no in-sync copy is there. A journal only if one of those in sync is a part of it: else an
+ * owner went on from it without them, and acknowledged nothing. */
+static struct copy *
+choose_src(const struct shard *s, uint64_t stable)
+{
+    struct copy *best = furthest(s, stable, true);
+
+    if (best == NULL || !cw_own_is_log(best))
+        return best;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        const struct copy *c = s->copies[i];
+
+        if (in_r(c, stable) && !cw_own_is_log(c) && bridged(c, best))
+            return best;
+    }
+    return furthest(s, stable, false);
 }
 
 /* An empty copy of a shard that may have had data is believed only when nobody can know better. */

@@ -308,6 +308,17 @@ left_behind(uint32_t n0, uint32_t n1, uint64_t since, uint32_t n2)
     return w;
 }
 
+static void
+expect_block(struct world *w, uint64_t block, uint8_t fill)
+{
+    struct req r;
+
+    req_read(w, &r, block * 4096, 4096);
+    world_run(w, 100);
+    assert_true(r.done && r.res == 0);
+    assert_int_equal(r.data[0], fill);
+}
+
 /* Ahead or behind, it is made equal like a copy in sync, without a change of members. */
 static void
 takeover_equalises_it(void **state)
@@ -365,6 +376,24 @@ takeover_ejects_one_that_fell_behind(void **state)
     world_closed(w);
 }
 
+/* An owner went on from it alone, and died before a copy was whole: nothing was acknowledged that
+ * the copy in sync lacks, which may have ended otherwise. */
+static void
+takeover_ejects_one_that_was_gone_on_from_alone(void **state)
+{
+    struct world *w = left_behind(5, 2, 4, 4);
+
+    w->vol_gen = 3;
+    disk_gen_start(&w->disks[2], 2, 6); /* where disk 0 has the old owner's last write */
+    world_open(w);
+    world_run(w, 3000);
+    assert_true(w->ready);
+    assert_int_equal(world_state(w, 0), CW_MEMBER_INSYNC);
+    assert_null(world_member(w, 2));
+    expect_block(w, 6, 6);
+    world_closed(w);
+}
+
 /* It alone is not a copy: without one that has the rest, nothing is asked of the manager. */
 static void
 alone_it_is_not_enough(void **state)
@@ -400,17 +429,6 @@ expect_made_whole(struct world *w)
     assert_int_equal(world_state(w, 0), CW_MEMBER_OUT);
     assert_int_equal(world_member(w, 1)->state, CW_MEMBER_INSYNC);
     assert_int_equal(world_member(w, 1)->since_seq, 0);
-}
-
-static void
-expect_block(struct world *w, uint64_t block, uint8_t fill)
-{
-    struct req r;
-
-    req_read(w, &r, block * 4096, 4096);
-    world_run(w, 100);
-    assert_true(r.done && r.res == 0);
-    assert_int_equal(r.data[0], fill);
 }
 
 /* The last full copy dies under the owner, the older one returns: whole by the journal it takes the
@@ -740,6 +758,7 @@ main(void)
         cmocka_unit_test(takeover_equalises_it),
         cmocka_unit_test(takeover_ejects_a_lost_one),
         cmocka_unit_test(takeover_ejects_one_that_fell_behind),
+        cmocka_unit_test(takeover_ejects_one_that_was_gone_on_from_alone),
         cmocka_unit_test(alone_it_is_not_enough),
         cmocka_unit_test(older_copy_is_made_whole),
         cmocka_unit_test(takeover_makes_an_older_copy_whole),
