@@ -206,6 +206,16 @@ look_heard(struct sim *sim)
     k->heard = sim->present;
 }
 
+/* A connection that was closed counts as silence at once. */
+void
+sim_control_closed(struct sim *sim, const struct sim_proc *proc)
+{
+    for (uint32_t i = 0; sim->control != NULL && i < sim->n_daemons; i++) {
+        if (&sim->daemons[i].proc == proc)
+            sim->control->heard_ns[i] = 0;
+    }
+}
+
 static void
 control_look(struct sim_task *t)
 {

@@ -97,6 +97,7 @@ end_on_down(struct cw_timer *t)
         }
         end_drop_frames(e);
         e->open = false;
+        sim_control_closed(sim, e->proc);
         e->link.ev->on_down(&e->link, -ECONNRESET);
         sim_proc_touch(e->proc);
     }

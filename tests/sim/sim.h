@@ -366,6 +366,8 @@ void sim_control_init(struct sim *sim);
 /* Elects the first, waits for the daemons, makes the volume. */
 void sim_control_begin(struct sim *sim);
 void sim_control_check(struct sim *sim);
+/* One of this process' connections was closed: its owner is silent at once. */
+void sim_control_closed(struct sim *sim, const struct sim_proc *proc);
 void sim_control_fini(struct sim *sim);
 void sim_mgr_fault(struct sim *sim);
 void sim_mgr_heal(struct sim *sim);
