@@ -30,6 +30,7 @@
 #define ALL ((1 << NM) - 1)
 #define AT(m, s) lg[(m) * (L + 1) + (s)]
 #define OG(g, s) og[(g) * (L + 1) + (s)]
+#define HOLE 8          /* and more: named, but not there */
 #define DK(g, m) dk[(g) * NM + (m)]
 
 /* states of an owner */
@@ -129,7 +130,7 @@ inline completes(g, m, end) {                          /* y: what stands there i
 	ok = ok && (!gaps[m] || (vsy[g] == m + 1 && vss[g] == vjs[g]));
 #endif
 #ifndef NO_HISTORY
-	ok = ok && (AT(m, pos[m]) == y);
+	ok = ok && (AT(m, pos[m]) % HOLE == y);
 #endif
 	y = 0
 }
@@ -138,15 +139,16 @@ inline ask(g, what, arg, kept) {
 	pend[g] = what; pa[g] = arg; pk[g] = kept; nch++
 }
 
-inline forget_join(g) {
+inline forget_join(g) {                                /* x: the journal that was */
 	if
 	:: vsy[g] == 0 || IS(vin[g], vsy[g] - 1) -> joinx[g] = 0; ovread[g] = 0; ovdone[g] = 0; px[g] = 0
 	:: else
 	fi;
 	if
-	:: vj[g] != 1 -> joinj[g] = 0; pj[g] = 0
+	:: vj[g] != 1 || vjm[g] != x -> joinj[g] = 0; pj[g] = 0
 	:: else
 	fi;
+	x = 0;
 	for (i : 0 .. NM - 1) {                        /* who is no member has no stream */
 		if
 		:: IS(strm[g], i) && !IS(vin[g], i) && !(vj[g] && vjm[g] == i) && vsy[g] != i + 1 ->
@@ -171,6 +173,7 @@ inline record(g) {                                     /* the metadata */
 		fi;
 		check() }
 	:: d_step { st[g] >= SEALING && metag == g && cfg != ocfg[g] ->        /* the owner looks */
+		x = vjm[g];
 		look(g); pend[g] = 0; pa[g] = 0; pk[g] = 0;
 		forget_join(g) }
 	fi
@@ -232,7 +235,7 @@ inline pair(g, m) {
 			gaps[m] = 1;
 			for (s : 1 .. L) {
 				if
-				:: s > pos[m] && s <= DK(g, vjm[g]) -> AT(m, s) = AT(vjm[g], s)
+				:: s > pos[m] && s <= DK(g, vjm[g]) -> AT(m, s) = AT(vjm[g], s) + HOLE
 				:: else
 				fi
 			}
@@ -244,7 +247,16 @@ inline pair(g, m) {
 	:: d_step { m < NF && vsy[g] == m + 1 && IS(strm[g], m) && !ovread[g] && !ovdone[g] && gaps[m] && vj[g] == 2 &&
 		    prom[vjm[g]] == g -> ovread[g] = 1 }
 	:: d_step { m < NF && vsy[g] == m + 1 && IS(strm[g], m) && ovread[g] && gaps[m] && prom[m] == g ->
+		for (s : 1 .. L) {
+			if
+			:: s >= vss[g] && s <= pos[m] -> AT(m, s) = AT(m, s) % HOLE
+			:: else
+			fi
+		}
+		s = 0;
 		gaps[m] = 0; ovread[g] = 0; ovdone[g] = 1 }
+	:: d_step { m < NF && vsy[g] == m + 1 && IS(strm[g], m) && !joinx[g] && st[g] == ACTIVE ->      /* it begins again */
+		strm[g] = strm[g] & ~BIT(m); sealed[g] = sealed[g] & ~BIT(m); ovread[g] = 0; ovdone[g] = 0 }
 	:: d_step { m < NF && vsy[g] == m + 1 && ovdone[g] && !joinx[g] && st[g] == ACTIVE -> joinx[g] = 1; px[g] = nxt[g] }
 	:: m < NF && vsy[g] == m + 1 && joinx[g] && st[g] == ACTIVE && !pend[g] && nch < CHANGES &&
 	   DK(g, m) + 1 >= px[g] && (vj[g] != 2 || DK(g, vjm[g]) + 1 >= px[g]) ->
@@ -472,9 +484,14 @@ init {
 	do
 	:: d_step { mj == 0 && used < NJ && min_ != FULL -> mj = 1; mjm = NF + used; mjs = 0; used++; cfg++ }
 	:: owner(1) :: record(1) :: pair(1, 0) :: pair(1, 1) :: pair(1, 2)
+#if NJ > 1
+	:: pair(1, 3)
+#endif
+#if NO > 1
 	:: owner(2) :: record(2) :: pair(2, 0) :: pair(2, 1) :: pair(2, 2)
 #if NJ > 1
-	:: pair(1, 3) :: pair(2, 3)
+	:: pair(2, 3)
+#endif
 #endif
 #if NO > 2
 	:: owner(3) :: record(3) :: pair(3, 0) :: pair(3, 1) :: pair(3, 2)
