@@ -64,6 +64,7 @@
     M(SAME_GEN, "same-gen", "an attach does not raise the generation (1.8)") \
     M(CLAIM_BLIND, "claim-blind", "an attach does not ask the copies about the owner (1.8)") \
     M(REPEAT_ANY, "repeat-any", "a change that was refused is told to be applied (I4)") \
+    M(MAKE_ANY, "make-any", "in-sync copies that are missing are made, empty ones believed (I18)") \
     M(DROP_EARLY, "drop-early", "a deposed manager has copies dropped (1.3)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,

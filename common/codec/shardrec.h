@@ -32,8 +32,14 @@ struct cw_member {
     struct cw_uuid disk_uuid; /* with format_id: the copy's identity */
     uint64_t format_id;
     enum cw_member_state state;
-    uint64_t since_seq; /* JOURNAL: first seq it holds; else 0 */
+    uint64_t
+        since_seq; /* JOURNAL, and SYNCING by it: first seq it holds; INSYNC: CW_SINCE_NEW or 0 */
 };
+
+/* No owner was ever active with this copy: it may be empty, and is made where it is not. The first
+ * owner says so before it acknowledges anything; from then on an in-sync copy that is missing or
+ * empty was lost. */
+#define CW_SINCE_NEW UINT64_MAX
 
 struct cw_shard_rec {
     uint64_t shard;    /* volume id << 16 | index in the volume */

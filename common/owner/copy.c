@@ -83,13 +83,23 @@ copy_hdr(const struct copy *c, enum cw_frame_type type)
     };
 }
 
+/* May its disk be without it? If nobody was ever active with it, or if it is to be copied anew; an
+ * owner that is not active yet may have an old record, and makes nothing of that. (I18) */
+static bool
+copy_may_be_made(const struct copy *c)
+{
+    if (c->state == CW_MEMBER_INSYNC)
+        return c->since_seq == CW_SINCE_NEW || cw_mutated(CW_MUTATION_MAKE_ANY);
+    return c->s->state == SHARD_ACTIVE && c->state != CW_MEMBER_LAGGING && !cw_own_is_log(c);
+}
+
 static void
 copy_seal(struct copy *c)
 {
     struct cw_wire_hdr h = copy_hdr(c, CW_FT_SEAL);
     uint8_t rec[CW_SHARD_REC_BYTES_MAX];
 
-    h.flags = CW_F_CREATE;
+    h.flags = copy_may_be_made(c) ? CW_F_CREATE : 0;
     if (cw_own_call(c->peer, &c->call, h, rec, (uint32_t)cw_shard_rec_encode(&c->s->rec, rec)))
         c->session = SESSION_SEALING;
 }
@@ -228,10 +238,19 @@ cw_own_copy_fault(struct copy *c, const char *why)
 
 /* Until its daemon is another: the last copy in sync cannot be ejected, and must be had again. */
 static void
-copy_disk_failed(struct copy *c)
+copy_disk_failed(struct copy *c, const char *why)
 {
     c->disk_failed = c->disk_failed || !c->faulty;
-    cw_own_copy_fault(c, "its disk failed");
+    cw_own_copy_fault(c, why);
+}
+
+/* Lost with its disk, or our record is an old one: it is not a member any more, or all was deleted.
+ */
+static void
+copy_is_missing(struct copy *c)
+{
+    copy_disk_failed(c, "its disk does not have it");
+    cw_own_volume_get(c->s->v);
 }
 
 /* ---- answers ---- */
@@ -288,7 +307,6 @@ copy_on_sealed(struct copy *c, const struct cw_frame *f)
     }
     cw_own_copy_drop_info(c);
     c->info = info;
-    c->was_new |= !c->sealed && (info.flags & CW_MEMBER_NEW);
     c->sealed = true;
     c->session = SESSION_SEALED;
     c->health = info.flags;
@@ -363,7 +381,9 @@ copy_on_refused(struct copy *c, const struct cw_frame *f)
         c->sealed = false; /* it may have promised nothing of ours: begin with SEAL */
     c->session = SESSION_NONE;
     if (n.code == CW_NACK_IO || (n.health & CW_MEMBER_FAILED))
-        copy_disk_failed(c);
+        copy_disk_failed(c, "its disk failed");
+    else if (n.code == CW_NACK_NO_SHARD && (cw_own_counts(c) || c->state == CW_MEMBER_LAGGING))
+        copy_is_missing(c);
     else
         cw_log(c->s->v->o->env, CW_LOG_INFO, "shard %llx: copy on %s refuses a session (%u)",
                (unsigned long long)c->s->rec.shard, c->peer->loc.addr, n.code);
@@ -473,7 +493,7 @@ cw_own_copy_on_ack(struct copy *c, const struct cw_wire_ack *a)
 {
     c->health = a->health;
     if (a->health & CW_MEMBER_FAILED)
-        copy_disk_failed(c);
+        copy_disk_failed(c, "its disk failed");
     else if ((a->health & CW_MEMBER_DAMAGED) &&
              (c->state == CW_MEMBER_INSYNC || c->state == CW_MEMBER_JOURNAL))
         cw_own_copy_fault(c, "found its log damaged (I16)");
@@ -569,7 +589,7 @@ cw_own_copy_on_nack(struct copy *c, const struct cw_frame *f)
         copy_no_space(c, seq);
         return;
     case CW_NACK_IO:
-        copy_disk_failed(c);
+        copy_disk_failed(c, "its disk failed");
         return;
     case CW_NACK_NO_SHARD:
         cw_own_copy_fault(c, "does not have the shard any more");

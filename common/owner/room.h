@@ -117,9 +117,10 @@ struct copy {
     uint64_t format_id;
 
     enum cw_member_state state; /* in the record, as the next one */
-    uint64_t since_seq; /* JOURNAL: 0: it has not begun; SYNCING: what makes it whole began */
-    uint32_t maybe;     /* bit per state that an unresolved change may give it (I4) */
-    enum cw_member_state want; /* asked for by the change under way .. */
+    uint64_t since_seq;         /* JOURNAL: 0: it has not begun; SYNCING: what makes it whole began;
+                                   INSYNC: CW_SINCE_NEW: nobody was active with it */
+    uint32_t maybe;             /* bit per state that an unresolved change may give it (I4) */
+    enum cw_member_state want;  /* asked for by the change under way .. */
     uint64_t want_since;
     bool gone; /* not in the record any more */
 
@@ -131,7 +132,6 @@ struct copy {
     uint64_t lost_ns;  /* since when there is no open session; CW_NEVER: there is one */
     uint64_t retry_ns; /* no new SEAL or OPEN before */
     uint64_t opened_ns;
-    bool was_new; /* its first seal by us made it */
 
     bool streaming;       /* records are kept for it and sent to it */
     bool held;            /* streaming, but nothing leaves yet (JOIN unanswered, equalising) */
@@ -244,7 +244,6 @@ struct shard {
     uint32_t n_copies;
 
     enum shard_state state;
-    bool fresh; /* made by a resize: empty copies are right */
     uint64_t seal_begun_ns;
     uint64_t first_seal_ns; /* of an in-sync copy; CW_NEVER */
     bool lease_waited;

@@ -85,10 +85,12 @@ info_here(const struct copy *c)
     return c->sealed && c->info.hist != NULL && c->session >= SESSION_SEALED;
 }
 
+/* Each copy that somebody was active with has his GEN_START at least. (I18) */
 static bool
-is_empty(const struct copy *c)
+is_emptied(const struct copy *c)
 {
-    return c->info.last_gen == 0 && c->info.last_seq == 0;
+    return c->info.last_gen == 0 && c->info.last_seq == 0 && c->since_seq != CW_SINCE_NEW &&
+           !cw_mutated(CW_MUTATION_MAKE_ANY);
 }
 
 static int
@@ -121,7 +123,7 @@ in_r(const struct copy *c, uint64_t stable)
 {
     bool log = cw_own_is_log(c);
 
-    return cw_own_counts(c) && !c->faulty && info_here(c) &&
+    return cw_own_counts(c) && !c->faulty && info_here(c) && !is_emptied(c) &&
            !(c->info.flags & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED)) &&
            log == ((c->info.flags & CW_MEMBER_LOG) != 0) &&
            (!log || c->info.last_seq + 1 >= c->since_seq) && c->info.last_seq >= stable;
@@ -180,22 +182,6 @@ choose_src(const struct shard *s, uint64_t stable)
             return best;
     }
     return furthest(s, stable, false);
-}
-
-/* An empty copy of a shard that may have had data is believed only when nobody can know better. */
-static bool
-empty_believed(const struct shard *s, bool all_sealed)
-{
-    if (s->v->gen == 1 || s->fresh || all_sealed)
-        return true;
-    for (uint32_t i = 0; i < s->n_copies; i++) {
-        const struct copy *c = s->copies[i];
-
-        /* it was made by an earlier takeover, and never got a GEN_START: none was ever ACTIVE */
-        if (c->state == CW_MEMBER_INSYNC && info_here(c) && is_empty(c) && !c->was_new)
-            return true;
-    }
-    return false;
 }
 
 /* ---- decisions ---- */
@@ -307,10 +293,6 @@ takeover_sealing(struct shard *s)
         takeover_headless(s, &r);
         return;
     }
-    if (is_empty(r.src) && !empty_believed(s, all)) {
-        s->why = "no in-sync copy can be reached";
-        return;
-    }
     s->why = "waiting for in-sync copies";
     if (!all && cw_own_now(s->v->o) - s->seal_begun_ns < takeover_patience(s, &r))
         return;
@@ -382,6 +364,11 @@ takeover_active(struct shard *s)
             c->sealed = false;
             c->durable = s->ring.first - 1; /* what it has to have, to go on from there */
         }
+        if (c->state == CW_MEMBER_LAGGING && !c->streaming && c->sealed) { /* it came late */
+            c->sealed = false;
+            c->session = SESSION_NONE;
+            c->lost_ns = cw_own_now(s->v->o);
+        }
         if (c->state == CW_MEMBER_JOURNAL && c->lost_ns != CW_NEVER)
             c->lost_ns = cw_own_now(s->v->o); /* it was not looked for until now */
     }
@@ -389,6 +376,28 @@ takeover_active(struct shard *s)
            (unsigned long long)s->rec.shard, s->v->gen, (unsigned long long)s->ring.next);
     cw_own_mark_dirty(s);
     cw_own_volume_run(s->v);
+}
+
+/* Nobody was active with these copies before: the record says that somebody is, before anything is
+ * acknowledged. False: it does. */
+static bool
+takeover_begins(struct shard *s)
+{
+    bool begins = false;
+
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        begins |= s->copies[i]->since_seq == CW_SINCE_NEW;
+    if (!begins || !cw_own_change_idle(s) || s->change.call_busy)
+        return begins;
+    s->why = "waiting for the manager to note that the volume begins";
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+
+        cw_own_want_as_is(c);
+        c->want_since = c->since_seq == CW_SINCE_NEW ? 0 : c->since_seq;
+    }
+    cw_own_change_begin(s, "begins");
+    return true;
 }
 
 static void
@@ -402,7 +411,8 @@ takeover_gen_start(struct shard *s)
             return;
         }
     }
-    takeover_active(s);
+    if (!takeover_begins(s))
+        takeover_active(s);
 }
 
 static bool

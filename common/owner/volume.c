@@ -47,7 +47,7 @@ desc_sane(const struct cw_volume_desc *d)
 }
 
 static bool
-volume_add_shard(struct cw_volume *v, const struct cw_shard_rec *rec, bool fresh)
+volume_add_shard(struct cw_volume *v, const struct cw_shard_rec *rec)
 {
     struct shard **shards = realloc(v->shards, (v->n_shards + 1) * sizeof(struct shard *));
 
@@ -57,7 +57,6 @@ volume_add_shard(struct cw_volume *v, const struct cw_shard_rec *rec, bool fresh
     v->shards[v->n_shards] = cw_own_shard_new(v, rec);
     if (v->shards[v->n_shards] == NULL)
         return false;
-    v->shards[v->n_shards]->fresh = fresh;
     v->n_shards++;
     return true;
 }
@@ -97,7 +96,7 @@ cw_volume_open(struct cw_owner *o, const struct cw_volume_desc *d,
     if (v == NULL)
         return NULL;
     for (uint32_t i = 0; i < d->n_shards; i++) {
-        if (!volume_add_shard(v, &d->shards[i], false)) {
+        if (!volume_add_shard(v, &d->shards[i])) {
             cw_own_volume_destroy(v);
             return NULL;
         }
@@ -397,6 +396,20 @@ cw_own_volume_run(struct cw_volume *v)
 
 /* ---- the records, read again ---- */
 
+/* The manager knows no such volume. As long as a copy serves, that may be the manager's fault,
+ * which lost its records; the volume of an owner that has none was deleted. */
+static void
+volume_is_gone(struct cw_volume *v)
+{
+    for (uint32_t i = 0; i < v->n_shards; i++) {
+        for (uint32_t k = 0; k < v->shards[i]->n_copies; k++) {
+            if (v->shards[i]->copies[k]->session == SESSION_OPEN)
+                return;
+        }
+    }
+    cw_own_volume_fence(v, "it was deleted");
+}
+
 static void
 get_on_done(struct cw_volume_get *call)
 {
@@ -409,6 +422,8 @@ get_on_done(struct cw_volume_get *call)
             cw_own_change_saw(v->shards[i], &d->shards[i], d->gen);
         cw_own_volume_locate(v->o, d->disks, d->n_disks); /* now new members' disks are known */
     }
+    if (!v->doomed && call->res == CW_CALL_REFUSED)
+        volume_is_gone(v);
     if (!v->doomed && v->get_again) {
         v->get_again = false;
         cw_own_volume_get(v);
@@ -468,7 +483,7 @@ cw_volume_resize(struct cw_volume *v, uint64_t size_bytes, const struct cw_shard
             s->rec.n_blocks > shards[i].n_blocks ? s->rec.n_blocks : shards[i].n_blocks;
     }
     for (uint32_t i = had; i < n_shards; i++) {
-        if (!volume_add_shard(v, &shards[i], true))
+        if (!volume_add_shard(v, &shards[i]))
             return -ENOMEM;
     }
     cw_own_volume_locate(v->o, disks, n_disks);

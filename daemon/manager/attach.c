@@ -31,9 +31,10 @@ struct claim {
     uint64_t volume_id, serial, deadline_ns; /* deadline 0: nothing is waited for */
     uint32_t gen, pending, tries;
     bool force, caretaker, seen;
-    bool take;   /* the owner may be asked to hand over; once */
-    bool handed; /* it was asked */
-    bool early;  /* it waits for daemons to register, then looks again */
+    bool answered; /* by a copy at least */
+    bool take;     /* the owner may be asked to hand over; once */
+    bool handed;   /* it was asked */
+    bool early;    /* it waits for daemons to register, then looks again */
     mgr_build_fn *build;
     mgr_end_fn *ok;
 };
@@ -145,23 +146,37 @@ claim_in_use(struct claim *c, const struct mgr_volume *v)
     claim_refuse(c);
 }
 
+/* Where no copy can be asked, the owner may be heard well by all: then what it says is believed. */
+static bool
+owner_lives(const struct claim *c, const struct mgr_volume *v)
+{
+    return c->seen ||
+           (!c->answered && cw_mgr_owner_session(c->m, v) != NULL && cw_mgr_report_fresh(c->m, v));
+}
+
+static void
+claim_decide(struct claim *c)
+{
+    const struct mgr_volume *v = cw_mgr_find_volume(&c->m->t, c->volume_id);
+
+    if (v != NULL && v->o.rec.volume.gen == c->gen && owner_lives(c, v))
+        claim_in_use(c, v);
+    else
+        claim_turn(c);
+}
+
 static void
 claim_answered(struct cw_manager *m, struct mgr_ask *a, const struct cw_mgr_answer *answer)
 {
     struct claim *c = claim_find(m, a->serial);
-    const struct mgr_volume *v;
 
     if (c == NULL)
         return; /* decided already */
     c->pending--;
     c->seen |= answer->code == CW_MGR_OK && answer->seen && answer->silent_ms < SEEN_SILENT_MS;
-    if (!c->seen && c->pending > 0)
-        return;
-    v = cw_mgr_find_volume(&m->t, c->volume_id);
-    if (c->seen && v != NULL && v->o.rec.volume.gen == c->gen)
-        claim_in_use(c, v);
-    else
-        claim_turn(c);
+    c->answered |= answer->code == CW_MGR_OK;
+    if (c->seen || c->pending == 0)
+        claim_decide(c);
 }
 
 static void
@@ -170,7 +185,7 @@ claim_wait(struct claim *c, uint32_t ms)
     c->serial = ++c->m->serial;
     c->deadline_ns = cw_now_ns(c->m->env) + ms * CW_NS_PER_MS;
     c->pending = 0;
-    c->seen = false;
+    c->seen = c->answered = false;
 }
 
 void
@@ -238,7 +253,7 @@ claim_ask_copies(struct claim *c, const struct mgr_volume *v)
         cw_mgr_ask_send(h->session, a);
     }
     if (c->pending == 0)
-        claim_turn(c);
+        claim_decide(c);
 }
 
 /* A manager that has just begun knows nobody: that no copy can be asked means nothing yet. */
@@ -372,7 +387,7 @@ cw_mgr_claims_tick(struct cw_manager *m)
         else if (c->deadline_ns != 0 && now >= c->deadline_ns && c->take && c->handed)
             claim_handed(c);
         else if (c->deadline_ns != 0 && now >= c->deadline_ns)
-            claim_turn(c); /* who does not answer in time is silence */
+            claim_decide(c); /* who does not answer in time is silence */
     }
 }
 

@@ -300,14 +300,16 @@ shard_put(struct mgr_txn *t, const struct mgr_shard *s, uint32_t chosen, uint32_
     struct cw_rec rec = s->o.rec;
     struct cw_shard_rec *r = &rec.shard;
     uint64_t old = r->lineage;
+    bool begun = true;
 
     for (uint32_t i = 0; i < r->n_members; i++) {
+        begun &= r->members[i].since_seq != CW_SINCE_NEW;
         if (i != chosen)
             cw_mgr_txn_drop(t, &r->members[i], r->shard);
     }
     r->members[0] = r->members[chosen];
     r->members[0].state = CW_MEMBER_INSYNC;
-    r->members[0].since_seq = 0;
+    r->members[0].since_seq = begun ? 0 : CW_SINCE_NEW;
     r->n_members = 1;
     r->gen = gen;
     r->cfg++;
@@ -316,14 +318,15 @@ shard_put(struct mgr_txn *t, const struct mgr_shard *s, uint32_t chosen, uint32_
     cw_mgr_txn_put(t, &rec);
 }
 
+/* No lease holds for a copy that stands alone in its lineage: I11 has nobody to wait for. In shards
+ * that were not lost the owner of before may have one; nobody has let go of those. */
 static void
-volume_put(struct mgr_txn *t, const struct mgr_volume *v)
+volume_put(struct mgr_txn *t, const struct mgr_volume *v, bool all_lost)
 {
     struct cw_rec rec = v->o.rec;
 
     rec.volume.gen++;
-    rec.volume.hold =
-        CW_HOLD_RELEASED; /* no lease holds for the one copy: I11 has nobody to wait for */
+    rec.volume.hold = all_lost ? CW_HOLD_RELEASED : CW_HOLD_OWNED;
     rec.volume.owner_id = (struct cw_uuid){ 0 };
     rec.volume.owner_name[0] = rec.volume.owner_host[0] = '\0';
     rec.volume.owner_since_s = 0;
@@ -344,6 +347,17 @@ say_recovered(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_sh
                      cw_member_state_name(s->o.rec.shard.members[i].state), n, n == 1 ? "" : "s");
 }
 
+static bool
+every_shard_is_chosen(const struct cw_manager *m, const struct mgr_volume *v,
+                      const struct mgr_disk *d)
+{
+    for (uint32_t k = 0; k < cw_mgr_volume_shards(v); k++) {
+        if (member_chosen(m, cw_mgr_shard_of(m, v, k), d) == CW_MEMBERS_MAX)
+            return false;
+    }
+    return true;
+}
+
 /* How many shards go on; 0: a word is missing. */
 static uint32_t
 txn_recover(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_disk *d,
@@ -358,7 +372,7 @@ txn_recover(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_disk
 
         if (i < CW_MEMBERS_MAX) {
             if (n == 0)
-                volume_put(t, v);
+                volume_put(t, v, every_shard_is_chosen(t->m, v, d));
             shard_put(t, s, i, v->o.rec.volume.gen + 1);
             /* the reply is ours, and in the order of its lost shards */
             ((struct cw_mgr_recover_copy *)reply->shards[at].copies)[i].chosen = true;

@@ -145,7 +145,8 @@ placer_shard(struct placer *p, struct cw_shard_rec *rec, const char *volume,
 
         rec->members[i] = (struct cw_member){ .disk_uuid = pd->uuid,
                                               .format_id = d->o.rec.disk.format_id,
-                                              .state = CW_MEMBER_INSYNC };
+                                              .state = CW_MEMBER_INSYNC,
+                                              .since_seq = CW_SINCE_NEW };
         pd->load_bytes += (uint64_t)rec->n_blocks * 4096;
     }
     return true;

@@ -69,6 +69,7 @@ struct cw_copy {
     uint64_t shard;
     struct cw_session *session; /* NULL: none is open */
     uint32_t fence_gen;         /* highest gen ever sealed or promised; >= info->promised_gen */
+    struct cw_uuid fence_id;    /* who sealed with it; nil: that was before a restart */
     uint32_t busy;              /* reads and ops under way */
     uint32_t n_blocks;          /* of the shard, by the newest record seen */
     uint64_t next_seq;          /* expected; behind what was appended and what is held */

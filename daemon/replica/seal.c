@@ -227,6 +227,7 @@ seal_take(struct cw_seal *s, struct cw_copy *c)
     if (!cw_mutated(CW_MUTATION_OLD_GEN))
         cw_session_fence(c, s->gen, s->peer);
     c->fence_gen = s->gen;
+    c->fence_id = s->peer->link->peer_id;
     c->cfg_again = false; /* of the session that ended; our record is newer, or another lineage's */
     c->n_blocks = (uint32_t)cw_max_u64(c->n_blocks, s->rec.n_blocks);
     c->done_join = 0;
@@ -252,6 +253,8 @@ seal_begins_lineage(const struct cw_copy *c, const struct cw_shard_rec *rec)
     if (rec->gen <= c->info->rec.gen || rec->cfg <= c->info->rec.cfg || c->info->damaged ||
         c->info->syncing || c->info->journal)
         return false;
+    if (c->info->last_gen == 0 && c->info->last_seq == 0)
+        return true; /* an owner of before made it, and it holds nothing of any lineage */
     for (uint32_t i = 0; i < rec->n_members; i++) {
         bool self = cw_uuid_equal(&rec->members[i].disk_uuid, &id->disk_uuid) &&
                     rec->members[i].format_id == id->format_id;
@@ -270,6 +273,9 @@ seal_code(const struct cw_copy *c, const struct cw_seal *s)
         return CW_NACK_STATE;
     if (s->gen < c->fence_gen && !cw_mutated(CW_MUTATION_SEAL_OLDER))
         return CW_NACK_STALE_GEN;
+    if (s->gen == c->fence_gen && !cw_uuid_is_nil(&c->fence_id) &&
+        !cw_uuid_equal(&c->fence_id, &s->peer->link->peer_id))
+        return CW_NACK_STALE_GEN; /* granted twice: the metadata went back */
     if (c->r->health & CW_MEMBER_FAILED)
         return CW_NACK_IO;
     if (c->n_seals >= CW_COPY_SEALS_MAX)

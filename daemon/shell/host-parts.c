@@ -262,7 +262,7 @@ cw_host_copy_state(const struct cw_data_look *look, const struct cw_data_copy *f
     to->shard = from->c.shard;
     to->disk_uuid = cw_host_uuid(&disk->id.disk_uuid);
     to->format_id = disk->id.format_id;
-    to->gen = from->c.rec_gen;
+    to->gen = (uint32_t)cw_max_u64(from->c.rec_gen, from->c.promised_gen);
     to->cfg = from->c.rec_cfg;
     to->last_gen = from->c.last_gen;
     to->last_seq = from->c.last_seq;

@@ -71,16 +71,17 @@ fill_copies(struct sim_daemon *d, struct sim_msg *m)
     for (uint64_t from = 0;
          m->n_copies < SIM_MSG_COPIES && cw_replica_copy_next(d->replica, from, &c);
          from = c.shard + 1)
-        m->copies[m->n_copies++] = (struct cw_mgr_copy_state){ .shard = c.shard,
-                                                               .disk_uuid = id->disk_uuid,
-                                                               .format_id = id->format_id,
-                                                               .gen = c.rec_gen,
-                                                               .cfg = c.rec_cfg,
-                                                               .last_gen = c.last_gen,
-                                                               .last_seq = c.last_seq,
-                                                               .damaged = c.damaged,
-                                                               .syncing = c.syncing,
-                                                               .mapped_blocks = c.mapped_blocks };
+        m->copies[m->n_copies++] =
+            (struct cw_mgr_copy_state){ .shard = c.shard,
+                                        .disk_uuid = id->disk_uuid,
+                                        .format_id = id->format_id,
+                                        .gen = (uint32_t)cw_max_u64(c.rec_gen, c.promised_gen),
+                                        .cfg = c.rec_cfg,
+                                        .last_gen = c.last_gen,
+                                        .last_seq = c.last_seq,
+                                        .damaged = c.damaged,
+                                        .syncing = c.syncing,
+                                        .mapped_blocks = c.mapped_blocks };
 }
 
 static void

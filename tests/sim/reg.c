@@ -32,6 +32,7 @@ sim_reg_init(struct sim *sim)
             .disk_uuid = sim->daemons[i].disk_uuid,
             .format_id = sim->daemons[i].format_id,
             .state = CW_MEMBER_INSYNC,
+            .since_seq = CW_SINCE_NEW,
         };
 }
 

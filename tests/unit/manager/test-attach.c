@@ -91,6 +91,30 @@ a_mute_daemon_delays_by_a_second(void **state)
     world_fini(&w);
 }
 
+/* Where none answers, an owner that tells us that it serves is believed; not one that is gone. */
+static void
+a_partition_from_all_daemons_takes_nothing_away(void **state)
+{
+    static struct world w;
+
+    for (int how = 0; how < 2; how++) {
+        begin(&w);
+        assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+        world_report(&w, w.c[0].session, 1, 1);
+        for (int i = 0; i < 3; i++) {
+            if (how == 0)
+                w.d[i].paused = true;
+            else
+                world_down(&w, i);
+        }
+        assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_VOLUME_IN_USE);
+        world_client_down(&w, 0);
+        assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_OK);
+        assert_int_equal(w.attach.gen, 2);
+        world_fini(&w);
+    }
+}
+
 static bool attached;
 static enum cw_mgr_code attached_code;
 
@@ -343,6 +367,7 @@ main(void)
         cmocka_unit_test(volume_in_use_is_refused),
         cmocka_unit_test(silence_is_taken_over),
         cmocka_unit_test(a_mute_daemon_delays_by_a_second),
+        cmocka_unit_test(a_partition_from_all_daemons_takes_nothing_away),
         cmocka_unit_test(a_new_manager_asks_the_copies_too),
         cmocka_unit_test(a_new_manager_does_not_wait_for_long),
         cmocka_unit_test(two_at_once_get_one_owner),

@@ -267,6 +267,7 @@ makes_a_copy_whole(void **state)
     assert_int_equal(w.shards[0].members[1].since_seq, 7);
     want[0] = w.shards[0].members[0];
     want[0].state = CW_MEMBER_OUT;
+    want[0].since_seq = 0;
     want[1] = w.shards[0].members[1];
     want[1].state = CW_MEMBER_INSYNC;
     want[1].since_seq = 0;

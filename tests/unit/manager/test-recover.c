@@ -380,6 +380,7 @@ begin_two(struct world *w, bool both)
     leave(w, 2);
     want = *cw_shard_rec_find(&w->shards[1], &d->disk_uuid, d->format_id);
     want.state = CW_MEMBER_OUT;
+    want.since_seq = 0;
     change.req.change = (struct cw_mgr_change){ .volume_id = 1,
                                                 .gen = 1,
                                                 .shard = w->shards[1].shard,

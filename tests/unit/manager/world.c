@@ -608,6 +608,7 @@ world_change(struct world *w, int client, uint32_t gen, uint32_t cfg, int member
     };
 
     want.state = state;
+    want.since_seq = 0;
     return world_call(w, w->c[client].session, &call);
 }
 

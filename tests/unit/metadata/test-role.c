@@ -432,6 +432,7 @@ client_eject(struct peer *p, const Causeway__Control__AttachReply *a, uint32_t c
     Causeway__Control__Member want = *a->shards[0]->members[index], *wants[] = { &want };
 
     want.state = CAUSEWAY__CONTROL__MEMBER_STATE__OUT;
+    want.since_seq = 0;
     change.volume_id = a->spec->id;
     change.gen = a->gen;
     change.shard = a->shards[0]->shard;

@@ -162,6 +162,10 @@ on_seal(struct disk *d, const struct cw_frame *f)
         reply_nack(d, f->hdr, CW_NACK_STALE_GEN, 0);
         return;
     }
+    if (!d->exists && !(f->hdr->flags & CW_F_CREATE)) {
+        reply_nack(d, f->hdr, CW_NACK_NO_SHARD, 0);
+        return;
+    }
     s.ok.flags =
         (d->exists ? 0 : CW_MEMBER_NEW) | (d->damaged ? CW_MEMBER_DAMAGED : 0) | health_of(d);
     d->exists = true;
@@ -670,7 +674,10 @@ op_change(void *world, struct cw_change *c)
     struct world *w = world;
 
     assert_null(w->change);
-    w->n_changes++;
+    if (strcmp(c->why, "begins") == 0)
+        w->n_begins++;
+    else
+        w->n_changes++;
     w->change = c;
     if (w->mode == MGR_OK || w->mode == MGR_LOSE_REPLY)
         apply_change(w, c);
@@ -862,10 +869,15 @@ void
 world_open(struct world *w)
 {
     struct cw_disk_location locs[N_DISKS];
-    struct cw_volume_desc d = desc_of(w, locs);
+    struct cw_volume_desc d;
     struct cw_owner_opts o = { .env = &w->sim.env, .pool = w->pool, .ops = &owner_ops, .world = w };
     struct cw_volume_opts vo = { .ev = &events, .user = w };
 
+    for (uint32_t i = 0; i < w->rec.n_members && w->vol_gen == 1; i++) {
+        if (w->rec.members[i].state == CW_MEMBER_INSYNC && !w->disks[i].exists)
+            w->rec.members[i].since_seq = CW_SINCE_NEW;
+    }
+    d = desc_of(w, locs);
     snprintf(o.self.site, sizeof(o.self.site), "s");
     snprintf(o.self.host, sizeof(o.self.host), "h0");
     w->owner = cw_owner_new(&o);

@@ -91,7 +91,8 @@ struct world {
     bool change_applied;
     struct cw_volume_get *get;
     struct cw_volume_give_up *give_up;
-    uint32_t n_changes, n_releases;
+    uint32_t n_changes, n_releases; /* changes but for those of n_begins */
+    uint32_t n_begins;              /* that nobody was active before is asked to be forgotten */
     bool ready, failed, fenced, released, release_clean, kept, resized;
     int fail_res;
     uint32_t min_insync;

@@ -33,6 +33,7 @@ new_volume_opens(void **state)
     world_init(w);
     world_open(w);
     assert_true(w->ready); /* without any time passing */
+    assert_int_equal(w->n_begins, 1);
     req_write(w, &r, 0, 4096, 1);
     world_turn(w);
     assert_true(r.done);
@@ -40,6 +41,26 @@ new_volume_opens(void **state)
         assert_int_equal(w->disks[i].log[0].type, CW_FT_GEN_START);
         assert_int_equal(w->disks[i].last, 2);
     }
+    world_closed(w);
+}
+
+/* Nothing is acknowledged before the record says that the copies are not new any more (I18). */
+static void
+begins_only_once_the_record_says_so(void **state)
+{
+    struct world *w = malloc(sizeof(*w));
+
+    world_init(w);
+    w->mode = MGR_DOWN;
+    world_open(w);
+    world_run(w, 5000);
+    assert_false(w->ready);
+    assert_int_equal(w->disks[0].log[0].type, CW_FT_GEN_START);
+    assert_int_equal(w->rec.members[0].since_seq, CW_SINCE_NEW);
+    w->mode = MGR_OK;
+    assert_true(world_wait(w, &w->ready, 5000));
+    for (int i = 0; i < N_DISKS; i++)
+        assert_int_equal(w->rec.members[i].since_seq, 0);
     world_closed(w);
 }
 
@@ -267,21 +288,78 @@ lost_reply_at_takeover(void **state)
     world_closed(w);
 }
 
-/* An empty copy alone is not believed when others that cannot be reached may hold data. */
 static void
-lone_empty_copy_is_not_believed(void **state)
+disk_empty(struct disk *d, bool exists)
+{
+    d->exists = exists;
+    d->last = d->received = 0;
+    d->last_gen = 0;
+    d->n_log = d->n_hist = 0;
+}
+
+/* An in-sync copy that is empty, or not there at all, was lost: it is neither made nor believed,
+ * whoever else is there. The others go on without it; alone it is waited for (I18). */
+static void
+lost_copy_is_not_made_again(void **state)
+{
+    for (int how = 0; how < 4; how++) {
+        struct world *w = left_behind(1, 1, 0);
+        bool exists = (how & 1) != 0, alone = (how & 2) != 0;
+
+        disk_empty(&w->disks[2], exists);
+        w->disks[0].refuse_connect = w->disks[1].refuse_connect = alone;
+        world_open(w);
+        world_run(w, 10000);
+        assert_int_equal(w->ready, !alone);
+        assert_int_equal(w->disks[2].exists, exists || !alone); /* made by its resync */
+        assert_int_equal(w->n_changes != 0, !alone);
+        if (alone) {
+            w->disks[0].refuse_connect = w->disks[1].refuse_connect = false;
+            assert_true(world_wait(w, &w->ready, 5000));
+        }
+        assert_int_not_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+        world_closed(w);
+    }
+}
+
+/* All of them: the volume is not served from nothing. */
+static void
+nothing_is_served_from_nothing(void **state)
 {
     struct world *w = left_behind(1, 1, 0);
 
-    w->disks[2].exists = false;
-    w->disks[2].last = w->disks[2].received = 0;
-    w->disks[2].last_gen = 0;
-    w->disks[2].n_log = w->disks[2].n_hist = 0;
-    w->disks[0].refuse_connect = w->disks[1].refuse_connect = true;
+    for (int i = 0; i < N_DISKS; i++)
+        disk_empty(&w->disks[i], false);
     world_open(w);
     world_run(w, 10000);
     assert_false(w->ready);
     assert_int_equal(w->n_changes, 0);
+    assert_false(w->disks[0].exists || w->disks[1].exists || w->disks[2].exists);
+    world_closed(w);
+}
+
+/* A LAGGING copy that is sealed too late for the takeover is tested as soon as that is over, and
+ * keeps its place. */
+static void
+lagging_copy_that_comes_late_is_tested(void **state)
+{
+    struct world *w = left_behind(3, 3, 3);
+
+    w->rec.members[2].state = CW_MEMBER_LAGGING;
+    w->disks[2].refuse_connect = true;
+    w->disks[1].hold_acks = true;
+    world_open(w);
+    world_run(w, 1500);
+    assert_false(w->ready);
+    w->disks[2].refuse_connect = false; /* GEN_START is on its way to the others */
+    world_run(w, 1500);
+    assert_false(w->ready);
+    w->disks[1].hold_acks = false;
+    disk_release(&w->disks[1]);
+    assert_true(world_wait(w, &w->ready, 1000));
+    world_run(w, 6000);
+    assert_int_equal(w->n_changes, 1); /* back in sync, and never out */
+    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
     world_closed(w);
 }
 
@@ -290,6 +368,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_volume_opens),
+        cmocka_unit_test(begins_only_once_the_record_says_so),
         cmocka_unit_test(tails_are_equalised),
         cmocka_unit_test(full_tails_are_told_what_is_stable),
         cmocka_unit_test(generation_beats_length),
@@ -302,7 +381,9 @@ main(void)
         cmocka_unit_test(unreadable_record_ejects_its_holder),
         cmocka_unit_test(copy_lost_on_the_way),
         cmocka_unit_test(lost_reply_at_takeover),
-        cmocka_unit_test(lone_empty_copy_is_not_believed),
+        cmocka_unit_test(lagging_copy_that_comes_late_is_tested),
+        cmocka_unit_test(lost_copy_is_not_made_again),
+        cmocka_unit_test(nothing_is_served_from_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -325,6 +325,7 @@ rig_seal(struct rig_link *l, uint32_t gen, bool create)
                              .gen = gen,
                              .tag = 1 };
 
+    l->link.peer_id = cw_uuid_from_random(8, gen); /* one owner per generation */
     rig_send(l, h, NULL, bytes, (uint32_t)cw_shard_rec_encode(&rec, bytes));
 }
 

@@ -316,6 +316,32 @@ nonsense_ends_the_link(void **state)
     rig_fini(&r);
 }
 
+/* Metadata that went back grants a generation twice: whoever comes second has the same number and
+ * is not the same. The first goes on. */
+static void
+one_generation_has_one_owner(void **state)
+{
+    uint8_t bytes[CW_SHARD_REC_BYTES_MAX];
+    struct cw_wire_hdr h = { .type = CW_FT_SEAL, .shard = RIG_SHARD, .gen = 5, .tag = 7 };
+    struct cw_shard_rec rec;
+    struct rig_link *a, *b;
+    struct rig r;
+
+    rig_init(&r);
+    a = rig_owner(&r.disk[0], 5);
+    b = rig_link(&r.disk[0]);
+    rec = rig_rec(&r, 1, 5);
+    rig_send(b, h, NULL, bytes, (uint32_t)cw_shard_rec_encode(&rec, bytes));
+    assert_int_equal(rig_nack_code(rig_expect(b, CW_FT_NACK)), CW_NACK_STALE_GEN);
+    rig_write(a, 5, 1, 1, 1);
+    rig_expect_acked(a, 1);
+    rig_down(a);
+    rig_owner(&r.disk[0], 5); /* it again */
+    rig_send(b, h, NULL, bytes, (uint32_t)cw_shard_rec_encode(&rec, bytes));
+    assert_int_equal(rig_nack_code(rig_expect(b, CW_FT_NACK)), CW_NACK_STALE_GEN);
+    rig_fini(&r);
+}
+
 struct drop_test {
     struct cw_replica_drop drop;
     bool done;
@@ -399,6 +425,7 @@ main(void)
         cmocka_unit_test(reopen_ends_the_old_link),
         cmocka_unit_test(stream_holds_and_asks_again),
         cmocka_unit_test(nonsense_ends_the_link),
+        cmocka_unit_test(one_generation_has_one_owner),
         cmocka_unit_test(drop_waits_and_forgets),
         cmocka_unit_test(close_is_clean),
     };
