@@ -266,9 +266,10 @@ struct shard {
     struct cw_list reading; /* parts: asked */
     struct cw_list notes;   /* what copies said is bad on them */
 
-    uint64_t keep_seq, keep_until_ns; /* records above it, for a journal that may begin */
-    bool has_log;                     /* a journal that has begun serves */
-    uint64_t below_since_ns;          /* below min_insync; CW_NEVER */
+    uint64_t keep_seq,
+        keep_until_ns; /* records above it, for a journal that may begin, or a copy to be tested */
+    bool has_log;      /* a journal that has begun serves */
+    uint64_t below_since_ns; /* below min_insync; CW_NEVER */
     uint64_t starved_since_ns;
     const char *why;      /* of a suspension */
     struct copy *syncing; /* holds a resync slot */

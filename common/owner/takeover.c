@@ -368,6 +368,8 @@ takeover_active(struct shard *s)
             c->sealed = false;
             c->session = SESSION_NONE;
             c->lost_ns = cw_own_now(s->v->o);
+            s->keep_seq = s->ring.first - 1;
+            s->keep_until_ns = cw_own_now(s->v->o) + s->v->o->tun.eject_ns;
         }
         if (c->state == CW_MEMBER_JOURNAL && c->lost_ns != CW_NEVER)
             c->lost_ns = cw_own_now(s->v->o); /* it was not looked for until now */
