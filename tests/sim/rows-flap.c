@@ -1,4 +1,6 @@
 /* sim/rows-flap.c - row 23 of the acceptance catalogue: links that come and go for minutes. */
+#include <stdio.h>
+
 #include "common/base/bits.h"
 #include "tests/sim/control.h"
 #include "tests/sim/scenario.h"
@@ -102,4 +104,39 @@ sim_row_23_all(struct sim *sim)
     for (uint32_t i = 0; i < 40 && !sim->result.failed; i++)
         flap(sim, (uint32_t)CW_BIT(sim->n_daemons) - 1, 1000, &seen);
     sim_demand(sim, sim->reg.n_changes == changes, "no change of members");
+}
+
+/* ---- with a real manager, and a disk to spare ---- */
+
+static bool
+its_copy_left(struct sim *sim)
+{
+    const struct sim_daemon *d = sim->spoken_of;
+
+    return cw_shard_rec_find(&sim->reg.rec, &d->disk_uuid, d->format_id) == NULL &&
+           sim_all_in_sync(sim);
+}
+
+/* The disk is given up: its copy is built elsewhere, and leaves it, while its link still flaps. */
+void
+sim_row_23_given_up(struct sim *sim)
+{
+    struct sim_daemon *d = sim_member_daemon(sim, &sim->reg.rec.members[2]);
+    struct seen seen = { 0 };
+    uint32_t cfg;
+    char name[24];
+
+    begin(sim);
+    cfg = sim->reg.rec.cfg;
+    sim->spoken_of = d;
+    for (uint32_t i = 0; i < 60 && !sim->result.failed; i++)
+        flap(sim, (uint32_t)CW_BIT(d - sim->daemons), 1000, &seen);
+    sim_demand(sim, its_copy_left(sim), "its copy is elsewhere");
+    sim_demand(sim, sim->reg.rec.cfg - cfg <= 6, "by six changes of members");
+    sim_demand(sim, seen.waits <= 3, "a guest waits three times");
+    snprintf(name, sizeof(name), "%s/store-0", d->proc.name);
+    sim_demand(sim,
+               sim_operate(sim, sim->control->leader, CW_MGR_DISK_RETURN,
+                           &(union cw_mgr_request){ .name = name }) == CW_MGR_OK,
+               "the disk is returned");
 }
