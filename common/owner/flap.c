@@ -1,12 +1,12 @@
 /* Links that come and go: each time, writes wait for the copies behind them.
  *
- *   steady --nothing heard for two heartbeats, others answer: a flap; the third in a minute-->
- * shaky shaky --something is heard all the time, for the back-off--> steady
+ *   steady --the third flap within a minute--> shaky --not away for the back-off--> steady
  *
- * Copies behind a shaky link are set aside, as slow ones are (gray.c), and not taken back as long
- * as enough others are in sync. The back-off is flap_min_ns, doubled with each flap that a copy in
- * sync had, up to flap_max_ns; an hour without a flap, and they are forgotten. A loss that others
- * share is our own link's and counts for nobody.
+ * A flap: nothing is heard for two heartbeats while others answer. Copies behind a shaky link are
+ * set aside, as slow ones are (gray.c), and not taken back as long as enough others are in sync.
+ * The back-off is flap_min_ns, doubled with each flap that somebody waited for, up to flap_max_ns;
+ * an hour without a flap, and they are forgotten. A loss that others share is our own link's and
+ * counts for nobody.
  */
 #include "common/owner/room.h"
 
@@ -28,8 +28,7 @@ silent_since(const struct peer *p, uint64_t now)
     return cw_min_u64(cw_own_peer_silent_since(p), now);
 }
 
-/* x answered what was sent to it after p was lost, and was itself not lost for as much as a moment.
- */
+/* x answered what was sent to it after p was lost, and was itself not even late since. */
 static bool
 was_well(const struct copy *x, const struct peer *p, uint64_t since)
 {
@@ -37,7 +36,7 @@ was_well(const struct copy *x, const struct peer *p, uint64_t since)
            x->peer->hb_acked_sent_ns > since + p->rtt_ns;
 }
 
-/* So many as the volume needs, or whatever others are in sync. */
+/* So many as the volume needs, or all that there are. */
 static bool
 others_were_well(const struct copy *c, uint64_t since)
 {
@@ -96,7 +95,6 @@ back_off_ns(const struct peer *p)
     return cw_min_u64(t->flap_min_ns << (n < 20 ? n : 20), t->flap_max_ns);
 }
 
-/* Steady again, if that lasts. */
 static void
 flap_heard(struct peer *p, uint64_t now)
 {

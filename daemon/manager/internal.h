@@ -149,7 +149,7 @@ struct mgr_loaded {
     struct cw_rec rec;
 };
 
-/* Disks that owners may set aside as slow (INSYNC -> LAGGING) in so long, over all volumes: when a
+/* Disks that owners may set aside (INSYNC -> LAGGING) in so long, over all volumes: when a
  * whole switch is slow, volumes keep their copies. */
 #define MGR_SET_ASIDE_MAX 2u
 #define MGR_SET_ASIDE_NS (60 * CW_NS_PER_S)
