@@ -411,16 +411,16 @@ def passes(seconds):
     wait_for("time passes", lambda: time.monotonic() > end, seconds + 5)
 
 
-def is_down_for(net, i, meanwhile):
-    """The link from a to h2, for two seconds and as long as that takes; then it is up for one."""
-    end = time.monotonic() + 2
+def is_down_for(seconds, net, i, meanwhile):
+    """The link from a to h2, so long and as long as that takes; then it is up for half of that."""
+    end = time.monotonic() + seconds
     net.set("a", "h2", hold=True)
     meanwhile()
     passes(max(end - time.monotonic(), 0))
     if i % 2:
         net.cut("a", "h2")  # what was on its way is lost, or arrives late
     net.heal()
-    passes(1)
+    passes(seconds / 2)
 
 
 def told(c, code):
@@ -434,14 +434,14 @@ def test_row_23_a_link_that_flaps(t):
     n = 0
     while not any("its link flaps" in x for x in changes(c, "h2")):
         assert n < 6, changes(c, "h2")
-        is_down_for(net, n, lambda: None)
+        is_down_for(2, net, n, lambda: None)
         goes_on(load, 20)
         n += 1
     assert n >= 3, changes(c, "h2")
     cause = wait_for("it is told", lambda: c.findings("VOLUME_REDUCED"), 10)[0]["cause"]
     assert "has a link that flaps" in cause, cause
     for i in range(2):
-        is_down_for(net, i, lambda: goes_on(load))
+        is_down_for(1.6, net, i, lambda: goes_on(load))
     wait_for("it stays, since there is no place elsewhere", lambda: told(c, "DISK_FLAPS"), 10)
     assert "no place elsewhere" in told(c, "DISK_FLAPS")[0]
     assert len(changes(c, "h2")) <= 6, changes(c, "h2")
