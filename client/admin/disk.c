@@ -39,6 +39,12 @@ disk_used(const cw_pb_disk *d, char text[static CW_TEXT_SIZE])
     return cw_text_percent(d->used_bytes, d->used_bytes + d->free_bytes, text);
 }
 
+static const char *
+disk_why(const cw_pb_disk *d)
+{
+    return d->why[0] != '\0' ? d->why : d->quarantined_why;
+}
+
 static void
 disk_row(struct cw_table *t, const cw_pb_host *h, const cw_pb_disk *d)
 {
@@ -47,7 +53,7 @@ disk_row(struct cw_table *t, const cw_pb_host *h, const cw_pb_disk *d)
     cw_table_row(t, (const char *[]){ h->domain != NULL ? h->domain->site : "", h->name, d->name,
                                       cw_shape_disk_state(h, d), cw_text_size(d->size_bytes, size),
                                       disk_used(d, used), cw_text_u64(d->shards, shards),
-                                      cw_text_latency(d->write_p99_ns, p99), d->why });
+                                      cw_text_latency(d->write_p99_ns, p99), disk_why(d) });
 }
 
 static int
@@ -105,7 +111,7 @@ disk_print_one(struct cw_cli *cli, const cw_pb_host *h, const cw_pb_disk *d)
     if (cli->json)
         return cw_out_json(cli, json_pack("{s:o}", "disk", cw_shape_disk(h, d)));
     fprintf(cli->out, "disk      %s/%s, %s%s%s\n", h->name, d->name, cw_shape_disk_state(h, d),
-            d->why[0] != '\0' ? ": " : "", d->why);
+            disk_why(d)[0] != '\0' ? ": " : "", disk_why(d));
     fprintf(cli->out, "space     %s, %s of what it may hold is used, %s free\n",
             cw_text_size(d->size_bytes, a), disk_used(d, b), cw_text_size(d->free_bytes, c));
     fprintf(cli->out, "copies    %llu\nerrors    %llu checksums, %llu I/O\n",
@@ -159,9 +165,8 @@ disk_show(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 
 const struct cw_cmd cw_cmds_disk[] = {
     { "disk ls", "", "stores by host: state, space, copies, and why",
-      "state is ok, full (no more is taken), stuck (it does not answer), failed, quarantined (too\n"
-      "many bad blocks), absent (with its host) or missing (its host is up without it). USED is "
-      "of\n"
+      "state is ok, full (no more is taken), stuck (it does not answer), failed, quarantined (see\n"
+      "disk return), absent (with its host) or missing (its host is up without it). USED is of\n"
       "what it may hold: from 75 % on it takes no new copies, from 90 % on none is rebuilt there,\n"
       "from 95 % on writes wait.\n",
       disk_ls },

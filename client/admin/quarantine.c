@@ -24,9 +24,10 @@ disk_return(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 
 const struct cw_cmd cw_cmds_quarantine[] = {
     { "disk return", "HOST/DISK", "take a disk out of quarantine",
-      "A disk on which more than 10 bad blocks were found within 24 hours is quarantined: no new\n"
-      "copy is placed there, and those that are there move elsewhere, as far as there is a place.\n"
-      "This ends it; eleven more within a day begin it again. Copies that left do not come back.\n",
+      "A disk on which more than 10 bad blocks were found within 24 hours, or whose link owners\n"
+      "lost 5 times within an hour, is quarantined: no new copy is placed there, and those that\n"
+      "are there move elsewhere, as far as there is a place. This ends it; eleven more within a\n"
+      "day, or five within an hour, begin it again. Copies that left do not come back.\n",
       disk_return },
     { 0 },
 };

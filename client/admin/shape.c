@@ -175,6 +175,7 @@ cw_shape_disk(const cw_pb_host *h, const cw_pb_disk *d)
     shape_set_number(o, "start_ns", d->start_ns);
     shape_set_number(o, "start_batches", d->start_batches);
     shape_set_bool(o, "quarantined", d->quarantined);
+    shape_set_text(o, "quarantined_why", d->quarantined_why);
     return o;
 }
 
@@ -243,6 +244,7 @@ cw_shape_scrub(const cw_pb_host *h, const cw_pb_disk *d)
     json_object_set_new(o, "last", shape_scrub_last(s));
     shape_set_bool(o, "quarantined", d->quarantined);
     shape_set_text(o, "quarantined_since", d->quarantined_since);
+    shape_set_text(o, "quarantined_why", d->quarantined_why);
     return o;
 }
 

@@ -35,6 +35,7 @@
     M(REPAIR_BLIND, "repair-blind", "a block is repaired while writes to it are unacked (I14)") \
     M(LEASE_OLD, "lease-old", "in doubt the lease is of the old set alone (I4)") \
     M(RESOLVE_BY_READ, "resolve-by-read", "a record with the old cfg resolves the doubt (I4)") \
+    M(FLAP_FORGIVEN, "flap-forgiven", "a copy is taken back before its link was steady (row 23)") \
     M(BELOW_MIN, "below-min", "writes are acknowledged below min-insync (I12)") \
     M(READ_LAGGING, "read-lagging", "LAGGING copies are read (1.2)") \
     M(READ_BLIND, "read-blind", "an owner does not verify what it read") \

@@ -119,14 +119,14 @@ cw_own_gray_tick(struct cw_owner *o)
 bool
 cw_own_gray_is_slow(const struct copy *c)
 {
-    return cw_popcount(c->slow_windows & (CW_BIT(WINDOWS) - 1)) >= WINDOWS_SLOW;
+    return c->session == SESSION_OPEN &&
+           cw_popcount(c->slow_windows & (CW_BIT(WINDOWS) - 1)) >= WINDOWS_SLOW;
 }
 
 bool
-cw_own_gray_may_demote(const struct copy *c, uint32_t n_others)
+cw_own_may_set_aside(const struct copy *c, uint32_t n_others)
 {
-    return c->state == CW_MEMBER_INSYNC && c->session == SESSION_OPEN &&
-           n_others >= cw_max_u64(c->s->v->min_insync, 1) &&
+    return c->state == CW_MEMBER_INSYNC && n_others >= cw_max_u64(c->s->v->min_insync, 1) &&
            cw_own_now(c->s->v->o) >= c->demote_after_ns;
 }
 
@@ -153,7 +153,7 @@ static bool
 copy_is_fine(const struct copy *c)
 {
     return c->session == SESSION_OPEN && c->streaming && !c->held && !c->stalled && !c->faulty &&
-           c->peer->stuck_since_ns == CW_NEVER &&
+           c->peer->stuck_since_ns == CW_NEVER && !cw_own_flap_holds(c) &&
            (c->slow_windows & (CW_BIT(WINDOWS_FINE) - 1)) == 0;
 }
 

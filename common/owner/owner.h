@@ -152,7 +152,7 @@ struct cw_owner_tuning {
     uint64_t read_timeout_ns;    /* 1 s, then another copy is asked as well */
     uint64_t reconnect_min_ns;   /* 20 ms, doubles up to .. */
     uint64_t reconnect_max_ns;   /* .. 1 s */
-    uint64_t flap_min_ns;        /* 1 s, doubles up to .. before an OUT copy is added again .. */
+    uint64_t flap_min_ns;        /* 1 s, doubles up to .. before a copy is added again .. */
     uint64_t flap_max_ns;        /* .. 600 s; forgotten after an hour in sync */
     uint64_t idle_close_ns;      /* 60 s without shards */
     uint64_t retain_bytes;       /* retransmit buffers of all shards together, 64 MiB */
@@ -344,6 +344,8 @@ struct cw_member_report {
     uint64_t chunks_left, chunks_total, bytes_moved; /* of a resync */
     uint64_t lag;                                    /* records behind */
     bool connected;
+    uint64_t flaps; /* losses of the link to its disk while others answered, since we began */
+    bool flapping;  /* .. too many lately: it is not waited for, or not taken back */
 };
 
 struct cw_shard_report {

@@ -47,6 +47,7 @@ cw_own_peer_get(struct cw_owner *o, const struct cw_uuid *disk_uuid, uint64_t fo
     p->ops_max = o->link_ops_max;
     p->bytes_max = o->link_bytes_max;
     p->distance = 3;
+    cw_own_flap_init(&p->flaps);
     cw_list_init(&p->copies);
     cw_list_init(&p->calls);
     cw_list_init(&p->blocked);
@@ -446,6 +447,7 @@ cw_own_peer_tick(struct peer *p)
             cw_own_peer_free(p);
         return;
     }
+    cw_own_flap_tick(p);
     if (p->state != PEER_UP)
         return;
     if (now >= p->hb_due_ns)

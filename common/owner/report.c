@@ -37,6 +37,8 @@ member_report(const struct copy *c)
         .bytes_moved = c->state == CW_MEMBER_IN_RESYNC ? c->bytes_moved : 0,
         .lag = c->streaming && last > c->durable ? last - c->durable : 0,
         .connected = c->peer->state == PEER_UP,
+        .flaps = c->peer->flaps.n,
+        .flapping = c->peer->flaps.shaky,
     };
 }
 

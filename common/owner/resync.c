@@ -283,6 +283,7 @@ eligible(const struct copy *c, enum cw_member_state state)
 {
     return c->state == state && c->maybe == CW_BIT(state) && c->peer->state == PEER_UP &&
            c->peer->stuck_since_ns == CW_NEVER && !c->faulty && !c->peer->loc.crowded &&
+           !cw_own_flap_holds(c) &&
            cw_own_now(c->s->v->o) >= cw_max_u64(c->add_after_ns, c->evict_until_ns);
 }
 
@@ -365,7 +366,8 @@ cw_own_resync_run(struct shard *s)
         source_watch(c);
         return;
     case SYNC_DONE:
-        cw_own_promote(c, "synchronised");
+        if (c->joining || !cw_own_flap_holds(c))
+            cw_own_promote(c, "synchronised");
         return;
     case SYNC_JOINING:
     case SYNC_IDLE:

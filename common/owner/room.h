@@ -47,6 +47,19 @@ struct call {
 
 enum peer_state { PEER_DOWN, PEER_CONNECTING, PEER_UP };
 
+#define FLAPS_FEW 3u /* so many in so short a time are too many */
+
+/* How often its link was lost (flap.c). */
+struct flaps {
+    uint64_t n;                /* in all, as the manager is told */
+    uint64_t at_ns[FLAPS_FEW]; /* the last ones, newest first; 0: none */
+    uint32_t n_felt;           /* that somebody waited for: they make the back-off */
+    uint64_t late_ns, away_ns; /* when a heartbeat's answer was overdue last, by half a period
+                                * and by a whole one */
+    bool judged;               /* the loss under way counts, or does not */
+    bool shaky;                /* too many, and it was not steady for long enough since */
+};
+
 struct peer {
     struct cw_owner *o;
     struct cw_list node; /* o->peers */
@@ -75,6 +88,8 @@ struct peer {
 
     uint32_t ops, ops_max;
     uint64_t bytes, bytes_max;
+
+    struct flaps flaps;
 
     struct cw_histogram acks;        /* of this window: from sequenced to durable */
     uint64_t rtt_ns;                 /* the least of heartbeats; 0: none yet */
@@ -725,10 +740,16 @@ uint64_t cw_own_copy_waits_ns(const struct copy *c, uint64_t now);
 void cw_own_gray_tick(struct cw_owner *o);
 void cw_own_gray_rtt(struct peer *p, uint64_t ns); /* of a heartbeat */
 bool cw_own_gray_is_slow(const struct copy *c);
-bool cw_own_gray_may_demote(const struct copy *c, uint32_t n_others); /* others: well, in sync */
-void cw_own_gray_suspect(struct copy *c); /* it is LAGGING from now on */
+bool cw_own_may_set_aside(const struct copy *c, uint32_t n_others); /* others: well, in sync */
+void cw_own_gray_suspect(struct copy *c);                           /* it is LAGGING from now on */
 void cw_own_gray_refused(struct shard *s);
 void cw_own_gray_run(struct shard *s); /* LAGGING copies that have caught up */
+
+/* ---- flap.c ---- */
+void cw_own_flap_init(struct flaps *f);
+void cw_own_flap_tick(struct peer *p);
+/* Enough others are in sync that it is not taken back before its link is steady. */
+bool cw_own_flap_holds(const struct copy *c);
 
 /* ---- verify.c ---- */
 void cw_own_verify_tick(struct cw_volume *v);

@@ -485,6 +485,14 @@ journal_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char 
     return CW_MEMBER_DEAD;
 }
 
+/* In sync, and there is nothing to be said against it but that it may be slow. */
+static bool
+copy_is_good(const struct copy *c, uint64_t now)
+{
+    return c->state == CW_MEMBER_INSYNC && c->session == SESSION_OPEN && now >= c->evict_until_ns &&
+           cw_own_copy_bad(c, now) == NULL && !copy_overdue(c, now);
+}
+
 /* What a member should become that cannot be waited for any longer; its state: it can. */
 static enum cw_member_state
 copy_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **ret_why)
@@ -509,13 +517,14 @@ copy_verdict(const struct copy *c, uint64_t now, uint32_t n_good, const char **r
     if (copy_overdue(c, now)) {
         bool spared = c->state == CW_MEMBER_INSYNC && n_good >= c->s->v->min_insync;
 
-        if (spared && !(copy_answers(c, now) && cw_own_gray_may_demote(c, n_good)))
+        if (spared && !(copy_answers(c, now) && cw_own_may_set_aside(c, n_good)))
             return c->state;
         *ret_why = "does not make records durable";
         return spared ? CW_MEMBER_LAGGING : CW_MEMBER_OUT;
     }
-    if (cw_own_gray_is_slow(c) && cw_own_gray_may_demote(c, n_good - 1)) {
-        *ret_why = "slower than the others";
+    if ((cw_own_gray_is_slow(c) || c->peer->flaps.shaky) &&
+        cw_own_may_set_aside(c, n_good - copy_is_good(c, now))) {
+        *ret_why = c->peer->flaps.shaky ? "its link flaps" : "slower than the others";
         return CW_MEMBER_LAGGING;
     }
     return c->state;
@@ -532,20 +541,15 @@ cw_own_shard_judge(struct shard *s)
 
     if (s->state != SHARD_ACTIVE || !cw_own_change_idle(s))
         return;
-    for (uint32_t i = 0; i < s->n_copies; i++) {
-        struct copy *c = s->copies[i];
-
-        n_good += c->state == CW_MEMBER_INSYNC && c->session == SESSION_OPEN &&
-                  now >= c->evict_until_ns && cw_own_copy_bad(c, now) == NULL &&
-                  !copy_overdue(c, now);
-    }
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        n_good += copy_is_good(s->copies[i], now);
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
         c->want = copy_verdict(c, now, n_good, &why);
         c->want_since = c->since_seq;
-        if (c->want == CW_MEMBER_LAGGING && c->state == CW_MEMBER_INSYNC && !copy_overdue(c, now))
-            n_good--;
+        if (c->want == CW_MEMBER_LAGGING)
+            n_good -= copy_is_good(c, now);
         if (now < c->evict_until_ns && c->state != CW_MEMBER_DEAD &&
             c->state != CW_MEMBER_JOURNAL && n_good >= cw_max_u64(s->v->min_insync, 1)) {
             why = "it is to leave";

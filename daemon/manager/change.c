@@ -152,7 +152,7 @@ change_apply(struct mgr_txn *t, const struct cw_mgr_change *q, struct cw_shard_r
         if (mb->state == CW_MEMBER_INSYNC && q->want[i].state == CW_MEMBER_LAGGING &&
             !may_set_aside(t->m, &mb->disk_uuid)) {
             cw_mgr_error_set(err, CW_MGR_LIMIT, volume,
-                             "shard %u: %u disks were set aside as slow in the last minute",
+                             "shard %u: %u disks were set aside in the last minute",
                              CW_SHARD_INDEX(q->shard), MGR_SET_ASIDE_MAX);
             return false;
         }

@@ -214,8 +214,7 @@ look_at_quarantine(struct cw_manager *m, const struct mgr_disk *d)
     if (!r->quarantined)
         return;
     cw_mgr_disk_path(m, d, object);
-    f = found(m, "DISK_QUARANTINED", false, object, r->quarantined_s,
-              "more than 10 bad blocks were found on it within 24 h");
+    f = found(m, "DISK_QUARANTINED", false, object, r->quarantined_s, cw_mgr_quarantine_why(r));
     n = copies_on(m, d);
     snprintf(f->effect, sizeof(f->effect), "no new copy is placed there; %u cop%s left on it", n,
              n == 1 ? "y is" : "ies are");

@@ -118,14 +118,17 @@ look_crowded(struct look *l, const struct mgr_disk *d)
 
 /* It has everything, or soon will: no data moves. */
 static void
-look_set_aside(struct look *l, const struct cw_member *mb)
+look_set_aside(struct look *l, const struct mgr_shard *s, const struct cw_member *mb)
 {
     const struct mgr_disk *d = cw_mgr_find_copy_disk(&l->m->t, mb);
+    bool flaps = s->now[mb - s->o.rec.shard.members].flapping;
     char why[CW_MGR_WHY_SIZE];
 
-    snprintf(why, sizeof(why), "the copy on %s/%s is slower than the others and is not waited for",
-             member_host(l->m, mb), d != NULL ? d->o.rec.disk.name : "?");
-    worse(l, MGR_REDUCED_REBUILDING, why, "it is taken back once it keeps up");
+    snprintf(why, sizeof(why), "the copy on %s/%s %s and is not waited for", member_host(l->m, mb),
+             d != NULL ? d->o.rec.disk.name : "?",
+             flaps ? "has a link that flaps" : "is slower than the others");
+    worse(l, MGR_REDUCED_REBUILDING, why,
+          flaps ? "it is taken back once its link is steady" : "it is taken back once it keeps up");
 }
 
 static void
@@ -196,7 +199,7 @@ look_member(struct look *l, const struct mgr_shard *s, const struct cw_member *m
     switch (cw_mgr_copy_state(l->m, mb, l->policy->repair_delay_s)) {
     case MGR_COPY_OK:
         if (mb->state == CW_MEMBER_LAGGING)
-            look_set_aside(l, mb);
+            look_set_aside(l, s, mb);
         else
             look_resync(l, s, mb);
         break;

@@ -205,6 +205,7 @@ register_put_disk(struct mgr_txn *t, const struct cw_mgr_register *r,
         to->quarantined = old->quarantined;
         to->storms = old->storms;
         to->quarantined_s = old->quarantined_s;
+        to->quarantined_by = old->quarantined_by;
     }
     cw_mgr_text_set(to->host, sizeof(to->host), r->name);
     cw_mgr_text_set(to->name, sizeof(to->name), name);
@@ -310,6 +311,8 @@ host_take_session(struct cw_manager *m, struct mgr_host *h, struct cw_mgr_sessio
     s->id = daemon_id(&r->host_key, r->incarnation);
     cw_mgr_text_clip(s->name, sizeof(s->name), r->name);
     cw_mgr_text_clip(s->machine, sizeof(s->machine), r->name);
+    if (h->incarnation != r->incarnation)
+        cw_mgr_flaps_forget(m, h);
     h->session = s;
     h->vouched = h->vouching = false;
     h->incarnation = r->incarnation;
@@ -473,6 +476,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         to->quarantined = d->o.rec.disk.quarantined;
         to->quarantined_since =
             cw_mgr_arena_text(a, cw_mgr_time_format(d->o.rec.disk.quarantined_s, qs));
+        to->quarantined_why = cw_mgr_quarantine_why(&d->o.rec.disk);
         ret->n_disks++;
     }
     MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)

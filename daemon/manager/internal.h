@@ -149,7 +149,7 @@ struct mgr_loaded {
     struct cw_rec rec;
 };
 
-/* Disks that owners may set aside as slow (INSYNC -> LAGGING) in so long, over all volumes: when a
+/* Disks that owners may set aside (INSYNC -> LAGGING) in so long, over all volumes: when a
  * whole switch is slow, volumes keep their copies. */
 #define MGR_SET_ASIDE_MAX 2u
 #define MGR_SET_ASIDE_NS (60 * CW_NS_PER_S)
@@ -374,6 +374,9 @@ void cw_mgr_member_remove(struct cw_shard_rec *rec, uint32_t member);
 bool cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
                           const struct cw_shard_rec *rec, uint32_t member, struct cw_member *ret,
                           char why[static CW_MGR_WHY_SIZE]);
+/* There would be one that could, if this member's own disk were not to be had. */
+bool cw_mgr_repair_may_move(const struct cw_manager *m, const struct mgr_volume *v,
+                            const struct cw_shard_rec *rec, uint32_t member);
 
 /* ---- compression.c ---- */
 
@@ -384,6 +387,11 @@ void cw_mgr_compression_tick(struct cw_manager *m);
 
 /* This member lies on one. */
 bool cw_mgr_member_quarantined(const struct cw_manager *m, const struct cw_member *mb);
+/* "": it is not. Static text. */
+const char *cw_mgr_quarantine_why(const struct cw_disk_rec *r);
+/* For a transaction that puts rec, which is d's. */
+void cw_mgr_quarantine_begin(struct mgr_txn *t, const struct mgr_disk *d, struct cw_rec *rec,
+                             enum cw_quarantine by);
 /* The store counts its storms, this manager answers each once. */
 void cw_mgr_quarantine_note(struct cw_manager *m, struct mgr_disk *d);
 /* Enough other members stay: this one is not to be replaced. */
@@ -396,6 +404,13 @@ uint32_t cw_mgr_evict_due(const struct cw_manager *m, const struct mgr_volume *v
 void cw_mgr_evict_ask(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s,
                       uint32_t member);
 void cw_mgr_quarantine_tick(struct cw_manager *m);
+
+/* ---- flaps.c: disks whose links come and go ---- */
+
+/* An owner says that it lost this disk for a moment while others answered it. */
+void cw_mgr_flaps_told(struct cw_manager *m, struct mgr_disk *d, const struct cw_uuid *owner);
+/* A daemon that began anew is the reason for whatever was told before. */
+void cw_mgr_flaps_forget(struct cw_manager *m, const struct mgr_host *h);
 
 /* ---- journal.c: where copies are too few, new writes are kept on a spare disk too ---- */
 

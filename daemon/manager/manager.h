@@ -93,8 +93,8 @@ struct cw_mgr_disk_state {
     uint64_t logged_bytes, cleaned_bytes, packed_bytes, packed_to_bytes, layers;
     uint64_t start_ns, start_batches;
     struct cw_mgr_scrub_state scrub;
-    bool quarantined;              /* replies only, as the next */
-    const char *quarantined_since; /* "" */
+    bool quarantined;                                /* replies only, as the next */
+    const char *quarantined_since, *quarantined_why; /* "" */
 };
 
 struct cw_mgr_memory { /* HostMemory */
@@ -579,7 +579,8 @@ struct cw_mgr_call {
 struct cw_mgr_member_report {
     struct cw_uuid disk_uuid;
     uint64_t chunks_left, chunks_total, bytes_moved, lag;
-    bool connected;
+    bool connected, flapping;
+    uint64_t flaps;
 };
 
 struct cw_mgr_shard_report {

@@ -1,4 +1,5 @@
-/* manager/quarantine.c - a disk on which too many blocks went bad is emptied, copy by copy.
+/* manager/quarantine.c - a disk on which too many blocks went bad is emptied, copy by copy; one
+ * whose link flaps (flaps.c), too.
  *
  *   storm --> quarantined: no new copies --> for each copy there: a new member on another disk, in
  *     sync --> the owner lets the old one go (DEAD) --> it is removed
@@ -25,6 +26,34 @@ cw_mgr_member_quarantined(const struct cw_manager *m, const struct cw_member *mb
 
 /* ---- into quarantine, and out of it ---- */
 
+const char *
+cw_mgr_quarantine_why(const struct cw_disk_rec *r)
+{
+    if (!r->quarantined)
+        return "";
+    switch (r->quarantined_by) {
+    case CW_QUARANTINE_BLOCKS:
+        return "more than 10 bad blocks were found on it within 24 h";
+    case CW_QUARANTINE_LINK:
+        return "its link flaps: owners lost it 5 times within an hour";
+    }
+    cw_unreachable();
+}
+
+void
+cw_mgr_quarantine_begin(struct mgr_txn *t, const struct mgr_disk *d, struct cw_rec *rec,
+                        enum cw_quarantine by)
+{
+    char path[CW_OBJECT_SIZE];
+
+    rec->disk.quarantined = true;
+    rec->disk.quarantined_by = by;
+    rec->disk.quarantined_s = cw_mgr_wall_s(t->m);
+    cw_mgr_disk_path(t->m, d, path);
+    cw_mgr_txn_event(t, "DISK_QUARANTINED", path, "%s; its copies move elsewhere",
+                     cw_mgr_quarantine_why(&rec->disk));
+}
+
 struct note_op {
     struct mgr_op op;
     struct cw_uuid uuid;
@@ -35,7 +64,6 @@ note_build(struct mgr_op *op, struct mgr_txn *t)
 {
     struct note_op *n = cw_container_of(op, struct note_op, op);
     struct mgr_disk *d = cw_mgr_find_disk(&op->m->t, &n->uuid);
-    char path[CW_OBJECT_SIZE];
     struct cw_rec rec;
     bool storm;
 
@@ -44,13 +72,8 @@ note_build(struct mgr_op *op, struct mgr_txn *t)
     rec = d->o.rec;
     storm = d->now.scrub.storms > rec.disk.storms; /* else the store went back to an older state */
     rec.disk.storms = d->now.scrub.storms;
-    if (storm && !rec.disk.quarantined) {
-        rec.disk.quarantined = true;
-        rec.disk.quarantined_s = cw_mgr_wall_s(op->m);
-        cw_mgr_disk_path(op->m, d, path);
-        cw_mgr_txn_event(t, "DISK_QUARANTINED", path,
-                         "more than 10 bad blocks within 24 h: its copies move elsewhere");
-    }
+    if (storm && !rec.disk.quarantined)
+        cw_mgr_quarantine_begin(t, d, &rec, CW_QUARANTINE_BLOCKS);
     cw_mgr_txn_put(t, &rec);
     return MGR_BUILD_COMMIT;
 }
@@ -100,6 +123,7 @@ return_build(struct mgr_call_op *c, struct mgr_txn *t)
     rec = d->o.rec;
     rec.disk.quarantined = false;
     rec.disk.quarantined_s = 0;
+    rec.disk.quarantined_by = CW_QUARANTINE_BLOCKS;
     rec.disk.storms = d->now.scrub.storms;
     cw_mgr_txn_put(t, &rec);
     cw_mgr_disk_path(t->m, d, path);

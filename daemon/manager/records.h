@@ -74,6 +74,9 @@ struct cw_host_rec {
     uint64_t joined_s;
 };
 
+/* Why: too many bad blocks in a day; a link that flaps. */
+enum cw_quarantine { CW_QUARANTINE_BLOCKS, CW_QUARANTINE_LINK };
+
 struct cw_disk_rec {
     struct cw_uuid uuid;
     uint64_t format_id;
@@ -81,9 +84,10 @@ struct cw_disk_rec {
     char name[CW_NAME_SIZE]; /* "store-0" */
     uint64_t size_bytes;
     bool failed;            /* by its own report or an operator's word */
-    bool quarantined;       /* too many bad blocks in a day; until an operator returns it */
+    bool quarantined;       /* until an operator returns it */
     uint64_t storms;        /* of bad blocks, as its store counts them: answered already */
     uint64_t quarantined_s; /* since; 0: it is not */
+    enum cw_quarantine quarantined_by;
 };
 
 struct cw_volume_rec {

@@ -38,10 +38,11 @@ others(const struct cw_place_disk *disks, size_t n, const struct cw_shard_rec *r
     return n_have;
 }
 
-bool
-cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
-                     const struct cw_shard_rec *rec, uint32_t member, struct cw_member *ret,
-                     char why[static CW_MGR_WHY_SIZE])
+/* but: a disk that is not to be it, either; NULL: none. */
+static bool
+target_but(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_shard_rec *rec,
+           uint32_t member, const struct cw_uuid *but, struct cw_member *ret,
+           char why[static CW_MGR_WHY_SIZE])
 {
     struct cw_mgr_arena *a = cw_mgr_arena_new();
     struct cw_place_rule rule;
@@ -53,7 +54,8 @@ cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
     bool ok = cw_mgr_policy_rule(cw_mgr_volume_policy(m, &v->o.rec.volume), &rule, &err);
 
     for (size_t i = 0; i < n; i++)
-        disks[i].usable &= !drop_pending(m, &disks[i].uuid, rec->shard);
+        disks[i].usable &= !drop_pending(m, &disks[i].uuid, rec->shard) &&
+                           (but == NULL || !cw_uuid_equal(but, &disks[i].uuid));
     n_have = others(disks, n, rec, member, have);
     rule.copies = n_have + 1; /* this one; the others are other repairs */
     if (ok && rule.copies <= CW_PLACE_COPIES_MAX)
@@ -70,6 +72,24 @@ cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
     }
     cw_mgr_arena_free(a);
     return got.n == 1;
+}
+
+bool
+cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v,
+                     const struct cw_shard_rec *rec, uint32_t member, struct cw_member *ret,
+                     char why[static CW_MGR_WHY_SIZE])
+{
+    return target_but(m, v, rec, member, NULL, ret, why);
+}
+
+bool
+cw_mgr_repair_may_move(const struct cw_manager *m, const struct mgr_volume *v,
+                       const struct cw_shard_rec *rec, uint32_t member)
+{
+    struct cw_member fresh;
+    char why[CW_MGR_WHY_SIZE];
+
+    return target_but(m, v, rec, member, &rec->members[member].disk_uuid, &fresh, why);
 }
 
 struct repair_op {

@@ -14,13 +14,28 @@ rate(uint64_t now, uint64_t before, uint64_t span_ns)
     return (uint64_t)((unsigned __int128)(now - before) * CW_NS_PER_S / span_ns);
 }
 
+/* Members may stand elsewhere in the record than when the last report came. */
+static bool
+flapped(const struct mgr_member_now before[static CW_MEMBERS_MAX],
+        const struct cw_mgr_member_report *mr)
+{
+    for (uint32_t i = 0; i < CW_MEMBERS_MAX; i++) {
+        if (cw_uuid_equal(&before[i].disk, &mr->disk_uuid))
+            return mr->flaps > before[i].flaps;
+    }
+    return false; /* told for the first time: when they were is not known */
+}
+
 static void
-shard_note(struct mgr_shard *s, const struct cw_mgr_shard_report *r, struct mgr_report *sum)
+shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s,
+           const struct cw_mgr_shard_report *r, struct mgr_report *sum)
 {
     const struct cw_shard_rec *rec = &s->o.rec.shard;
+    struct mgr_member_now before[CW_MEMBERS_MAX];
 
     s->suspended = r->suspended;
     cw_mgr_text_clip(s->why, sizeof(s->why), r->why);
+    memcpy(before, s->now, sizeof(before));
     memset(s->now, 0, sizeof(s->now));
     for (size_t i = 0; i < r->n_members; i++) {
         const struct cw_mgr_member_report *mr = &r->members[i];
@@ -28,8 +43,17 @@ shard_note(struct mgr_shard *s, const struct cw_mgr_shard_report *r, struct mgr_
         for (uint32_t k = 0; k < rec->n_members; k++) {
             if (!cw_uuid_equal(&rec->members[k].disk_uuid, &mr->disk_uuid))
                 continue;
-            s->now[k] = (struct mgr_member_now){ mr->chunks_left, mr->chunks_total, mr->bytes_moved,
-                                                 mr->lag, mr->connected };
+            s->now[k] = (struct mgr_member_now){ .chunks_left = mr->chunks_left,
+                                                 .chunks_total = mr->chunks_total,
+                                                 .bytes_moved = mr->bytes_moved,
+                                                 .lag = mr->lag,
+                                                 .connected = mr->connected,
+                                                 .flapping = mr->flapping,
+                                                 .disk = mr->disk_uuid,
+                                                 .flaps = mr->flaps };
+            if (v->report.have && flapped(before, mr))
+                cw_mgr_flaps_told(m, cw_mgr_find_copy_disk(&m->t, &rec->members[k]),
+                                  &v->o.rec.volume.owner_id);
             sum->chunks_left += mr->chunks_left;
             sum->bytes_moved += mr->bytes_moved;
         }
@@ -79,7 +103,7 @@ cw_manager_report(struct cw_manager *m, struct cw_mgr_session *s,
         struct mgr_shard *sh = cw_mgr_find_shard(&m->t, r->shards[i].shard);
 
         if (sh != NULL && CW_SHARD_VOLUME(r->shards[i].shard) == r->volume_id)
-            shard_note(sh, &r->shards[i], &to);
+            shard_note(m, v, sh, &r->shards[i], &to);
     }
     report_rates(&to, &v->report);
     v->report = to;

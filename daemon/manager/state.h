@@ -44,6 +44,15 @@ struct mgr_host {
     struct cw_mgr_memory memory; /* as it said last */
 };
 
+#define MGR_FLAPS_MANY 5u
+
+/* A moment in which an owner did not reach a disk, as it says; while this manager runs. */
+struct mgr_flap {
+    uint64_t at_ns; /* told at; 0: none */
+    struct cw_uuid owner;
+    bool shared; /* another said so too */
+};
+
 struct mgr_disk {
     struct mgr_obj o;
     bool reported;                /* by the host it is on, since that registered last */
@@ -54,12 +63,16 @@ struct mgr_disk {
     char why[MGR_WHY_SIZE];
     uint64_t csum_at_ns; /* when csum_errors rose last; 0: never */
     uint64_t bad_at_ns;  /* since when some block there is bad and not mended; 0: none is */
-    bool noting;         /* an op about its storms is queued */
+    bool noting;         /* an op about its storms, or its flaps, is queued */
+    struct mgr_flap flaps[MGR_FLAPS_MANY]; /* newest first */
+    uint64_t flaps_told_ns;                /* the operator was told of them; 0: never */
 };
 
 struct mgr_member_now {
     uint64_t chunks_left, chunks_total, bytes_moved, lag;
-    bool connected;
+    bool connected, flapping;
+    struct cw_uuid disk; /* that flaps is about; nil: of none */
+    uint64_t flaps;
 };
 
 /* Of a member's copy, as its daemon said; while this manager runs, records tell the rest. */

@@ -179,6 +179,7 @@ disk_encode(const struct cw_disk_rec *r, uint8_t *to)
     m.quarantined = r->quarantined;
     m.storms = r->storms;
     m.quarantined_s = r->quarantined_s;
+    m.quarantined_by = r->quarantined_by;
     return pack(&m.base, to);
 }
 
@@ -191,8 +192,9 @@ disk_decode(const Causeway__Metadata__DiskRecord *m, struct cw_disk_rec *r)
     r->quarantined = m->quarantined;
     r->storms = m->storms;
     r->quarantined_s = m->quarantined_s;
-    return m->version == VERSION && uuid_in(&r->uuid, m->uuid) && TEXT_IN(r->host, m->host) &&
-           TEXT_IN(r->name, m->name);
+    r->quarantined_by = (enum cw_quarantine)m->quarantined_by;
+    return m->version == VERSION && m->quarantined_by <= CW_QUARANTINE_LINK &&
+           uuid_in(&r->uuid, m->uuid) && TEXT_IN(r->host, m->host) && TEXT_IN(r->name, m->name);
 }
 
 /* ---- volume ---- */

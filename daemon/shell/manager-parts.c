@@ -192,6 +192,7 @@ disk_out(struct cw_mgr_arena *a, const struct cw_mgr_disk_state *from, CW_PB(Dis
     to->scrub = scrub_out(a, &from->scrub);
     to->quarantined = from->quarantined;
     to->quarantined_since = cw_pb_text(from->quarantined_since);
+    to->quarantined_why = cw_pb_text(from->quarantined_why);
     to->cache_bytes = from->cache_bytes;
     to->table_bytes = from->table_bytes;
     to->discarded_bytes = from->discarded_bytes;

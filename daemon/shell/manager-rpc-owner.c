@@ -149,6 +149,8 @@ member_report_in(const CW_PB(MemberReport) *from, struct cw_mgr_member_report *t
     to->bytes_moved = from->bytes_moved;
     to->lag = from->lag;
     to->connected = from->connected;
+    to->flaps = from->flaps;
+    to->flapping = from->flapping;
     return cw_pb_uuid_in(from->disk_uuid, &to->disk_uuid);
 }
 

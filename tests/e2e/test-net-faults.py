@@ -411,17 +411,39 @@ def passes(seconds):
     wait_for("time passes", lambda: time.monotonic() > end, seconds + 5)
 
 
+def is_down_for(seconds, net, i, meanwhile):
+    """The link from a to h2, so long and as long as that takes; then it is up for half of that."""
+    end = time.monotonic() + seconds
+    net.set("a", "h2", hold=True)
+    meanwhile()
+    passes(max(end - time.monotonic(), 0))
+    if i % 2:
+        net.cut("a", "h2")  # what was on its way is lost, or arrives late
+    net.heal()
+    passes(seconds / 2)
+
+
+def told(c, code):
+    return [e["text"] for e in c.json("events")["events"] if e["code"] == code]
+
+
 def test_row_23_a_link_that_flaps(t):
+    """A guest waits for it a few times; then its copy is set aside, and stays so until the link is steady."""
     c, net = make(t)
     a, load = loaded(t, c)
-    for i in range(4):
-        net.set("a", "h2", hold=True)
-        passes(2)
-        if i % 2:
-            net.cut("a", "h2")  # what was on its way is lost, or arrives late
-        net.heal()
+    n = 0
+    while not any("its link flaps" in x for x in changes(c, "h2")):
+        assert n < 6, changes(c, "h2")
+        is_down_for(2, net, n, lambda: None)
         goes_on(load, 20)
-        passes(1)
+        n += 1
+    assert n >= 3, changes(c, "h2")
+    cause = wait_for("it is told", lambda: c.findings("VOLUME_REDUCED"), 10)[0]["cause"]
+    assert "has a link that flaps" in cause, cause
+    for i in range(2):
+        is_down_for(1.6, net, i, lambda: goes_on(load))
+    wait_for("it stays, since there is no place elsewhere", lambda: told(c, "DISK_FLAPS"), 10)
+    assert "no place elsewhere" in told(c, "DISK_FLAPS")[0]
     assert len(changes(c, "h2")) <= 6, changes(c, "h2")
     settled(c, load, a.sock)
 

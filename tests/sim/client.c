@@ -420,8 +420,8 @@ client_start(struct sim_client *c)
         .client_id = c->id,
         .ops = &owner_ops,
         .world = c,
-        .tuning = { .flap_min_ns = 200 * CW_NS_PER_MS,
-                    .flap_max_ns = 2 * CW_NS_PER_S,
+        .tuning = { .flap_min_ns = c->proc.sim->flap_min_ns,
+                    .flap_max_ns = c->proc.sim->flap_max_ns,
                     .resync_bytes_per_s = c->proc.sim->resync_bytes_per_s },
     });
     cw_assert(c->owner != NULL);

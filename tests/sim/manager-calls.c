@@ -241,7 +241,9 @@ take_report(struct sim_ctl *c, const struct sim_msg *m)
                                                     .chunks_total = mr->chunks_total,
                                                     .bytes_moved = mr->bytes_moved,
                                                     .lag = mr->lag,
-                                                    .connected = mr->connected };
+                                                    .connected = mr->connected,
+                                                    .flaps = mr->flaps,
+                                                    .flapping = mr->flapping };
     }
     cw_manager_report(c->mgr->m, c->session, &r);
 }

@@ -54,6 +54,12 @@ void sim_hand_no_reply(struct sim *sim);
 void sim_hand_granted(struct sim *sim);
 void sim_hand_no_grant(struct sim *sim);
 
+/* rows-flap.c */
+void sim_row_23(struct sim *sim);
+void sim_row_23_slowly(struct sim *sim);
+void sim_row_23_all(struct sim *sim);
+void sim_row_23_given_up(struct sim *sim);
+
 /* rows-journal.c */
 void sim_row_17_journal(struct sim *sim);
 void sim_row_18_journal(struct sim *sim);

@@ -28,6 +28,8 @@ sim_choose_topology(struct sim *sim)
     sim->depth = (uint32_t)sim_between(p, 1, 24);
     sim->zero_percent = sim_chance(p, 70) ? 4 : (uint32_t)sim_between(p, 4, 45);
     sim->think_ns = sim_between(p, 2, 14) * CW_NS_PER_MS;
+    sim->flap_min_ns = 200 * CW_NS_PER_MS; /* else most of a run is waiting */
+    sim->flap_max_ns = 2 * CW_NS_PER_S;
     sim->resync_bytes_per_s = sim_chance(p, 30) ? sim_between(p, 100, 2000) * CW_KIB : 0;
 }
 

@@ -632,8 +632,9 @@ struct sim {
     bool apart;     /* reads are of other blocks than writes */
     uint32_t depth; /* requests in flight */
     uint64_t think_ns;
-    uint64_t resync_bytes_per_s;                                      /* 0: as fast as it goes */
-    uint64_t goal_reads, goal_writes;                                 /* of a scenario */
+    uint64_t resync_bytes_per_s;       /* 0: as fast as it goes */
+    uint64_t flap_min_ns, flap_max_ns; /* of owners that attach from now on; 0: the default */
+    uint64_t goal_reads, goal_writes;  /* of a scenario */
     void (*on_frame)(struct sim_end *to, const struct cw_wire_hdr *); /* of a scenario */
     uint32_t n_seen, n_wanted;                                        /* its counts */
     struct sim_daemon *spoken_of;                                     /* of a scenario */

@@ -24,7 +24,7 @@ make_samples(struct cw_rec *r)
                                       "127.0.0.1:4711", "/run/x/sock", id2, 5 } };
     r[3] = (struct cw_rec){ .kind = CW_REC_DISK,
                             .disk = { id2, 99, "aws-1", "store-0", UINT64_C(1) << 40, true, true, 3,
-                                      1700000002 } };
+                                      1700000002, CW_QUARANTINE_LINK } };
     r[4] = (struct cw_rec){ .kind = CW_REC_VOLUME,
                             .volume = { 1, "vm1", 4096, "default", 4000000000u, CW_HOLD_OWNED, id1,
                                         "nbd", "box", 6, true, 5, 8 } };
