@@ -193,6 +193,7 @@ void sim_peer_call(struct sim_peer *p, struct sim_msg *take_msg, uint64_t timeou
 /* Dropped when not connected. */
 void sim_peer_send(struct sim_peer *p, struct sim_msg *take_msg);
 void sim_peer_answer(struct sim_peer *p, const struct sim_msg *ask, enum cw_mgr_code code);
+struct sim_peer *sim_lib_peer(struct sim_client *c);
 /* The calls of an owner in that process. */
 void sim_owner_change(struct sim_peer *p, struct cw_change *ch);
 void sim_owner_get(struct sim_peer *p, struct cw_volume_get *g);
@@ -233,9 +234,18 @@ struct sim_asked {
     struct cw_member want[CW_MEMBERS_MAX];
 };
 
+struct sim_grant {
+    uint32_t gen;
+    bool released; /* by the owner before */
+};
+
 /* A transaction was applied: old NULL: the record is new; now NULL: it is gone. */
 void sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now);
 void sim_kv_asked(struct sim *sim, const struct cw_change *ch);
+void sim_kv_given_up(struct sim *sim, uint32_t gen);
+/* What an owner, or who becomes one, is told: no more than the store holds. */
+void sim_kv_told_grant(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m);
+void sim_kv_told_record(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m);
 
 /* ---- a fault at a step of a hand-over (rows-handover.c) ---- */
 
@@ -286,6 +296,8 @@ struct sim_control {
     struct cw_list ctls, old_ctls;
     struct sim_asked asked[SIM_ASKED];
     uint32_t n_asked;
+    uint32_t given_up; /* generation of the last release that was asked for by its owner */
+    struct sim_grant grants[SIM_ASKED];
     /* A daemon's copy hears the present owner, and managers the daemon, since; 0: no. */
     uint64_t heard_ns[SIM_DAEMONS_MAX];
     struct sim_client *heard; /* the owner that is spoken of */

@@ -2,7 +2,8 @@
  *
  * gen and cfg never go back; INSYNC is never empty (I12); INSYNC of a volume that has an owner
  * changes by a change which that owner asked for, and by nothing else (I3). A takeover's first
- * changes are its owner's too. A new lineage is an operator's, who accepts what is lost by it.
+ * changes are its owner's too. Another owner is another generation, and nobody but its owner gives
+ * a volume up. A new lineage is an operator's, who accepts what is lost by it.
  */
 #include <string.h>
 
@@ -19,6 +20,34 @@ sim_kv_asked(struct sim *sim, const struct cw_change *ch)
     a->cfg = ch->cfg;
     a->n_want = ch->n_want;
     memcpy(a->want, ch->want, sizeof(a->want));
+}
+
+void
+sim_kv_given_up(struct sim *sim, uint32_t gen)
+{
+    if (gen > sim->control->given_up)
+        sim->control->given_up = gen;
+}
+
+void
+sim_kv_told_grant(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m)
+{
+    const struct sim_grant *g = &sim->control->grants[m->gen % SIM_ASKED];
+
+    if (m->gen > sim->reg.gen)
+        sim_fail(sim, "store: %s is told of gen %u, but gen %u is the last", whom->name, m->gen,
+                 sim->reg.gen);
+    else if (m->released && g->gen == m->gen && !g->released)
+        sim_fail(sim, "store: %s is told of a release before gen %u that was none (I11)",
+                 whom->name, m->gen);
+}
+
+void
+sim_kv_told_record(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m)
+{
+    if (m->rec.cfg > sim->reg.rec.cfg)
+        sim_fail(sim, "store: %s is told of cfg %u, but cfg %u is the last (I4)", whom->name,
+                 m->rec.cfg, sim->reg.rec.cfg);
 }
 
 static uint32_t
@@ -206,6 +235,21 @@ judge_grant(struct sim *sim, const struct cw_volume_rec *old, const struct cw_vo
                  sim->present->proc.name);
 }
 
+/* No other owner, and none that did not give it up. */
+static void
+judge_same_gen(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
+{
+    if (old->hold == CW_HOLD_RELEASED && now->hold == CW_HOLD_OWNED)
+        sim_fail(sim, "store: gen %u is owned again after its release", now->gen);
+    if (old->hold == CW_HOLD_OWNED && now->hold == CW_HOLD_OWNED &&
+        !cw_uuid_equal(&old->owner_id, &now->owner_id))
+        sim_fail(sim, "store: gen %u gets another owner", now->gen);
+    if (old->hold == CW_HOLD_OWNED && now->hold == CW_HOLD_RELEASED &&
+        sim->control->given_up != now->gen)
+        sim_fail(sim, "store: gen %u is released, and its owner did not ask for it (I11)",
+                 now->gen);
+}
+
 static void
 judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
 {
@@ -213,14 +257,15 @@ judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_v
         return;
     if (old != NULL && (now->gen < old->gen || now->gen > old->gen + 1))
         sim_fail(sim, "store: gen %u follows gen %u", now->gen, old->gen);
-    if (old != NULL && now->gen == old->gen && old->hold == CW_HOLD_RELEASED &&
-        now->hold == CW_HOLD_OWNED)
-        sim_fail(sim, "store: gen %u is owned again after its release", now->gen);
+    if (old != NULL && now->gen == old->gen)
+        judge_same_gen(sim, old, now);
     sim->reg.gen = now->gen;
     sim->reg.released = now->hold == CW_HOLD_RELEASED;
     if (old == NULL || now->gen == old->gen)
         return;
     judge_grant(sim, old, now);
+    sim->control->grants[now->gen % SIM_ASKED] =
+        (struct sim_grant){ .gen = now->gen, .released = old->hold == CW_HOLD_RELEASED };
     sim->epoch = now->gen;
     sim_log(sim, "store: gen %u is %s's%s", now->gen, now->owner_name,
             old->hold == CW_HOLD_RELEASED ? ", released before" : "");

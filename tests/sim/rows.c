@@ -619,6 +619,7 @@ const struct sim_scenario sim_scenarios[] = {
     { "row-22", "a deposed manager goes on", 3, 2, 0, sim_row_22, true, 0 },
     { "row-36", "on from a stale copy; the copies that were in sync return", 3, 1, 0, sim_row_36,
       true, 0 },
+    { "stale-asks", "what no owner may ask, or may no more", 3, 2, 0, sim_stale_asks, true, 0 },
     { "care", "an owner dies for good while a copy is out", 3, 2, 0, sim_care_row, true, 0 },
     { "in-use", "attaches without force while managers fail over", 3, 2, 0, sim_in_use, true, 0 },
     { "stale-drop", "a deposed manager wants a copy dropped that is in sync by now", 3, 2, 0,

@@ -558,8 +558,8 @@ struct sim_opts {
     uint64_t seed;
     enum sim_manager manager;
     const struct sim_scenario *scenario; /* NULL: chaos */
-    bool mix;                            /* every third seed is a scenario, in turn */
-    bool spare;                          /* chaos with one more daemon, for a journal */
+    bool mix;   /* every third seed is a scenario, in turn; with real managers, one of theirs */
+    bool spare; /* chaos with one more daemon, for a journal */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */
