@@ -65,6 +65,7 @@
     M(CLAIM_BLIND, "claim-blind", "an attach does not ask the copies about the owner (1.8)") \
     M(RELEASE_ANY, "release-any", "a release is taken from whoever sends it (I11)") \
     M(DOUBT_IS_DONE, "doubt-is-done", "the manager takes a change in doubt for applied (I4)") \
+    M(PURGE_BY_CLOCK, "purge-by-clock", "the trash is emptied by the wall clock (row 6)") \
     M(DROP_EARLY, "drop-early", "a deposed manager has copies dropped (1.3)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,

@@ -36,6 +36,7 @@ struct sim_mgr;
 
 void sim_kv_init(struct sim *sim);
 void sim_kv_fini(struct sim *sim);
+bool sim_kv_has(const struct sim *sim, const char *key);
 /* The store's client of a manager that was elected with this term. */
 void sim_kv_seat(struct sim_mgr *m);
 
@@ -49,6 +50,7 @@ struct sim_mgr {
     bool stubborn;        /* never learns that it was deposed */
     struct cw_manager *m; /* NULL: stands by */
     bool serves, dying;
+    int64_t wall_off_s; /* its wall clock is wrong by that; nothing may depend on it */
     uint64_t well_ns;   /* it could renew its lease then */
     uint64_t notice_ns; /* it learns then that it was deposed; 0: it was not, or is unwell */
     struct cw_list calls;
@@ -56,6 +58,8 @@ struct sim_mgr {
 };
 
 void sim_mgr_kill(struct sim_mgr *m);
+/* Its wall clock is set, by somebody who errs by an hour at most. */
+void sim_mgr_wall_jump(struct sim_mgr *m);
 
 /* ---- connections ---- */
 

@@ -205,8 +205,6 @@ note_members(struct sim *sim, const struct cw_shard_rec *old, const struct cw_sh
 static void
 judge_shard(struct sim *sim, const struct cw_shard_rec *old, const struct cw_shard_rec *now)
 {
-    if (now->shard != CW_SHARD_ID(SIM_VOLUME, 0))
-        return;
     if (count_insync(now) == 0)
         sim_fail(sim, "store: a record without an in-sync copy (I12)");
     if (old != NULL) {
@@ -253,8 +251,6 @@ judge_same_gen(struct sim *sim, const struct cw_volume_rec *old, const struct cw
 static void
 judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
 {
-    if (now->id != SIM_VOLUME)
-        return;
     if (old != NULL && (now->gen < old->gen || now->gen > old->gen + 1))
         sim_fail(sim, "store: gen %u follows gen %u", now->gen, old->gen);
     if (old != NULL && now->gen == old->gen)
@@ -275,6 +271,12 @@ judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_v
             sim->present = &sim->clients[i];
 }
 
+static bool
+is_of_volume(const struct cw_rec *r)
+{
+    return (r->kind == CW_REC_SHARD ? CW_SHARD_VOLUME(r->shard.shard) : r->volume.id) == SIM_VOLUME;
+}
+
 void
 sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now)
 {
@@ -282,7 +284,7 @@ sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now
 
     if (kind == CW_REC_CLUSTER && now != NULL)
         sim->control->cluster_id = now->cluster.cluster_id;
-    if (kind != CW_REC_SHARD && kind != CW_REC_VOLUME)
+    if ((kind != CW_REC_SHARD && kind != CW_REC_VOLUME) || !is_of_volume(now != NULL ? now : old))
         return;
     if (now == NULL)
         sim_fail(sim, "store: a record of the volume is gone");

@@ -614,6 +614,7 @@ const struct sim_scenario sim_scenarios[] = {
     { "row-29", "a flush, then all lose power", 3, 2, 0, sim_row_29 },
     { "row-32", "trims race with writes and resyncs", 3, 2, 0, sim_row_32 },
     { "row-33", "writes of any size at any place, by many", 3, 2, 0, sim_row_33 },
+    { "row-06", "the managers' wall clocks jump by an hour", 3, 2, 0, sim_row_06, true, 0 },
     { "row-14", "a node returns with another disk", 3, 2, 0, sim_row_14, true, 0 },
     { "row-19", "two copies are to leave while the third is out", 3, 2, 0, sim_row_19, true, 2 },
     { "row-22", "a deposed manager goes on", 3, 2, 0, sim_row_22, true, 0 },

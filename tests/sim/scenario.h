@@ -38,6 +38,9 @@ void sim_care_row(struct sim *sim);
 /* rows-asks.c */
 void sim_stale_asks(struct sim *sim);
 
+/* rows-clock.c */
+void sim_row_06(struct sim *sim);
+
 /* rows-recover.c */
 void sim_row_36(struct sim *sim);
 
