@@ -522,6 +522,8 @@ void sim_media_start(struct sim *sim);
 void sim_media_do(struct sim *sim, enum sim_fault fault);
 void sim_media_event(struct sim *sim);
 void sim_media_heal(struct sim *sim);
+/* A daemon that is down gets another disk. */
+void sim_media_replaced(struct sim_daemon *d);
 /* A block may be unreadable on all copies in sync. */
 bool sim_media_may_lose(const struct sim *sim);
 /* It is no wonder that this one's disk does not open. */
