@@ -222,6 +222,8 @@ void sim_care_tick(struct sim_care *c);
 void sim_care_turn_end(struct sim_care *c);
 void sim_care_check(const struct sim_care *c);
 
+/* Which copies hear the owner now? */
+void sim_mgr_look_heard(struct sim *sim);
 /* The leader loses its lease and does not know. */
 void sim_mgr_depose(struct sim *sim);
 /* For a while. */

@@ -11,9 +11,9 @@
 #include "tests/sim/sim.h"
 
 const char *const sim_fault_names[SIM_N_FAULTS] = {
-    "kill",    "power",    "pause", "cut",    "partition", "manager", "takeover",
-    "release", "blackout", "slow",  "hang",   "half-open", "clog",    "rot",
-    "eio",     "vanish",   "swap",  "forget", "wipe",
+    "kill",    "power",    "pause",  "cut",  "partition", "manager",   "takeover",
+    "release", "blackout", "slow",   "hang", "ambush",    "half-open", "clog",
+    "rot",     "eio",      "vanish", "swap", "forget",    "wipe",
 };
 
 /* What ends a fault. */

@@ -222,6 +222,7 @@ judge_grant(struct sim *sim, const struct cw_volume_rec *old, const struct cw_vo
     const struct sim_control *k = sim->control;
     bool forced = false, heard = false;
 
+    sim_mgr_look_heard(sim);
     for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++)
         heard |= k->heard_ns[i] != 0 && sim->now_ns - k->heard_ns[i] >= HEARD_NS;
     for (uint32_t i = 0; i < sim->n_clients; i++)

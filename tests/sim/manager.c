@@ -191,8 +191,8 @@ hears_owner(const struct sim *sim, const struct cw_member *m, const struct sim_d
            gen == c->gen;
 }
 
-static void
-look_heard(struct sim *sim)
+void
+sim_mgr_look_heard(struct sim *sim)
 {
     struct sim_control *k = sim->control;
     const struct sim_client *c = sim->present;
@@ -226,7 +226,7 @@ control_look(struct sim_task *t)
     cw_assert(again != NULL);
     sim_after(sim, again, LOOK_NS, control_look);
     sim_ctl_look(sim);
-    look_heard(sim);
+    sim_mgr_look_heard(sim);
     for (uint32_t i = 0; i < SIM_MANAGERS; i++)
         mgr_look_deposed(&k->mgrs[i]);
     if (sim->now_ns < k->kv.away_until_ns)

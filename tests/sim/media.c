@@ -406,7 +406,25 @@ forget_soon(struct sim *sim)
 bool
 sim_media_forgot(const struct sim *sim, uint32_t daemon)
 {
-    return sim->media.forgot && daemon == sim->media.victim;
+    return (sim->media.forgot && daemon == sim->media.victim) ||
+           (sim->media.lost & CW_BIT(daemon)) != 0;
+}
+
+/* With its log, if it was not dropped; nothing there tells that it was. It is as a disk that forgot
+ * all: whoever makes it anew finds another that has more. */
+void
+sim_media_lost_copy(struct sim *sim, const struct sim_daemon *d)
+{
+    struct sim_media *m = &sim->media;
+
+    if (m->unlimited && m->touched)
+        m->lost |= CW_BIT(d - sim->daemons);
+    if (!sim_media_excuses(sim, d) || m->unlimited || m->fragile || m->swapped ||
+        victim_state(sim) != CW_MEMBER_INSYNC)
+        return;
+    sim_log(sim, "%s has lost its copy with its log", d->proc.name);
+    m->forgot = true;
+    m->forgot_ns = sim->now_ns;
 }
 
 /* ---- after every event ---- */

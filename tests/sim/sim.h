@@ -510,6 +510,7 @@ struct sim_media {
     bool fragile;    /* it forgets, or forgot: all else must be well */
     bool forgot;     /* .. and nobody has noticed yet */
     uint64_t forgot_ns;
+    uint32_t lost;          /* unlimited: bit per daemon whose copy went with its log once */
     struct cw_ramdisk *old; /* a clone of its disk */
     uint64_t old_incarnation;
     bool swapped;
@@ -530,6 +531,8 @@ bool sim_media_may_lose(const struct sim *sim);
 bool sim_media_excuses(const struct sim *sim, const struct sim_daemon *d);
 /* This copy has less than it had, and may be INSYNC in the register yet. */
 bool sim_media_forgot(const struct sim *sim, uint32_t daemon);
+/* There is no copy on its disk any more. */
+void sim_media_lost_copy(struct sim *sim, const struct sim_daemon *d);
 
 /* ---- slow disks ---- */
 
