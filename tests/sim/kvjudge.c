@@ -78,23 +78,34 @@ same_insync(const struct cw_shard_rec *a, const struct cw_shard_rec *b)
     return count_insync(a) == count_insync(b);
 }
 
-/* Nothing but what it wants. */
+static enum cw_member_state
+state_asked(const struct sim_asked *a, const struct cw_member *m)
+{
+    for (uint32_t k = 0; k < a->n_want; k++)
+        if (cw_uuid_equal(&a->want[k].disk_uuid, &m->disk_uuid))
+            return a->want[k].state;
+    return m->state;
+}
+
+/* Nothing but what it wants. A journal that is not wanted any more leaves the record. */
 static bool
 is_what_was_asked(const struct sim_asked *a, const struct cw_shard_rec *old,
                   const struct cw_shard_rec *now)
 {
-    if (a->gen != now->gen || a->cfg != old->cfg || old->n_members != now->n_members)
-        return false;
-    for (uint32_t i = 0; i < now->n_members; i++) {
-        enum cw_member_state want = state_in(old, &now->members[i]);
+    uint32_t n = 0;
 
-        for (uint32_t k = 0; k < a->n_want; k++)
-            if (cw_uuid_equal(&a->want[k].disk_uuid, &now->members[i].disk_uuid))
-                want = a->want[k].state;
-        if (want != now->members[i].state)
+    if (a->gen != now->gen || a->cfg != old->cfg)
+        return false;
+    for (uint32_t i = 0; i < old->n_members; i++) {
+        const struct cw_member *m = &old->members[i];
+        enum cw_member_state want = state_asked(a, m);
+        bool goes = m->state == CW_MEMBER_JOURNAL && want == CW_MEMBER_DEAD;
+
+        if (state_in(now, m) != want)
             return false;
+        n += !goes;
     }
-    return true;
+    return now->n_members == n;
 }
 
 static bool
