@@ -239,7 +239,7 @@ load_wait(struct load *l, struct cw_progress *p)
             return false;
         done = __atomic_load_n(&l->done_bytes, __ATOMIC_RELAXED);
         cw_progress_step(p, done, load_total(&l->opts, done, now - p->begun_ns), now);
-        clock_gettime(CLOCK_REALTIME, &t);
+        clock_gettime(CLOCK_MONOTONIC, &t);
         t.tv_nsec += POLL_NS;
         t.tv_sec += t.tv_nsec / 1000000000;
         t.tv_nsec %= 1000000000;
@@ -288,6 +288,7 @@ static struct load *
 load_new(struct cw_volio *vio, const struct cw_load_opts *opts, struct cw_load_result *ret)
 {
     struct load *l = calloc(1, sizeof(*l));
+    pthread_condattr_t attr;
 
     if (l == NULL)
         abort();
@@ -304,7 +305,10 @@ load_new(struct cw_volio *vio, const struct cw_load_opts *opts, struct cw_load_r
     if (l->jobs == NULL || l->ops == NULL || l->data == NULL)
         abort();
     pthread_mutex_init(&l->mutex, NULL);
-    pthread_cond_init(&l->cond, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&l->cond, &attr);
+    pthread_condattr_destroy(&attr);
     load_init_jobs(l);
     load_init_ops(l);
     return l;

@@ -1,23 +1,22 @@
 #include "client/admin/volio.h"
 
 #include <errno.h>
-#include <semaphore.h>
 #include <string.h>
-#include <time.h>
 
 #include "client/admin/args.h"
 #include "client/admin/remote.h"
+#include "client/lib/latch.h"
 #include "common/base/bits.h"
 
 #define CLUSTER_WAIT_MS 5000
 #define CLOSE_TIMEOUT_MS 10000
-#define POLL_NS (100 * 1000 * 1000)
+#define POLL_MS 100
 
 struct volio_open {
     struct cw_engine_task task, cancel;
     struct cw_engine_open open;
     struct cw_engine *engine;
-    sem_t over, cancelled;
+    struct cw_latch over, cancelled;
     int res;
     bool done; /* reactor thread only */
     struct cw_engine_volume *volume;
@@ -34,7 +33,7 @@ volio_on_open(struct cw_engine_open *o, int res, struct cw_engine_volume *v, con
     w->done = true;
     if (res != 0)
         snprintf(w->error, sizeof(w->error), "%s", error);
-    sem_post(&w->over);
+    cw_latch_open(&w->over);
 }
 
 static void
@@ -52,30 +51,16 @@ volio_do_cancel(struct cw_engine_task *t)
 
     if (!w->done)
         cw_engine_open_cancel(&w->open);
-    sem_post(&w->cancelled);
-}
-
-static void
-volio_sem_wait(sem_t *sem)
-{
-    while (sem_wait(sem) != 0)
-        cw_assert(errno == EINTR);
+    cw_latch_open(&w->cancelled);
 }
 
 /* False if a signal asked to end first. */
 static bool
-volio_sem_wait_or_signal(sem_t *sem)
+volio_wait_or_signal(struct cw_latch *over)
 {
-    while (!cw_cli_interrupted()) {
-        struct timespec until;
-
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += POLL_NS;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        if (sem_timedwait(sem, &until) == 0)
+    while (!cw_cli_interrupted())
+        if (cw_latch_wait_ms(over, POLL_MS))
             return true;
-    }
     return false;
 }
 
@@ -117,16 +102,16 @@ volio_attach(struct cw_volio *vio, bool force)
     };
     const char *code;
 
-    sem_init(&w.over, 0, 0);
-    sem_init(&w.cancelled, 0, 0);
+    cw_latch_init(&w.over);
+    cw_latch_init(&w.cancelled);
     cw_engine_post(vio->engine, &w.task);
-    if (!volio_sem_wait_or_signal(&w.over)) {
+    if (!volio_wait_or_signal(&w.over)) {
         cw_engine_post(vio->engine, &w.cancel);
-        volio_sem_wait(&w.cancelled);
-        volio_sem_wait(&w.over);
+        cw_latch_wait(&w.cancelled);
+        cw_latch_wait(&w.over);
     }
-    sem_destroy(&w.over);
-    sem_destroy(&w.cancelled);
+    cw_latch_fini(&w.over);
+    cw_latch_fini(&w.cancelled);
     vio->volume = w.volume;
     if (w.res == 0)
         return CW_ARGS_GO;
@@ -185,7 +170,7 @@ struct volio_close {
     struct cw_engine_task task;
     struct cw_engine_close close;
     struct cw_engine_volume *volume;
-    sem_t over;
+    struct cw_latch over;
     int res;
 };
 
@@ -195,7 +180,7 @@ volio_on_close(struct cw_engine_close *c, int res)
     struct volio_close *w = cw_container_of(c, struct volio_close, close);
 
     w->res = res;
-    sem_post(&w->over);
+    cw_latch_open(&w->over);
 }
 
 static void
@@ -215,10 +200,10 @@ cw_volio_close(struct cw_volio *vio)
         .volume = vio->volume,
     };
 
-    sem_init(&w.over, 0, 0);
+    cw_latch_init(&w.over);
     cw_engine_post(vio->engine, &w.task);
-    volio_sem_wait(&w.over);
-    sem_destroy(&w.over);
+    cw_latch_wait(&w.over);
+    cw_latch_fini(&w.over);
     if (w.res != 0)
         cw_cli_note(vio->cli,
                     "volume %s: its release was not confirmed; it can be attached "

@@ -1,14 +1,13 @@
 /* nbd/main.c - causeway-nbd: volumes of a cluster as NBD exports. */
 #include <errno.h>
 #include <getopt.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "client/lib/engine.h"
+#include "client/lib/latch.h"
 #include "client/nbd/server.h"
 #include "common/base/bits.h"
 #include "common/base/size.h"
@@ -155,7 +154,7 @@ struct program {
     struct cw_nbd_server *server;
     struct cw_log_sink log;
     char why[CW_NBD_WHY_SIZE], addr[512];
-    sem_t stopped;
+    struct cw_latch stopped;
     bool clean;
 };
 
@@ -183,7 +182,7 @@ server_stopped(void *user, bool clean)
     struct program *p = user;
 
     p->clean = clean;
-    sem_post(&p->stopped);
+    cw_latch_open(&p->stopped);
 }
 
 static int
@@ -204,20 +203,6 @@ server_free(void *arg)
     return 0;
 }
 
-static bool
-wait_stopped(struct program *p)
-{
-    struct timespec until;
-    int res;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += STOP_S;
-    do {
-        res = sem_timedwait(&p->stopped, &until);
-    } while (res != 0 && errno == EINTR);
-    return res == 0;
-}
-
 static int
 serve(struct program *p, const sigset_t *signals)
 {
@@ -232,7 +217,7 @@ serve(struct program *p, const sigset_t *signals)
     sigwait(signals, &signo);
     cw_log_sink_printf(&p->log, CW_LOG_NOTICE, "%s: stopping", strsignal(signo));
     cw_engine_run(p->engine, server_stop, p);
-    if (!wait_stopped(p)) {
+    if (!cw_latch_wait_ms(&p->stopped, STOP_S * 1000)) {
         fprintf(stderr,
                 "causeway-nbd: volumes did not settle within %d s and were left as they are; "
                 "acknowledged data is safe, the next attach waits for the lease\n",
@@ -262,7 +247,7 @@ main(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    sem_init(&p.stopped, 0, 0);
+    cw_latch_init(&p.stopped);
     opts = (struct cw_engine_opts){
         .cluster = o.cluster,
         .name = "causeway-nbd",

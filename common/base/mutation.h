@@ -64,8 +64,10 @@
     M(ALWAYS_RELEASED, "always-released", "who attaches is told of a clean release (1.8)") \
     M(SAME_GEN, "same-gen", "an attach does not raise the generation (1.8)") \
     M(CLAIM_BLIND, "claim-blind", "an attach does not ask the copies about the owner (1.8)") \
-    M(REPEAT_ANY, "repeat-any", "a change that was refused is told to be applied (I4)") \
     M(MAKE_ANY, "make-any", "in-sync copies that are missing are made, empty ones believed (I18)") \
+    M(RELEASE_ANY, "release-any", "a release is taken from whoever sends it (I11)") \
+    M(DOUBT_IS_DONE, "doubt-is-done", "the manager takes a change in doubt for applied (I4)") \
+    M(PURGE_BY_CLOCK, "purge-by-clock", "the trash is emptied by the wall clock (row 6)") \
     M(DROP_EARLY, "drop-early", "a deposed manager has copies dropped (1.3)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,

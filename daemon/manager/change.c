@@ -215,8 +215,7 @@ change_build(struct mgr_call_op *c, struct mgr_txn *t)
     if ((v->o.rec.volume.gen != q->gen && !cw_mutated(CW_MUTATION_CAS_NO_GEN)) ||
         (s->o.rec.shard.cfg != q->cfg && !cw_mutated(CW_MUTATION_CAS_NO_CFG)) ||
         v->o.rec.volume.hold != CW_HOLD_OWNED) {
-        c->call->reply.change.applied =
-            change_is_repeat(q, v, &s->o.rec.shard) || cw_mutated(CW_MUTATION_REPEAT_ANY);
+        c->call->reply.change.applied = change_is_repeat(q, v, &s->o.rec.shard);
         return MGR_BUILD_NONE;
     }
     rec = s->o.rec;
@@ -268,7 +267,8 @@ release_build(struct mgr_call_op *c, struct mgr_txn *t)
     rec = v->o.rec;
     if (rec.volume.gen == q->gen && rec.volume.hold == CW_HOLD_RELEASED)
         return MGR_BUILD_NONE; /* the same request again */
-    if (rec.volume.gen != q->gen || !owns(v, c->call->session))
+    if ((rec.volume.gen != q->gen || !owns(v, c->call->session)) &&
+        !cw_mutated(CW_MUTATION_RELEASE_ANY))
         return cw_mgr_refuse(c, CW_MGR_CONFLICT, rec.volume.name,
                              "volume %s: gen %u is not this connection's (it is at %u)",
                              rec.volume.name, q->gen, rec.volume.gen);

@@ -185,6 +185,7 @@ struct cw_manager {
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
     bool vouching;                                     /* an op of drops.c is queued */
+    bool trash_noting;                                 /* an op of trash.c is queued */
     uint32_t n_following;                              /* ops of compression.c that are queued */
     struct mgr_set_aside set_aside[MGR_SET_ASIDE_MAX]; /* since the manager started */
     bool stopping;
@@ -423,6 +424,9 @@ bool cw_mgr_journal_idle(const struct cw_manager *m, const struct mgr_volume *v,
 void cw_mgr_journal_tick(struct cw_manager *m);
 
 void cw_mgr_trash_tick(struct cw_manager *m);
+/* The record of a volume is another than old, which is NULL if there was none. */
+void cw_mgr_trash_applied(struct cw_manager *m, struct mgr_volume *v,
+                          const struct cw_volume_rec *old);
 void cw_mgr_drops_tick(struct cw_manager *m);
 void cw_mgr_drops_again(struct cw_manager *m, const struct mgr_host *h);
 void cw_mgr_txn_drop(struct mgr_txn *t, const struct cw_member *mb, uint64_t shard);

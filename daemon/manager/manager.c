@@ -231,6 +231,7 @@ host_applied(struct cw_manager *m, struct mgr_host *h, bool fresh)
 static void
 volume_applied(struct cw_manager *m, struct mgr_volume *v, const struct cw_volume_rec *old)
 {
+    cw_mgr_trash_applied(m, v, old);
     if (old == NULL) {
         v->word_since_s = cw_mgr_wall_s(m);
         if (v->o.rec.volume.caretaker && v->o.rec.volume.hold == CW_HOLD_OWNED)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "daemon/manager/internal.h"
 
 #define OP_TRIES_MAX 4
@@ -178,8 +179,13 @@ ops_committed(struct cw_kv_txn *kv, enum cw_kv_result res, uint64_t version)
 {
     struct cw_manager *m = cw_container_of(kv, struct cw_manager, txn.kv);
     struct mgr_op *op = m->running;
-    bool again = res == CW_KV_CONFLICT && ++op->tries < OP_TRIES_MAX;
+    bool again;
 
+    if (res == CW_KV_UNKNOWN && cw_mutated(CW_MUTATION_DOUBT_IS_DONE)) {
+        res = CW_KV_APPLIED;
+        version = 1;
+    }
+    again = res == CW_KV_CONFLICT && ++op->tries < OP_TRIES_MAX;
     m->committing = false;
     m->running = NULL;
     if (res == CW_KV_APPLIED)

@@ -103,7 +103,8 @@ struct cw_volume_rec {
     uint64_t owner_since_s;
     bool caretaker; /* the owner is one */
     uint64_t created_s;
-    uint64_t purge_at_s; /* in the trash until then; 0: not in the trash */
+    uint64_t purge_at_s;   /* in the trash until about then, for people; 0: not in the trash */
+    uint64_t purge_left_s; /* as managers count it; 0: of an earlier version */
 };
 
 struct cw_drop_rec {

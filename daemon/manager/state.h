@@ -148,9 +148,10 @@ struct mgr_volume {
     struct mgr_handover handover;
     uint64_t lost_blocks; /* as an owner said last, also when it has gone */
     uint64_t word_since_s;
-    bool purging;     /* an op is queued */
-    bool following;   /* an op of compression.c is queued */
-    const char *word; /* the protection word at the last look; static text */
+    uint64_t trash_ns; /* purge_left_s of its record counts from here on */
+    bool purging;      /* an op is queued */
+    bool following;    /* an op of compression.c is queued */
+    const char *word;  /* the protection word at the last look; static text */
 };
 
 struct mgr_policy {

@@ -2,13 +2,20 @@
  *
  *   rm --> trash (24 h, or delay) --restore--> volume
  *            \--time, rm --now--> purged: its copies become drops (drops.c)
+ *
+ * No wall clock says when: one that is set ahead would purge too early, and nothing brings a volume
+ * back. The manager that leads counts what is left, and puts it into the record now and then, for
+ * whoever leads next; what was counted since is counted again.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/mutation.h"
 #include "daemon/manager/internal.h"
 
 #define DELAY_S 86400u
+#define NOTE_S 300u
+#define NOTES_MAX 64u
 
 /* ---- purge ---- */
 
@@ -28,6 +35,83 @@ txn_purge(struct mgr_txn *t, const struct mgr_volume *v)
     cw_mgr_txn_event(t, "VOLUME_PURGED", v->o.rec.volume.name, "its copies are dropped");
 }
 
+/* ---- how long yet ---- */
+
+static uint64_t
+trash_counted_s(const struct cw_manager *m, const struct mgr_volume *v)
+{
+    return (cw_now_ns(m->env) - v->trash_ns) / CW_NS_PER_S;
+}
+
+static uint64_t
+trash_left_s(const struct cw_manager *m, const struct mgr_volume *v)
+{
+    const struct cw_volume_rec *r = &v->o.rec.volume;
+    uint64_t now_s = cw_mgr_wall_s(m), left_s = r->purge_left_s, counted_s = trash_counted_s(m, v);
+
+    if (cw_mutated(CW_MUTATION_PURGE_BY_CLOCK))
+        return r->purge_at_s > now_s ? r->purge_at_s - now_s : 0;
+    if (left_s == 0) /* of an earlier version: no less than it kept anything */
+        left_s = cw_max_u64(DELAY_S, r->purge_at_s > now_s ? r->purge_at_s - now_s : 0);
+    return left_s > counted_s ? left_s - counted_s : 0;
+}
+
+void
+cw_mgr_trash_applied(struct cw_manager *m, struct mgr_volume *v, const struct cw_volume_rec *old)
+{
+    const struct cw_volume_rec *r = &v->o.rec.volume;
+
+    if (old == NULL || old->purge_at_s != r->purge_at_s || old->purge_left_s != r->purge_left_s)
+        v->trash_ns = cw_now_ns(m->env);
+}
+
+static bool
+note_due(const struct cw_manager *m, const struct mgr_volume *v)
+{
+    return v->o.rec.volume.purge_at_s != 0 && trash_counted_s(m, v) >= NOTE_S &&
+           trash_left_s(m, v) > 0;
+}
+
+static enum mgr_build
+note_build(struct mgr_op *op, struct mgr_txn *t)
+{
+    uint32_t n = 0;
+
+    MGR_EACH(&op->m->t, CW_REC_VOLUME, struct mgr_volume, v)
+    {
+        struct cw_rec rec = v->o.rec;
+
+        if (!note_due(op->m, v) || n++ >= NOTES_MAX)
+            continue;
+        rec.volume.purge_left_s = trash_left_s(op->m, v);
+        cw_mgr_txn_put(t, &rec);
+    }
+    t->quiet = true;
+    return n > 0 ? MGR_BUILD_COMMIT : MGR_BUILD_NONE;
+}
+
+static void
+note_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
+{
+    op->m->trash_noting = false; /* not in force: the next tick tries again */
+    free(op);
+}
+
+static void
+note_queue(struct cw_manager *m)
+{
+    struct mgr_op *op;
+
+    if (m->trash_noting)
+        return;
+    op = calloc(1, sizeof(*op));
+    cw_assert(op != NULL);
+    op->build = note_build;
+    op->end = note_end;
+    m->trash_noting = true;
+    cw_mgr_op_queue(m, op);
+}
+
 struct purge_op {
     struct mgr_op op;
     uint64_t id;
@@ -39,8 +123,7 @@ purge_build(struct mgr_op *op, struct mgr_txn *t)
     struct purge_op *p = cw_container_of(op, struct purge_op, op);
     struct mgr_volume *v = cw_mgr_find_volume(&t->m->t, p->id);
 
-    if (v == NULL || v->o.rec.volume.purge_at_s == 0 ||
-        v->o.rec.volume.purge_at_s > cw_mgr_wall_s(t->m))
+    if (v == NULL || v->o.rec.volume.purge_at_s == 0 || trash_left_s(t->m, v) > 0)
         return MGR_BUILD_NONE;
     txn_purge(t, v);
     return MGR_BUILD_COMMIT;
@@ -61,13 +144,14 @@ purge_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
 void
 cw_mgr_trash_tick(struct cw_manager *m)
 {
-    uint64_t now_s = cw_mgr_wall_s(m);
+    bool note = false;
 
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
     {
         struct purge_op *p;
 
-        if (v->o.rec.volume.purge_at_s == 0 || v->o.rec.volume.purge_at_s > now_s || v->purging)
+        note |= note_due(m, v);
+        if (v->o.rec.volume.purge_at_s == 0 || trash_left_s(m, v) > 0 || v->purging)
             continue;
         p = calloc(1, sizeof(*p));
         cw_assert(p != NULL);
@@ -77,6 +161,8 @@ cw_mgr_trash_tick(struct cw_manager *m)
         v->purging = true;
         cw_mgr_op_queue(m, &p->op);
     }
+    if (note)
+        note_queue(m);
 }
 
 /* ---- rm ---- */
@@ -103,7 +189,8 @@ rm_build(struct mgr_call_op *c, struct mgr_txn *t)
         rec.volume.owner_id = (struct cw_uuid){ 0 };
         rec.volume.caretaker = false;
     }
-    rec.volume.purge_at_s = cw_mgr_wall_s(t->m) + (q->delay_s != 0 ? q->delay_s : DELAY_S);
+    rec.volume.purge_left_s = q->delay_s != 0 ? q->delay_s : DELAY_S;
+    rec.volume.purge_at_s = cw_mgr_wall_s(t->m) + rec.volume.purge_left_s;
     cw_mgr_txn_put(t, &rec);
     cw_mgr_txn_event(t, "VOLUME_TRASHED", q->name, "until %s",
                      cw_mgr_time_format(rec.volume.purge_at_s, at));
@@ -168,7 +255,7 @@ restore_build(struct mgr_call_op *c, struct mgr_txn *t)
         return cw_mgr_refused(c);
     }
     rec = v->o.rec;
-    rec.volume.purge_at_s = 0;
+    rec.volume.purge_at_s = rec.volume.purge_left_s = 0;
     cw_mgr_text_set(rec.volume.name, sizeof(rec.volume.name), name);
     cw_mgr_txn_put(t, &rec);
     cw_mgr_txn_event(t, "VOLUME_RESTORED", name, "volume %llu", (unsigned long long)rec.volume.id);

@@ -218,6 +218,7 @@ volume_encode(const struct cw_volume_rec *r, uint8_t *to)
     m.caretaker = r->caretaker;
     m.created_s = r->created_s;
     m.purge_at_s = r->purge_at_s;
+    m.purge_left_s = r->purge_left_s;
     return pack(&m.base, to);
 }
 
@@ -232,6 +233,7 @@ volume_decode(const Causeway__Metadata__VolumeRecord *m, struct cw_volume_rec *r
     r->caretaker = m->caretaker;
     r->created_s = m->created_s;
     r->purge_at_s = m->purge_at_s;
+    r->purge_left_s = m->purge_left_s;
     return m->version == VERSION && (m->state == CW_HOLD_OWNED || m->state == CW_HOLD_RELEASED) &&
            TEXT_IN(r->name, m->name) && TEXT_IN(r->policy, m->policy) &&
            uuid_in(&r->owner_id, m->owner_id) && TEXT_IN(r->owner_name, m->owner_name) &&

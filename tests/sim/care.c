@@ -200,6 +200,7 @@ attached(struct sim_peer *p, const struct sim_msg *reply, void *arg)
     }
     if (c->v != NULL)
         return; /* it is held already, and fenced by now */
+    sim_kv_told_grant(sim_of(c), &c->d->proc, reply);
     sim_desc_in(reply, &desc);
     c->releasing = false;
     c->v = cw_volume_open(c->owner, &desc, &opts);

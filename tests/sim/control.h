@@ -36,6 +36,7 @@ struct sim_mgr;
 
 void sim_kv_init(struct sim *sim);
 void sim_kv_fini(struct sim *sim);
+bool sim_kv_has(const struct sim *sim, const char *key);
 /* The store's client of a manager that was elected with this term. */
 void sim_kv_seat(struct sim_mgr *m);
 
@@ -49,6 +50,7 @@ struct sim_mgr {
     bool stubborn;        /* never learns that it was deposed */
     struct cw_manager *m; /* NULL: stands by */
     bool serves, dying;
+    int64_t wall_off_s; /* its wall clock is wrong by that; nothing may depend on it */
     uint64_t well_ns;   /* it could renew its lease then */
     uint64_t notice_ns; /* it learns then that it was deposed; 0: it was not, or is unwell */
     struct cw_list calls;
@@ -56,6 +58,8 @@ struct sim_mgr {
 };
 
 void sim_mgr_kill(struct sim_mgr *m);
+/* Its wall clock is set, by somebody who errs by an hour at most. */
+void sim_mgr_wall_jump(struct sim_mgr *m);
 
 /* ---- connections ---- */
 
@@ -193,6 +197,7 @@ void sim_peer_call(struct sim_peer *p, struct sim_msg *take_msg, uint64_t timeou
 /* Dropped when not connected. */
 void sim_peer_send(struct sim_peer *p, struct sim_msg *take_msg);
 void sim_peer_answer(struct sim_peer *p, const struct sim_msg *ask, enum cw_mgr_code code);
+struct sim_peer *sim_lib_peer(struct sim_client *c);
 /* The calls of an owner in that process. */
 void sim_owner_change(struct sim_peer *p, struct cw_change *ch);
 void sim_owner_get(struct sim_peer *p, struct cw_volume_get *g);
@@ -217,6 +222,8 @@ void sim_care_tick(struct sim_care *c);
 void sim_care_turn_end(struct sim_care *c);
 void sim_care_check(const struct sim_care *c);
 
+/* Which copies hear the owner now? */
+void sim_mgr_look_heard(struct sim *sim);
 /* The leader loses its lease and does not know. */
 void sim_mgr_depose(struct sim *sim);
 /* For a while. */
@@ -233,9 +240,18 @@ struct sim_asked {
     struct cw_member want[CW_MEMBERS_MAX];
 };
 
+struct sim_grant {
+    uint32_t gen;
+    bool released; /* by the owner before */
+};
+
 /* A transaction was applied: old NULL: the record is new; now NULL: it is gone. */
 void sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now);
 void sim_kv_asked(struct sim *sim, const struct cw_change *ch);
+void sim_kv_given_up(struct sim *sim, uint32_t gen);
+/* What an owner, or who becomes one, is told: no more than the store holds. */
+void sim_kv_told_grant(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m);
+void sim_kv_told_record(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m);
 
 /* ---- a fault at a step of a hand-over (rows-handover.c) ---- */
 
@@ -286,6 +302,8 @@ struct sim_control {
     struct cw_list ctls, old_ctls;
     struct sim_asked asked[SIM_ASKED];
     uint32_t n_asked;
+    uint32_t given_up; /* generation of the last release that was asked for by its owner */
+    struct sim_grant grants[SIM_ASKED];
     /* A daemon's copy hears the present owner, and managers the daemon, since; 0: no. */
     uint64_t heard_ns[SIM_DAEMONS_MAX];
     struct sim_client *heard; /* the owner that is spoken of */

@@ -229,6 +229,7 @@ sim_daemon_replace(struct sim_daemon *d, enum sim_replace how)
     cw_ramdisk_slow(d->disk, 0); /* this one is well */
     cw_ramdisk_hold(d->disk, 0, 0, 0);
     cw_ramdisk_unstick(d->disk);
+    sim_media_replaced(d);
     if (how != SIM_REPLACE_FORMAT)
         d->disk_uuid = sim_uuid(p);
     d->format_id = cw_prng_next(p) | 1;

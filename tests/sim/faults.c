@@ -11,9 +11,9 @@
 #include "tests/sim/sim.h"
 
 const char *const sim_fault_names[SIM_N_FAULTS] = {
-    "kill",    "power",    "pause", "cut",    "partition", "manager", "takeover",
-    "release", "blackout", "slow",  "hang",   "half-open", "clog",    "rot",
-    "eio",     "vanish",   "swap",  "forget", "wipe",
+    "kill",    "power",    "pause",  "cut",  "partition", "manager",   "takeover",
+    "release", "blackout", "slow",   "hang", "ambush",    "half-open", "clog",
+    "rot",     "eio",      "vanish", "swap", "forget",    "wipe",
 };
 
 /* What ends a fault. */
@@ -367,7 +367,8 @@ fault_do(struct sim *sim, enum sim_fault fault)
     case SIM_FAULT_SWAP:
     case SIM_FAULT_FORGET:
     case SIM_FAULT_WIPE:
-        if (sim->control == NULL) /* what managers make of a lost disk is sim/operator.c's */
+        /* links find a disk by its identity, not by the place it was told of last */
+        if (sim->control == NULL || fault != SIM_FAULT_SWAP)
             sim_media_do(sim, fault);
         break;
     case SIM_N_FAULTS:

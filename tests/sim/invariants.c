@@ -209,6 +209,8 @@ shadow_find(struct sim *sim, uint32_t daemon)
         /* media: its creation was lost with the log */
         if (w->promised > 0 && !sim_drops_copies(sim) && !sim_media_excuses(sim, d))
             sim_fail(sim, "invariant: I6: %s has no copy any more", d->proc.name);
+        if (w->promised > 0)
+            sim_media_lost_copy(sim, d);
         sim_watch_forget(sim, daemon); /* managers have copies dropped */
         return false;
     }

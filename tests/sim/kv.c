@@ -53,6 +53,14 @@ row_record(const struct sim_kv_row *r, struct cw_rec *ret)
            cw_metadata_codec()->decode(r->value, r->len, ret);
 }
 
+bool
+sim_kv_has(const struct sim *sim, const char *key)
+{
+    const struct sim_kv_row *r = *row_place(&sim->control->kv, key);
+
+    return r != NULL && strcmp(r->key, key) == 0;
+}
+
 /* Judges what changes, then changes it. */
 static void
 row_set(struct sim *sim, const char *key, const uint8_t *value, size_t len)

@@ -2,7 +2,8 @@
  *
  * gen and cfg never go back; INSYNC is never empty (I12); INSYNC of a volume that has an owner
  * changes by a change which that owner asked for, and by nothing else (I3). A takeover's first
- * changes are its owner's too. A new lineage is an operator's, who accepts what is lost by it.
+ * changes are its owner's too. Another owner is another generation, and nobody but its owner gives
+ * a volume up. A new lineage is an operator's, who accepts what is lost by it.
  */
 #include <string.h>
 
@@ -19,6 +20,34 @@ sim_kv_asked(struct sim *sim, const struct cw_change *ch)
     a->cfg = ch->cfg;
     a->n_want = ch->n_want;
     memcpy(a->want, ch->want, sizeof(a->want));
+}
+
+void
+sim_kv_given_up(struct sim *sim, uint32_t gen)
+{
+    if (gen > sim->control->given_up)
+        sim->control->given_up = gen;
+}
+
+void
+sim_kv_told_grant(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m)
+{
+    const struct sim_grant *g = &sim->control->grants[m->gen % SIM_ASKED];
+
+    if (m->gen > sim->reg.gen)
+        sim_fail(sim, "store: %s is told of gen %u, but gen %u is the last", whom->name, m->gen,
+                 sim->reg.gen);
+    else if (m->released && g->gen == m->gen && !g->released)
+        sim_fail(sim, "store: %s is told of a release before gen %u that was none (I11)",
+                 whom->name, m->gen);
+}
+
+void
+sim_kv_told_record(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m)
+{
+    if (m->rec.cfg > sim->reg.rec.cfg)
+        sim_fail(sim, "store: %s is told of cfg %u, but cfg %u is the last (I4)", whom->name,
+                 m->rec.cfg, sim->reg.rec.cfg);
 }
 
 static uint32_t
@@ -49,23 +78,34 @@ same_insync(const struct cw_shard_rec *a, const struct cw_shard_rec *b)
     return count_insync(a) == count_insync(b);
 }
 
-/* Nothing but what it wants. */
+static enum cw_member_state
+state_asked(const struct sim_asked *a, const struct cw_member *m)
+{
+    for (uint32_t k = 0; k < a->n_want; k++)
+        if (cw_uuid_equal(&a->want[k].disk_uuid, &m->disk_uuid))
+            return a->want[k].state;
+    return m->state;
+}
+
+/* Nothing but what it wants. A journal that is not wanted any more leaves the record. */
 static bool
 is_what_was_asked(const struct sim_asked *a, const struct cw_shard_rec *old,
                   const struct cw_shard_rec *now)
 {
-    if (a->gen != now->gen || a->cfg != old->cfg || old->n_members != now->n_members)
-        return false;
-    for (uint32_t i = 0; i < now->n_members; i++) {
-        enum cw_member_state want = state_in(old, &now->members[i]);
+    uint32_t n = 0;
 
-        for (uint32_t k = 0; k < a->n_want; k++)
-            if (cw_uuid_equal(&a->want[k].disk_uuid, &now->members[i].disk_uuid))
-                want = a->want[k].state;
-        if (want != now->members[i].state)
+    if (a->gen != now->gen || a->cfg != old->cfg)
+        return false;
+    for (uint32_t i = 0; i < old->n_members; i++) {
+        const struct cw_member *m = &old->members[i];
+        enum cw_member_state want = state_asked(a, m);
+        bool goes = m->state == CW_MEMBER_JOURNAL && want == CW_MEMBER_DEAD;
+
+        if (state_in(now, m) != want)
             return false;
+        n += !goes;
     }
-    return true;
+    return now->n_members == n;
 }
 
 static bool
@@ -176,8 +216,6 @@ note_members(struct sim *sim, const struct cw_shard_rec *old, const struct cw_sh
 static void
 judge_shard(struct sim *sim, const struct cw_shard_rec *old, const struct cw_shard_rec *now)
 {
-    if (now->shard != CW_SHARD_ID(SIM_VOLUME, 0))
-        return;
     if (count_insync(now) == 0)
         sim_fail(sim, "store: a record without an in-sync copy (I12)");
     if (old != NULL) {
@@ -195,6 +233,7 @@ judge_grant(struct sim *sim, const struct cw_volume_rec *old, const struct cw_vo
     const struct sim_control *k = sim->control;
     bool forced = false, heard = false;
 
+    sim_mgr_look_heard(sim);
     for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++)
         heard |= k->heard_ns[i] != 0 && sim->now_ns - k->heard_ns[i] >= HEARD_NS;
     for (uint32_t i = 0; i < sim->n_clients; i++)
@@ -206,21 +245,35 @@ judge_grant(struct sim *sim, const struct cw_volume_rec *old, const struct cw_vo
                  sim->present->proc.name);
 }
 
+/* No other owner, and none that did not give it up. */
+static void
+judge_same_gen(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
+{
+    if (old->hold == CW_HOLD_RELEASED && now->hold == CW_HOLD_OWNED)
+        sim_fail(sim, "store: gen %u is owned again after its release", now->gen);
+    if (old->hold == CW_HOLD_OWNED && now->hold == CW_HOLD_OWNED &&
+        !cw_uuid_equal(&old->owner_id, &now->owner_id))
+        sim_fail(sim, "store: gen %u gets another owner", now->gen);
+    if (old->hold == CW_HOLD_OWNED && now->hold == CW_HOLD_RELEASED &&
+        sim->control->given_up != now->gen)
+        sim_fail(sim, "store: gen %u is released, and its owner did not ask for it (I11)",
+                 now->gen);
+}
+
 static void
 judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_volume_rec *now)
 {
-    if (now->id != SIM_VOLUME)
-        return;
     if (old != NULL && (now->gen < old->gen || now->gen > old->gen + 1))
         sim_fail(sim, "store: gen %u follows gen %u", now->gen, old->gen);
-    if (old != NULL && now->gen == old->gen && old->hold == CW_HOLD_RELEASED &&
-        now->hold == CW_HOLD_OWNED)
-        sim_fail(sim, "store: gen %u is owned again after its release", now->gen);
+    if (old != NULL && now->gen == old->gen)
+        judge_same_gen(sim, old, now);
     sim->reg.gen = now->gen;
     sim->reg.released = now->hold == CW_HOLD_RELEASED;
     if (old == NULL || now->gen == old->gen)
         return;
     judge_grant(sim, old, now);
+    sim->control->grants[now->gen % SIM_ASKED] =
+        (struct sim_grant){ .gen = now->gen, .released = old->hold == CW_HOLD_RELEASED };
     sim->epoch = now->gen;
     sim_log(sim, "store: gen %u is %s's%s", now->gen, now->owner_name,
             old->hold == CW_HOLD_RELEASED ? ", released before" : "");
@@ -230,6 +283,12 @@ judge_volume(struct sim *sim, const struct cw_volume_rec *old, const struct cw_v
             sim->present = &sim->clients[i];
 }
 
+static bool
+is_of_volume(const struct cw_rec *r)
+{
+    return (r->kind == CW_REC_SHARD ? CW_SHARD_VOLUME(r->shard.shard) : r->volume.id) == SIM_VOLUME;
+}
+
 void
 sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now)
 {
@@ -237,7 +296,7 @@ sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now
 
     if (kind == CW_REC_CLUSTER && now != NULL)
         sim->control->cluster_id = now->cluster.cluster_id;
-    if (kind != CW_REC_SHARD && kind != CW_REC_VOLUME)
+    if ((kind != CW_REC_SHARD && kind != CW_REC_VOLUME) || !is_of_volume(now != NULL ? now : old))
         return;
     if (now == NULL)
         sim_fail(sim, "store: a record of the volume is gone");

@@ -116,6 +116,7 @@ attach_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
         return;
     }
     l->attach = LIB_IDLE;
+    sim_kv_told_grant(p->proc->sim, p->proc, reply);
     sim_desc_in(reply, &desc);
     if (l->take && desc.released)
         sim_mark(p->proc->sim, SIM_MARK_HANDED);
@@ -201,6 +202,7 @@ change_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
     ch->n_disks = 0;
     ch->disks = NULL;
     if (ch->has_rec) {
+        sim_kv_told_record(sim, p->proc, reply);
         ch->res = reply->applied ? CW_CALL_OK : CW_CALL_REFUSED;
         ch->volume_gen = reply->gen;
         ch->rec = reply->rec;
@@ -288,7 +290,14 @@ sim_owner_release(struct sim_peer *p, struct cw_volume_give_up *g)
 
     m->volume = g->volume;
     m->gen = g->gen;
+    sim_kv_given_up(p->proc->sim, g->gen);
     sim_peer_call(p, m, CALL_MS, true, release_done, g);
+}
+
+struct sim_peer *
+sim_lib_peer(struct sim_client *c)
+{
+    return &c->lib->peer;
 }
 
 void

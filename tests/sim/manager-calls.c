@@ -415,7 +415,7 @@ mgr_wall_s(void *world)
 {
     struct sim_mgr *m = world;
 
-    return 1700000000 + m->proc.sim->now_ns / CW_NS_PER_S;
+    return 1700000000 + m->proc.sim->now_ns / CW_NS_PER_S + (uint64_t)m->wall_off_s;
 }
 
 static void

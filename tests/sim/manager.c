@@ -112,6 +112,14 @@ mgr_start(struct sim_mgr *m)
     m->well_ns = 0;
 }
 
+void
+sim_mgr_wall_jump(struct sim_mgr *m)
+{
+    m->wall_off_s = (int64_t)cw_prng_below(&m->proc.sim->rnd_mgr, 2 * 3600 + 1) - 3600;
+    sim_log(m->proc.sim, "%s: its wall clock is off by %lld s", m->proc.name,
+            (long long)m->wall_off_s);
+}
+
 /* ---- elections ---- */
 
 static bool
@@ -154,6 +162,7 @@ elect(struct sim *sim)
 
     if (next == NULL)
         return;
+    sim_mgr_wall_jump(next); /* no two clocks are alike */
     sim_mark(sim, SIM_MARK_FAILOVER);
     sim->control->lease_ns = sim_between(&sim->rnd_mgr, 500, 4000) * CW_NS_PER_MS;
     mgr_serve(next, false);
@@ -182,8 +191,8 @@ hears_owner(const struct sim *sim, const struct cw_member *m, const struct sim_d
            gen == c->gen;
 }
 
-static void
-look_heard(struct sim *sim)
+void
+sim_mgr_look_heard(struct sim *sim)
 {
     struct sim_control *k = sim->control;
     const struct sim_client *c = sim->present;
@@ -227,7 +236,7 @@ control_look(struct sim_task *t)
     cw_assert(again != NULL);
     sim_after(sim, again, LOOK_NS, control_look);
     sim_ctl_look(sim);
-    look_heard(sim);
+    sim_mgr_look_heard(sim);
     for (uint32_t i = 0; i < SIM_MANAGERS; i++)
         mgr_look_deposed(&k->mgrs[i]);
     if (sim->now_ns < k->kv.away_until_ns)
@@ -338,7 +347,7 @@ sim_mgr_fault(struct sim *sim)
 {
     struct cw_prng *p = &sim->rnd_mgr;
     struct sim_control *k = sim->control;
-    uint32_t dice = (uint32_t)cw_prng_below(p, 10);
+    uint32_t dice = (uint32_t)cw_prng_below(p, 11);
 
     if (dice < 3) {
         fault_mgr(sim, sim_chance(p, 80) ? k->leader : &k->mgrs[cw_prng_below(p, SIM_MANAGERS)],
@@ -351,6 +360,8 @@ sim_mgr_fault(struct sim *sim)
     } else if (dice < 9) {
         k->kv.lose_256ths = (uint32_t)sim_between(p, 0, 140);
         sim_log(sim, "fault: the store loses %u/256 replies", k->kv.lose_256ths);
+    } else if (dice < 10) {
+        sim_mgr_wall_jump(k->leader);
     } else {
         sim_log(sim, "fault: control connections break");
         sim_ctl_cut_all(sim);

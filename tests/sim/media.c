@@ -52,6 +52,21 @@ sim_media_fini(struct sim *sim)
     cw_ramdisk_free(sim->media.old);
 }
 
+/* It is not the disk that was cloned any more. */
+void
+sim_media_replaced(struct sim_daemon *d)
+{
+    struct sim_media *m = &d->proc.sim->media;
+
+    cw_ramdisk_replug(d->disk);
+    cw_ramdisk_plan(d->disk, CW_RAMDISK_EIO, 0, 0, 0, 0);
+    cw_ramdisk_lie(d->disk, false);
+    if (d != &d->proc.sim->daemons[m->victim])
+        return;
+    cw_ramdisk_free(m->old);
+    m->old = NULL;
+}
+
 static struct sim_daemon *
 media_daemon(struct sim *sim)
 {
@@ -67,6 +82,18 @@ n_in_sync(const struct sim *sim)
     for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
         n += sim->reg.rec.members[i].state == CW_MEMBER_INSYNC;
     return n;
+}
+
+/* OUT if its copy has gone elsewhere. */
+static enum cw_member_state
+victim_state(const struct sim *sim)
+{
+    const struct sim_daemon *d = &sim->daemons[sim->media.victim];
+
+    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
+        if (sim_member_daemon(sim, &sim->reg.rec.members[i]) == d)
+            return sim->reg.rec.members[i].state;
+    return CW_MEMBER_OUT;
 }
 
 bool
@@ -247,7 +274,7 @@ may_forget(const struct sim *sim)
     const struct sim_media *m = &sim->media;
 
     if (m->unlimited || m->fragile || m->swapped || sim->now_ns < sim->unwell_until_ns ||
-        sim->reg.rec.members[m->victim].state != CW_MEMBER_INSYNC || n_in_sync(sim) < 2)
+        victim_state(sim) != CW_MEMBER_INSYNC || n_in_sync(sim) < 2)
         return false;
     for (uint32_t i = 0; i < sim->n_procs; i++)
         for (uint32_t k = 0; k < sim->n_procs; k++)
@@ -379,7 +406,25 @@ forget_soon(struct sim *sim)
 bool
 sim_media_forgot(const struct sim *sim, uint32_t daemon)
 {
-    return sim->media.forgot && daemon == sim->media.victim;
+    return (sim->media.forgot && daemon == sim->media.victim) ||
+           (sim->media.lost & CW_BIT(daemon)) != 0;
+}
+
+/* With its log, if it was not dropped; nothing there tells that it was. It is as a disk that forgot
+ * all: whoever makes it anew finds another that has more. */
+void
+sim_media_lost_copy(struct sim *sim, const struct sim_daemon *d)
+{
+    struct sim_media *m = &sim->media;
+
+    if (m->unlimited && m->touched)
+        m->lost |= CW_BIT(d - sim->daemons);
+    if (!sim_media_excuses(sim, d) || m->unlimited || m->fragile || m->swapped ||
+        victim_state(sim) != CW_MEMBER_INSYNC)
+        return;
+    sim_log(sim, "%s has lost its copy with its log", d->proc.name);
+    m->forgot = true;
+    m->forgot_ns = sim->now_ns;
 }
 
 /* ---- after every event ---- */
@@ -389,7 +434,7 @@ is_noticed(const struct sim *sim)
 {
     const struct sim_media *m = &sim->media;
 
-    if (sim->reg.rec.members[m->victim].state != CW_MEMBER_INSYNC)
+    if (victim_state(sim) != CW_MEMBER_INSYNC)
         return true;
     return sim->daemons[m->victim].serving &&
            sim_watch_durable(sim, m->victim) >= sim_watch_acked(sim);
@@ -399,11 +444,10 @@ void
 sim_media_event(struct sim *sim)
 {
     struct sim_media *m = &sim->media;
-    const struct cw_member *v = &sim->reg.rec.members[m->victim];
 
     if (!m->touched)
         return;
-    if (!m->unlimited && v->state == CW_MEMBER_INSYNC && n_in_sync(sim) == 1)
+    if (!m->unlimited && victim_state(sim) == CW_MEMBER_INSYNC && n_in_sync(sim) == 1)
         m->alone = true;
     if (!m->forgot)
         return;

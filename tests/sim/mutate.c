@@ -22,6 +22,23 @@ mutation_find(const char *name)
 }
 
 #ifdef CW_MUTATION
+/* The register would not miss it. */
+static bool
+is_of_manager(enum cw_mutation m)
+{
+    static const enum cw_mutation of_manager[] = {
+        CW_MUTATION_CAS_NO_GEN,     CW_MUTATION_CAS_NO_CFG,      CW_MUTATION_LAST_COPY,
+        CW_MUTATION_MANAGER_EJECTS, CW_MUTATION_ALWAYS_RELEASED, CW_MUTATION_SAME_GEN,
+        CW_MUTATION_CLAIM_BLIND,    CW_MUTATION_RELEASE_ANY,     CW_MUTATION_DOUBT_IS_DONE,
+        CW_MUTATION_DROP_EARLY,     CW_MUTATION_PURGE_BY_CLOCK,
+    };
+
+    for (size_t i = 0; i < CW_LEN(of_manager); i++)
+        if (of_manager[i] == m)
+            return true;
+    return false;
+}
+
 /* A seed that fails with every rule in place says nothing about this one. */
 static bool
 fails_anyway(struct sim_opts opts)
@@ -51,7 +68,11 @@ hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
 struct mutation_hunt
 mutation_hunt(enum cw_mutation m, const struct sim_scenario *sc, uint64_t from, uint64_t n)
 {
-    struct sim_opts opts = { .seed = from, .scenario = sc, .mix = sc == NULL, .quiet = true };
+    struct sim_opts opts = { .seed = from,
+                             .manager = is_of_manager(m) ? SIM_REAL_MANAGER : SIM_BY_SEED,
+                             .scenario = sc,
+                             .mix = sc == NULL,
+                             .quiet = true };
     struct mutation_hunt h = { 0 };
     double begun_s = report_now_s();
 

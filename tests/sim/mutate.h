@@ -19,7 +19,8 @@ struct mutation_hunt {
 };
 
 /* Runs at most n seeds until one fails, of that scenario or, if it is NULL, of chaos with all
- * scenarios in between. Only where mutations are compiled in. */
+ * scenarios in between; of the manager's rules with real managers in each. Only where mutations are
+ * compiled in. */
 struct mutation_hunt mutation_hunt(enum cw_mutation m, const struct sim_scenario *sc, uint64_t from,
                                    uint64_t n);
 void mutation_hunt_print(enum cw_mutation m, const struct mutation_hunt *h);

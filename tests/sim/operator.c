@@ -1,5 +1,5 @@
 /* sim/operator.c - what people do to a cluster with real managers: volumes grow, disks are given up
- * and taken back, a node that is out returns with an empty disk.
+ * and taken back, a node that is out returns with an empty disk, owners hand over.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +20,7 @@ struct op_call {
     struct cw_mgr_session *session;
     char name[SIM_MSG_TEXT];
     bool done, waited;
+    void (*then)(struct sim *); /* it went well; NULL: nothing follows */
     enum cw_mgr_code code;
 };
 
@@ -40,7 +41,12 @@ struct op_task {
 static void
 op_end(struct sim_task *t)
 {
-    op_free(cw_container_of(t, struct op_task, task)->op);
+    struct op_call *op = cw_container_of(t, struct op_task, task)->op;
+    void (*then)(struct sim *) = op->code == CW_MGR_OK ? op->then : NULL;
+
+    op_free(op);
+    if (then != NULL && !t->sim->calm)
+        then(t->sim);
 }
 
 static void
@@ -218,10 +224,37 @@ desert(struct sim *sim)
 }
 
 static void
+take_over(struct sim *sim)
+{
+    struct sim_client *c = &sim->clients[sim->next_client++ % sim->n_clients];
+
+    if (c == sim->present || sim_lib_is_attaching(c))
+        return;
+    sim_log(sim, "%s is to have the volume handed over", c->proc.name);
+    if (c->proc.up)
+        sim_client_kill(c);
+    sim_client_take(c);
+}
+
+/* As a migration does it, whatever else goes wrong meanwhile. */
+static void
+hand_over(struct sim *sim)
+{
+    struct op_call *op = op_new(sim->control->leader, CW_MGR_HANDOVER_ALLOW);
+
+    if (op == NULL)
+        return;
+    op->call.req.handover_allow =
+        (struct cw_mgr_handover_allow){ .volume = SIM_VOLUME_NAME, .seconds = 30 };
+    op->then = take_over;
+    op_begin(op);
+}
+
+static void
 operate(struct sim_task *t)
 {
     struct sim *sim = t->sim;
-    uint32_t dice = (uint32_t)cw_prng_below(&sim->rnd_mgr, 10);
+    uint32_t dice = (uint32_t)cw_prng_below(&sim->rnd_mgr, 15);
 
     if (sim->calm)
         return;
@@ -234,8 +267,10 @@ operate(struct sim_task *t)
         take_back_disk(sim);
     else if (dice < 7)
         desert(sim);
-    else
+    else if (dice < 10)
         replace_disk(sim);
+    else
+        hand_over(sim);
 }
 
 void

@@ -34,14 +34,25 @@ sim_scenario_find(const char *name)
     return NULL;
 }
 
-const struct sim_scenario *
-sim_scenario_nth(uint64_t n)
+static uint32_t
+count_scenarios(bool manager)
 {
-    uint32_t all = 0;
+    uint32_t n = 0;
 
-    while (sim_scenarios[all].name != NULL)
-        all++;
-    return &sim_scenarios[n % all];
+    for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++)
+        n += sc->manager || !manager;
+    return n;
+}
+
+const struct sim_scenario *
+sim_scenario_nth(uint64_t n, bool manager)
+{
+    const struct sim_scenario *sc = sim_scenarios;
+
+    n %= count_scenarios(manager);
+    while ((manager && !sc->manager) || n-- > 0)
+        sc++;
+    return sc;
 }
 
 static bool

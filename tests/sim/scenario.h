@@ -21,8 +21,8 @@ struct sim_scenario {
 
 /* NULL: there is none of that name. */
 const struct sim_scenario *sim_scenario_find(const char *name);
-/* They go round. */
-const struct sim_scenario *sim_scenario_nth(uint64_t n);
+/* They go round; manager: those with a real one. */
+const struct sim_scenario *sim_scenario_nth(uint64_t n, bool manager);
 /* Ends with one whose name is NULL. */
 extern const struct sim_scenario sim_scenarios[];
 
@@ -34,6 +34,12 @@ void sim_failover(struct sim *sim);
 void sim_in_use(struct sim *sim);
 void sim_stale_drop(struct sim *sim);
 void sim_care_row(struct sim *sim);
+
+/* rows-asks.c */
+void sim_stale_asks(struct sim *sim);
+
+/* rows-clock.c */
+void sim_row_06(struct sim *sim);
 
 /* rows-recover.c */
 void sim_row_36(struct sim *sim);

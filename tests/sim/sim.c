@@ -413,7 +413,7 @@ sim_run(struct sim_opts opts)
 
     cw_assert(sim != NULL);
     if (opts.mix && opts.seed % 3 == 0)
-        opts.scenario = sim_scenario_nth(opts.seed / 3);
+        opts.scenario = sim_scenario_nth(opts.seed / 3, opts.manager == SIM_REAL_MANAGER);
     sim_init(sim, opts);
     sim->load = true;
     sim->result.chaos_ns = sim_between(&sim->rnd_fault, 10, 40) * CW_NS_PER_S;

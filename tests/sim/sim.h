@@ -512,6 +512,7 @@ struct sim_media {
     bool fragile;    /* it forgets, or forgot: all else must be well */
     bool forgot;     /* .. and nobody has noticed yet */
     uint64_t forgot_ns;
+    uint32_t lost;          /* unlimited: bit per daemon whose copy went with its log once */
     struct cw_ramdisk *old; /* a clone of its disk */
     uint64_t old_incarnation;
     bool swapped;
@@ -524,12 +525,16 @@ void sim_media_start(struct sim *sim);
 void sim_media_do(struct sim *sim, enum sim_fault fault);
 void sim_media_event(struct sim *sim);
 void sim_media_heal(struct sim *sim);
+/* A daemon that is down gets another disk. */
+void sim_media_replaced(struct sim_daemon *d);
 /* A block may be unreadable on all copies in sync. */
 bool sim_media_may_lose(const struct sim *sim);
 /* It is no wonder that this one's disk does not open. */
 bool sim_media_excuses(const struct sim *sim, const struct sim_daemon *d);
 /* This copy has less than it had, and may be INSYNC in the register yet. */
 bool sim_media_forgot(const struct sim *sim, uint32_t daemon);
+/* There is no copy on its disk any more. */
+void sim_media_lost_copy(struct sim *sim, const struct sim_daemon *d);
 
 /* ---- slow disks ---- */
 
@@ -560,8 +565,8 @@ struct sim_opts {
     uint64_t seed;
     enum sim_manager manager;
     const struct sim_scenario *scenario; /* NULL: chaos */
-    bool mix;                            /* every third seed is a scenario, in turn */
-    bool spare;                          /* chaos with one more daemon, for a journal */
+    bool mix;   /* every third seed is a scenario, in turn; with real managers, one of theirs */
+    bool spare; /* chaos with one more daemon, for a journal */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */

@@ -139,6 +139,82 @@ trash_keeps_then_purges(void **state)
     world_fini(&w);
 }
 
+/* What the trash keeps for how long is counted, not read off a clock that somebody may set: an hour
+ * ahead and back, while a manager leads or before the next one does, and nothing goes early or
+ * late.
+ */
+static void
+trash_counts_time_itself(void **state)
+{
+    static struct world w;
+    struct cw_rec rec;
+
+    begin(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    assert_int_equal(world_create(&w, "u", CW_GIB, ""), CW_MGR_OK);
+    assert_int_equal(rm(&w, "v", false, 1000), CW_MGR_OK);
+    w.wall_s += 3600;
+    assert_int_equal(rm(&w, "u", false, 1000), CW_MGR_OK);
+    w.wall_s -= 7200;
+    world_run(&w, 500 * 1000);
+    w.wall_s += 7200;
+    world_run(&w, 490 * 1000);
+    assert_true(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    assert_true(fakekv_get(&w.kv, "/vol/0000000000000002", &rec));
+    w.wall_s -= 7200;
+    world_run(&w, 20 * 1000);
+    assert_false(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    assert_false(fakekv_get(&w.kv, "/vol/0000000000000002", &rec));
+    world_fini(&w);
+}
+
+/* Another manager's clock is an hour ahead; it goes on counting where the one before it left off,
+ * or up to five minutes earlier. */
+static void
+trash_outlives_its_manager(void **state)
+{
+    static struct world w;
+    struct cw_rec rec;
+
+    begin(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    assert_int_equal(rm(&w, "v", false, 1800), CW_MGR_OK);
+    for (int i = 0; i < 2; i++) {
+        world_run(&w, 650 * 1000);
+        assert_true(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+        world_stop_manager(&w);
+        w.wall_s += 3600;
+        world_start_manager(&w, false);
+    }
+    world_run(&w, 495 * 1000);
+    assert_true(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    world_run(&w, 120 * 1000);
+    assert_false(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    world_fini(&w);
+}
+
+/* A record of an earlier version says only when, not how long yet. */
+static void
+trash_of_an_earlier_version_keeps_a_day(void **state)
+{
+    static struct world w;
+    struct cw_rec rec;
+
+    begin(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    assert_int_equal(rm(&w, "v", false, 100), CW_MGR_OK);
+    world_stop_manager(&w);
+    assert_true(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    rec.volume.purge_left_s = 0;
+    fakekv_put(&w.kv, &rec);
+    world_start_manager(&w, false);
+    world_run(&w, 86300ull * 1000);
+    assert_true(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    world_run(&w, 200 * 1000);
+    assert_false(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    world_fini(&w);
+}
+
 /* A host that is away when a volume goes drops its copy when it is back, also across a restart of
  * the manager. */
 static void
@@ -346,6 +422,9 @@ main(void)
         cmocka_unit_test(unsatisfiable_policy_is_refused),
         cmocka_unit_test(resize_grows_only),
         cmocka_unit_test(trash_keeps_then_purges),
+        cmocka_unit_test(trash_counts_time_itself),
+        cmocka_unit_test(trash_outlives_its_manager),
+        cmocka_unit_test(trash_of_an_earlier_version_keeps_a_day),
         cmocka_unit_test(drops_wait_for_their_host),
         cmocka_unit_test(a_deposed_manager_drops_nothing),
         cmocka_unit_test(rm_needs_the_volume_unattached),
