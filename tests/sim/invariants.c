@@ -231,6 +231,16 @@ check_daemon(struct sim *sim, uint32_t daemon)
     w->damaged = w->info->damaged;
 }
 
+/* What the shadow says is of the process that is up. */
+static bool
+shadow_is_now(const struct sim *sim, uint32_t daemon)
+{
+    const struct sim_daemon *d = &sim->daemons[daemon];
+    const struct shadow *w = &sim->watch->of[daemon];
+
+    return d->proc.up && d->serving && w->sh != NULL && w->life == d->proc.life;
+}
+
 /* ---- owners, the register ---- */
 
 static void
@@ -252,12 +262,36 @@ check_client(struct sim *sim, uint32_t client)
         sim->watch->acked = cw_max_u64(sim->watch->acked, now.acked);
 }
 
+/* Who is promoted may be the only one left to give the others what they lack: so they lack nothing
+ * from before its tail (1.10 step 5). */
+static void
+check_promoted(struct sim *sim, uint32_t daemon)
+{
+    struct sim_watch *w = sim->watch;
+    uint64_t last = w->of[daemon].info->durable_seq, first = last + 1;
+
+    if (cw_store_tail_list(w->of[daemon].sh, w->tail, CW_TAIL_MAX) > 0)
+        first = w->tail[0].seq;
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        const struct shadow *o = &w->of[i];
+
+        if (i == daemon || !(w->in_sync & 1u << i) || !shadow_is_now(sim, i) || o->info->damaged ||
+            sim_media_forgot(sim, i) || sim_media_forgot(sim, daemon))
+            continue;
+        if (o->info->durable_seq < last && o->info->durable_seq + 1 < first)
+            sim_fail(sim,
+                     "invariant: I3: %s is promoted, its tail begins at %llu, and %s ends at %llu",
+                     sim->daemons[daemon].proc.name, (unsigned long long)first,
+                     sim->daemons[i].proc.name, (unsigned long long)o->info->durable_seq);
+    }
+}
+
 static void
 check_register(struct sim *sim)
 {
     const struct sim_reg *r = &sim->reg;
     struct sim_watch *w = sim->watch;
-    uint32_t n = 0;
+    uint32_t n = 0, was = w->in_sync;
 
     if (r->gen == w->gen && r->rec.cfg == w->cfg)
         return;
@@ -276,6 +310,9 @@ check_register(struct sim *sim)
     }
     if (n == 0)
         sim_fail(sim, "invariant: I12: nobody is in sync");
+    for (uint32_t i = 0; was != 0 && i < sim->n_daemons; i++)
+        if (w->in_sync & ~was & 1u << i && shadow_is_now(sim, i))
+            check_promoted(sim, i);
 }
 
 static void
@@ -286,8 +323,7 @@ check_covers(struct sim *sim)
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
         const struct sim_daemon *d = &sim->daemons[i];
 
-        if (!(w->in_sync & 1u << i) || !d->proc.up || !d->serving || w->of[i].sh == NULL ||
-            w->of[i].life != d->proc.life)
+        if (!(w->in_sync & 1u << i) || !shadow_is_now(sim, i))
             continue;
         if (w->of[i].info->durable_seq < w->acked && !w->of[i].info->damaged &&
             !sim_media_forgot(sim, i))
@@ -358,10 +394,8 @@ void
 sim_watch_versions(struct sim *sim)
 {
     uint32_t i = sim->watch->next_look++ % sim->n_daemons;
-    const struct sim_daemon *d = &sim->daemons[i];
 
-    if (!d->proc.up || !d->serving || sim->watch->of[i].sh == NULL ||
-        sim->watch->of[i].life != d->proc.life)
+    if (!shadow_is_now(sim, i))
         return;
     for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
         see_version(sim, i, chunk);

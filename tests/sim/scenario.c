@@ -34,14 +34,28 @@ sim_scenario_find(const char *name)
     return NULL;
 }
 
-const struct sim_scenario *
-sim_scenario_nth(uint64_t n)
+/* The nth of those that are for the rule; NONE: of all. NULL: there is none. */
+static const struct sim_scenario *
+scenario_nth(uint64_t n, enum cw_mutation rule)
 {
     uint32_t all = 0;
 
-    while (sim_scenarios[all].name != NULL)
-        all++;
-    return &sim_scenarios[n % all];
+    for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++)
+        all += rule == CW_MUTATION_NONE || sc->rule == rule;
+    if (all == 0)
+        return NULL;
+    n %= all;
+    for (const struct sim_scenario *sc = sim_scenarios;; sc++)
+        if ((rule == CW_MUTATION_NONE || sc->rule == rule) && n-- == 0)
+            return sc;
+}
+
+const struct sim_scenario *
+sim_scenario_mixed(uint64_t seed, enum cw_mutation rule)
+{
+    if (seed % 3 == 0)
+        return scenario_nth(seed / 3, CW_MUTATION_NONE);
+    return seed % 3 == 1 && rule != CW_MUTATION_NONE ? scenario_nth(seed / 3, rule) : NULL;
 }
 
 static bool

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "common/base/mutation.h"
 #include "tests/sim/sim.h"
 
 struct sim_scenario {
@@ -17,12 +18,14 @@ struct sim_scenario {
     bool manager;      /* a real one, not the register */
     uint32_t n_spares; /* daemons beyond the members; with a real manager */
     bool spare;        /* one more daemon, for a journal */
+    enum cw_mutation rule; /* that it was written for; a hunt for it plays this more often */
 };
 
 /* NULL: there is none of that name. */
 const struct sim_scenario *sim_scenario_find(const char *name);
-/* They go round. */
-const struct sim_scenario *sim_scenario_nth(uint64_t n);
+/* Of a seed where scenarios are mixed in: every third one is, in turn, and every third one is
+ * written for that rule, if there is one. NULL: chaos. */
+const struct sim_scenario *sim_scenario_mixed(uint64_t seed, enum cw_mutation rule);
 /* Ends with one whose name is NULL. */
 extern const struct sim_scenario sim_scenarios[];
 
@@ -120,3 +123,10 @@ void sim_row_29(struct sim *sim);
 void sim_row_32(struct sim *sim);
 void sim_to_and_fro(struct sim *sim);
 void sim_row_33(struct sim *sim);
+
+/* rows-rules.c */
+void sim_lost_tail(struct sim *sim);
+void sim_torn_alone(struct sim *sim);
+void sim_repair_late(struct sim *sim);
+void sim_void_stays(struct sim *sim);
+void sim_promote_behind(struct sim *sim);

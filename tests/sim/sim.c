@@ -410,8 +410,8 @@ sim_run(struct sim_opts opts)
     uint64_t chaos;
 
     cw_assert(sim != NULL);
-    if (opts.mix && opts.seed % 3 == 0)
-        opts.scenario = sim_scenario_nth(opts.seed / 3);
+    if (opts.mix)
+        opts.scenario = sim_scenario_mixed(opts.seed, opts.rule);
     sim_init(sim, opts);
     sim->load = true;
     sim->result.chaos_ns = sim_between(&sim->rnd_fault, 10, 40) * CW_NS_PER_S;

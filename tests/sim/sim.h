@@ -22,6 +22,7 @@
 #include "common/base/env.h"
 #include "common/base/link.h"
 #include "common/base/list.h"
+#include "common/base/mutation.h"
 #include "common/base/prng.h"
 #include "common/base/timerheap.h"
 #include "common/mem/buf.h"
@@ -558,7 +559,8 @@ struct sim_opts {
     uint64_t seed;
     enum sim_manager manager;
     const struct sim_scenario *scenario; /* NULL: chaos */
-    bool mix;                            /* every third seed is a scenario, in turn */
+    bool mix;                            /* scenarios among them: sim_scenario_mixed */
+    enum cw_mutation rule;               /* that the scenarios are to be for; NONE: any */
     bool spare;                          /* chaos with one more daemon, for a journal */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
