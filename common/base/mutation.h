@@ -32,7 +32,6 @@
     M(NO_ARRAY, "no-array", "blocks written while they are copied are overwritten (1.10)") \
     M(NO_RECHECK, "no-recheck", "blocks not sent are not compared again (1.10)") \
     M(LIST_EARLY, "list-early", "a source lists versions before it has all below s0 (1.10)") \
-    M(REPAIR_BLIND, "repair-blind", "a block is repaired while writes to it are unacked (I14)") \
     M(LEASE_OLD, "lease-old", "in doubt the lease is of the old set alone (I4)") \
     M(RESOLVE_BY_READ, "resolve-by-read", "a record with the old cfg resolves the doubt (I4)") \
     M(BELOW_MIN, "below-min", "writes are acknowledged below min-insync (I12)") \
@@ -46,7 +45,6 @@
     M(BEHIND_APPLIES, "behind-applies", "the stream writes into chunks that are behind (I9)") \
     M(DONE_EARLY, "done-early", "a resync is done while chunks are on their way (1.10)") \
     M(LIST_PART, "list-part", "the first page of a list of versions is taken for all (1.10)") \
-    M(JOIN_NO_EPOCH, "join-no-epoch", "answers of an earlier join are taken (1.10)") \
     M(VER_STAYS, "ver-stays", "a write does not move the version of its chunk (I9)") \
     M(VOID_VOLATILE, "void-volatile", "a void version does not survive a restart (I9)") \
     M(NO_SYNC, "no-sync", "batches are written without being durable (I1)") \
@@ -64,7 +62,11 @@
     M(SAME_GEN, "same-gen", "an attach does not raise the generation (1.8)") \
     M(CLAIM_BLIND, "claim-blind", "an attach does not ask the copies about the owner (1.8)") \
     M(REPEAT_ANY, "repeat-any", "a change that was refused is told to be applied (I4)") \
-    M(DROP_EARLY, "drop-early", "a deposed manager has copies dropped (1.3)")
+    M(DROP_EARLY, "drop-early", "a deposed manager has copies dropped (1.3)") \
+    M(LOG_NO_ACK, "log-no-ack", "acks do not wait for the journal (1.9)") \
+    M(LOG_ANY_COPY, "log-any-copy", "a journal completes copies that end before it begins (1.9)") \
+    M(RELEASE_SERVES, "release-serves", "an owner that sent Release goes on if it fails (1.7)") \
+    M(NO_CREDIT, "no-credit", "writes do not wait for space credit (I17)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,
 enum cw_mutation { CW_MUTATION_NONE, CW_MUTATIONS(CW_MUTATION_ENUM) CW_N_MUTATIONS };

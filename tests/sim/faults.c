@@ -367,7 +367,8 @@ fault_do(struct sim *sim, enum sim_fault fault)
     case SIM_FAULT_SWAP:
     case SIM_FAULT_FORGET:
     case SIM_FAULT_WIPE:
-        if (sim->control == NULL) /* what managers make of a lost disk is sim/operator.c's */
+        /* what managers make of a lost disk is sim/operator.c's; full ones take long to scrub */
+        if (sim->control == NULL && !sim->full.on)
             sim_media_do(sim, fault);
         break;
     case SIM_N_FAULTS:

@@ -18,9 +18,11 @@
 
 #include "common/base/bits.h"
 #include "common/codec/hash.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
-#define CHUNKS (SIM_BLOCKS / 16 + 1) /* that the workload touches */
+/* That the workload touches, and what fills disks. */
+#define CHUNKS (SIM_BLOCKS / 16 + 1)
+#define CHUNKS_ALL (SIM_GUEST_OFF / CW_MIB + SIM_FULL_CHUNKS)
 
 /* A durable record of a copy; id 0: not known. */
 struct seen {
@@ -49,10 +51,11 @@ struct sim_watch {
     uint64_t acked;
     uint32_t lost_epoch; /* what owners up to it acknowledged does not count any more */
     uint32_t gen, cfg;
-    uint32_t in_sync; /* bit per daemon, as last looked at */
+    uint32_t in_sync, logs; /* bit per daemon, as last looked at; logs: journals that have begun */
+    uint32_t starved;       /* bit per client: waits for space */
     struct cw_shard_view views[SIM_CLIENTS_MAX];
-    struct version *versions[CHUNKS]; /* by seq */
-    uint64_t n_versions[CHUNKS];
+    struct version *versions[CHUNKS_ALL]; /* by seq */
+    uint64_t n_versions[CHUNKS_ALL];
     uint32_t next_look; /* at a daemon's chunks */
     struct cw_store_tail_entry tail[CW_TAIL_MAX];
 };
@@ -83,7 +86,7 @@ sim_watch_fini(struct sim *sim)
 {
     for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++)
         free(sim->watch->of[i].seen);
-    for (uint32_t i = 0; i < CHUNKS; i++)
+    for (uint32_t i = 0; i < CHUNKS_ALL; i++)
         free(sim->watch->versions[i]);
     free(sim->watch);
 }
@@ -243,6 +246,23 @@ shadow_is_now(const struct sim *sim, uint32_t daemon)
 
 /* ---- owners, the register ---- */
 
+/* An owner waits for space, and goes on. */
+static void
+check_space(struct sim *sim, uint32_t client)
+{
+    const struct sim_client *c = &sim->clients[client];
+    uint32_t bit = 1u << client;
+    const char *why = "";
+    bool waits = c->proc.up && c->volume != NULL && cw_volume_suspended(c->volume, &why) &&
+                 strstr(why, "space") != NULL;
+
+    if (waits && !(sim->watch->starved & bit))
+        sim_mark(sim, SIM_MARK_STARVED);
+    if (!waits && (sim->watch->starved & bit) && c->proc.up && c->ready && !c->lost)
+        sim_mark(sim, SIM_MARK_FED);
+    sim->watch->starved = waits ? sim->watch->starved | bit : sim->watch->starved & ~bit;
+}
+
 static void
 check_client(struct sim *sim, uint32_t client)
 {
@@ -251,6 +271,7 @@ check_client(struct sim *sim, uint32_t client)
 
     if (c->proc.up && c->volume != NULL)
         cw_volume_view_shard(c->volume, 0, &now);
+    check_space(sim, client);
     if (now.lease_wait && !was->lease_wait)
         sim_mark(sim, SIM_MARK_LEASE_WAIT);
     if (now.doubt && !was->doubt)
@@ -300,13 +321,16 @@ check_register(struct sim *sim)
                  w->gen, w->cfg, r->gen, r->rec.cfg);
     w->gen = r->gen;
     w->cfg = r->rec.cfg;
-    w->in_sync = 0;
+    w->in_sync = w->logs = 0;
     for (uint32_t i = 0; i < r->rec.n_members; i++) {
         const struct sim_daemon *d = sim_member_daemon(sim, &r->rec.members[i]);
 
         n += r->rec.members[i].state == CW_MEMBER_INSYNC;
         if (r->rec.members[i].state == CW_MEMBER_INSYNC && d != NULL)
             w->in_sync |= 1u << (d - sim->daemons);
+        if (r->rec.members[i].state == CW_MEMBER_JOURNAL && r->rec.members[i].since_seq != 0 &&
+            d != NULL)
+            w->logs |= 1u << (d - sim->daemons);
     }
     if (n == 0)
         sim_fail(sim, "invariant: I12: nobody is in sync");
@@ -323,7 +347,7 @@ check_covers(struct sim *sim)
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
         const struct sim_daemon *d = &sim->daemons[i];
 
-        if (!(w->in_sync & 1u << i) || !shadow_is_now(sim, i))
+        if (!((w->in_sync | w->logs) & 1u << i) || !shadow_is_now(sim, i))
             continue;
         if (w->of[i].info->durable_seq < w->acked && !w->of[i].info->damaged &&
             !sim_media_forgot(sim, i))
@@ -332,6 +356,13 @@ check_covers(struct sim *sim)
                      d->proc.name, (unsigned long long)w->of[i].info->durable_seq,
                      (unsigned long long)w->acked);
     }
+}
+
+void
+sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon)
+{
+    if (daemon->index < sim->n_daemons && sim->watch->in_sync & 1u << daemon->index)
+        sim_fail(sim, "invariant: I17: %s is in sync, and has no room for a record", daemon->name);
 }
 
 uint64_t
@@ -394,9 +425,10 @@ void
 sim_watch_versions(struct sim *sim)
 {
     uint32_t i = sim->watch->next_look++ % sim->n_daemons;
+    uint32_t n = sim->full.on ? CHUNKS_ALL : CHUNKS;
 
     if (!shadow_is_now(sim, i))
         return;
-    for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
+    for (uint32_t chunk = 0; chunk < n; chunk++)
         see_version(sim, i, chunk);
 }

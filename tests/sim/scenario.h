@@ -15,9 +15,10 @@ struct sim_scenario {
     uint32_t n_members, min_insync;
     int32_t rate_ppm; /* of the clock of the first daemon; the second's is off the other way */
     void (*play)(struct sim *sim);
-    bool manager;      /* a real one, not the register */
-    uint32_t n_spares; /* daemons beyond the members; with a real manager */
-    bool spare;        /* one more daemon, for a journal */
+    bool manager;          /* a real one, not the register */
+    uint32_t n_spares;     /* daemons beyond the members; with a real manager */
+    bool spare;            /* one more daemon, for a journal */
+    bool full;             /* small stores, and what fills them: full.c */
     enum cw_mutation rule; /* that it was written for; a hunt for it plays this more often */
 };
 
@@ -60,6 +61,10 @@ void sim_hand_no_grant(struct sim *sim);
 /* rows-journal.c */
 void sim_row_17_journal(struct sim *sim);
 void sim_row_18_journal(struct sim *sim);
+void sim_journal_short(struct sim *sim);
+
+/* full.c */
+void sim_fill_play(struct sim *sim);
 
 /* ---- for plays ---- */
 
@@ -118,6 +123,7 @@ void sim_lease_before_open(struct sim *sim);
 void sim_one_unseen(struct sim *sim);
 void sim_doubt_late(struct sim *sim);
 void sim_doubt_refused(struct sim *sim);
+void sim_release_lost(struct sim *sim);
 void sim_row_28(struct sim *sim);
 void sim_row_29(struct sim *sim);
 void sim_row_32(struct sim *sim);
