@@ -32,6 +32,7 @@
     M(NO_ARRAY, "no-array", "blocks written while they are copied are overwritten (1.10)") \
     M(NO_RECHECK, "no-recheck", "blocks not sent are not compared again (1.10)") \
     M(LIST_EARLY, "list-early", "a source lists versions before it has all below s0 (1.10)") \
+    M(REPAIR_BLIND, "repair-blind", "a block is repaired while writes to it are unacked (I14)") \
     M(LEASE_OLD, "lease-old", "in doubt the lease is of the old set alone (I4)") \
     M(RESOLVE_BY_READ, "resolve-by-read", "a record with the old cfg resolves the doubt (I4)") \
     M(BELOW_MIN, "below-min", "writes are acknowledged below min-insync (I12)") \

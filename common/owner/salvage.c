@@ -252,7 +252,7 @@ repair_wants(const struct copy *to, uint64_t lba, const uint64_t *bad, uint32_t 
 {
     if (!cw_bit_get(bad, i))
         return false;
-    if (cw_own_spans_max(to->s, lba + i, 1) <= to->s->acked)
+    if (cw_own_spans_max(to->s, lba + i, 1) <= to->s->acked || cw_mutated(CW_MUTATION_REPAIR_BLIND))
         return true;
     if (count != NULL)
         cw_own_verify_repaired(count, 0, 1);

@@ -2,16 +2,21 @@
  *
  * The harness keeps a shadow of what each copy promised and holds, so that it survives restarts:
  *
- *   I2   an in-sync copy that serves holds every acknowledged record
+ *   I1   what an owner acknowledges is durable on every copy in sync; with I2:
+ *   I2   a copy in sync that serves, and a journal that has begun, holds every acknowledged record
+ *   I3   the newest owner waits for every copy in sync and for no less in doubt (I4), and reads no
+ *        copy that is not; who is promoted has a tail that reaches back to all copies in sync
  *   I5   promised_gen never falls
- *   I6   durable records have no gaps, and never become fewer
+ *   I6   durable records have no gaps, and never become fewer, by a restart neither (I16)
  *   I7   copies that hold the same (gen, seq) agree on it and on the record before it; by
- * induction, on all before it I9   the same version of a chunk is the same content, on whichever
- * copy and whenever it was seen I12  the register: somebody is in sync, gen and cfg never fall
+ *        induction, on all before it
+ *   I9   the same version of a chunk is the same content, on whichever copy and whenever it was
+ *        seen
+ *   I12  the register: somebody is in sync, gen and cfg never fall
+ *   I17  no copy in sync has to refuse a record for want of space
  *
- * I1, I8, I10 and I13 are judged by the histories, I3 and I4 by those and the mutations, I14 by the
- * scrub after rot, I16 by a store that opens, recounts by the store's own check. I17 is not: the
- * workload fills no disk.
+ * I8, I10, I11 and I13 are judged by the histories (history.c), I14 by the scrub after rot (rot.c)
+ * and a play, I15 by media.c; docs/testing.md has them all.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -185,7 +190,7 @@ check_records(struct sim *sim, uint32_t daemon)
         info->durable_gen < w->gen || (info->durable_gen == w->gen && info->durable_seq < w->seq);
 
     if (fell && !info->damaged && info->join_id == w->join_id)
-        sim_fail(sim, "invariant: I6: %s had (%u, %llu) durable, and now (%u, %llu)",
+        sim_fail(sim, "invariant: I6, I16: %s had (%u, %llu) durable, and now (%u, %llu)",
                  sim->daemons[daemon].proc.name, w->gen, (unsigned long long)w->seq,
                  info->durable_gen, (unsigned long long)info->durable_seq);
     if (fell || info->join_id != w->join_id) { /* what it holds below is not in its tail */
@@ -263,6 +268,44 @@ check_space(struct sim *sim, uint32_t client)
     sim->watch->starved = waits ? sim->watch->starved | bit : sim->watch->starved & ~bit;
 }
 
+static const struct cw_shard_view_copy *
+view_of(const struct cw_shard_view *v, const struct cw_member *m)
+{
+    for (uint32_t i = 0; i < v->n; i++)
+        if (v->of[i].format_id == m->format_id && cw_uuid_equal(&v->of[i].disk_uuid, &m->disk_uuid))
+            return &v->of[i];
+    return NULL;
+}
+
+static bool
+is_begun_log(const struct cw_member *m)
+{
+    return m->state == CW_MEMBER_JOURNAL && m->since_seq != 0;
+}
+
+/* The newest owner waits for every copy that is in sync, whatever it knows by now, and reads no
+ * other. */
+static void
+check_sets(struct sim *sim, const struct sim_client *c, const struct cw_shard_view *v)
+{
+    const struct cw_shard_rec *rec = &sim->reg.rec;
+
+    if (v->n == 0 || c->lost || c->gen != sim->reg.gen)
+        return;
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        const struct cw_member *m = &rec->members[i];
+        const struct cw_shard_view_copy *o = view_of(v, m);
+        bool in_sync = m->state == CW_MEMBER_INSYNC;
+
+        if ((in_sync || is_begun_log(m)) && (o == NULL || !o->ack))
+            sim_fail(sim, "invariant: I3, I4: member %u is %s, and %s does not wait for it", i,
+                     cw_member_state_name(m->state), c->proc.name);
+        if (!in_sync && o != NULL && o->read)
+            sim_fail(sim, "invariant: I3, I4: member %u is %s, and %s reads it", i,
+                     cw_member_state_name(m->state), c->proc.name);
+    }
+}
+
 static void
 check_client(struct sim *sim, uint32_t client)
 {
@@ -272,6 +315,7 @@ check_client(struct sim *sim, uint32_t client)
     if (c->proc.up && c->volume != NULL)
         cw_volume_view_shard(c->volume, 0, &now);
     check_space(sim, client);
+    check_sets(sim, c, &now);
     if (now.lease_wait && !was->lease_wait)
         sim_mark(sim, SIM_MARK_LEASE_WAIT);
     if (now.doubt && !was->doubt)
@@ -316,6 +360,8 @@ check_register(struct sim *sim)
 
     if (r->gen == w->gen && r->rec.cfg == w->cfg)
         return;
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        sim->touched |= 1u << sim->clients[i].proc.index;
     if (r->gen < w->gen || r->rec.cfg < w->cfg)
         sim_fail(sim, "invariant: I5: the register went from gen %u cfg %u to gen %u cfg %u",
                  w->gen, w->cfg, r->gen, r->rec.cfg);
@@ -328,8 +374,7 @@ check_register(struct sim *sim)
         n += r->rec.members[i].state == CW_MEMBER_INSYNC;
         if (r->rec.members[i].state == CW_MEMBER_INSYNC && d != NULL)
             w->in_sync |= 1u << (d - sim->daemons);
-        if (r->rec.members[i].state == CW_MEMBER_JOURNAL && r->rec.members[i].since_seq != 0 &&
-            d != NULL)
+        if (is_begun_log(&r->rec.members[i]) && d != NULL)
             w->logs |= 1u << (d - sim->daemons);
     }
     if (n == 0)
@@ -352,7 +397,7 @@ check_covers(struct sim *sim)
         if (w->of[i].info->durable_seq < w->acked && !w->of[i].info->damaged &&
             !sim_media_forgot(sim, i))
             sim_fail(sim,
-                     "invariant: I2: %s is in sync with %llu durable, and %llu is acknowledged",
+                     "invariant: I1, I2: %s is in sync with %llu durable, and %llu is acknowledged",
                      d->proc.name, (unsigned long long)w->of[i].info->durable_seq,
                      (unsigned long long)w->acked);
     }
@@ -387,10 +432,11 @@ sim_watch_durable(const struct sim *sim, uint32_t daemon)
 void
 sim_watch_event(struct sim *sim)
 {
-    uint32_t touched = sim->touched;
+    uint32_t touched;
 
-    sim->touched = 0;
     check_register(sim);
+    touched = sim->touched;
+    sim->touched = 0;
     for (uint32_t i = 0; touched != 0 && i < sim->n_daemons; i++)
         if (touched & 1u << sim->daemons[i].proc.index)
             check_daemon(sim, i);

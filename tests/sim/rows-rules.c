@@ -193,6 +193,52 @@ sim_repair_late(struct sim *sim)
     sim->load = true;
 }
 
+/* A block is bad on one copy and being overwritten: the other has the new data, and gives it to a
+ * read, but nothing is acknowledged yet. It may come to nothing, so it is no repair. */
+static void
+repair_early(struct sim *sim, uint64_t off)
+{
+    struct sim_daemon *d = &sim->daemons[1];
+    static uint8_t block[CW_BLOCK_SIZE], read[CW_BLOCK_SIZE];
+    static struct sim_guest_io r, w;
+    uint64_t at = 0;
+
+    block_fill(block, 4000000 + off);
+    sim_guest_do(sim, CW_IO_WRITE, off, block, sizeof(block));
+    if (sim->result.failed)
+        return;
+    sim_pass(sim, 20);
+    sim_demand(sim, cw_ramdisk_find(d->disk, 0, block, &at), "it lies on the disk");
+    cw_ramdisk_flip(d->disk, at + 77, 4);
+    cw_ramdisk_hold(d->disk, CW_RAMDISK_ANY_OP, 0, d->disk_bytes);
+    sim_guest_start(sim, &r, CW_IO_READ, off, read, sizeof(read));
+    sim_pass(sim, 50);
+    block_fill(block, 5000000 + off);
+    sim_guest_start(sim, &w, CW_IO_WRITE, off, block, sizeof(block));
+    sim_pass(sim, 50);
+    sim->n_seen = 0;
+    cw_ramdisk_unstick_ops(d->disk, CW_RAMDISK_OP(CW_DISK_READ));
+    sim_pass(sim, 100);
+    sim->n_wanted += r.done == w.done && !w.done;
+    sim_demand(sim, sim->n_seen == 0, "what is not acknowledged is no repair (I14)");
+    release_disk(d);
+    sim_guest_wait(sim, &w);
+    sim_guest_wait(sim, &r);
+    sim_guest_same_everywhere(sim, off, block, 1);
+}
+
+void
+sim_repair_early(struct sim *sim)
+{
+    rest(sim);
+    sim->on_frame = count_repairs;
+    sim->lag_ns[0][sim->present->proc.index] = 5 * CW_NS_PER_MS;
+    for (uint32_t i = 0; i < 8 && !sim->result.failed; i++)
+        repair_early(sim, (uint64_t)i * 64 * CW_KIB);
+    sim_demand(sim, sim->n_wanted > 0, "a read waited for the write whose data it had");
+    sim->load = true;
+}
+
 /* ---- I9: a void version outlives a restart ---- */
 
 /* Nothing but this target hears the owner from the first page of the list on. */

@@ -626,6 +626,8 @@ const struct sim_scenario sim_scenarios[] = {
       .rule = CW_MUTATION_TORN_IS_END },
     { "repair-late", "a block is overwritten before its repair", 2, 1, 0, sim_repair_late,
       .rule = CW_MUTATION_REPAIR_STALE },
+    { "repair-early", "a block is read before its overwrite is acknowledged", 2, 1, 0,
+      sim_repair_early, .rule = CW_MUTATION_REPAIR_BLIND },
     { "void-stays", "a copied chunk has what dies with its owner", 3, 1, 0, sim_void_stays,
       .rule = CW_MUTATION_VOID_VOLATILE },
     { "promote-behind", "a resync ends while a copy is behind its JOIN", 3, 1, 0,

@@ -134,5 +134,6 @@ void sim_row_33(struct sim *sim);
 void sim_lost_tail(struct sim *sim);
 void sim_torn_alone(struct sim *sim);
 void sim_repair_late(struct sim *sim);
+void sim_repair_early(struct sim *sim);
 void sim_void_stays(struct sim *sim);
 void sim_promote_behind(struct sim *sim);
