@@ -46,6 +46,7 @@
     M(BEHIND_APPLIES, "behind-applies", "the stream writes into chunks that are behind (I9)") \
     M(DONE_EARLY, "done-early", "a resync is done while chunks are on their way (1.10)") \
     M(LIST_PART, "list-part", "the first page of a list of versions is taken for all (1.10)") \
+    M(LIST_OLD, "list-old", "a list of an earlier request is taken (1.10)") \
     M(VER_STAYS, "ver-stays", "a write does not move the version of its chunk (I9)") \
     M(VOID_VOLATILE, "void-volatile", "a void version does not survive a restart (I9)") \
     M(NO_SYNC, "no-sync", "batches are written without being durable (I1)") \

@@ -483,7 +483,8 @@ cw_sync_on_answer(struct cw_source *src, const struct cw_frame *f)
         sync_on_nack(s, sl, f);
     else if (h->stable != s->join_id)
         return;
-    else if (h->type == CW_FT_VER_DATA && h->tag == s->list_tag)
+    else if (h->type == CW_FT_VER_DATA &&
+             (h->tag == s->list_tag || cw_mutated(CW_MUTATION_LIST_OLD)))
         cw_sync_list_on_data(s, f);
     else if (h->type == CW_FT_CHUNK_DATA && sl != NULL)
         cw_slot_on_data(sl, f);

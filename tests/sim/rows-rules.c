@@ -321,3 +321,37 @@ sim_promote_behind(struct sim *sim)
     cw_ramdisk_slow(slow->disk, 0);
     sim_expect(sim, sim_all_in_sync, 60000, "all are in sync in the end");
 }
+
+/* ---- 1.10: of an earlier request nothing is taken ---- */
+
+static void
+stall_list(struct sim_end *to, const struct cw_wire_hdr *h)
+{
+    struct sim *sim = to->conn->sim;
+
+    if (h->type == CW_FT_VER_LIST && sim->n_seen++ == sim->n_wanted)
+        sim->blocked[to->proc->index][2] = true;
+}
+
+static bool
+list_is_stalled(struct sim *sim)
+{
+    return sim->n_seen > sim->n_wanted;
+}
+
+/* A page of the list is so late that it was asked for again: both arrive. */
+void
+sim_list_late(struct sim *sim)
+{
+    sim_daemon_kill(&sim->daemons[2], true);
+    sim_expect(sim, member_2_left, 15000, "it is ejected");
+    sim_goes_on(sim, 50, 0, 20000, "others go on");
+    sim->n_wanted = (uint32_t)cw_prng_below(&sim->rnd_fault, 12);
+    sim->on_frame = stall_list;
+    sim_daemon_start(&sim->daemons[2]);
+    sim_expect(sim, list_is_stalled, 30000, "its list is read");
+    sim_pass(sim, sim_between(&sim->rnd_fault, 5300, 5800));
+    for (uint32_t i = 0; i < 2; i++)
+        sim->blocked[i][2] = false;
+    sim_expect(sim, sim_all_in_sync, 60000, "it is in sync in the end");
+}

@@ -630,6 +630,8 @@ const struct sim_scenario sim_scenarios[] = {
       sim_repair_early, .rule = CW_MUTATION_REPAIR_BLIND },
     { "void-stays", "a copied chunk has what dies with its owner", 3, 1, 0, sim_void_stays,
       .rule = CW_MUTATION_VOID_VOLATILE },
+    { "list-late", "a page of a list arrives twice", 3, 2, 0, sim_list_late,
+      .rule = CW_MUTATION_LIST_OLD },
     { "promote-behind", "a resync ends while a copy is behind its JOIN", 3, 1, 0,
       sim_promote_behind, .rule = CW_MUTATION_PROMOTE_UNACKED },
     { "release-lost", "a Release is applied, its owner is not told", 3, 1, 0, sim_release_lost,

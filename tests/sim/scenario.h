@@ -137,3 +137,4 @@ void sim_repair_late(struct sim *sim);
 void sim_repair_early(struct sim *sim);
 void sim_void_stays(struct sim *sim);
 void sim_promote_behind(struct sim *sim);
+void sim_list_late(struct sim *sim);
