@@ -248,8 +248,8 @@ full_issue(struct sim *sim)
         full_submit(sim, CW_IO_TRIM, chunk * CW_CHUNK_BLOCKS, CW_CHUNK_BLOCKS, false);
     else if (!waits)
         full_submit(sim, CW_IO_WRITE,
-                    chunk * CW_CHUNK_BLOCKS + (uint32_t)cw_prng_below(p, CW_CHUNK_BLOCKS - n + 1), n,
-                    false);
+                    chunk * CW_CHUNK_BLOCKS + (uint32_t)cw_prng_below(p, CW_CHUNK_BLOCKS - n + 1),
+                    n, false);
 }
 
 static void

@@ -53,7 +53,9 @@ hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
 struct mutation_hunt
 mutation_hunt(enum cw_mutation m, const struct sim_scenario *sc, uint64_t from, uint64_t n)
 {
-    struct sim_opts opts = { .seed = from, .scenario = sc, .mix = sc == NULL, .rule = m, .quiet = true };
+    struct sim_opts opts = {
+        .seed = from, .scenario = sc, .mix = sc == NULL, .rule = m, .quiet = true
+    };
     struct mutation_hunt h = { 0 };
     double begun_s = report_now_s();
 
