@@ -47,7 +47,7 @@
     M(BEHIND_APPLIES, "behind-applies", "the stream writes into chunks that are behind (I9)") \
     M(DONE_EARLY, "done-early", "a resync is done while chunks are on their way (1.10)") \
     M(LIST_PART, "list-part", "the first page of a list of versions is taken for all (1.10)") \
-    M(JOIN_NO_EPOCH, "join-no-epoch", "answers of an earlier join are taken (1.10)") \
+    M(LIST_OLD, "list-old", "a list of an earlier request is taken (1.10)") \
     M(VER_STAYS, "ver-stays", "a write does not move the version of its chunk (I9)") \
     M(VOID_VOLATILE, "void-volatile", "a void version does not survive a restart (I9)") \
     M(NO_SYNC, "no-sync", "batches are written without being durable (I1)") \
@@ -68,7 +68,11 @@
     M(RELEASE_ANY, "release-any", "a release is taken from whoever sends it (I11)") \
     M(DOUBT_IS_DONE, "doubt-is-done", "the manager takes a change in doubt for applied (I4)") \
     M(PURGE_BY_CLOCK, "purge-by-clock", "the trash is emptied by the wall clock (row 6)") \
-    M(DROP_EARLY, "drop-early", "a deposed manager has copies dropped (1.3)")
+    M(DROP_EARLY, "drop-early", "a deposed manager has copies dropped (1.3)") \
+    M(LOG_NO_ACK, "log-no-ack", "acks do not wait for the journal (1.9)") \
+    M(LOG_ANY_COPY, "log-any-copy", "a journal completes copies that end before it begins (1.9)") \
+    M(RELEASE_SERVES, "release-serves", "an owner that sent Release goes on if it fails (1.7)") \
+    M(NO_CREDIT, "no-credit", "writes do not wait for space credit (I17)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,
 enum cw_mutation { CW_MUTATION_NONE, CW_MUTATIONS(CW_MUTATION_ENUM) CW_N_MUTATIONS };

@@ -132,7 +132,7 @@ cw_own_journal_completes(const struct copy *c, uint64_t since_seq, const struct 
     /* a JOIN that was broken off left gaps, unless it was one from this very journal */
     if ((i->flags & CW_MEMBER_SYNCING) && !((i->flags & CW_MEMBER_OVERLAY) && bound))
         return false;
-    return i->last_seq + 1 >= since_seq &&
+    return (i->last_seq + 1 >= since_seq || cw_mutated(CW_MUTATION_LOG_ANY_COPY)) &&
            cw_own_takeover_lies_in(hist, n_hist, end_seq, i->last_gen, i->last_seq);
 }
 

@@ -381,6 +381,12 @@ struct cw_shard_view {
     bool lease_wait;  /* a takeover waits for the last owner's lease to end (I11) */
     bool doubt;       /* a change may or may not have happened (I4) */
     uint32_t n_tails; /* different ends of the copies that a takeover is making equal */
+    uint32_t n;       /* its copies; 0: it is not active */
+    struct cw_shard_view_copy {
+        struct cw_uuid disk_uuid;
+        uint64_t format_id;
+        bool ack, read; /* it is in the ack set and lease set, in the read set (I4) */
+    } of[CW_MEMBERS_MAX];
 };
 /* index below the number of shards. */
 void cw_volume_view_shard(const struct cw_volume *v, uint32_t index, struct cw_shard_view *ret);

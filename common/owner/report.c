@@ -89,4 +89,13 @@ cw_volume_view_shard(const struct cw_volume *v, uint32_t index, struct cw_shard_
         .doubt = s->change.state == CHANGE_DOUBT,
         .n_tails = s->state == SHARD_EQUALISING ? n_tails(s) : 0,
     };
+    for (uint32_t i = 0; s->state == SHARD_ACTIVE && i < s->n_copies; i++) {
+        const struct copy *c = s->copies[i];
+
+        if (ret->n < CW_MEMBERS_MAX)
+            ret->of[ret->n++] = (struct cw_shard_view_copy){ .disk_uuid = c->disk_uuid,
+                                                             .format_id = c->format_id,
+                                                             .ack = cw_own_in_ack(c),
+                                                             .read = cw_own_in_read(c) };
+    }
 }

@@ -578,7 +578,7 @@ cw_own_in_ack(const struct copy *c)
     if (cw_mutated(CW_MUTATION_ACK_NEW))
         return c->want == CW_MEMBER_INSYNC || cw_own_is_log(c);
     return (c->maybe & (CW_BIT(CW_MEMBER_INSYNC) | MAYBE_LOG)) != 0 || c->joining ||
-           cw_own_is_log(c);
+           (cw_own_is_log(c) && !cw_mutated(CW_MUTATION_LOG_NO_ACK));
 }
 
 static inline bool

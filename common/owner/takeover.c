@@ -480,11 +480,22 @@ cw_own_takeover_equal(struct shard *s)
 }
 
 /* Record seq is needed by somebody and nobody can read it: it was never acked, so its holders go
- * and the others continue without it; logs are never truncated. */
+ * and the others continue without it; logs are never truncated.
+ * Where only a LAGGING copy lacks it, it may have been acknowledged: then that copy goes. */
 void
 cw_own_equalise_doomed(struct shard *s, uint64_t seq)
 {
+    bool lags = false;
+
     for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+
+        if (c->streaming && c->state == CW_MEMBER_LAGGING && c->info.last_seq < seq) {
+            cw_own_copy_fault(c, "lacks a record that cannot be read");
+            lags = true;
+        }
+    }
+    for (uint32_t i = 0; i < s->n_copies && !lags; i++) {
         struct copy *c = s->copies[i];
 
         if (c->streaming && c->info.last_seq >= seq)

@@ -261,12 +261,24 @@ all_active(const struct cw_volume *v)
 /* ---- release ---- */
 
 static void
+volume_keep(struct cw_volume *v)
+{
+    v->keep_at_ns = 0;
+    v->state = CW_VOLUME_READY;
+    cw_own_volume_fire(v, EV_KEPT);
+    for (uint32_t i = 0; i < v->n_shards; i++)
+        cw_own_mark_dirty(v->shards[i]);
+}
+
+static void
 give_up_on_done(struct cw_volume_give_up *call)
 {
     struct cw_volume *v = cw_container_of(call, struct cw_volume, give_up);
 
     v->give_up_busy = false;
-    if (!v->doomed) {
+    if (cw_mutated(CW_MUTATION_RELEASE_SERVES) && !v->doomed && call->res == CW_CALL_UNKNOWN) {
+        volume_keep(v);
+    } else if (!v->doomed) {
         v->release_clean = call->res == CW_CALL_OK && v->state == CW_VOLUME_RELEASING;
         if (v->state == CW_VOLUME_RELEASING)
             v->state = CW_VOLUME_RELEASED;
@@ -298,7 +310,7 @@ release_try(struct cw_volume *v)
         if (!shard_drained(v->shards[i]))
             return;
     }
-    for (uint32_t i = 0; i < v->n_shards; i++)
+    for (uint32_t i = 0; i < v->n_shards && !cw_mutated(CW_MUTATION_RELEASE_SERVES); i++)
         cw_own_shard_close(v->shards[i], true);
     v->give_up =
         (struct cw_volume_give_up){ .volume = v->id, .gen = v->gen, .done = give_up_on_done };
@@ -365,11 +377,7 @@ release_look(struct cw_volume *v)
 {
     if (v->keep_at_ns == 0 || v->give_up_busy || cw_own_now(v->o) < v->keep_at_ns)
         return;
-    v->keep_at_ns = 0;
-    v->state = CW_VOLUME_READY;
-    cw_own_volume_fire(v, EV_KEPT);
-    for (uint32_t i = 0; i < v->n_shards; i++)
-        cw_own_mark_dirty(v->shards[i]);
+    volume_keep(v);
 }
 
 void

@@ -140,7 +140,8 @@ space_for(const struct shard *s, uint32_t cost)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         const struct copy *c = s->copies[i];
 
-        if (cw_own_in_ack(c) && s->cum_blocks + cost > c->space_limit)
+        if (cw_own_in_ack(c) && s->cum_blocks + cost > c->space_limit &&
+            !cw_mutated(CW_MUTATION_NO_CREDIT))
             return false;
     }
     return true;

@@ -481,10 +481,10 @@ cw_sync_on_answer(struct cw_source *src, const struct cw_frame *f)
     sl = sync_find_slot(s, h->tag);
     if (h->type == CW_FT_NACK)
         sync_on_nack(s, sl, f);
-    else if (h->stable != s->join_id && !cw_mutated(CW_MUTATION_JOIN_NO_EPOCH))
+    else if (h->stable != s->join_id)
         return;
     else if (h->type == CW_FT_VER_DATA &&
-             (h->tag == s->list_tag || cw_mutated(CW_MUTATION_JOIN_NO_EPOCH)))
+             (h->tag == s->list_tag || cw_mutated(CW_MUTATION_LIST_OLD)))
         cw_sync_list_on_data(s, f);
     else if (h->type == CW_FT_CHUNK_DATA && sl != NULL)
         cw_slot_on_data(sl, f);

@@ -296,7 +296,8 @@ on_kept(struct cw_volume *v, void *user)
     sim_mark(c->proc.sim, SIM_MARK_KEPT);
     sim_log(c->proc.sim, "%s keeps the volume", c->proc.name);
     c->leaving = false;
-    sim_lib_let_go(c, SIM_LET_GO_KEPT);
+    if (c->lib != NULL)
+        sim_lib_let_go(c, SIM_LET_GO_KEPT);
 }
 
 static void

@@ -257,6 +257,8 @@ sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
     d->disk = cw_ramdisk_new(opts);
     cw_assert(d->disk != NULL);
     daemon_format(sim, d, false);
+    if (index < sim->full.n_disks)
+        sim_full_fill(d);
 }
 
 void

@@ -367,8 +367,9 @@ fault_do(struct sim *sim, enum sim_fault fault)
     case SIM_FAULT_SWAP:
     case SIM_FAULT_FORGET:
     case SIM_FAULT_WIPE:
-        /* links find a disk by its identity, not by the place it was told of last */
-        if (sim->control == NULL || fault != SIM_FAULT_SWAP)
+        /* links find a disk by its identity, not by the place it was told of last; full ones take
+         * long to scrub */
+        if ((sim->control == NULL || fault != SIM_FAULT_SWAP) && !sim->full.on)
             sim_media_do(sim, fault);
         break;
     case SIM_N_FAULTS:

@@ -4,7 +4,9 @@
  * before b if a's effect was over before b began, or if reads say so; a cycle is a violation, and
  * so is a value from nowhere, from the future, or overwritten before the read began. The effect of
  * a write whose client never learned its outcome lies before the next owner's ACTIVE, or nowhere
- * (I8). Zeroes are not unique: a read of zeroes needs one explanation among all.
+ * (I8). A read of what was overwritten before it began is a lease that was none (I10, I11), a lost
+ * write (I1, I2), or two reads of a write that was not acknowledged in between (I13). Zeroes are
+ * not unique: a read of zeroes needs one explanation among all.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -155,7 +157,7 @@ judge_value(struct judge *j, uint32_t at)
         else if (hop_is_void(w) || (w->end_ns < w->begin_ns))
             judge_fail(j, r, "a write of a fenced owner took effect (I8)");
         else if (judge_overwritten(j, w->end_ns, r))
-            judge_fail(j, r, "overwritten before the read began (I1, I2, I10)");
+            judge_fail(j, r, "overwritten before the read began (I1, I2, I10, I11, I13)");
         return;
     }
     judge_fail(j, r, "a value that was never written there");
@@ -247,8 +249,7 @@ judge_block(struct judge *j)
     judge_edges(j);
     for (uint32_t a = 0; a < j->n_writes && !j->sim->result.failed; a++)
         if (seen[a] == 0 && judge_has_cycle(j, a, seen))
-            sim_fail(j->sim,
-                     "history: block %u: reads saw its writes in two orders (linearizability)",
+            sim_fail(j->sim, "history: block %u: reads saw its writes in two orders (I8, I13)",
                      j->block);
     if (j->sim->result.failed && j->sim->opts.trace)
         judge_show(j);

@@ -2,25 +2,32 @@
  *
  * The harness keeps a shadow of what each copy promised and holds, so that it survives restarts:
  *
- *   I2   an in-sync copy that serves holds every acknowledged record
+ *   I1   what an owner acknowledges is durable on every copy in sync; with I2:
+ *   I2   a copy in sync that serves, and a journal that has begun, holds every acknowledged record
+ *   I3   the newest owner waits for every copy in sync and for no less in doubt (I4), and reads no
+ *        copy that is not; who is promoted has a tail that reaches back to all copies in sync
  *   I5   promised_gen never falls
- *   I6   durable records have no gaps, and never become fewer
+ *   I6   durable records have no gaps, and never become fewer, by a restart neither (I16)
  *   I7   copies that hold the same (gen, seq) agree on it and on the record before it; by
- * induction, on all before it I9   the same version of a chunk is the same content, on whichever
- * copy and whenever it was seen I12  the register: somebody is in sync, gen and cfg never fall
+ *        induction, on all before it
+ *   I9   the same version of a chunk is the same content, on whichever copy and whenever it was
+ *        seen
+ *   I12  the register: somebody is in sync, gen and cfg never fall
+ *   I17  no copy in sync has to refuse a record for want of space
  *
- * I1, I8, I10 and I13 are judged by the histories, I3 and I4 by those and the mutations, I14 by the
- * scrub after rot, I16 by a store that opens, recounts by the store's own check. I17 is not: the
- * workload fills no disk.
+ * I8, I10, I11 and I13 are judged by the histories (history.c), I14 by the scrub after rot (rot.c)
+ * and a play, I15 by media.c; docs/testing.md has them all.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/bits.h"
 #include "common/codec/hash.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
-#define CHUNKS (SIM_BLOCKS / 16 + 1) /* that the workload touches */
+/* That the workload touches, and what fills disks. */
+#define CHUNKS (SIM_BLOCKS / 16 + 1)
+#define CHUNKS_ALL (SIM_GUEST_OFF / CW_MIB + SIM_FULL_CHUNKS)
 
 /* A durable record of a copy; id 0: not known. */
 struct seen {
@@ -49,10 +56,11 @@ struct sim_watch {
     uint64_t acked;
     uint32_t lost_epoch; /* what owners up to it acknowledged does not count any more */
     uint32_t gen, cfg;
-    uint32_t in_sync; /* bit per daemon, as last looked at */
+    uint32_t in_sync, logs; /* bit per daemon, as last looked at; logs: journals that have begun */
+    uint32_t starved;       /* bit per client: waits for space */
     struct cw_shard_view views[SIM_CLIENTS_MAX];
-    struct version *versions[CHUNKS]; /* by seq */
-    uint64_t n_versions[CHUNKS];
+    struct version *versions[CHUNKS_ALL]; /* by seq */
+    uint64_t n_versions[CHUNKS_ALL];
     uint32_t next_look; /* at a daemon's chunks */
     struct cw_store_tail_entry tail[CW_TAIL_MAX];
 };
@@ -83,7 +91,7 @@ sim_watch_fini(struct sim *sim)
 {
     for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++)
         free(sim->watch->of[i].seen);
-    for (uint32_t i = 0; i < CHUNKS; i++)
+    for (uint32_t i = 0; i < CHUNKS_ALL; i++)
         free(sim->watch->versions[i]);
     free(sim->watch);
 }
@@ -182,7 +190,7 @@ check_records(struct sim *sim, uint32_t daemon)
         info->durable_gen < w->gen || (info->durable_gen == w->gen && info->durable_seq < w->seq);
 
     if (fell && !info->damaged && info->join_id == w->join_id)
-        sim_fail(sim, "invariant: I6: %s had (%u, %llu) durable, and now (%u, %llu)",
+        sim_fail(sim, "invariant: I6, I16: %s had (%u, %llu) durable, and now (%u, %llu)",
                  sim->daemons[daemon].proc.name, w->gen, (unsigned long long)w->seq,
                  info->durable_gen, (unsigned long long)info->durable_seq);
     if (fell || info->join_id != w->join_id) { /* what it holds below is not in its tail */
@@ -233,7 +241,72 @@ check_daemon(struct sim *sim, uint32_t daemon)
     w->damaged = w->info->damaged;
 }
 
+/* What the shadow says is of the process that is up. */
+static bool
+shadow_is_now(const struct sim *sim, uint32_t daemon)
+{
+    const struct sim_daemon *d = &sim->daemons[daemon];
+    const struct shadow *w = &sim->watch->of[daemon];
+
+    return d->proc.up && d->serving && w->sh != NULL && w->life == d->proc.life;
+}
+
 /* ---- owners, the register ---- */
+
+/* An owner waits for space, and goes on. */
+static void
+check_space(struct sim *sim, uint32_t client)
+{
+    const struct sim_client *c = &sim->clients[client];
+    uint32_t bit = 1u << client;
+    const char *why = "";
+    bool waits = c->proc.up && c->volume != NULL && cw_volume_suspended(c->volume, &why) &&
+                 strstr(why, "space") != NULL;
+
+    if (waits && !(sim->watch->starved & bit))
+        sim_mark(sim, SIM_MARK_STARVED);
+    if (!waits && (sim->watch->starved & bit) && c->proc.up && c->ready && !c->lost)
+        sim_mark(sim, SIM_MARK_FED);
+    sim->watch->starved = waits ? sim->watch->starved | bit : sim->watch->starved & ~bit;
+}
+
+static const struct cw_shard_view_copy *
+view_of(const struct cw_shard_view *v, const struct cw_member *m)
+{
+    for (uint32_t i = 0; i < v->n; i++)
+        if (v->of[i].format_id == m->format_id && cw_uuid_equal(&v->of[i].disk_uuid, &m->disk_uuid))
+            return &v->of[i];
+    return NULL;
+}
+
+static bool
+is_begun_log(const struct cw_member *m)
+{
+    return m->state == CW_MEMBER_JOURNAL && m->since_seq != 0;
+}
+
+/* The newest owner waits for every copy that is in sync, whatever it knows by now, and reads no
+ * other. */
+static void
+check_sets(struct sim *sim, const struct sim_client *c, const struct cw_shard_view *v)
+{
+    const struct cw_shard_rec *rec = &sim->reg.rec;
+
+    if (v->n == 0 || c->lost || c->gen != sim->reg.gen)
+        return;
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        const struct cw_member *m = &rec->members[i];
+        const struct cw_shard_view_copy *o = view_of(v, m);
+        bool in_sync = m->state == CW_MEMBER_INSYNC;
+
+        if ((in_sync || is_begun_log(m)) && (o == NULL || !o->ack))
+            sim_fail(sim, "invariant: I3, I4: member %u is %s, and %s does not wait for it", i,
+                     cw_member_state_name(m->state), c->proc.name);
+        if (!in_sync && o != NULL && o->read)
+            sim_fail(sim, "invariant: I3, I4: member %u is %s, and %s reads it", i,
+                     cw_member_state_name(m->state), c->proc.name);
+    }
+}
 
 static void
 check_client(struct sim *sim, uint32_t client)
@@ -243,6 +316,8 @@ check_client(struct sim *sim, uint32_t client)
 
     if (c->proc.up && c->volume != NULL)
         cw_volume_view_shard(c->volume, 0, &now);
+    check_space(sim, client);
+    check_sets(sim, c, &now);
     if (now.lease_wait && !was->lease_wait)
         sim_mark(sim, SIM_MARK_LEASE_WAIT);
     if (now.doubt && !was->doubt)
@@ -254,30 +329,61 @@ check_client(struct sim *sim, uint32_t client)
         sim->watch->acked = cw_max_u64(sim->watch->acked, now.acked);
 }
 
+/* Who is promoted may be the only one left to give the others what they lack: so they lack nothing
+ * from before its tail (1.10 step 5). */
+static void
+check_promoted(struct sim *sim, uint32_t daemon)
+{
+    struct sim_watch *w = sim->watch;
+    uint64_t last = w->of[daemon].info->durable_seq, first = last + 1;
+
+    if (cw_store_tail_list(w->of[daemon].sh, w->tail, CW_TAIL_MAX) > 0)
+        first = w->tail[0].seq;
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        const struct shadow *o = &w->of[i];
+
+        if (i == daemon || !(w->in_sync & 1u << i) || !shadow_is_now(sim, i) || o->info->damaged ||
+            sim_media_forgot(sim, i) || sim_media_forgot(sim, daemon))
+            continue;
+        if (o->info->durable_seq < last && o->info->durable_seq + 1 < first)
+            sim_fail(sim,
+                     "invariant: I3: %s is promoted, its tail begins at %llu, and %s ends at %llu",
+                     sim->daemons[daemon].proc.name, (unsigned long long)first,
+                     sim->daemons[i].proc.name, (unsigned long long)o->info->durable_seq);
+    }
+}
+
 static void
 check_register(struct sim *sim)
 {
     const struct sim_reg *r = &sim->reg;
     struct sim_watch *w = sim->watch;
-    uint32_t n = 0;
+    uint32_t n = 0, was = w->in_sync;
 
     if (r->gen == w->gen && r->rec.cfg == w->cfg)
         return;
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        sim->touched |= 1u << sim->clients[i].proc.index;
     if (r->gen < w->gen || r->rec.cfg < w->cfg)
         sim_fail(sim, "invariant: I5: the register went from gen %u cfg %u to gen %u cfg %u",
                  w->gen, w->cfg, r->gen, r->rec.cfg);
     w->gen = r->gen;
     w->cfg = r->rec.cfg;
-    w->in_sync = 0;
+    w->in_sync = w->logs = 0;
     for (uint32_t i = 0; i < r->rec.n_members; i++) {
         const struct sim_daemon *d = sim_member_daemon(sim, &r->rec.members[i]);
 
         n += r->rec.members[i].state == CW_MEMBER_INSYNC;
         if (r->rec.members[i].state == CW_MEMBER_INSYNC && d != NULL)
             w->in_sync |= 1u << (d - sim->daemons);
+        if (is_begun_log(&r->rec.members[i]) && d != NULL)
+            w->logs |= 1u << (d - sim->daemons);
     }
     if (n == 0)
         sim_fail(sim, "invariant: I12: nobody is in sync");
+    for (uint32_t i = 0; was != 0 && i < sim->n_daemons; i++)
+        if (w->in_sync & ~was & 1u << i && shadow_is_now(sim, i))
+            check_promoted(sim, i);
 }
 
 static void
@@ -288,16 +394,22 @@ check_covers(struct sim *sim)
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
         const struct sim_daemon *d = &sim->daemons[i];
 
-        if (!(w->in_sync & 1u << i) || !d->proc.up || !d->serving || w->of[i].sh == NULL ||
-            w->of[i].life != d->proc.life)
+        if (!((w->in_sync | w->logs) & 1u << i) || !shadow_is_now(sim, i))
             continue;
         if (w->of[i].info->durable_seq < w->acked && !w->of[i].info->damaged &&
             !sim_media_forgot(sim, i))
             sim_fail(sim,
-                     "invariant: I2: %s is in sync with %llu durable, and %llu is acknowledged",
+                     "invariant: I1, I2: %s is in sync with %llu durable, and %llu is acknowledged",
                      d->proc.name, (unsigned long long)w->of[i].info->durable_seq,
                      (unsigned long long)w->acked);
     }
+}
+
+void
+sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon)
+{
+    if (daemon->index < sim->n_daemons && sim->watch->in_sync & 1u << daemon->index)
+        sim_fail(sim, "invariant: I17: %s is in sync, and has no room for a record", daemon->name);
 }
 
 uint64_t
@@ -322,10 +434,11 @@ sim_watch_durable(const struct sim *sim, uint32_t daemon)
 void
 sim_watch_event(struct sim *sim)
 {
-    uint32_t touched = sim->touched;
+    uint32_t touched;
 
-    sim->touched = 0;
     check_register(sim);
+    touched = sim->touched;
+    sim->touched = 0;
     for (uint32_t i = 0; touched != 0 && i < sim->n_daemons; i++)
         if (touched & 1u << sim->daemons[i].proc.index)
             check_daemon(sim, i);
@@ -360,11 +473,10 @@ void
 sim_watch_versions(struct sim *sim)
 {
     uint32_t i = sim->watch->next_look++ % sim->n_daemons;
-    const struct sim_daemon *d = &sim->daemons[i];
+    uint32_t n = sim->full.on ? CHUNKS_ALL : CHUNKS;
 
-    if (!d->proc.up || !d->serving || sim->watch->of[i].sh == NULL ||
-        sim->watch->of[i].life != d->proc.life)
+    if (!shadow_is_now(sim, i))
         return;
-    for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
+    for (uint32_t chunk = 0; chunk < n; chunk++)
         see_version(sim, i, chunk);
 }

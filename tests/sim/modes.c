@@ -8,6 +8,20 @@
 #include "common/base/bits.h"
 #include "tests/sim/sim.h"
 
+/* A lease is counted by its owner's clock, and waited for by the next one's: rates may differ by
+ * 1 %, and here do. */
+#define EDGE_PPM 5000
+
+void
+sim_choose_clocks(struct sim *sim)
+{
+    if (!sim_chance(&sim->rnd_full, 12) || sim->opts.scenario != NULL)
+        return;
+    for (uint32_t i = 0; i < sim->n_procs; i++)
+        sim->procs[i]->rate_ppm = sim_chance(&sim->rnd_full, 50) ? EDGE_PPM : -EDGE_PPM;
+    sim_mark(sim, SIM_MARK_CLOCK_EDGE);
+}
+
 static void
 choose_net(struct sim *sim)
 {

@@ -6,6 +6,7 @@
 
 #include "common/base/bits.h"
 #include "tests/sim/report.h"
+#include "tests/sim/scenario.h"
 
 #define MUTATION_NAME(id, name, what) [CW_MUTATION_##id] = name,
 #define MUTATION_WHAT(id, name, what) [CW_MUTATION_##id] = what,
@@ -61,6 +62,9 @@ hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
     h->caught = r->failed && !fails_anyway(*opts);
     h->n_anyway += r->failed && !h->caught;
     h->seed = opts->seed;
+    h->scenario =
+        opts->mix ? sim_scenario_mixed(opts->seed, opts->rule, opts->manager == SIM_REAL_MANAGER)
+                  : opts->scenario;
     h->result = *r;
     return !h->caught;
 }
@@ -72,6 +76,7 @@ mutation_hunt(enum cw_mutation m, const struct sim_scenario *sc, uint64_t from, 
                              .manager = is_of_manager(m) ? SIM_REAL_MANAGER : SIM_BY_SEED,
                              .scenario = sc,
                              .mix = sc == NULL,
+                             .rule = m,
                              .quiet = true };
     struct mutation_hunt h = { 0 };
     double begun_s = report_now_s();
@@ -86,8 +91,9 @@ void
 mutation_hunt_print(enum cw_mutation m, const struct mutation_hunt *h)
 {
     if (h->caught)
-        printf("caught   %-18s by %s, the %llu. seed (%llu), after %.0f s: %s\n", mutation_names[m],
-               sim_checker(&h->result).name, (unsigned long long)h->n, (unsigned long long)h->seed,
+        printf("caught   %-18s by %s, the %llu. seed (%llu, %s), after %.0f s: %s\n",
+               mutation_names[m], sim_checker(&h->result).name, (unsigned long long)h->n,
+               (unsigned long long)h->seed, h->scenario == NULL ? "chaos" : h->scenario->name,
                h->seconds, h->result.why);
     else
         printf("SURVIVED %-18s %llu seeds, the last %llu: %s\n", mutation_names[m],

@@ -15,7 +15,8 @@ struct mutation_hunt {
     uint64_t n, seed;  /* seeds tried, and the last one */
     uint64_t n_anyway; /* that failed with every rule in place, too */
     double seconds;
-    struct sim_result result; /* of it */
+    struct sim_result result;            /* of it */
+    const struct sim_scenario *scenario; /* that it played; NULL: chaos */
 };
 
 /* Runs at most n seeds until one fails, of that scenario or, if it is NULL, of chaos with all

@@ -22,7 +22,7 @@ sim_reg_init(struct sim *sim)
         .gen = 1, /* of the record; the first attach raises the volume's */
         .cfg = 1,
         .lineage = 1,
-        .n_blocks = 4096,
+        .n_blocks = sim->full.on ? 8192 : 4096,
         .n_members = sim->n_members,
     };
     r->gen = 0;

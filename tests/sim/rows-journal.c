@@ -91,3 +91,34 @@ sim_row_18_journal(struct sim *sim)
     }
     sim_expect(sim, sim_all_in_sync, 60000, "all are in sync, and the journal has left");
 }
+
+static bool
+member_1_left(struct sim *sim)
+{
+    return sim->reg.rec.members[1].state != CW_MEMBER_INSYNC;
+}
+
+/* The copy that returns left long before the journal began: with it, it is not whole. */
+void
+sim_journal_short(struct sim *sim)
+{
+    sim_daemon_kill(&sim->daemons[1], sim_chance(&sim->rnd_fault, 50));
+    sim_expect(sim, member_1_left, 15000, "it is ejected");
+    sim_goes_on(sim, 20, 10, 20000, "the others go on");
+    take_over(sim); /* this one has no record from before it */
+    sim_goes_on(sim, 20, 10, 20000, "the next owner serves");
+    sim_daemon_kill(&sim->daemons[2], sim_chance(&sim->rnd_fault, 50));
+    sim_expect(sim, journal_began, 20000, "a journal begins");
+    sim_goes_on(sim, 10, 10, 10000, "writes go on");
+    sim_daemon_kill(&sim->daemons[0], true);
+    sim_daemon_start(&sim->daemons[1]);
+    sim_pass(sim, 15000);
+    sim_demand(sim, !member_0_left(sim), "an older copy does not take the last one's place");
+    sim_daemon_start(&sim->daemons[sim_chance(&sim->rnd_fault, 50) ? 0 : 2]);
+    sim_goes_on(sim, 10, 10, 60000, "one that is whole serves");
+    for (uint32_t i = 0; i < sim->n_members; i++) {
+        if (!sim->daemons[i].proc.up)
+            sim_daemon_start(&sim->daemons[i]);
+    }
+    sim_expect(sim, sim_all_in_sync, 90000, "all are in sync, and the journal has left");
+}

@@ -257,3 +257,29 @@ sim_doubt_refused(struct sim *sim)
     sim_attach_next(sim);
     both_views(sim);
 }
+
+static bool
+first_let_go(struct sim *sim)
+{
+    return sim->clients[0].lost || !sim->clients[0].leaving;
+}
+
+/* A Release was applied, and its owner is not told: it does not go on, for the next one, which does
+ * not reach all copies, waits for no lease. */
+void
+sim_release_lost(struct sim *sim)
+{
+    struct sim_client *old = sim->present;
+
+    reads_much(sim);
+    reads_member_2(sim, old);
+    sim->reg.deaf = old;
+    sim_client_release(old);
+    sim_expect(sim, first_let_go, 15000, "it gives the answer up");
+    sim_demand(sim, sim->reg.released, "the volume is released");
+    sim_pass(sim, 500);
+    sim_part(sim, &sim->clients[1].proc, &sim->daemons[2].proc);
+    sim->on_frame = hush_on_seal;
+    sim_attach_next(sim);
+    both_views(sim);
+}

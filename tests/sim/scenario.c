@@ -34,25 +34,35 @@ sim_scenario_find(const char *name)
     return NULL;
 }
 
-static uint32_t
-count_scenarios(bool manager)
+static bool
+scenario_fits(const struct sim_scenario *sc, enum cw_mutation rule, bool manager)
 {
-    uint32_t n = 0;
+    return (rule == CW_MUTATION_NONE || sc->rule == rule) && (sc->manager || !manager);
+}
+
+/* The nth of those that are for the rule (NONE: any), and with real managers where those are asked
+ * for. NULL: there is none. */
+static const struct sim_scenario *
+scenario_nth(uint64_t n, enum cw_mutation rule, bool manager)
+{
+    uint32_t all = 0;
 
     for (const struct sim_scenario *sc = sim_scenarios; sc->name != NULL; sc++)
-        n += sc->manager || !manager;
-    return n;
+        all += scenario_fits(sc, rule, manager);
+    if (all == 0)
+        return NULL;
+    n %= all;
+    for (const struct sim_scenario *sc = sim_scenarios;; sc++)
+        if (scenario_fits(sc, rule, manager) && n-- == 0)
+            return sc;
 }
 
 const struct sim_scenario *
-sim_scenario_nth(uint64_t n, bool manager)
+sim_scenario_mixed(uint64_t seed, enum cw_mutation rule, bool manager)
 {
-    const struct sim_scenario *sc = sim_scenarios;
-
-    n %= count_scenarios(manager);
-    while ((manager && !sc->manager) || n-- > 0)
-        sc++;
-    return sc;
+    if (seed % 3 == 0)
+        return scenario_nth(seed / 3, CW_MUTATION_NONE, manager);
+    return seed % 3 == 1 && rule != CW_MUTATION_NONE ? scenario_nth(seed / 3, rule, false) : NULL;
 }
 
 static bool

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "common/base/mutation.h"
 #include "tests/sim/sim.h"
 
 struct sim_scenario {
@@ -14,15 +15,18 @@ struct sim_scenario {
     uint32_t n_members, min_insync;
     int32_t rate_ppm; /* of the clock of the first daemon; the second's is off the other way */
     void (*play)(struct sim *sim);
-    bool manager;      /* a real one, not the register */
-    uint32_t n_spares; /* daemons beyond the members; with a real manager */
-    bool spare;        /* one more daemon, for a journal */
+    bool manager;          /* a real one, not the register */
+    uint32_t n_spares;     /* daemons beyond the members; with a real manager */
+    bool spare;            /* one more daemon, for a journal */
+    bool full;             /* small stores, and what fills them: full.c */
+    enum cw_mutation rule; /* that it was written for; a hunt for it plays this more often */
 };
 
 /* NULL: there is none of that name. */
 const struct sim_scenario *sim_scenario_find(const char *name);
-/* They go round; manager: those with a real one. */
-const struct sim_scenario *sim_scenario_nth(uint64_t n, bool manager);
+/* Of a seed where scenarios are mixed in: every third one is, in turn, and every third one is
+ * written for that rule, if there is one; manager: those with a real one. NULL: chaos. */
+const struct sim_scenario *sim_scenario_mixed(uint64_t seed, enum cw_mutation rule, bool manager);
 /* Ends with one whose name is NULL. */
 extern const struct sim_scenario sim_scenarios[];
 
@@ -69,6 +73,10 @@ void sim_row_23_given_up(struct sim *sim);
 /* rows-journal.c */
 void sim_row_17_journal(struct sim *sim);
 void sim_row_18_journal(struct sim *sim);
+void sim_journal_short(struct sim *sim);
+
+/* full.c */
+void sim_fill_play(struct sim *sim);
 
 /* ---- for plays ---- */
 
@@ -127,8 +135,18 @@ void sim_lease_before_open(struct sim *sim);
 void sim_one_unseen(struct sim *sim);
 void sim_doubt_late(struct sim *sim);
 void sim_doubt_refused(struct sim *sim);
+void sim_release_lost(struct sim *sim);
 void sim_row_28(struct sim *sim);
 void sim_row_29(struct sim *sim);
 void sim_row_32(struct sim *sim);
 void sim_to_and_fro(struct sim *sim);
 void sim_row_33(struct sim *sim);
+
+/* rows-rules.c */
+void sim_lost_tail(struct sim *sim);
+void sim_torn_alone(struct sim *sim);
+void sim_repair_late(struct sim *sim);
+void sim_repair_early(struct sim *sim);
+void sim_void_stays(struct sim *sim);
+void sim_promote_behind(struct sim *sim);
+void sim_list_late(struct sim *sim);

@@ -117,6 +117,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_slow, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_mode, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_mgr, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_full, cw_prng_next(&root));
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
@@ -134,12 +135,14 @@ sim_init(struct sim *sim, struct sim_opts opts)
         sim_control_choose(sim);
     else if (opts.spare || (opts.scenario == NULL && sim_chance(&sim->rnd_mode, 15)))
         sim->n_daemons++;
+    sim_full_choose(sim);
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_init(sim, &sim->daemons[i], i);
     for (uint32_t i = 0; i < sim->n_clients; i++)
         sim_client_init(sim, &sim->clients[i], i);
     if (opts.scenario != NULL)
         sim_scenario_set_clocks(sim, opts.scenario);
+    sim_choose_clocks(sim);
     sim_reg_init(sim);
     if (sim->control != NULL)
         sim_init_control(sim);
@@ -164,6 +167,7 @@ sim_fini(struct sim *sim)
     sim_history_free(&sim->history);
     sim_watch_fini(sim);
     sim_rot_free_all(sim);
+    sim_full_fini(sim);
     sim_media_fini(sim);
     for (uint32_t i = 0; i < SIM_LINES; i++)
         free(sim->lines[i]);
@@ -336,7 +340,7 @@ sim_settle_rot(struct sim *sim)
 {
     bool wanted = sim_chance(&sim->rnd_fault, 50) || sim->media.touched;
 
-    if (sim->result.failed || !wanted || sim_media_may_lose(sim))
+    if (sim->result.failed || !wanted || sim->full.on || sim_media_may_lose(sim))
         return;
     sim_rot(sim);
     sim_rot_scrub(sim);
@@ -368,6 +372,7 @@ sim_settle(struct sim *sim)
     if (sim->present == NULL && !sim->result.failed)
         sim_client_attach(&sim->clients[0]);
     sim_must(sim, owner_comes, "an active owner");
+    sim_must(sim, sim_full_is_over, "the trim of what filled the disks");
     sim_must(sim, sim_all_in_sync, "every copy in sync");
     if (sim->opts.scenario == NULL && sim->opts.chaos_ns == 0)
         sim_must(sim, did_enough, "enough requests");
@@ -412,8 +417,8 @@ sim_run(struct sim_opts opts)
     uint64_t chaos;
 
     cw_assert(sim != NULL);
-    if (opts.mix && opts.seed % 3 == 0)
-        opts.scenario = sim_scenario_nth(opts.seed / 3, opts.manager == SIM_REAL_MANAGER);
+    if (opts.mix)
+        opts.scenario = sim_scenario_mixed(opts.seed, opts.rule, opts.manager == SIM_REAL_MANAGER);
     sim_init(sim, opts);
     sim->load = true;
     sim->result.chaos_ns = sim_between(&sim->rnd_fault, 10, 40) * CW_NS_PER_S;
@@ -431,6 +436,8 @@ sim_run(struct sim_opts opts)
         sim_play(sim);
     } else {
         sim_media_start(sim);
+        if (sim->full.on)
+            sim_full_start(sim);
         sim_faults_start(sim, sim->result.chaos_ns);
         if (sim->control != NULL)
             sim_operator_start(sim);

@@ -22,6 +22,7 @@
 #include "common/base/env.h"
 #include "common/base/link.h"
 #include "common/base/list.h"
+#include "common/base/mutation.h"
 #include "common/base/prng.h"
 #include "common/base/timerheap.h"
 #include "common/mem/buf.h"
@@ -120,7 +121,12 @@ struct sim_event {
     M(WHOLE, "whole", "it made a copy whole, which is in sync") \
     M(LET_GO, "let-go", "an owner was asked to hand the volume over") \
     M(KEPT, "kept", "and kept it") \
-    M(HANDED, "handed", "somebody took a volume that its owner had handed over")
+    M(HANDED, "handed", "somebody took a volume that its owner had handed over") \
+    M(FULL, "full", "a store gave no credit") \
+    M(CLEANED, "cleaned", "a cleaner moved what was live out of its way") \
+    M(STARVED, "starved", "an owner waited for space for more than a second") \
+    M(FED, "fed", "and went on") \
+    M(CLOCK_EDGE, "clock-edge", "clocks at the very edge of the bound (I10, I11)")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -420,6 +426,8 @@ bool sim_block_value(const uint8_t *block, uint32_t lba, uint64_t *ret);
 void sim_watch_init(struct sim *sim);
 void sim_watch_fini(struct sim *sim);
 void sim_watch_event(struct sim *sim);
+/* A record was refused there for want of space. */
+void sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon);
 /* What the chunks of one more copy hold, by version; now and then. */
 void sim_watch_versions(struct sim *sim);
 /* This daemon's disk went back in time, on purpose. */
@@ -497,6 +505,8 @@ void sim_ambush_member(struct sim *sim, enum sim_moment moment, uint32_t member,
 /* ---- modes: what a whole run is like (sim/modes.c) ---- */
 
 void sim_choose_modes(struct sim *sim);
+/* In some seeds all clocks are at the edge of the bound; after processes are made. */
+void sim_choose_clocks(struct sim *sim);
 /* One more event of the new classes; SIM_N_FAULTS: none is wanted. *ret_after_ns: since the last.
  */
 enum sim_fault sim_modes_next(struct sim *sim, uint64_t *ret_after_ns);
@@ -536,6 +546,24 @@ bool sim_media_forgot(const struct sim *sim, uint32_t daemon);
 /* There is no copy on its disk any more. */
 void sim_media_lost_copy(struct sim *sim, const struct sim_daemon *d);
 
+/* ---- stores that fill up (sim/full.c) ---- */
+
+#define SIM_FULL_CHUNKS 24u /* from SIM_GUEST_OFF on: the volume is larger then */
+struct sim_full {
+    bool on;
+    uint32_t n_disks; /* of the first members: that are nearly full */
+    struct cw_list ios;
+    uint32_t epoch, n_out; /* whose writes are counted */
+    bool emptying;
+    uint32_t n_emptied;
+};
+void sim_full_choose(struct sim *sim);
+void sim_full_fill(struct sim_daemon *d); /* that was formatted */
+void sim_full_start(struct sim *sim);
+/* There is room for everything. */
+bool sim_full_is_over(struct sim *sim);
+void sim_full_fini(struct sim *sim);
+
 /* ---- slow disks ---- */
 
 void sim_slow(struct sim *sim, bool hangs);
@@ -565,8 +593,9 @@ struct sim_opts {
     uint64_t seed;
     enum sim_manager manager;
     const struct sim_scenario *scenario; /* NULL: chaos */
-    bool mix;   /* every third seed is a scenario, in turn; with real managers, one of theirs */
-    bool spare; /* chaos with one more daemon, for a journal */
+    bool mix;                            /* scenarios among them: sim_scenario_mixed */
+    enum cw_mutation rule;               /* that the scenarios are to be for; NONE: any */
+    bool spare;                          /* chaos with one more daemon, for a journal */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */
@@ -601,7 +630,8 @@ struct sim {
     struct cw_list tasks;
     struct sim_watch *watch;
     uint32_t touched; /* bit per proc: since the last event */
-    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode, rnd_mgr;
+    struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode, rnd_mgr,
+        rnd_full;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
@@ -620,6 +650,7 @@ struct sim {
     uint32_t fault_weights[SIM_N_FAULTS];
     uint64_t fault_every_ns, mode_every_ns;
     struct sim_media media;
+    struct sim_full full;
     struct cw_list rots;
     uint64_t unwell_until_ns; /* a link or a disk may be slow to answer until then */
     struct sim_event events[SIM_EVENTS_MAX];

@@ -7,7 +7,8 @@
 #include "common/base/bits.h"
 #include "tests/sim/sim.h"
 
-#define CHECK_EVERY 61u /* events */
+#define CHECK_EVERY 61u      /* events */
+#define CHECK_FULL_EVERY 20u /* times as many, where a recount takes long */
 
 #define MARK_NAME(id, name, what) [SIM_MARK_##id] = name,
 #define MARK_WHAT(id, name, what) [SIM_MARK_##id] = what,
@@ -275,7 +276,7 @@ sim_step(struct sim *sim)
         sim_proc_touch(who);
     sim_media_event(sim);
     sim_watch_event(sim);
-    if (++sim->result.events % CHECK_EVERY == 0)
+    if (++sim->result.events % (CHECK_EVERY * (sim->full.on ? CHECK_FULL_EVERY : 1)) == 0)
         sim_check(sim);
     return true;
 }

@@ -247,6 +247,29 @@ unreadable_record_ejects_its_holder(void **state)
     world_closed(w);
 }
 
+/* One that only a LAGGING copy lacks may have been acknowledged: that copy goes, and nobody who has
+ * it, be it the last in sync. */
+static void
+unreadable_record_ejects_who_lags(void **state)
+{
+    for (int alone = 0; alone < 2; alone++) {
+        struct world *w = left_behind(5, 5, 2);
+
+        w->min_insync = 1;
+        w->rec.members[2].state = CW_MEMBER_LAGGING;
+        w->rec.members[1].state = alone ? CW_MEMBER_OUT : CW_MEMBER_INSYNC;
+        w->disks[0].tail_unreadable = w->disks[1].tail_unreadable = true;
+        world_open(w);
+        world_run(w, 2500);
+        assert_true(w->ready);
+        assert_int_equal(world_state(w, 0), CW_MEMBER_INSYNC);
+        assert_true(alone || world_state(w, 1) == CW_MEMBER_INSYNC);
+        assert_int_not_equal(world_state(w, 2), CW_MEMBER_LAGGING);
+        assert_true(w->disks[0].last >= 7); /* 1 + 5 + GEN_START(2) */
+        world_closed(w);
+    }
+}
+
 /* A copy lost in the middle of equalising: the takeover begins again without it. */
 static void
 copy_lost_on_the_way(void **state)
@@ -379,6 +402,7 @@ main(void)
         cmocka_unit_test(row_42_a_copy_below_stable_is_ejected),
         cmocka_unit_test(lagging_copy_is_tested),
         cmocka_unit_test(unreadable_record_ejects_its_holder),
+        cmocka_unit_test(unreadable_record_ejects_who_lags),
         cmocka_unit_test(copy_lost_on_the_way),
         cmocka_unit_test(lost_reply_at_takeover),
         cmocka_unit_test(lagging_copy_that_comes_late_is_tested),
