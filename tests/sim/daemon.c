@@ -214,6 +214,11 @@ daemon_format(struct sim *sim, struct sim_daemon *d, bool over)
         sim_fail(sim, "recovery: %s: format: %d", d->proc.name, res);
     cw_buf_pool_free(d->pool);
     d->pool = NULL;
+}
+
+static void
+daemon_disk_is_known(struct sim *sim, struct sim_daemon *d)
+{
     cw_assert(sim->n_disks < SIM_DISKS_MAX);
     sim->disks[sim->n_disks++] =
         (struct sim_disk){ .uuid = d->disk_uuid, .format_id = d->format_id, .d = d };
@@ -230,13 +235,19 @@ sim_daemon_replace(struct sim_daemon *d, enum sim_replace how)
     cw_ramdisk_hold(d->disk, 0, 0, 0);
     cw_ramdisk_unstick(d->disk);
     sim_media_replaced(d);
-    if (how != SIM_REPLACE_FORMAT)
+    if (how != SIM_REPLACE_FORMAT && how != SIM_REPLACE_CLONE)
         d->disk_uuid = sim_uuid(p);
-    d->format_id = cw_prng_next(p) | 1;
+    if (how != SIM_REPLACE_CLONE)
+        d->format_id = cw_prng_next(p) | 1;
+    else /* nothing of it, that its identity would make valid */
+        sim_daemon_set_disk(d, cw_ramdisk_new((struct cw_ramdisk_opts){
+                                   .env = &d->proc.env, .bytes = d->disk_bytes, .seed = 1 }));
     d->incarnation = 0;
     d->storms = 0;
     d->foreign = how == SIM_REPLACE_FOREIGN ? sim_uuid(p) : (struct cw_uuid){ 0 };
     daemon_format(d->proc.sim, d, true);
+    if (how != SIM_REPLACE_CLONE)
+        daemon_disk_is_known(d->proc.sim, d);
 }
 
 void
@@ -257,6 +268,7 @@ sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index)
     d->disk = cw_ramdisk_new(opts);
     cw_assert(d->disk != NULL);
     daemon_format(sim, d, false);
+    daemon_disk_is_known(sim, d);
     if (index < sim->full.n_disks)
         sim_full_fill(d);
 }

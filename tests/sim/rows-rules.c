@@ -355,3 +355,42 @@ sim_list_late(struct sim *sim)
         sim->blocked[i][2] = false;
     sim_expect(sim, sim_all_in_sync, 60000, "it is in sync in the end");
 }
+
+/* ---- I18: a disk from before the volume ---- */
+
+static bool
+member_0_left(struct sim *sim)
+{
+    return sim->reg.rec.members[0].state != CW_MEMBER_INSYNC;
+}
+
+/* It comes back alone, and is attached again and again; its copy cannot be told from one that was
+ * never there. Nobody is served from it, and it is resynced once others are there. */
+void
+sim_old_clone(struct sim *sim)
+{
+    struct sim_daemon *d = &sim->daemons[0];
+    struct sim_client *next;
+
+    sim_goes_on(sim, 10, 10, 20000, "some data is there");
+    sim_client_kill(sim->present);
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_daemon_kill(&sim->daemons[i], true);
+    sim_log(sim, "fault: d0 is as it was before the volume");
+    sim_daemon_replace(d, SIM_REPLACE_CLONE);
+    sim->media.lost |= CW_BIT(0);
+    sim_daemon_start(d);
+    for (uint32_t i = 0; i < 3; i++) {
+        next = sim_attach_next(sim);
+        sim_pass(sim, sim_between(&sim->rnd_fault, 100, 9000));
+        sim_demand(sim, !next->ready, "an empty copy serves nobody");
+        sim_client_kill(next);
+    }
+    sim_attach_next(sim);
+    for (uint32_t i = 1; i < sim->n_daemons; i++)
+        sim_daemon_start(&sim->daemons[i]);
+    sim_expect(sim, sim_owner_is_well, 15000, "the others serve");
+    sim_expect(sim, member_0_left, 10000, "it is not in sync any more");
+    sim->media.lost = 0;
+    sim_expect(sim, sim_all_in_sync, 60000, "it is in sync after a resync");
+}

@@ -640,6 +640,8 @@ const struct sim_scenario sim_scenarios[] = {
     { "row-32", "trims race with writes and resyncs", 3, 2, 0, sim_row_32 },
     { "row-33", "writes of any size at any place, by many", 3, 2, 0, sim_row_33 },
     { "row-06", "the managers' wall clocks jump by an hour", 3, 2, 0, sim_row_06, true, 0 },
+    { "old-clone", "a disk from before the volume comes back alone", 3, 2, 0, sim_old_clone,
+      .rule = CW_MUTATION_MAKE_ANY },
     { "row-14", "a node returns with another disk", 3, 2, 0, sim_row_14, true, 0 },
     { "row-19", "two copies are to leave while the third is out", 3, 2, 0, sim_row_19, true, 2 },
     { "row-23-given-up", "and the disk is given up for one that is spare", 3, 2, 0,

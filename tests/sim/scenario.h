@@ -143,6 +143,7 @@ void sim_to_and_fro(struct sim *sim);
 void sim_row_33(struct sim *sim);
 
 /* rows-rules.c */
+void sim_old_clone(struct sim *sim);
 void sim_lost_tail(struct sim *sim);
 void sim_torn_alone(struct sim *sim);
 void sim_repair_late(struct sim *sim);

@@ -266,6 +266,7 @@ enum sim_replace {
     SIM_REPLACE_EMPTY,   /* a new one */
     SIM_REPLACE_FORMAT,  /* the same, formatted again */
     SIM_REPLACE_FOREIGN, /* of another cluster */
+    SIM_REPLACE_CLONE,   /* the same, as it was before it had a copy */
 };
 void sim_daemon_replace(struct sim_daemon *d, enum sim_replace how);
 /* Whose disk it is; NULL: no daemon has that one any more. */
