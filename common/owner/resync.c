@@ -338,6 +338,23 @@ resync_begin(struct shard *s)
     cw_own_change_begin(s, overlay ? "to be made whole by the journal" : "reachable again");
 }
 
+/* The copy whose turn it is waits for a source that may never return, and the journal could make
+ * another one whole, which then is one. */
+static bool
+resync_yields(struct shard *s, const struct copy *c)
+{
+    if (cw_own_journal_of(s) == NULL || c->sync == SYNC_DONE || cw_own_is_overlay(c) ||
+        source_choose(s, c, c) != NULL)
+        return false;
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        const struct copy *other = s->copies[i];
+
+        if (other != c && other->restorable && eligible(other, other->state))
+            return true;
+    }
+    return false;
+}
+
 void
 cw_own_resync_run(struct shard *s)
 {
@@ -357,6 +374,11 @@ cw_own_resync_run(struct shard *s)
     }
     if (c->state != CW_MEMBER_IN_RESYNC)
         return;
+    if (resync_yields(s, c)) {
+        cw_own_resync_stop(c, "another one can be made whole first");
+        slot_give(s);
+        return;
+    }
     switch (c->sync) {
     case SYNC_WANTED:
         if (c->session == SESSION_OPEN)

@@ -146,12 +146,13 @@ claim_in_use(struct claim *c, const struct mgr_volume *v)
     claim_refuse(c);
 }
 
-/* Where no copy can be asked, the owner may be heard well by all: then what it says is believed. */
+/* Where no copy can be asked, the owner may be heard well by all: one that says that it serves is
+ * believed. */
 static bool
 owner_lives(const struct claim *c, const struct mgr_volume *v)
 {
-    return c->seen ||
-           (!c->answered && cw_mgr_owner_session(c->m, v) != NULL && cw_mgr_report_fresh(c->m, v));
+    return c->seen || (!c->answered && cw_mgr_owner_session(c->m, v) != NULL &&
+                       cw_mgr_report_fresh(c->m, v) && !cw_mgr_volume_suspended(c->m, v));
 }
 
 static void
