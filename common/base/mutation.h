@@ -26,7 +26,6 @@
     M(LOST_TAIL, "lost-tail", "a copy that came back without durable records goes on (I15)") \
     M(REORDER, "reorder", "a copy takes records above the next one (I6)") \
     M(OLD_GEN, "old-gen", "a sealed copy goes on with its old owner (I5)") \
-    M(SEAL_EARLY, "seal-early", "a seal is answered before what was appended is durable (I5)") \
     M(NO_VOID, "no-void", "a chunk is copied over without its version being void (I9)") \
     M(NO_TOUCHED, "no-touched", "records between JOIN and the list are forgotten (1.10)") \
     M(NO_ARRAY, "no-array", "blocks written while they are copied are overwritten (1.10)") \

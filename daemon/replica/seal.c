@@ -101,9 +101,9 @@ seal_fill(struct cw_copy *c, uint32_t flags, struct cw_wire_seal_ok *ok)
     const struct cw_store_identity *id = cw_store_identity(c->r->store);
 
     *ok = (struct cw_wire_seal_ok){
-        .last_gen = cw_mutated(CW_MUTATION_SEAL_EARLY) ? c->info->last_gen : c->info->durable_gen,
+        .last_gen = c->info->durable_gen,
         .flags = cw_copy_health(c) | flags,
-        .last_seq = cw_mutated(CW_MUTATION_SEAL_EARLY) ? c->info->last_seq : c->info->durable_seq,
+        .last_seq = c->info->durable_seq,
         .stable = c->info->stable,
         .incarnation = id->incarnation,
         .format_id = id->format_id,
