@@ -46,9 +46,10 @@ struct shadow {
     uint64_t cap;
 };
 
+#define VERSION_GENS 4u /* that are remembered of one seq */
 struct version {
-    uint64_t hash;
-    uint32_t gen; /* 0: none yet */
+    uint64_t hash[VERSION_GENS];
+    uint32_t gen[VERSION_GENS]; /* 0: none yet */
 };
 
 struct sim_watch {
@@ -456,17 +457,19 @@ see_version(struct sim *sim, uint32_t daemon, uint32_t chunk)
     const struct shadow *d = &sim->watch->of[daemon];
     struct version **all = &sim->watch->versions[chunk], *v;
     uint64_t csums[CW_CHUNK_BLOCKS], seq, hash;
-    uint32_t gen;
+    uint32_t gen, k;
 
     if (!cw_store_chunk_view(d->sh, chunk, &gen, &seq, csums) || seq == CW_VER_VOID || gen == 0)
         return;
     *all = grow(*all, &sim->watch->n_versions[chunk], seq, sizeof(**all));
     v = &(*all)[seq];
     hash = cw_hash(csums, sizeof(csums));
-    if (v->gen == gen && v->hash != hash)
+    k = gen % VERSION_GENS;
+    if (v->gen[k] == gen && v->hash[k] != hash)
         sim_fail(sim, "invariant: I9: chunk %u in version (%u, %llu) is something else on %s",
                  chunk, gen, (unsigned long long)seq, sim->daemons[daemon].proc.name);
-    *v = (struct version){ .hash = hash, .gen = gen };
+    v->hash[k] = hash;
+    v->gen[k] = gen;
 }
 
 void
