@@ -12,7 +12,6 @@
 #define RETRY_NS (200 * CW_NS_PER_MS)
 #define BAD_CSUM_MAX 3
 #define GAPS_MAX 16
-#define RESTARTS_MAX 8
 
 static void copy_on_answer(struct call *call, const struct cw_frame *f);
 

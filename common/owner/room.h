@@ -23,6 +23,7 @@
 #define HB_MAX 16u      /* heartbeats unanswered that are remembered */
 #define RESERVE_MAX 32u /* small buffers kept back for control frames */
 #define SPAN_BUCKETS 64u
+#define RESTARTS_MAX 8 /* then a copy that breaks the takeover again and again is left behind */
 #define LEASE_MARGIN_NS (50 * CW_NS_PER_MS)
 #define LEASE_RHO_DIV 100u /* clock rates differ by at most 1 % */
 

@@ -11,8 +11,6 @@
 
 #include <stdlib.h>
 
-#define RESTARTS_MAX 8 /* then a copy that breaks the takeover again and again is left behind */
-
 bool
 cw_own_takeover_lies_in(const struct cw_wire_hist *hist, uint32_t n_hist, uint64_t end_seq,
                         uint32_t gen, uint64_t seq)
@@ -117,16 +115,34 @@ cw_own_takeover_stable(const struct shard *s)
     return max;
 }
 
+/* Why one that counts is not gone on from; NULL: it can be. */
+static const char *
+copy_unfit(const struct copy *c, uint64_t stable)
+{
+    bool log = cw_own_is_log(c);
+
+    if (c->faulty)
+        return c->why;
+    if (!info_here(c))
+        return "not there at a takeover";
+    if (is_emptied(c))
+        return "its disk has lost it: it is empty (I18)";
+    if (c->info.flags & CW_MEMBER_FAILED)
+        return "its disk failed";
+    if (c->info.flags & CW_MEMBER_DAMAGED)
+        return "it is damaged";
+    if ((c->info.flags & CW_MEMBER_SYNCING) || log != ((c->info.flags & CW_MEMBER_LOG) != 0))
+        return "it is something else on its disk";
+    if ((log && c->info.last_seq + 1 < c->since_seq) || c->info.last_seq < stable)
+        return "it lacks what others know to be stable (I15)";
+    return NULL;
+}
+
 /* R of 1.8 step 3, and the journal that stands beside it. */
 static bool
 in_r(const struct copy *c, uint64_t stable)
 {
-    bool log = cw_own_is_log(c);
-
-    return cw_own_counts(c) && !c->faulty && info_here(c) && !is_emptied(c) &&
-           !(c->info.flags & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED)) &&
-           log == ((c->info.flags & CW_MEMBER_LOG) != 0) &&
-           (!log || c->info.last_seq + 1 >= c->since_seq) && c->info.last_seq >= stable;
+    return cw_own_counts(c) && copy_unfit(c, stable) == NULL;
 }
 
 /* A journal knows no history before its own. */
@@ -191,6 +207,7 @@ struct roll { /* of one evaluation */
     struct copy *src;
     uint32_t n_insync, n_sealed, n_r, n_out; /* insync, r: with the journal */
     bool out_insync;                         /* a lease may depend on somebody to be ejected */
+    const char *why;                         /* one of those is */
 };
 
 static void
@@ -215,8 +232,12 @@ takeover_roll(struct shard *s, struct roll *r)
         r->n_r += insync && !out;
         r->n_out += out;
         r->out_insync |= out && insync;
-        if (out)
-            c->want = c->state == CW_MEMBER_JOURNAL ? CW_MEMBER_DEAD : CW_MEMBER_OUT;
+        if (!out)
+            continue;
+        c->want = c->state == CW_MEMBER_JOURNAL ? CW_MEMBER_DEAD : CW_MEMBER_OUT;
+        r->why = insync ? copy_unfit(c, r->stable) : c->why;
+        if (r->why == NULL)
+            r->why = "it does not lie in the history of the others";
     }
 }
 
@@ -307,7 +328,7 @@ takeover_sealing(struct shard *s)
     }
     s->state = SHARD_EJECTING;
     s->why = "waiting for the manager to remove copies that cannot be reached";
-    cw_own_change_begin(s, "not there at a takeover");
+    cw_own_change_begin(s, r.why);
 }
 
 /* A copy was lost on the way: all begin again, those that are left answer within a round trip. */
