@@ -181,15 +181,30 @@ change_describe(const struct cw_manager *m, const struct cw_mgr_change *q, char 
     }
 }
 
+/* That copies are not new any more is no news for people. */
+static bool
+change_is_news(const struct cw_mgr_change *q, const struct cw_shard_rec *was)
+{
+    for (size_t i = 0; i < q->n_want; i++) {
+        const struct cw_member *m =
+            cw_shard_rec_find(was, &q->want[i].disk_uuid, q->want[i].format_id);
+
+        if (m == NULL || m->state != q->want[i].state || m->since_seq != CW_SINCE_NEW)
+            return true;
+    }
+    return false;
+}
+
 static void
-change_put(struct mgr_txn *t, const struct cw_mgr_change *q, struct cw_rec *rec, const char *volume)
+change_put(struct mgr_txn *t, const struct cw_mgr_change *q, struct cw_rec *rec,
+           const struct cw_shard_rec *was, const char *volume)
 {
     char what[200];
 
     rec->shard.gen = q->gen;
     rec->shard.cfg++;
     cw_mgr_txn_put(t, rec);
-    if (q->n_want == 0)
+    if (!change_is_news(q, was))
         return;
     change_describe(t->m, q, what, sizeof(what));
     cw_mgr_txn_event(t, "COPY_STATE", volume, "shard %u:%s: %.60s", CW_SHARD_INDEX(q->shard), what,
@@ -223,7 +238,7 @@ change_build(struct mgr_call_op *c, struct mgr_txn *t)
         return cw_mgr_refuse(c, CW_MGR_LIMIT, v->o.rec.volume.name, "no cfg is left");
     if (!change_apply(t, q, &rec.shard, v->o.rec.volume.name, &c->call->error))
         return cw_mgr_refused(c);
-    change_put(t, q, &rec, v->o.rec.volume.name);
+    change_put(t, q, &rec, &s->o.rec.shard, v->o.rec.volume.name);
     c->call->reply.change.applied = true;
     return MGR_BUILD_COMMIT;
 }

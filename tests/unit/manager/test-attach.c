@@ -91,6 +91,54 @@ a_mute_daemon_delays_by_a_second(void **state)
     world_fini(&w);
 }
 
+static void
+keep_copy_states(struct world *w, const union cw_mgr_reply *r)
+{
+    w->text[0][0] = 0;
+    for (size_t i = 0; i < r->events.n_events; i++)
+        w->text[0][0] += strcmp(r->events.events[i].code, "COPY_STATE") == 0;
+}
+
+/* The copies of a new volume are new until its first owner says otherwise, which nobody need hear
+ * of; nothing makes them new again. */
+static void
+copies_are_new_once(void **state)
+{
+    static struct world w;
+    struct cw_member want[CW_MEMBERS_MAX];
+    struct cw_mgr_call call = { .kind = CW_MGR_CHANGE }, ls = { .kind = CW_MGR_EVENT_LS };
+    uint32_t n;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    n = w.shards[0].n_members;
+    for (uint32_t i = 0; i < n; i++) {
+        want[i] = w.shards[0].members[i];
+        assert_int_equal(want[i].since_seq, CW_SINCE_NEW);
+        want[i].since_seq = 0;
+    }
+    call.req.change = (struct cw_mgr_change){ .volume_id = CW_SHARD_VOLUME(w.shards[0].shard),
+                                              .gen = w.attach.gen,
+                                              .shard = w.shards[0].shard,
+                                              .cfg = w.shards[0].cfg,
+                                              .want = want,
+                                              .n_want = n,
+                                              .why = "begins" };
+    assert_int_equal(world_call(&w, w.c[0].session, &call), CW_MGR_OK);
+    assert_true(w.change.applied);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(w.change.shard.members[i].since_seq, 0);
+    w.keep = keep_copy_states;
+    assert_int_equal(world_call(&w, NULL, &ls), CW_MGR_OK);
+    assert_int_equal(w.text[0][0], 0);
+    w.keep = NULL;
+    want[0].since_seq = CW_SINCE_NEW;
+    call.req.change.cfg++;
+    call.req.change.n_want = 1;
+    assert_int_equal(world_call(&w, w.c[0].session, &call), CW_MGR_BAD_REQUEST);
+    world_fini(&w);
+}
+
 /* Where none answers, an owner that tells us that it serves is believed; not one that is gone. */
 static void
 a_partition_from_all_daemons_takes_nothing_away(void **state)
@@ -367,6 +415,7 @@ main(void)
         cmocka_unit_test(volume_in_use_is_refused),
         cmocka_unit_test(silence_is_taken_over),
         cmocka_unit_test(a_mute_daemon_delays_by_a_second),
+        cmocka_unit_test(copies_are_new_once),
         cmocka_unit_test(a_partition_from_all_daemons_takes_nothing_away),
         cmocka_unit_test(a_new_manager_asks_the_copies_too),
         cmocka_unit_test(a_new_manager_does_not_wait_for_long),
