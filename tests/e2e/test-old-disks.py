@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
@@ -34,6 +35,18 @@ def opened(sock, timeout=60):
         except (NbdError, OSError):
             return None
     return wait_for(f"{os.path.basename(sock)} serves", attempt, timeout, 0.2)
+
+
+def try_open(sock):
+    try:
+        Nbd(sock, "v", timeout=60).close()
+    except (NbdError, OSError):
+        pass
+
+
+def says(process, what):
+    with open(process.log, encoding="utf-8") as f:
+        return what in f.read()
 
 
 def some(seed):
@@ -97,6 +110,36 @@ def test_row_14_an_old_clone_while_nobody_is_attached(t):
     c.admin("volume", "verify", "v")
     t.stop(c.process("h2"))
     assert on_media(t, "h2", 5) == some(2005)
+
+
+def test_row_15_a_disk_from_before_the_volume(t):
+    """Alone, it cannot be told from one whose copy was never made: nobody is served from it, however often."""
+    c = Daemons(t)
+    for host in HOSTS:
+        c.start(host, [c.format(host + ".store")])
+    t.stop(c.process("h1"))
+    t.ok("cp", "--sparse=always", t.path("h1.store"), t.path("h1.clone"))
+    c.start("h1")
+    c.admin("volume", "create", "v", "--size", "64M")
+    written(c, t, "a", 1000)
+    for host in HOSTS:
+        c.kill(host)
+    os.replace(t.path("h1.clone"), t.path("h1.store"))
+    c.start("h1")
+    for name in ("b", "c"):
+        server = c.nbd(name)
+        client = threading.Thread(target=try_open, args=(server.sock,))
+        client.start()
+        wait_for("it is missed", lambda: says(server, "its disk does not have it"), 20)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        client.join()
+    assert all(m["state"] == "INSYNC" for m in c.volume("v")["shards"][0]["members"])
+    c.start("h2")
+    c.start("h3")
+    are_read(c, t, "d", 1000)
+    c.wait_full("v")
+    assert resyncs(c, "h1") > 0
 
 
 def test_row_14_an_old_clone_under_load(t):
