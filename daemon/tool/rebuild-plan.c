@@ -204,6 +204,21 @@ shard_force(struct cw_rebuild *r, struct shard *s)
     say(&r->notes, SHARD_FMT ": its copy in %s, which was %s, is taken for the shard", SHARD_ARG(s),
         r->stores[member_copy(r, s, m)->store].path, cw_member_state_name(m->state));
     m->state = CW_MEMBER_INSYNC;
+    m->since_seq = 0;
+}
+
+/* Whose copies hold anything had an owner, whether they were told so or not. */
+static void
+shard_begins(struct shard *s)
+{
+    bool begun = false;
+
+    for (uint32_t i = 0; i < s->n; i++)
+        begun |= s->copies[i].last_seq > 0;
+    for (uint32_t i = 0; i < s->rec.n_members; i++) {
+        if (begun && s->rec.members[i].since_seq == CW_SINCE_NEW)
+            s->rec.members[i].since_seq = 0;
+    }
 }
 
 /* Decides the shard's record. */
@@ -213,10 +228,11 @@ shard_decide(struct cw_rebuild *r, struct shard *s)
     bool forced = false;
 
     s->rec = s->copies[0].rec;
+    shard_begins(s);
     for (uint32_t i = 1; i < s->n; i++) {
         const struct cw_shard_rec *o = &s->copies[i].rec;
 
-        if (o->gen == s->rec.gen && o->cfg == s->rec.cfg && !same_record(o, &s->rec))
+        if (o->gen == s->rec.gen && o->cfg == s->rec.cfg && !same_record(o, &s->copies[0].rec))
             say(&r->refused,
                 SHARD_FMT
                 ": the copies in %s and %s have different records of gen %u cfg %u: one of "
@@ -233,6 +249,7 @@ shard_decide(struct cw_rebuild *r, struct shard *s)
         if (m->state != CW_MEMBER_INSYNC)
             continue;
         m->state = CW_MEMBER_OUT;
+        m->since_seq = 0;
         forced = true;
     }
     if (r->force && (forced || !has_insync(&s->rec)))

@@ -106,6 +106,29 @@ refused_with(struct world *w, const char *why)
 
 /* ---- cases ---- */
 
+/* Copies whose owner could not tell them that they are not new any more are not, if one of them
+ * holds something (I18). */
+static void
+copies_that_hold_something_are_not_new(void **state)
+{
+    for (int begun = 0; begun < 2; begun++) {
+        struct cw_shard_rec rec = rec_of(1, 0, 1, 1);
+        const struct cw_shard_rec *got;
+        struct world w;
+
+        world_init(&w, 3);
+        for (uint32_t i = 0; i < 3; i++)
+            rec.members[i].since_seq = CW_SINCE_NEW;
+        for (uint32_t i = 0; i < 3; i++)
+            copy_put(&w, i, rec)->last_seq = i == 1 && begun ? 1 : 0;
+        assert_true(cw_rebuild_plan(&w.r));
+        got = &found(&w, CW_REC_SHARD, 0)->shard;
+        for (uint32_t i = 0; i < 3; i++)
+            assert_int_equal(got->members[i].since_seq, begun ? 0 : CW_SINCE_NEW);
+        cw_rebuild_fini(&w.r);
+    }
+}
+
 static void
 the_highest_record_counts(void **state)
 {
@@ -389,6 +412,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copies_that_hold_something_are_not_new),
         cmocka_unit_test(the_highest_record_counts),
         cmocka_unit_test(an_in_sync_copy_that_is_missing_refuses_the_shard),
         cmocka_unit_test(members_that_are_not_in_sync_need_not_be_there),
