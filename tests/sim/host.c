@@ -401,6 +401,14 @@ sim_host_is_registered(const struct sim_daemon *d)
     return d->host->registered;
 }
 
+bool
+sim_host_is_the_leaders(const struct sim_daemon *d)
+{
+    const struct sim_ctl *c = d->host->peer.ctl;
+
+    return d->host->registered && c != NULL && c->mgr == d->proc.sim->control->leader;
+}
+
 void
 sim_host_fini(struct sim_daemon *d)
 {

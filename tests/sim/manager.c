@@ -175,7 +175,7 @@ reach(const struct sim *sim, const struct sim_proc *a, const struct sim_proc *b)
            !sim_net_blocked(sim, b, a);
 }
 
-/* It is in sync, has a session of the present owner, and both managers hear it. */
+/* It is in sync, has a session of the present owner, and can be asked about him. */
 static bool
 hears_owner(const struct sim *sim, const struct cw_member *m, const struct sim_daemon *d)
 {
@@ -184,8 +184,8 @@ hears_owner(const struct sim *sim, const struct cw_member *m, const struct sim_d
     uint32_t gen = 0;
     bool session = false;
 
-    return m->state == CW_MEMBER_INSYNC && d->serving && reach(sim, &c->proc, &d->proc) &&
-           reach(sim, &sim->control->mgrs[0].proc, &d->proc) &&
+    return m->state == CW_MEMBER_INSYNC && d->serving && sim_host_is_the_leaders(d) &&
+           reach(sim, &c->proc, &d->proc) && reach(sim, &sim->control->mgrs[0].proc, &d->proc) &&
            reach(sim, &sim->control->mgrs[1].proc, &d->proc) &&
            cw_replica_owner_seen(d->replica, SIM_VOLUME, &gen, &session, &silent_ms) && session &&
            gen == c->gen;

@@ -282,6 +282,8 @@ void sim_host_fini(struct sim_daemon *d);
 void sim_host_turn_end(struct sim_daemon *d);
 void sim_host_check(const struct sim_daemon *d);
 bool sim_host_is_registered(const struct sim_daemon *d);
+/* .. with the manager that was elected last; a deposed one may hold it for a while. */
+bool sim_host_is_the_leaders(const struct sim_daemon *d);
 
 /* ---- the register ---- */
 
