@@ -41,7 +41,12 @@ report_add(struct report *r, const struct sim_opts *opts, const char *which,
 {
     struct report_failure f = { .which = which, .seed = opts->seed };
 
-    r->ops_least = r->seeds == 0 ? result->ops : cw_min_u64(r->ops_least, result->ops);
+    if (result->only_safety)
+        r->n_only_safety++;
+    else if (r->seeds == r->n_only_safety)
+        r->ops_least = result->ops;
+    else
+        r->ops_least = cw_min_u64(r->ops_least, result->ops);
     r->seeds++;
     r->ops += result->ops;
     r->events += result->events;
@@ -65,10 +70,12 @@ print_text(const struct report *r, double took_s)
     const char *comma = "";
 
     printf("%llu seeds, %llu failed, %.1f seeds/s, %.0f events/s, %llu requests (at least %llu in "
-           "a run), %llu events, %.0f virtual seconds\n",
+           "a run, but for %llu whose disks were damaged for good), %llu events, %.0f virtual "
+           "seconds\n",
            (unsigned long long)r->seeds, (unsigned long long)r->failed, (double)r->seeds / took_s,
            (double)r->events / took_s, (unsigned long long)r->ops, (unsigned long long)r->ops_least,
-           (unsigned long long)r->events, (double)r->virtual_ns / 1e9);
+           (unsigned long long)r->n_only_safety, (unsigned long long)r->events,
+           (double)r->virtual_ns / 1e9);
     printf("reached:");
     for (int i = 0; i < SIM_N_MARKS; i++)
         if (r->marks[i] > 0)
@@ -101,10 +108,11 @@ print_json(const struct report *r, double took_s)
         json_object_set_new(marks, sim_mark_names[i], json_integer((json_int_t)r->marks[i]));
     for (uint64_t i = 0; i < cw_min_u64(r->failed, REPORT_FAILURES_MAX); i++)
         json_array_append_new(failures, failure_json(&r->failures[i]));
-    all = json_pack("{si ss sI sI sf sI sI sI sf so so}", "schema", 1, "git", SIM_GIT_HASH, "seeds",
-                    (json_int_t)r->seeds, "failed", (json_int_t)r->failed, "seconds", took_s,
-                    "requests", (json_int_t)r->ops, "requests_least", (json_int_t)r->ops_least,
-                    "events", (json_int_t)r->events, "virtual_seconds", (double)r->virtual_ns / 1e9,
+    all = json_pack("{si ss sI sI sf sI sI sI sI sf so so}", "schema", 1, "git", SIM_GIT_HASH,
+                    "seeds", (json_int_t)r->seeds, "failed", (json_int_t)r->failed, "seconds",
+                    took_s, "requests", (json_int_t)r->ops, "requests_least",
+                    (json_int_t)r->ops_least, "only_safety", (json_int_t)r->n_only_safety, "events",
+                    (json_int_t)r->events, "virtual_seconds", (double)r->virtual_ns / 1e9,
                     "coverage", marks, "failures", failures);
     json_dumpf(all, stdout, JSON_INDENT(2));
     printf("\n");

@@ -13,7 +13,8 @@ struct report_failure {
 
 struct report {
     bool json;
-    uint64_t seeds, failed, ops, ops_least, events, virtual_ns;
+    uint64_t seeds, failed, ops, events, virtual_ns;
+    uint64_t n_only_safety, ops_least; /* of the others */
     uint64_t marks[SIM_N_MARKS];
     double begun_s;
     struct report_failure failures[REPORT_FAILURES_MAX];

@@ -358,6 +358,7 @@ sim_settle(struct sim *sim)
     bool audited = false;
 
     sim->calm = true;
+    sim->result.only_safety = sim_only_safety(sim);
     if (sim->media.fragile && !sim->result.failed)
         sim_run_until(sim, nothing_fragile, HEAL_NS);
     sim_faults_heal(sim);

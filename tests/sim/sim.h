@@ -618,6 +618,7 @@ enum sim_plain {
 
 struct sim_result {
     bool failed;
+    bool only_safety; /* disks were damaged for good: its guest may have waited for ever */
     char why[256];
     uint64_t ops, events, virtual_ns;
     uint64_t chaos_ns; /* what the seed chose */
