@@ -318,13 +318,15 @@ static void
 sim_must(struct sim *sim, bool (*cond)(struct sim *), const char *what)
 {
     bool only_safety = sim_only_safety(sim);
+    /* what is nearly full moves slowly, and one copy after the other */
+    uint64_t heal_ns = sim->full.on ? 4 * HEAL_NS : HEAL_NS;
 
-    if (sim->result.failed || sim_run_until(sim, cond, only_safety ? WAIT_NS : HEAL_NS) ||
+    if (sim->result.failed || sim_run_until(sim, cond, only_safety ? WAIT_NS : heal_ns) ||
         sim->result.failed || only_safety)
         return;
     sim_why_not(sim);
     sim_fail(sim, "liveness: %s does not come within %u s of healing", what,
-             (unsigned)(HEAL_NS / CW_NS_PER_S));
+             (unsigned)(heal_ns / CW_NS_PER_S));
 }
 
 static void
@@ -339,6 +341,7 @@ static void
 sim_settle_rot(struct sim *sim)
 {
     bool wanted = sim_chance(&sim->rnd_fault, 50) || sim->media.touched;
+    uint32_t cfg = sim->reg.rec.cfg;
 
     if (sim->result.failed || !wanted || sim->full.on || sim_media_may_lose(sim))
         return;
@@ -347,6 +350,10 @@ sim_settle_rot(struct sim *sim)
     sim_must(sim, sim_rot_is_mended, "the repair of what rotted");
     sim_rot_scrub(sim);
     sim_must(sim, sim_rot_is_mended, "the end of a scrub");
+    if (sim->reg.rec.cfg != cfg) { /* one that rotted while it was out may have come in between */
+        sim_rot_scrub(sim);
+        sim_must(sim, sim_rot_is_mended, "the end of the next scrub");
+    }
     sim_rot_must_be_gone(sim);
 }
 
