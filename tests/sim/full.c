@@ -303,6 +303,26 @@ sim_full_start(struct sim *sim)
     sim_after(sim, t, CW_NS_PER_S, full_tick);
 }
 
+static void
+room_is_made(struct cw_replica_drop *drop, int res)
+{
+}
+
+void
+sim_full_make_room(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->full.n_disks; i++) {
+        struct sim_daemon *d = &sim->daemons[i];
+
+        if (!d->serving)
+            continue;
+        sim_log(sim, "%s drops what filled its disk", d->proc.name);
+        sim->full.drops[i] = (struct cw_replica_drop){ .shard = OTHER, .done = room_is_made };
+        cw_replica_drop(d->replica, &sim->full.drops[i]);
+        sim_proc_touch(&d->proc);
+    }
+}
+
 bool
 sim_full_is_over(struct sim *sim)
 {

@@ -311,14 +311,16 @@ sim_why_not(struct sim *sim)
 static bool
 sim_only_safety(const struct sim *sim)
 {
-    return sim->media.unlimited && sim->media.touched;
+    const struct sim_media *m = &sim->media;
+
+    return m->touched && (m->unlimited || (m->forgot && m->alone));
 }
 
 static void
 sim_must(struct sim *sim, bool (*cond)(struct sim *), const char *what)
 {
     bool only_safety = sim_only_safety(sim);
-    /* what is nearly full moves slowly, and one copy after the other */
+    /* what is nearly full moves slowly, one copy after the other */
     uint64_t heal_ns = sim->full.on ? 4 * HEAL_NS : HEAL_NS;
 
     if (sim->result.failed || sim_run_until(sim, cond, only_safety ? WAIT_NS : heal_ns) ||
@@ -381,6 +383,8 @@ sim_settle(struct sim *sim)
         sim_client_attach(&sim->clients[0]);
     sim_must(sim, owner_comes, "an active owner");
     sim_must(sim, sim_full_is_over, "the trim of what filled the disks");
+    if (!sim->result.failed)
+        sim_full_make_room(sim);
     sim_must(sim, sim_all_in_sync, "every copy in sync");
     if (sim->opts.scenario == NULL && sim->opts.chaos_ns == 0)
         sim_must(sim, did_enough, "enough requests");

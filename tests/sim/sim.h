@@ -559,11 +559,14 @@ struct sim_full {
     uint32_t epoch, n_out; /* whose writes are counted */
     bool emptying;
     uint32_t n_emptied;
+    struct cw_replica_drop drops[SIM_DAEMONS_MAX];
 };
 void sim_full_choose(struct sim *sim);
 void sim_full_fill(struct sim_daemon *d); /* that was formatted */
 void sim_full_start(struct sim *sim);
-/* There is room for everything. */
+/* The other volume is deleted: no copy is kept out for ever because its disk is full. */
+void sim_full_make_room(struct sim *sim);
+/* What the guest filled it with is trimmed. */
 bool sim_full_is_over(struct sim *sim);
 void sim_full_fini(struct sim *sim);
 
