@@ -429,20 +429,26 @@ sim_media_lost_copy(struct sim *sim, const struct sim_daemon *d)
 
 /* ---- after every event ---- */
 
-/* The last one in sync is the victim, or was resynced from it while that could not read all. */
+/* Those in sync are the victim, and what was resynced from it while that could not read all. */
 static bool
 victim_is_alone(const struct sim *sim)
 {
-    for (uint32_t i = 0; n_in_sync(sim) == 1 && i < sim->reg.rec.n_members; i++) {
+    bool any = false;
+
+    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++) {
         const struct cw_member *m = &sim->reg.rec.members[i];
         const struct sim_daemon *d = sim_member_daemon(sim, m);
         struct cw_replica_copy c;
 
-        if (m->state == CW_MEMBER_INSYNC && d != NULL)
-            return d == &sim->daemons[sim->media.victim] ||
-                   (d->serving && cw_replica_copy_next(d->replica, 0, &c) && c.bad_blocks > 0);
+        if (m->state != CW_MEMBER_INSYNC)
+            continue;
+        any = true;
+        if (d != &sim->daemons[sim->media.victim] &&
+            !(d != NULL && d->serving && cw_replica_copy_next(d->replica, 0, &c) &&
+              c.bad_blocks > 0))
+            return false;
     }
-    return false;
+    return any;
 }
 
 static bool
