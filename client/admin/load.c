@@ -6,15 +6,15 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #include "client/admin/progress.h"
+#include "client/lib/latch.h"
 #include "common/base/bits.h"
 #include "common/base/prng.h"
 #include "common/owner/owner.h"
 
 #define DRAIN_NS (10 * CW_NS_PER_S)
-#define POLL_NS (100 * 1000 * 1000)
+#define POLL_MS 100
 
 struct load_job {
     struct cw_prng prng;
@@ -239,10 +239,7 @@ load_wait(struct load *l, struct cw_progress *p)
             return false;
         done = __atomic_load_n(&l->done_bytes, __ATOMIC_RELAXED);
         cw_progress_step(p, done, load_total(&l->opts, done, now - p->begun_ns), now);
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        t.tv_nsec += POLL_NS;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
+        t = cw_latch_until(POLL_MS);
         pthread_cond_timedwait(&l->cond, &l->mutex, &t);
     }
     return true;
@@ -288,7 +285,6 @@ static struct load *
 load_new(struct cw_volio *vio, const struct cw_load_opts *opts, struct cw_load_result *ret)
 {
     struct load *l = calloc(1, sizeof(*l));
-    pthread_condattr_t attr;
 
     if (l == NULL)
         abort();
@@ -305,10 +301,7 @@ load_new(struct cw_volio *vio, const struct cw_load_opts *opts, struct cw_load_r
     if (l->jobs == NULL || l->ops == NULL || l->data == NULL)
         abort();
     pthread_mutex_init(&l->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    cw_latch_cond_init(&l->cond);
     load_init_jobs(l);
     load_init_ops(l);
     return l;

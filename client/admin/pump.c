@@ -1,8 +1,8 @@
 #include "client/admin/pump.h"
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "client/lib/latch.h"
 #include "common/base/bits.h"
 
 #define WAIT_MS 100
@@ -10,14 +10,9 @@
 void
 cw_pump_init(struct cw_pump *p, struct cw_volio *vio)
 {
-    pthread_condattr_t attr;
-
     *p = (struct cw_pump){ .vio = vio };
     pthread_mutex_init(&p->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    cw_latch_cond_init(&p->cond);
     p->slots = calloc(CW_PUMP_SLOTS, sizeof(*p->slots));
     p->data = aligned_alloc(CW_BLOCK_SIZE, CW_PUMP_SLOTS * CW_PUMP_BYTES);
     if (p->slots == NULL || p->data == NULL)
@@ -49,26 +44,11 @@ cw_pump_put(struct cw_pump *p, struct cw_pump_slot *s)
     pthread_mutex_unlock(&p->mutex);
 }
 
-static struct timespec
-pump_until(uint64_t ms)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += (time_t)(ms / 1000);
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
-
 /* Waits until n slots are free. Returns with the mutex held. */
 static bool
 pump_wait(struct cw_pump *p, uint32_t n, uint64_t timeout_ms)
 {
-    struct timespec until = pump_until(timeout_ms);
+    struct timespec until = cw_latch_until(timeout_ms);
     int res = 0;
 
     pthread_mutex_lock(&p->mutex);

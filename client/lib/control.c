@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "client/lib/control-internal.h"
+#include "client/lib/latch.h"
 
 #define HELLO_MS 5000
 
@@ -240,7 +241,6 @@ cw_control_new(const struct cw_control_opts *opts, char error[static CW_ENGINE_E
                struct cw_control **ret_c)
 {
     struct cw_control *c = calloc(1, sizeof(*c));
-    pthread_condattr_t attr;
     int res;
 
     if (c == NULL)
@@ -259,10 +259,7 @@ cw_control_new(const struct cw_control_opts *opts, char error[static CW_ENGINE_E
     c->inbox = (struct cw_mailbox){ .wake = control_wake, .arg = c };
     c->drain.fn = control_drain;
     pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cw_latch_cond_init(&c->changed);
     if (!domain_parse(c, opts->engine->domain)) {
         snprintf(error, CW_ENGINE_ERROR_SIZE, "domain '%s' is not site=..,rack=..,host=..",
                  opts->engine->domain);
@@ -332,16 +329,11 @@ trouble_arrived(struct cw_engine_task *t)
 int
 cw_control_wait(struct cw_control *c, uint64_t timeout_ms, char error[static CW_ENGINE_ERROR_SIZE])
 {
-    struct timespec until;
+    struct timespec until = cw_latch_until(timeout_ms);
     struct trouble_ask *a;
     bool greeted;
     int res = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(timeout_ms / 1000);
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&c->lock);
     while (!c->greeted && res == 0)
         res = pthread_cond_timedwait(&c->changed, &c->lock, &until);

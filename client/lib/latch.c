@@ -1,18 +1,35 @@
 /* lib/latch.c - one thread tells another that something is over. */
 #include "client/lib/latch.h"
 
-#include <time.h>
+void
+cw_latch_cond_init(pthread_cond_t *c)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+struct timespec
+cw_latch_until(uint64_t ms)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += (time_t)(ms / 1000);
+    t.tv_nsec += (long)(ms % 1000) * 1000000;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    return t;
+}
 
 void
 cw_latch_init(struct cw_latch *l)
 {
-    pthread_condattr_t attr;
-
     pthread_mutex_init(&l->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->opened, &attr);
-    pthread_condattr_destroy(&attr);
+    cw_latch_cond_init(&l->opened);
     l->open = false;
 }
 
@@ -44,14 +61,9 @@ cw_latch_wait(struct cw_latch *l)
 bool
 cw_latch_wait_ms(struct cw_latch *l, uint32_t ms)
 {
-    struct timespec until;
+    struct timespec until = cw_latch_until(ms);
     bool open;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&l->mutex);
     while (!l->open && pthread_cond_timedwait(&l->opened, &l->mutex, &until) == 0)
         ;

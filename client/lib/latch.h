@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 struct cw_latch {
     pthread_mutex_t mutex;
@@ -22,3 +23,7 @@ void cw_latch_open(struct cw_latch *l);
 void cw_latch_wait(struct cw_latch *l);
 /* False: it is not open by then. */
 bool cw_latch_wait_ms(struct cw_latch *l, uint32_t ms);
+
+/* For conditions of another's own, so that they go by the same clock. */
+void cw_latch_cond_init(pthread_cond_t *c);
+struct timespec cw_latch_until(uint64_t ms);
