@@ -32,8 +32,7 @@ struct cw_member {
     struct cw_uuid disk_uuid; /* with format_id: the copy's identity */
     uint64_t format_id;
     enum cw_member_state state;
-    uint64_t
-        since_seq; /* JOURNAL, and SYNCING by it: first seq it holds; INSYNC: CW_SINCE_NEW or 0 */
+    uint64_t since_seq; /* JOURNAL, SYNCING by it: its first seq; INSYNC: CW_SINCE_NEW; else 0 */
 };
 
 /* No owner was ever active with this copy: it may be empty, and is made where it is not. The first

@@ -134,5 +134,5 @@ cw_own_flap_holds(const struct copy *c)
         return false;
     for (uint32_t i = 0; i < c->s->n_copies; i++)
         n += c->s->copies[i] != c && c->s->copies[i]->state == CW_MEMBER_INSYNC;
-    return n >= cw_max_u64(c->s->v->min_insync, 1);
+    return cw_own_are_enough(c->s, n);
 }

@@ -126,7 +126,7 @@ cw_own_gray_is_slow(const struct copy *c)
 bool
 cw_own_may_set_aside(const struct copy *c, uint32_t n_others)
 {
-    return c->state == CW_MEMBER_INSYNC && n_others >= cw_max_u64(c->s->v->min_insync, 1) &&
+    return c->state == CW_MEMBER_INSYNC && cw_own_are_enough(c->s, n_others) &&
            cw_own_now(c->s->v->o) >= c->demote_after_ns;
 }
 

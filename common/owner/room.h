@@ -282,9 +282,9 @@ struct shard {
     struct cw_list reading; /* parts: asked */
     struct cw_list notes;   /* what copies said is bad on them */
 
-    uint64_t keep_seq,
-        keep_until_ns; /* records above it, for a journal that may begin, or a copy to be tested */
-    bool has_log;      /* a journal that has begun serves */
+    /* Records above keep_seq stay, for a journal that may begin or a copy that is to be tested. */
+    uint64_t keep_seq, keep_until_ns;
+    bool has_log;            /* a journal that has begun serves */
     uint64_t below_since_ns; /* below min_insync; CW_NEVER */
     uint64_t starved_since_ns;
     const char *why;      /* of a suspension */
@@ -563,6 +563,13 @@ static inline bool
 cw_own_counts(const struct copy *c)
 {
     return c->state == CW_MEMBER_INSYNC || cw_own_is_log(c);
+}
+
+/* So many copies in sync go on alone: one at least, and all that the policy wants for writes. */
+static inline bool
+cw_own_are_enough(const struct shard *s, uint32_t n)
+{
+    return n >= cw_max_u64(s->v->min_insync, 1);
 }
 
 /* Nothing is wanted of it. */

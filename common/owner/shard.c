@@ -551,7 +551,7 @@ cw_own_shard_judge(struct shard *s)
         if (c->want == CW_MEMBER_LAGGING)
             n_good -= copy_is_good(c, now);
         if (now < c->evict_until_ns && c->state != CW_MEMBER_DEAD &&
-            c->state != CW_MEMBER_JOURNAL && n_good >= cw_max_u64(s->v->min_insync, 1)) {
+            c->state != CW_MEMBER_JOURNAL && cw_own_are_enough(s, n_good)) {
             why = "it is to leave";
             c->want = CW_MEMBER_DEAD;
         }
