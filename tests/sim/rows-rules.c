@@ -153,6 +153,23 @@ count_repairs(struct sim_end *to, const struct cw_wire_hdr *h)
     to->conn->sim->n_seen += h->type == CW_FT_BLOCK_REPAIR;
 }
 
+/* A block that is bad on d from the beginning. False: the run has failed. */
+static bool
+write_rotting(struct sim *sim, struct sim_daemon *d, uint64_t off, uint64_t seed)
+{
+    static uint8_t block[CW_BLOCK_SIZE];
+    uint64_t at = 0;
+
+    block_fill(block, seed);
+    sim_guest_do(sim, CW_IO_WRITE, off, block, sizeof(block));
+    if (sim->result.failed)
+        return false;
+    sim_pass(sim, 20);
+    sim_demand(sim, cw_ramdisk_find(d->disk, 0, block, &at), "it lies on the disk");
+    cw_ramdisk_flip(d->disk, at + 77, 4);
+    return true;
+}
+
 /* A block is bad on one copy; another takes long to read it, and while it does, it is overwritten
  * everywhere. What was read is then sent as the repair. */
 static void
@@ -161,15 +178,9 @@ repair_late(struct sim *sim, uint64_t off)
     struct sim_daemon *slow = &sim->daemons[0], *d = &sim->daemons[1];
     static uint8_t block[CW_BLOCK_SIZE], read[CW_BLOCK_SIZE];
     static struct sim_guest_io g;
-    uint64_t at = 0;
 
-    block_fill(block, 2000000 + off);
-    sim_guest_do(sim, CW_IO_WRITE, off, block, sizeof(block));
-    if (sim->result.failed)
+    if (!write_rotting(sim, d, off, 2000000 + off))
         return;
-    sim_pass(sim, 20);
-    sim_demand(sim, cw_ramdisk_find(d->disk, 0, block, &at), "it lies on the disk");
-    cw_ramdisk_flip(d->disk, at + 77, 4);
     cw_ramdisk_hold(slow->disk, CW_RAMDISK_OP(CW_DISK_READ), 0, slow->disk_bytes);
     sim_guest_start(sim, &g, CW_IO_READ, off, read, sizeof(read));
     sim_pass(sim, 100);
@@ -201,15 +212,9 @@ repair_early(struct sim *sim, uint64_t off)
     struct sim_daemon *d = &sim->daemons[1];
     static uint8_t block[CW_BLOCK_SIZE], read[CW_BLOCK_SIZE];
     static struct sim_guest_io r, w;
-    uint64_t at = 0;
 
-    block_fill(block, 4000000 + off);
-    sim_guest_do(sim, CW_IO_WRITE, off, block, sizeof(block));
-    if (sim->result.failed)
+    if (!write_rotting(sim, d, off, 4000000 + off))
         return;
-    sim_pass(sim, 20);
-    sim_demand(sim, cw_ramdisk_find(d->disk, 0, block, &at), "it lies on the disk");
-    cw_ramdisk_flip(d->disk, at + 77, 4);
     cw_ramdisk_hold(d->disk, CW_RAMDISK_ANY_OP, 0, d->disk_bytes);
     sim_guest_start(sim, &r, CW_IO_READ, off, read, sizeof(read));
     sim_pass(sim, 50);
