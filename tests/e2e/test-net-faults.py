@@ -433,16 +433,18 @@ def test_row_23_a_link_that_flaps(t):
     a, load = loaded(t, c)
     n = 0
     while not any("its link flaps" in x for x in changes(c, "h2")):
-        assert n < 6, changes(c, "h2")
+        assert n < 10, changes(c, "h2")
         is_down_for(2, net, n, lambda: None)
         goes_on(load, 20)
         n += 1
     assert n >= 3, changes(c, "h2")
     cause = wait_for("it is told", lambda: c.findings("VOLUME_REDUCED"), 10)[0]["cause"]
     assert "has a link that flaps" in cause, cause
-    for i in range(2):
-        is_down_for(1.6, net, i, lambda: goes_on(load))
-    wait_for("it stays, since there is no place elsewhere", lambda: told(c, "DISK_FLAPS"), 10)
+    n = 0
+    while not told(c, "DISK_FLAPS"):  # one during which the machine lets others wait as well is not counted
+        assert n < 10, changes(c, "h2")
+        is_down_for(1.6, net, n, lambda: goes_on(load))
+        n += 1
     assert "no place elsewhere" in told(c, "DISK_FLAPS")[0]
     assert len(changes(c, "h2")) <= 6, changes(c, "h2")
     settled(c, load, a.sock)
