@@ -432,6 +432,12 @@ sim_watch_durable(const struct sim *sim, uint32_t daemon)
     return sim->watch->of[daemon].seq;
 }
 
+bool
+sim_watch_damaged(const struct sim *sim, uint32_t daemon)
+{
+    return sim->watch->of[daemon].damaged;
+}
+
 void
 sim_watch_event(struct sim *sim)
 {

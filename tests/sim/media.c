@@ -451,6 +451,12 @@ victim_is_alone(const struct sim *sim)
     return any;
 }
 
+bool
+sim_media_is_lost(const struct sim *sim)
+{
+    return sim->media.touched && sim_watch_damaged(sim, sim->media.victim) && victim_is_alone(sim);
+}
+
 static bool
 is_noticed(const struct sim *sim)
 {

@@ -313,7 +313,7 @@ sim_only_safety(const struct sim *sim)
 {
     const struct sim_media *m = &sim->media;
 
-    return m->touched && (m->unlimited || (m->forgot && m->alone));
+    return m->touched && (m->unlimited || (m->forgot && m->alone) || sim_media_is_lost(sim));
 }
 
 static void

@@ -442,6 +442,8 @@ uint64_t sim_watch_acked(const struct sim *sim);
 /* What this daemon holds is all that counts as acknowledged. */
 void sim_watch_recover(struct sim *sim, uint32_t daemon);
 uint64_t sim_watch_durable(const struct sim *sim, uint32_t daemon);
+bool sim_watch_damaged(const struct sim *sim,
+                       uint32_t daemon); /* its copy, when it was seen last */
 
 /* ---- audit: every copy in sync, read at its disk ---- */
 
@@ -544,6 +546,8 @@ void sim_media_replaced(struct sim_daemon *d);
 bool sim_media_may_lose(const struct sim *sim);
 /* It is no wonder that this one's disk does not open. */
 bool sim_media_excuses(const struct sim *sim, const struct sim_daemon *d);
+/* A disk has lost records of the only copy in sync: what is left is an operator's to accept. */
+bool sim_media_is_lost(const struct sim *sim);
 /* This copy has less than it had, and may be INSYNC in the register yet. */
 bool sim_media_forgot(const struct sim *sim, uint32_t daemon);
 /* There is no copy on its disk any more. */
