@@ -73,11 +73,11 @@ struct cw_watch *cw_watch_new(struct cw_service *s, int fd, enum cw_watch_kind k
 /* Also from inside its own fn. Before the fd is closed. NULL is fine. */
 void cw_watch_free(struct cw_watch *w);
 
-/* For the files of this room. */
+/* For the files of this room, and for who speaks HTTP with libevent's own code on this loop. */
 struct event_base *cw_service_base(struct cw_service *s);
 struct cw_buf_pool *cw_service_pool(struct cw_service *s);
 
-/* Reads the clock again; every libevent callback of this room begins with it. */
+/* Reads the clock again; every libevent callback begins with it. */
 void cw_service_tick(struct cw_service *s);
 
 /* Never the same twice: request ids, unique over all connections of the loop. */

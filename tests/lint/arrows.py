@@ -15,6 +15,7 @@ LIBRARIES = {  # header prefix -> library
     "liburing": "liburing", "event2/": "libevent", "event.h": "libevent", "lmdb.h": "lmdb",
     "jansson.h": "jansson", "libsmartcols": "libsmartcols", "blkid/": "libblkid",
     "xxhash.h": "libxxhash", "zstd.h": "libzstd", "protobuf-c/": "libprotobuf-c",
+    "openssl/": "libssl",
 }
 
 
