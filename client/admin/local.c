@@ -29,7 +29,7 @@
 struct local_cmd {
     struct cw_cli *cli;
     struct cw_local l;
-    char daemon[PATH_MAX];
+    char daemon[PATH_MAX], etcd[PATH_MAX];
     uint64_t timeout_s;
     int lock_fd;
 };
@@ -104,6 +104,9 @@ local_no_dir(struct local_cmd *c, const struct cw_cmd *cmd)
 static int
 local_find_daemon(struct local_cmd *c)
 {
+    if (cw_local_is_etcd(&c->l) && !cw_local_etcd(c->etcd))
+        return local_fail(c, "NOT_FOUND", "etcd", "apt-get install etcd-server",
+                          "etcd is not in PATH");
     if (cw_local_daemon(c->daemon))
         return CW_ARGS_GO;
     return local_fail(c, "NOT_FOUND", "causewayd", "install it or put its directory into PATH",
@@ -149,19 +152,39 @@ local_state_name(enum cw_local_state s)
     cw_unreachable();
 }
 
+static const char *
+local_kind_name(enum cw_local_kind k)
+{
+    switch (k) {
+    case CW_LOCAL_HOST:
+        return "host";
+    case CW_LOCAL_MANAGER:
+        return "manager";
+    case CW_LOCAL_MEMBER:
+        return "etcd";
+    }
+    cw_unreachable();
+}
+
+static const char *
+local_site_kind(const struct cw_local_node *n)
+{
+    return n->is_cloud ? "cloud" : "on-premise";
+}
+
 static json_t *
 local_node_json(const struct cw_local *l, const struct cw_local_node *n)
 {
     struct cw_local_proc p = cw_local_proc_find(l, n);
     char store[CW_LOCAL_PATH_SIZE], log[CW_LOCAL_PATH_SIZE], address[32];
+    bool is_host = n->kind == CW_LOCAL_HOST;
 
     snprintf(address, sizeof(address), "127.0.0.1:%u", n->port);
     return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s}", "name", n->name, "role",
-                     n->is_manager ? "manager" : "host", "site", n->site, "site_kind",
-                     n->is_manager ? "" : (n->is_cloud ? "cloud" : "on-premise"), "address",
-                     address, "state", local_state_name(p.state), "pid",
-                     p.state != CW_LOCAL_STOPPED ? (int)p.pid : 0, "store",
-                     n->is_manager ? "" : cw_local_path(l, n, "store-0", store), "log",
+                     local_kind_name(n->kind), "site", n->site, "site_kind",
+                     is_host ? local_site_kind(n) : "", "address", address, "state",
+                     local_state_name(p.state), "pid", p.state != CW_LOCAL_STOPPED ? (int)p.pid : 0,
+                     "store", is_host ? cw_local_path(l, n, "store-0", store) : "", "log",
                      cw_local_path(l, n, "log", log));
 }
 
@@ -169,7 +192,7 @@ static int
 local_print_json(struct local_cmd *c)
 {
     json_t *processes = json_array();
-    char address[32];
+    char address[CW_LOCAL_ADDRESS_SIZE];
 
     for (uint32_t i = 0; i < c->l.n_nodes; i++)
         json_array_append_new(processes, local_node_json(&c->l, &c->l.node[i]));
@@ -193,9 +216,8 @@ local_print_table(struct local_cmd *c)
         if (p.state != CW_LOCAL_STOPPED)
             snprintf(pid, sizeof(pid), "%d", (int)p.pid);
         cw_table_row(t, (const char *[]){ n->name, n->site,
-                                          n->is_manager ? "manager"
-                                          : n->is_cloud ? "cloud"
-                                                        : "on-premise",
+                                          n->kind == CW_LOCAL_HOST ? local_site_kind(n)
+                                                                   : local_kind_name(n->kind),
                                           local_state_name(p.state), pid, address });
     }
     return cw_table_print(t);
@@ -229,7 +251,8 @@ local_start_node(struct local_cmd *c, struct cw_local_node *n, struct cw_local_w
         if (n->prepared && !was_prepared && cw_local_save(&c->l) != 0)
             return local_start_fail(c, n->name, "cannot write cluster.json");
         cw_local_wait_free(&c->l, n, FREE_WAIT_MS);
-        if (cw_local_spawn(&c->l, n, c->daemon, &p, &log_at, why) != 0)
+        if (cw_local_spawn(&c->l, n, n->kind == CW_LOCAL_MEMBER ? c->etcd : c->daemon, &p, &log_at,
+                           why) != 0)
             return local_start_fail(c, n->name, why);
         cw_local_wait_add(w, &c->l, n, &p, log_at, true);
         return CW_ARGS_GO;
@@ -259,12 +282,14 @@ local_wait_serving(struct local_cmd *c, struct cw_local_wait *w)
 {
     const struct cw_local_waited *bad = NULL;
     char why[CW_LOCAL_WAIT_WHY_SIZE];
-    bool bootstrapped = c->l.node[0].prepared;
     int status;
 
     if (cw_local_wait_serving(c->cli, &c->l, w, c->timeout_s, &bad, why)) {
-        if (c->l.node[0].prepared && !bootstrapped && cw_local_save(&c->l) != 0)
-            return local_start_fail(c, "manager", "cannot write cluster.json");
+        if (w->bootstrapped && !c->l.bootstrapped) {
+            c->l.bootstrapped = true;
+            if (cw_local_save(&c->l) != 0)
+                return local_start_fail(c, c->l.node[0].name, "cannot write cluster.json");
+        }
         return CW_ARGS_GO;
     }
     status = local_start_fail(c, bad != NULL ? bad->node->name : "", why);
@@ -320,11 +345,12 @@ static int
 local_up_conf(struct local_cmd *c, const struct cw_cmd *cmd, const struct local_up_opts *o)
 {
     char path[PATH_MAX], why[CW_LOCAL_WHY_SIZE];
+    bool etcd = o->metadata != NULL && strcmp(o->metadata, "etcd") == 0;
     int status, res;
 
     if (!cw_local_dir(o->dir, path))
         return cw_cli_usage(c->cli, cmd, "--dir is too long");
-    cw_local_init(&c->l, path, o->store_bytes, o->memory_bytes);
+    cw_local_init(&c->l, path, etcd, o->store_bytes, o->memory_bytes);
     if (!cw_local_add_hosts(&c->l, o->hosts != NULL ? o->hosts : DEFAULT_HOSTS, why))
         return cw_cli_usage(c->cli, cmd, "--hosts: %s", why);
     res = local_mkdirs(path);
@@ -336,13 +362,13 @@ local_up_conf(struct local_cmd *c, const struct cw_cmd *cmd, const struct local_
         return status;
     res = cw_local_load(&c->l, path, why);
     if (res == 0) {
-        if (o->hosts != NULL)
+        if (o->hosts != NULL || (o->metadata != NULL && etcd != cw_local_is_etcd(&c->l)))
             cw_cli_note(c->cli, "%s has a cluster already: it is started as it is", path);
         return CW_ARGS_GO;
     }
     if (res != -ENOENT)
         return local_fail(c, "IO", path, NULL, why);
-    cw_local_init(&c->l, path, o->store_bytes, o->memory_bytes);
+    cw_local_init(&c->l, path, etcd, o->store_bytes, o->memory_bytes);
     cw_local_add_hosts(&c->l, o->hosts != NULL ? o->hosts : DEFAULT_HOSTS, why);
     return local_save_new(c);
 }
@@ -352,15 +378,8 @@ local_up_check(struct local_cmd *c, const struct cw_cmd *cmd, const struct local
 {
     if (o->dir == NULL)
         return local_no_dir(c, cmd);
-    if (strcmp(o->metadata, "etcd") == 0) {
-        cw_cli_fail(c->cli,
-                    (struct cw_fail){
-                        .code = "NOT_AVAILABLE", .object = "etcd", .hint = "use --metadata lmdb" },
-                    "--metadata etcd: not available in this version (" CW_VERSION ")");
-        return CW_EXIT_USAGE;
-    }
-    if (strcmp(o->metadata, "lmdb") != 0)
-        return cw_cli_usage(c->cli, cmd, "--metadata %s: lmdb is what there is", o->metadata);
+    if (o->metadata != NULL && strcmp(o->metadata, "lmdb") != 0 && strcmp(o->metadata, "etcd") != 0)
+        return cw_cli_usage(c->cli, cmd, "--metadata %s: lmdb or etcd", o->metadata);
     if (o->store_bytes < 512 * CW_MIB)
         return cw_cli_usage(c->cli, cmd, "--store-size: a store has at least 512M");
     return CW_ARGS_GO;
@@ -370,20 +389,22 @@ static int
 local_up(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 {
     struct local_cmd c = { .cli = cli, .lock_fd = -1, .timeout_s = DEFAULT_TIMEOUT_S };
-    struct local_up_opts o = { .metadata = "lmdb", .store_bytes = DEFAULT_STORE_BYTES };
+    struct local_up_opts o = { .store_bytes = DEFAULT_STORE_BYTES };
     const struct cw_opt opts[] = {
         { "dir", 'd', CW_OPT_TEXT, &o.dir, "DIR", "everything is made below it" },
         { "hosts", 0, CW_OPT_TEXT, &o.hosts, "SITE:N[:KIND],..",
           "default: " DEFAULT_HOSTS "\naws, azure, gcp, ibm are cloud sites, others on-premise" },
         { "store-size", 0, CW_OPT_SIZE, &o.store_bytes, "SIZE", "of each host's store; 4G" },
-        { "metadata", 0, CW_OPT_TEXT, &o.metadata, "KIND", "lmdb" },
+        { "metadata", 0, CW_OPT_TEXT, &o.metadata, "KIND",
+          "lmdb (default): one manager, a process of its own\n"
+          "etcd: three members; any host may be the manager" },
         { "memory", 0, CW_OPT_SIZE, &o.memory_bytes, "SIZE", "budget of each daemon" },
         { "timeout", 0, CW_OPT_SECONDS, &c.timeout_s, "TIME", "how long to wait; 120" },
         { 0 },
     };
     struct cw_args a = { .opts = opts };
     bool all[CW_LOCAL_NODES_MAX];
-    char address[32];
+    char address[CW_LOCAL_ADDRESS_SIZE];
     int status = cw_args_parse(cli, cmd, &a, argc, argv);
 
     memset(all, true, sizeof(all));
@@ -396,8 +417,8 @@ local_up(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
         return status;
     if (cli->json)
         return local_print_json(&c);
-    cw_cli_note(cli, "%u hosts serve; next: export CAUSEWAY_CLUSTER=%s", c.l.n_nodes - 1,
-                cw_local_address(&c.l, address));
+    cw_cli_note(cli, "%u hosts serve; next: export CAUSEWAY_CLUSTER=%s",
+                c.l.n_nodes - c.l.n_control, cw_local_address(&c.l, address));
     fprintf(cli->out, "%s\n", cw_local_address(&c.l, address));
     fflush(cli->out);
     return CW_EXIT_OK;
@@ -608,8 +629,9 @@ local_down(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
         return status;
     status = local_open(&c, cmd, dir, true);
     if (status == CW_ARGS_GO) {
-        local_down_range(&c, 1, c.l.n_nodes); /* while the manager can still take their farewell */
-        local_down_range(&c, 0, 1);
+        /* while the manager can still take their farewell */
+        local_down_range(&c, c.l.n_control, c.l.n_nodes);
+        local_down_range(&c, 0, c.l.n_control);
     }
     local_unlock(&c);
     if (status != CW_ARGS_GO)
@@ -636,19 +658,21 @@ local_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 
 const struct cw_cmd cw_cmds_local[] = {
     { "local up", "--dir DIR [--hosts SITE:N[:KIND],..]", "a whole cluster on this machine",
-      "Starts one daemon per host, named SITE-1, SITE-2, .., and a manager, all detached and on\n"
-      "free ports of 127.0.0.1; returns when all serve. The last line of its output is the\n"
+      "Starts one daemon per host, named SITE-1, SITE-2, .., and a manager (or three members of\n"
+      "etcd, named etcd-1 to 3), all detached and on free ports of 127.0.0.1; returns when all "
+      "serve. The last line of its output is the\n"
       "cluster's address. On a directory that has a cluster it starts that one again.\n\n"
       "  export CAUSEWAY_CLUSTER=$(causeway local up --dir /tmp/cw | tail -n 1)\n"
       "  causeway local up --dir /tmp/cw --hosts dc1:3,dc2:2:cloud --store-size 1G\n\n"
       "DIR/NAME/log is a process's log, DIR/NAME/store-0 a host's store.\n",
       local_up },
     { "local start", "NAME|all.. --dir DIR", "start processes and wait until they serve",
-      "NAME is a host or `manager`. A paused process goes on. If one does not come up, the end\n"
+      "NAME is a host, `manager` or etcd-1 to 3. A paused process goes on. If one does not come "
+      "up, the end\n"
       "of its log is shown and what this command started is stopped again.\n",
       local_start_cmd },
     { "local kill", "NAME|all.. --dir DIR", "SIGKILL, as a power cut of that host would",
-      "`all` includes the manager; killing a host never touches it.\n", local_kill },
+      "`all` includes the manager and etcd; killing a host never touches them.\n", local_kill },
     { "local pause", "NAME|all.. --dir DIR", "SIGSTOP: it holds its connections but is silent",
       NULL, local_pause },
     { "local resume", "NAME|all.. --dir DIR", "SIGCONT", NULL, local_resume },
@@ -657,7 +681,8 @@ const struct cw_cmd cw_cmds_local[] = {
       "  causeway local add aws:2 --dir /tmp/cw\n",
       local_add },
     { "local down", "--dir DIR", "stop everything, keep the files",
-      "Hosts first, then the manager. `local up --dir DIR` starts it again.\n", local_down },
+      "Hosts first, then the manager or etcd. `local up --dir DIR` starts it again.\n",
+      local_down },
     { "local ls", "--dir DIR", "the processes and their state", NULL, local_ls },
     { 0 },
 };

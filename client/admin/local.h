@@ -6,7 +6,8 @@
  *   DIR/NAME/log           stdout and stderr of all its starts
  *   DIR/NAME/store-0       a host's store
  *   DIR/NAME/sock          a host's unix socket for clients on this machine
- *   DIR/manager/meta/      the manager's records (LMDB)
+ *   DIR/manager/meta/      the manager's records (LMDB), or
+ *   DIR/etcd-N/data        those of a member of etcd; then every host may be the manager
  *
  * A process is recognised by one argument that holds DIR and its name, so that it is found again
  * even if its pid file is lost and is never mistaken for somebody else's process with its pid.
@@ -20,24 +21,32 @@
 
 #include "client/admin/cli.h"
 
-#define CW_LOCAL_NODES_MAX 65 /* the manager and 64 hosts */
+#define CW_LOCAL_ETCD 3u
+#define CW_LOCAL_HOSTS_MAX 64
+#define CW_LOCAL_NODES_MAX (CW_LOCAL_ETCD + CW_LOCAL_HOSTS_MAX)
+#define CW_LOCAL_ADDRESS_SIZE 400 /* 16 of "127.0.0.1:PORT" */
 #define CW_LOCAL_NAME_SIZE 64
 #define CW_LOCAL_PATH_SIZE (PATH_MAX + CW_LOCAL_NAME_SIZE + 32)
 #define CW_LOCAL_WHY_SIZE 512
 
+enum cw_local_kind { CW_LOCAL_HOST, CW_LOCAL_MANAGER, CW_LOCAL_MEMBER /* of etcd */ };
+
 struct cw_local_node {
     char name[CW_LOCAL_NAME_SIZE];
-    char site[CW_LOCAL_NAME_SIZE]; /* "" for the manager */
-    bool is_manager, is_cloud;
-    bool prepared; /* host: its store is formatted; manager: it was started with --bootstrap */
-    uint16_t port; /* on 127.0.0.1 */
+    char site[CW_LOCAL_NAME_SIZE]; /* "" but for hosts */
+    enum cw_local_kind kind;
+    bool is_cloud;
+    bool prepared;            /* host: its store is formatted */
+    uint16_t port, peer_port; /* on 127.0.0.1; peer: of a member of etcd */
 };
 
 struct cw_local {
     char dir[PATH_MAX]; /* absolute */
     uint64_t store_bytes;
     uint64_t memory_bytes; /* of each daemon; 0: its default */
-    uint32_t n_nodes;      /* node[0] is the manager */
+    bool bootstrapped;     /* the metadata hold the cluster */
+    uint32_t n_control;    /* the first nodes: the manager, or the members of etcd */
+    uint32_t n_nodes;
     struct cw_local_node node[CW_LOCAL_NODES_MAX];
 };
 
@@ -46,9 +55,10 @@ struct cw_local {
 /* Adds hosts as "SITE:N[:KIND][,..]" says, without ports. False: why. */
 bool cw_local_add_hosts(struct cw_local *l, const char *spec, char why[static CW_LOCAL_WHY_SIZE]);
 
-/* A new cluster that is only a manager. dir as cw_local_dir gave it. */
-void cw_local_init(struct cw_local *l, const char *dir, uint64_t store_bytes,
+/* A new cluster without hosts. dir as cw_local_dir gave it. */
+void cw_local_init(struct cw_local *l, const char *dir, bool etcd, uint64_t store_bytes,
                    uint64_t memory_bytes);
+bool cw_local_is_etcd(const struct cw_local *l);
 
 /* The absolute path of dir, which need not exist. False: too long. */
 bool cw_local_dir(const char *dir, char ret[static PATH_MAX]);
@@ -72,8 +82,8 @@ struct cw_local_node *cw_local_find(struct cw_local *l, const char *name);
 char *cw_local_path(const struct cw_local *l, const struct cw_local_node *n, const char *file,
                     char ret[static CW_LOCAL_PATH_SIZE]);
 
-/* "127.0.0.1:PORT" of the manager. */
-char *cw_local_address(const struct cw_local *l, char ret[static 32]);
+/* Of the manager, or of the hosts that may be it (the first sixteen). */
+char *cw_local_address(const struct cw_local *l, char ret[static CW_LOCAL_ADDRESS_SIZE]);
 
 /* ---- processes ---- */
 
@@ -90,8 +100,10 @@ struct cw_local_proc cw_local_proc_find(const struct cw_local *l, const struct c
 
 /* causewayd beside this program, in the build tree, or in PATH. False: none. */
 bool cw_local_daemon(char ret[static PATH_MAX]);
+/* etcd in PATH. False: none. */
+bool cw_local_etcd(char ret[static PATH_MAX]);
 
-/* Makes the host's store or the manager's directory. 0, or -errno with why. */
+/* Makes the host's store or the directory of the others. 0, or -errno with why. */
 int cw_local_prepare(const struct cw_local *l, struct cw_local_node *n, const char *daemon,
                      char why[static CW_LOCAL_WHY_SIZE]);
 
@@ -100,9 +112,9 @@ int cw_local_prepare(const struct cw_local *l, struct cw_local_node *n, const ch
  * daemon itself says who is in the way. */
 void cw_local_wait_free(const struct cw_local *l, const struct cw_local_node *n, int timeout_ms);
 
-/* Starts the node detached and writes its pid file. *ret_log_at: where its output begins. 0, or
- * -errno with why. */
-int cw_local_spawn(const struct cw_local *l, const struct cw_local_node *n, const char *daemon,
+/* Starts the node detached, as program (causewayd, etcd), and writes its pid file. *ret_log_at:
+ * where its output begins. 0, or -errno with why. */
+int cw_local_spawn(const struct cw_local *l, const struct cw_local_node *n, const char *program,
                    struct cw_local_proc *ret, off_t *ret_log_at,
                    char why[static CW_LOCAL_WHY_SIZE]);
 

@@ -21,6 +21,7 @@
  * still be free when it is started again. */
 #define PORT_MIN 20000
 #define PORT_SPAN 10000
+#define ADDRESSES_MAX 16 /* what a client takes */
 
 char *
 cw_local_path(const struct cw_local *l, const struct cw_local_node *n, const char *file,
@@ -31,10 +32,23 @@ cw_local_path(const struct cw_local *l, const struct cw_local_node *n, const cha
     return ret;
 }
 
-char *
-cw_local_address(const struct cw_local *l, char ret[static 32])
+bool
+cw_local_is_etcd(const struct cw_local *l)
 {
-    snprintf(ret, 32, "127.0.0.1:%u", l->node[0].port);
+    return l->node[0].kind == CW_LOCAL_MEMBER;
+}
+
+char *
+cw_local_address(const struct cw_local *l, char ret[static CW_LOCAL_ADDRESS_SIZE])
+{
+    uint32_t from = cw_local_is_etcd(l) ? l->n_control : 0;
+    uint32_t n = cw_local_is_etcd(l) ? l->n_nodes - from : 1;
+    size_t used = 0;
+
+    ret[0] = '\0';
+    for (uint32_t i = 0; i < n && i < ADDRESSES_MAX; i++)
+        used += (size_t)snprintf(ret + used, CW_LOCAL_ADDRESS_SIZE - used, "%s127.0.0.1:%u",
+                                 i > 0 ? "," : "", l->node[from + i].port);
     return ret;
 }
 
@@ -49,13 +63,16 @@ cw_local_find(struct cw_local *l, const char *name)
 }
 
 void
-cw_local_init(struct cw_local *l, const char *dir, uint64_t store_bytes, uint64_t memory_bytes)
+cw_local_init(struct cw_local *l, const char *dir, bool etcd, uint64_t store_bytes,
+              uint64_t memory_bytes)
 {
     *l = (struct cw_local){ .store_bytes = store_bytes, .memory_bytes = memory_bytes };
     snprintf(l->dir, sizeof(l->dir), "%s", dir);
-    l->n_nodes = 1;
-    l->node[0].is_manager = true;
-    strcpy(l->node[0].name, "manager");
+    l->n_nodes = l->n_control = etcd ? CW_LOCAL_ETCD : 1;
+    for (uint32_t i = 0; i < l->n_control; i++) {
+        l->node[i].kind = etcd ? CW_LOCAL_MEMBER : CW_LOCAL_MANAGER;
+        snprintf(l->node[i].name, CW_LOCAL_NAME_SIZE, etcd ? "etcd-%u" : "manager", i + 1);
+    }
 }
 
 bool
@@ -113,7 +130,7 @@ local_next_number(const struct cw_local *l, const char *site)
 {
     unsigned next = 1;
 
-    for (uint32_t i = 1; i < l->n_nodes; i++) {
+    for (uint32_t i = l->n_control; i < l->n_nodes; i++) {
         const char *dash = strrchr(l->node[i].name, '-');
         unsigned n = dash != NULL ? (unsigned)strtoul(dash + 1, NULL, 10) : 0;
 
@@ -126,14 +143,14 @@ local_next_number(const struct cw_local *l, const char *site)
 static bool
 local_add_site(struct cw_local *l, const char *site, uint64_t n, bool is_cloud, char *why)
 {
-    if (l->n_nodes + n > CW_LOCAL_NODES_MAX) {
-        snprintf(why, CW_LOCAL_WHY_SIZE, "more than %d hosts", CW_LOCAL_NODES_MAX - 1);
+    if (l->n_nodes - l->n_control + n > CW_LOCAL_HOSTS_MAX) {
+        snprintf(why, CW_LOCAL_WHY_SIZE, "more than %d hosts", CW_LOCAL_HOSTS_MAX);
         return false;
     }
     for (; n > 0; n--) {
         struct cw_local_node *node = &l->node[l->n_nodes];
 
-        *node = (struct cw_local_node){ .is_cloud = is_cloud };
+        *node = (struct cw_local_node){ .kind = CW_LOCAL_HOST, .is_cloud = is_cloud };
         snprintf(node->site, sizeof(node->site), "%s", site);
         snprintf(node->name, sizeof(node->name), "%.40s-%u", site, local_next_number(l, site));
         l->n_nodes++;
@@ -155,9 +172,9 @@ local_add_spec(struct cw_local *l, char *spec, char *why)
             *kind++ = '\0';
     }
     if (count == NULL || !local_site_ok(spec) || !cw_args_number(count, &n) || n == 0 ||
-        n >= CW_LOCAL_NODES_MAX) {
+        n > CW_LOCAL_HOSTS_MAX) {
         snprintf(why, CW_LOCAL_WHY_SIZE, "'%s%s%s' is not SITE:N with N from 1 to %d", spec,
-                 count != NULL ? ":" : "", count != NULL ? count : "", CW_LOCAL_NODES_MAX - 1);
+                 count != NULL ? ":" : "", count != NULL ? count : "", CW_LOCAL_HOSTS_MAX);
         return false;
     }
     is_cloud = kind != NULL ? strcmp(kind, "cloud") == 0 : local_site_is_cloud(spec);
@@ -212,67 +229,99 @@ cw_local_port_is_free(uint16_t port)
     return fd >= 0;
 }
 
+/* All are held until the last is chosen, so that no port is chosen twice. */
+struct local_ports {
+    int fd[2 * CW_LOCAL_NODES_MAX], n;
+    unsigned at;
+};
+
+static bool
+local_pick_port(struct local_ports *p, uint16_t *to)
+{
+    for (int tries = 0; *to == 0 && tries < PORT_SPAN; tries++) {
+        uint16_t port = (uint16_t)(PORT_MIN + p->at++ % PORT_SPAN);
+
+        p->fd[p->n] = local_bind(port, false);
+        if (p->fd[p->n] < 0)
+            continue;
+        *to = port;
+        p->n++;
+    }
+    return *to != 0;
+}
+
 bool
 cw_local_pick_ports(struct cw_local *l)
 {
-    int fd[CW_LOCAL_NODES_MAX], n = 0;
-    unsigned at = 0;
+    struct local_ports p = { .n = 0 };
     bool ok = true;
 
-    if (getrandom(&at, sizeof(at), 0) != sizeof(at))
-        at = (unsigned)getpid();
-    /* All are held until the last is chosen, so that no port is chosen twice. */
-    for (uint32_t i = 0; i < l->n_nodes && ok; i++) {
-        struct cw_local_node *node = &l->node[i];
-
-        for (int tries = 0; node->port == 0 && tries < PORT_SPAN; tries++) {
-            uint16_t port = (uint16_t)(PORT_MIN + at++ % PORT_SPAN);
-
-            fd[n] = local_bind(port, false);
-            if (fd[n] < 0)
-                continue;
-            node->port = port;
-            n++;
-        }
-        ok = node->port != 0;
-    }
-    while (n > 0)
-        close(fd[--n]);
+    if (getrandom(&p.at, sizeof(p.at), 0) != sizeof(p.at))
+        p.at = (unsigned)getpid();
+    for (uint32_t i = 0; i < l->n_nodes && ok; i++)
+        ok = local_pick_port(&p, &l->node[i].port) &&
+             (l->node[i].kind != CW_LOCAL_MEMBER || local_pick_port(&p, &l->node[i].peer_port));
+    while (p.n > 0)
+        close(p.fd[--p.n]);
     return ok;
 }
 
 /* ---- cluster.json ---- */
 
 static json_t *
-local_node_json(const struct cw_local_node *n)
+local_node_json(const struct cw_local *l, const struct cw_local_node *n)
 {
-    char address[32];
+    char address[32], peer[32];
 
     snprintf(address, sizeof(address), "127.0.0.1:%u", n->port);
-    if (n->is_manager)
+    switch (n->kind) {
+    case CW_LOCAL_MANAGER:
         return json_pack("{s:s,s:s,s:b}", "name", n->name, "address", address, "prepared",
+                         l->bootstrapped);
+    case CW_LOCAL_MEMBER:
+        snprintf(peer, sizeof(peer), "127.0.0.1:%u", n->peer_port);
+        return json_pack("{s:s,s:s,s:s}", "name", n->name, "address", address, "peer_address",
+                         peer);
+    case CW_LOCAL_HOST:
+        return json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", n->name, "site", n->site, "site_kind",
+                         n->is_cloud ? "cloud" : "on-premise", "address", address, "prepared",
                          n->prepared);
-    return json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", n->name, "site", n->site, "site_kind",
-                     n->is_cloud ? "cloud" : "on-premise", "address", address, "prepared",
-                     n->prepared);
+    }
+    cw_unreachable();
+}
+
+static json_t *
+local_json(const struct cw_local *l)
+{
+    json_t *hosts = json_array(), *members = json_array(), *all;
+    bool etcd = cw_local_is_etcd(l);
+
+    for (uint32_t i = l->n_control; i < l->n_nodes; i++)
+        json_array_append_new(hosts, local_node_json(l, &l->node[i]));
+    for (uint32_t i = 0; etcd && i < l->n_control; i++)
+        json_array_append_new(members, local_node_json(l, &l->node[i]));
+    all = json_pack("{s:i,s:s,s:s,s:I,s:I,s:b,s:o}", "schema", CW_JSON_SCHEMA, "dir", l->dir,
+                    "metadata", etcd ? "etcd" : "lmdb", "store_size_bytes",
+                    (json_int_t)l->store_bytes, "memory_bytes", (json_int_t)l->memory_bytes,
+                    "bootstrapped", l->bootstrapped, "hosts", hosts);
+    if (etcd)
+        json_object_set(all, "etcd", members);
+    else
+        json_object_set_new(all, "manager", local_node_json(l, &l->node[0]));
+    json_decref(members);
+    return all;
 }
 
 int
 cw_local_save(const struct cw_local *l)
 {
     char path[CW_LOCAL_PATH_SIZE], tmp[CW_LOCAL_PATH_SIZE];
-    json_t *hosts = json_array(), *all;
+    json_t *all = local_json(l);
     FILE *f;
     int res = 0;
 
     snprintf(path, sizeof(path), "%s/cluster.json", l->dir);
     snprintf(tmp, sizeof(tmp), "%s/.cluster.json.new", l->dir);
-    for (uint32_t i = 1; i < l->n_nodes; i++)
-        json_array_append_new(hosts, local_node_json(&l->node[i]));
-    all = json_pack("{s:i,s:s,s:s,s:I,s:I,s:o,s:o}", "schema", CW_JSON_SCHEMA, "dir", l->dir,
-                    "metadata", "lmdb", "store_size_bytes", (json_int_t)l->store_bytes,
-                    "memory_bytes", (json_int_t)l->memory_bytes, "manager",
-                    local_node_json(&l->node[0]), "hosts", hosts);
     f = fopen(tmp, "we");
     if (f == NULL || json_dumpf(all, f, JSON_INDENT(2)) != 0 || fputc('\n', f) == EOF ||
         fflush(f) != 0 || fsync(fileno(f)) != 0)
@@ -285,30 +334,58 @@ cw_local_save(const struct cw_local *l)
     return res;
 }
 
-/* False: j is not what cw_local_save writes. */
 static bool
-local_load_node(struct cw_local *l, json_t *j, bool is_manager)
+local_parse_port(const char *address, uint16_t *ret)
 {
-    const char *name, *address, *site = "", *kind = "";
-    struct cw_local_node *n = &l->node[is_manager ? 0 : l->n_nodes];
-    int prepared;
     unsigned port;
 
-    if (!is_manager && l->n_nodes == CW_LOCAL_NODES_MAX)
+    if (sscanf(address, "127.0.0.1:%u", &port) != 1 || port == 0 || port > 65535)
         return false;
-    if (json_unpack(j, "{s:s,s:s,s:b,s?s,s?s}", "name", &name, "address", &address, "prepared",
-                    &prepared, "site", &site, "site_kind", &kind) != 0 ||
-        sscanf(address, "127.0.0.1:%u", &port) != 1 || port == 0 || port > 65535 ||
+    *ret = (uint16_t)port;
+    return true;
+}
+
+/* False: j is not what cw_local_save writes. */
+static bool
+local_load_node(struct cw_local *l, json_t *j, enum cw_local_kind kind)
+{
+    const char *name, *address, *peer = "127.0.0.1:1", *site = "", *site_kind = "";
+    struct cw_local_node *n = &l->node[l->n_nodes];
+    int prepared = 0;
+
+    if (l->n_nodes == CW_LOCAL_NODES_MAX)
+        return false;
+    *n = (struct cw_local_node){ .kind = kind };
+    if (json_unpack(j, "{s:s,s:s,s?s,s?b,s?s,s?s}", "name", &name, "address", &address,
+                    "peer_address", &peer, "prepared", &prepared, "site", &site, "site_kind",
+                    &site_kind) != 0 ||
+        !local_parse_port(address, &n->port) || !local_parse_port(peer, &n->peer_port) ||
         strlen(name) >= sizeof(n->name) || strlen(site) >= sizeof(n->site) ||
         strchr(name, '/') != NULL)
         return false;
-    *n = (struct cw_local_node){ .is_manager = is_manager,
-                                 .is_cloud = strcmp(kind, "cloud") == 0,
-                                 .prepared = prepared != 0,
-                                 .port = (uint16_t)port };
+    n->is_cloud = strcmp(site_kind, "cloud") == 0;
+    n->prepared = kind == CW_LOCAL_HOST && prepared != 0;
+    if (kind == CW_LOCAL_MANAGER)
+        l->bootstrapped = prepared != 0; /* of an earlier version, too */
+    if (kind != CW_LOCAL_MEMBER)
+        n->peer_port = 0;
     strcpy(n->name, name);
     strcpy(n->site, site);
-    l->n_nodes += !is_manager;
+    l->n_nodes++;
+    return true;
+}
+
+static bool
+local_load_nodes(struct cw_local *l, json_t *list, enum cw_local_kind kind)
+{
+    json_t *one;
+    size_t i;
+
+    json_array_foreach(list, i, one)
+    {
+        if (!local_load_node(l, one, kind))
+            return false;
+    }
     return true;
 }
 
@@ -327,26 +404,30 @@ static bool
 local_load_json(struct cw_local *l, json_t *all)
 {
     const char *recorded, *metadata;
-    json_t *manager, *hosts, *host;
+    json_t *manager = NULL, *members = NULL, *hosts;
     json_int_t store, memory = 0;
-    size_t i;
+    int bootstrapped = 0;
+    bool etcd;
 
-    if (json_unpack(all, "{s:s,s:s,s:I,s?I,s:o,s:o}", "dir", &recorded, "metadata", &metadata,
-                    "store_size_bytes", &store, "memory_bytes", &memory, "manager", &manager,
-                    "hosts", &hosts) != 0 ||
-        strcmp(metadata, "lmdb") != 0 || store <= 0 || memory < 0)
+    if (json_unpack(all, "{s:s,s:s,s:I,s?I,s?b,s?o,s?o,s:o}", "dir", &recorded, "metadata",
+                    &metadata, "store_size_bytes", &store, "memory_bytes", &memory, "bootstrapped",
+                    &bootstrapped, "manager", &manager, "etcd", &members, "hosts", &hosts) != 0 ||
+        store <= 0 || memory < 0)
+        return false;
+    etcd = strcmp(metadata, "etcd") == 0;
+    if (etcd ? json_array_size(members) != CW_LOCAL_ETCD
+             : strcmp(metadata, "lmdb") != 0 || manager == NULL)
         return false;
     l->store_bytes = (uint64_t)store;
     l->memory_bytes = (uint64_t)memory;
     local_keep_dir(l, recorded);
-    if (!local_load_node(l, manager, true))
+    l->n_nodes = 0;
+    if (etcd ? !local_load_nodes(l, members, CW_LOCAL_MEMBER)
+             : !local_load_node(l, manager, CW_LOCAL_MANAGER))
         return false;
-    json_array_foreach(hosts, i, host)
-    {
-        if (!local_load_node(l, host, false))
-            return false;
-    }
-    return true;
+    l->n_control = l->n_nodes;
+    l->bootstrapped |= bootstrapped != 0;
+    return local_load_nodes(l, hosts, CW_LOCAL_HOST);
 }
 
 int
@@ -358,7 +439,7 @@ cw_local_load(struct cw_local *l, const char *dir, char why[static CW_LOCAL_WHY_
     FILE *f;
     bool ok;
 
-    cw_local_init(l, dir, 0, 0);
+    cw_local_init(l, dir, false, 0, 0);
     snprintf(path, sizeof(path), "%s/cluster.json", dir);
     f = fopen(path, "re");
     if (f == NULL) {

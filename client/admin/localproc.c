@@ -20,7 +20,9 @@
 #include "common/base/bits.h"
 
 #define CMDLINE_MAX 16384
-#define ARGV_MAX 32
+#define ARGV_MAX 40
+#define MARKER_SIZE (CW_LOCAL_PATH_SIZE + 16)
+#define ETCD_URLS_SIZE (CW_LOCAL_ETCD * 48)
 #define UNIX_PATH_MAX 103 /* sun_path and the NUL */
 
 extern char **environ;
@@ -31,11 +33,17 @@ proc_marker(const struct cw_local *l, const struct cw_local_node *n, char *ret)
 {
     char path[CW_LOCAL_PATH_SIZE];
 
-    if (n->is_manager)
-        snprintf(ret, CW_LOCAL_PATH_SIZE + 8, "lmdb:%s", cw_local_path(l, n, "meta", path));
-    else
-        cw_local_path(l, n, "store-0", ret);
-    return ret;
+    switch (n->kind) {
+    case CW_LOCAL_MANAGER:
+        snprintf(ret, MARKER_SIZE, "lmdb:%s", cw_local_path(l, n, "meta", path));
+        return ret;
+    case CW_LOCAL_MEMBER:
+        snprintf(ret, MARKER_SIZE, "--data-dir=%s", cw_local_path(l, n, "data", path));
+        return ret;
+    case CW_LOCAL_HOST:
+        return cw_local_path(l, n, "store-0", ret);
+    }
+    cw_unreachable();
 }
 
 /* Reads a file of /proc whole; returns its length, 0 if it is not there. NUL-terminated. */
@@ -124,7 +132,7 @@ proc_search(const char *marker)
 struct cw_local_proc
 cw_local_proc_find(const struct cw_local *l, const struct cw_local_node *n)
 {
-    char marker[CW_LOCAL_PATH_SIZE + 8], path[CW_LOCAL_PATH_SIZE];
+    char marker[MARKER_SIZE], path[CW_LOCAL_PATH_SIZE];
     struct cw_local_proc p = { 0 };
     uint64_t starttime = 0;
     FILE *f;
@@ -212,11 +220,31 @@ proc_try_daemon(char *ret, const char *dir, int dir_len, const char *below)
            access(ret, X_OK) == 0;
 }
 
+static bool
+proc_in_path(char *ret, const char *name)
+{
+    const char *path = getenv("PATH");
+
+    for (; path != NULL && *path != '\0'; path += *path == ':') {
+        size_t len = strcspn(path, ":");
+
+        if (len > 0 && proc_try_daemon(ret, path, (int)len, name))
+            return true;
+        path += len;
+    }
+    return false;
+}
+
+bool
+cw_local_etcd(char ret[static PATH_MAX])
+{
+    return proc_in_path(ret, "etcd");
+}
+
 bool
 cw_local_daemon(char ret[static PATH_MAX])
 {
     char self[PATH_MAX], *slash;
-    const char *path = getenv("PATH");
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
     if (n > 0) {
@@ -226,14 +254,7 @@ cw_local_daemon(char ret[static PATH_MAX])
             proc_try_daemon(ret, self, (int)(slash - self), "../../daemon/shell/causewayd"))
             return true;
     }
-    for (; path != NULL && *path != '\0'; path += *path == ':') {
-        size_t len = strcspn(path, ":");
-
-        if (len > 0 && proc_try_daemon(ret, path, (int)len, "causewayd"))
-            return true;
-        path += len;
-    }
-    return false;
+    return proc_in_path(ret, "causewayd");
 }
 
 /* ---- starting ---- */
@@ -269,43 +290,97 @@ argv_fini(struct proc_argv *a)
 static void
 argv_manager(struct proc_argv *a, const struct cw_local *l, const struct cw_local_node *n)
 {
-    char marker[CW_LOCAL_PATH_SIZE + 8];
+    char marker[MARKER_SIZE];
 
     argv_add2(a, "--role", "manager");
     argv_add2(a, "--metadata", proc_marker(l, n, marker));
-    if (!n->prepared)
+    if (!l->bootstrapped)
+        argv_add(a, "--bootstrap");
+}
+
+/* "http://127.0.0.1:PORT,.." of all members; for peers: "NAME=http://..". */
+static char *
+etcd_urls(const struct cw_local *l, bool peers, char ret[static ETCD_URLS_SIZE])
+{
+    size_t used = 0;
+
+    for (uint32_t i = 0; i < l->n_control; i++)
+        used += (size_t)snprintf(ret + used, ETCD_URLS_SIZE - used, "%s%s%shttp://127.0.0.1:%u",
+                                 i > 0 ? "," : "", peers ? l->node[i].name : "", peers ? "=" : "",
+                                 peers ? l->node[i].peer_port : l->node[i].port);
+    return ret;
+}
+
+static void
+argv_member(struct proc_argv *a, const struct cw_local *l, const struct cw_local_node *n)
+{
+    char marker[MARKER_SIZE], urls[ETCD_URLS_SIZE], text[64];
+
+    argv_add2(a, "--name", n->name);
+    argv_add(a, proc_marker(l, n, marker));
+    snprintf(text, sizeof(text), "http://127.0.0.1:%u", n->port);
+    argv_add2(a, "--listen-client-urls", text);
+    argv_add2(a, "--advertise-client-urls", text);
+    snprintf(text, sizeof(text), "http://127.0.0.1:%u", n->peer_port);
+    argv_add2(a, "--listen-peer-urls", text);
+    argv_add2(a, "--initial-advertise-peer-urls", text);
+    argv_add2(a, "--initial-cluster", etcd_urls(l, true, urls));
+    argv_add2(a, "--initial-cluster-token", l->dir);
+    argv_add2(a, "--auto-compaction-mode", "revision");
+    argv_add2(a, "--auto-compaction-retention", "1000");
+    argv_add2(a, "--logger", "zap");
+    argv_add2(a, "--log-outputs", "stderr");
+}
+
+/* Where the manager is. */
+static void
+argv_metadata(struct proc_argv *a, const struct cw_local *l, const struct cw_local_node *n)
+{
+    char text[ETCD_URLS_SIZE + 8] = "etcd:", address[CW_LOCAL_ADDRESS_SIZE];
+
+    if (!cw_local_is_etcd(l)) {
+        argv_add2(a, "--join", cw_local_address(l, address));
+        return;
+    }
+    etcd_urls(l, false, text + strlen(text));
+    argv_add2(a, "--metadata", text);
+    if (!l->bootstrapped)
         argv_add(a, "--bootstrap");
 }
 
 static void
 argv_host(struct proc_argv *a, const struct cw_local *l, const struct cw_local_node *n)
 {
-    char text[CW_LOCAL_PATH_SIZE + 8];
+    char text[MARKER_SIZE];
 
     argv_add2(a, "--host", n->name);
     snprintf(text, sizeof(text), "site=%s", n->site);
     argv_add2(a, "--domain", text);
     argv_add2(a, "--site-kind", n->is_cloud ? "cloud" : "on-premise");
     argv_add2(a, "--store", proc_marker(l, n, text));
-    argv_add2(a, "--join", cw_local_address(l, text));
+    argv_metadata(a, l, n);
     if (strlen(cw_local_path(l, n, "sock", text)) <= UNIX_PATH_MAX)
         argv_add2(a, "--unix", text);
 }
 
 static void
 argv_init(struct proc_argv *a, const struct cw_local *l, const struct cw_local_node *n,
-          const char *daemon)
+          const char *program)
 {
     char text[64];
 
-    argv_add(a, daemon);
-    if (n->is_manager)
+    argv_add(a, program);
+    if (n->kind == CW_LOCAL_MEMBER) {
+        argv_member(a, l, n);
+        return;
+    }
+    if (n->kind == CW_LOCAL_MANAGER)
         argv_manager(a, l, n);
     else
         argv_host(a, l, n);
     snprintf(text, sizeof(text), "127.0.0.1:%u", n->port);
     argv_add2(a, "--listen", text);
-    if (l->memory_bytes > 0 && !n->is_manager) {
+    if (l->memory_bytes > 0 && n->kind == CW_LOCAL_HOST) {
         snprintf(text, sizeof(text), "%llu", (unsigned long long)l->memory_bytes);
         argv_add2(a, "--memory", text);
     }
@@ -386,7 +461,7 @@ proc_write_pid(const char *path, const struct cw_local_proc *p)
 }
 
 int
-cw_local_spawn(const struct cw_local *l, const struct cw_local_node *n, const char *daemon,
+cw_local_spawn(const struct cw_local *l, const struct cw_local_node *n, const char *program,
                struct cw_local_proc *ret, off_t *ret_log_at, char why[static CW_LOCAL_WHY_SIZE])
 {
     char dir[CW_LOCAL_PATH_SIZE], log[CW_LOCAL_PATH_SIZE], pid[CW_LOCAL_PATH_SIZE];
@@ -398,11 +473,11 @@ cw_local_spawn(const struct cw_local *l, const struct cw_local_node *n, const ch
     cw_local_path(l, n, "", dir);
     cw_local_path(l, n, "log", log);
     *ret_log_at = proc_log_size(log);
-    argv_init(&a, l, n, daemon);
+    argv_init(&a, l, n, program);
     res = proc_spawn(a.at, dir, log, true, &p.pid);
     argv_fini(&a);
     if (res != 0) {
-        snprintf(why, CW_LOCAL_WHY_SIZE, "%s: cannot start %.200s: %s", n->name, daemon,
+        snprintf(why, CW_LOCAL_WHY_SIZE, "%s: cannot start %.200s: %s", n->name, program,
                  strerror(-res));
         return res;
     }
@@ -451,12 +526,13 @@ cw_local_prepare(const struct cw_local *l, struct cw_local_node *n, const char *
     int res;
 
     if ((mkdir(cw_local_path(l, n, "", path), 0755) != 0 && errno != EEXIST) ||
-        (n->is_manager && mkdir(cw_local_path(l, n, "meta", path), 0755) != 0 && errno != EEXIST)) {
+        (n->kind == CW_LOCAL_MANAGER && mkdir(cw_local_path(l, n, "meta", path), 0755) != 0 &&
+         errno != EEXIST)) {
         res = -errno;
         snprintf(why, CW_LOCAL_WHY_SIZE, "%.300s: %s", path, strerror(-res));
         return res;
     }
-    if (n->is_manager || n->prepared)
+    if (n->kind != CW_LOCAL_HOST || n->prepared)
         return 0;
     res = proc_format(l, n, daemon, why);
     n->prepared = res == 0;

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -12,6 +13,7 @@
 #include "common/base/bits.h"
 
 #define ASK_MS 500
+#define ASK_ANY_MS 2000 /* where it is found out first who is the manager */
 #define PAUSE_NS (50 * 1000 * 1000)
 #define NOTE_EVERY_S 3
 
@@ -49,14 +51,53 @@ wait_port_accepts(uint16_t port)
     return ok;
 }
 
+static bool
+wait_runs(const struct cw_local *l, uint32_t i)
+{
+    return cw_local_proc_find(l, &l->node[i]).state == CW_LOCAL_RUNNING;
+}
+
+/* Is there a manager, or will there be one? */
+static bool
+wait_manager_runs(const struct cw_local *l)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < l->n_control; i++)
+        n += wait_runs(l, i);
+    return n > l->n_control / 2;
+}
+
+/* Only those that run: a paused one would cost the time for all. */
+static const char *
+wait_address(const struct cw_local *l, char address[static CW_LOCAL_ADDRESS_SIZE])
+{
+    struct cw_local *some = cw_local_is_etcd(l) ? malloc(sizeof(*some)) : NULL;
+
+    if (some == NULL)
+        return cw_local_address(l, address);
+    *some = *l;
+    some->n_nodes = l->n_control;
+    for (uint32_t i = l->n_control; i < l->n_nodes; i++) {
+        if (wait_runs(l, i))
+            some->node[some->n_nodes++] = l->node[i];
+    }
+    cw_local_address(some, address);
+    free(some);
+    return address;
+}
+
 static cw_envelope *
 wait_ask_hosts(const struct cw_local *l)
 {
     Causeway__Control__HostLs body = CAUSEWAY__CONTROL__HOST_LS__INIT;
+    char address[CW_LOCAL_ADDRESS_SIZE];
     cw_envelope *reply;
-    char address[32];
 
-    reply = cw_remote_try(cw_local_address(l, address), CW_ASK(HOST_LS, host_ls, &body), ASK_MS);
+    if (wait_address(l, address)[0] == '\0')
+        return NULL;
+    reply = cw_remote_try(address, CW_ASK(HOST_LS, host_ls, &body),
+                          cw_local_is_etcd(l) ? ASK_ANY_MS : ASK_MS);
     if (reply != NULL && reply->body_case != CW_WANT(HOST_LS_REPLY)) {
         cw_envelope_free(reply);
         return NULL;
@@ -77,11 +118,10 @@ wait_find_host(const cw_envelope *hosts, const char *name)
 void
 cw_local_wait_init(struct cw_local_wait *w, const struct cw_local *l)
 {
-    bool manager_runs = cw_local_proc_find(l, &l->node[0]).state == CW_LOCAL_RUNNING;
-    cw_envelope *hosts = manager_runs ? wait_ask_hosts(l) : NULL;
+    cw_envelope *hosts = wait_manager_runs(l) ? wait_ask_hosts(l) : NULL;
 
     *w = (struct cw_local_wait){ .n = 0 };
-    for (uint32_t i = 1; i < l->n_nodes; i++) {
+    for (uint32_t i = l->n_control; i < l->n_nodes; i++) {
         const Causeway__Control__HostInfo *h = wait_find_host(hosts, l->node[i].name);
 
         w->incarnation[i] = h != NULL ? h->incarnation : 0;
@@ -102,20 +142,19 @@ wait_is_up(const cw_envelope *hosts, const struct cw_local_waited *one)
 static uint32_t
 wait_look(const struct cw_local *l, struct cw_local_wait *w)
 {
-    bool manager_runs = cw_local_proc_find(l, &l->node[0]).state == CW_LOCAL_RUNNING;
+    bool manager_runs = wait_manager_runs(l);
     cw_envelope *hosts = manager_runs ? wait_ask_hosts(l) : NULL;
     uint32_t left = 0;
 
+    w->bootstrapped |= hosts != NULL;
     for (uint32_t i = 0; i < w->n; i++) {
         struct cw_local_waited *one = &w->at[i];
+        bool knows = one->node->kind != CW_LOCAL_HOST || !manager_runs || wait_is_up(hosts, one);
 
-        if (one->node->is_manager)
+        if (one->node->kind == CW_LOCAL_MANAGER)
             one->serves = hosts != NULL;
         else if (!one->serves)
-            one->serves =
-                (!manager_runs || wait_is_up(hosts, one)) && wait_port_accepts(one->node->port);
-        if (one->node->is_manager && one->serves)
-            one->node->prepared = true;
+            one->serves = knows && wait_port_accepts(one->node->port);
         left += !one->serves;
     }
     cw_envelope_free(hosts);

@@ -1,8 +1,9 @@
 /* admin/localwait.h - waits until started processes serve.
  *
- * The manager serves when it answers; a host when the manager calls it up, has this start of it
- * registered and not the one before (which it calls up for some seconds after its end), and its
- * port accepts. If the manager does not run, a host serves when its port accepts.
+ * The manager serves when it answers, a member of etcd when its port accepts; a host when the
+ * manager calls it up, has this start of it registered and not the one before (which it calls up
+ * for some seconds after its end), and its port accepts. If the manager does not run, a host serves
+ * when its port accepts.
  */
 #pragma once
 
@@ -21,6 +22,7 @@ struct cw_local_waited {
 
 struct cw_local_wait {
     uint64_t incarnation[CW_LOCAL_NODES_MAX]; /* by place in struct cw_local */
+    bool bootstrapped;                        /* a manager has answered */
     uint32_t n;
     struct cw_local_waited at[CW_LOCAL_NODES_MAX];
 };
@@ -32,7 +34,7 @@ void cw_local_wait_add(struct cw_local_wait *w, const struct cw_local *l, struct
 /* Notes which starts are registered already; before anything is spawned. */
 void cw_local_wait_init(struct cw_local_wait *w, const struct cw_local *l);
 
-/* Marks the manager prepared when it answers. False: one line in why (with the end of the log),
+/* False: one line in why (with the end of the log),
  * *ret_bad is whom it is about or NULL. */
 bool cw_local_wait_serving(struct cw_cli *cli, const struct cw_local *l, struct cw_local_wait *w,
                            uint64_t timeout_s, const struct cw_local_waited **ret_bad,

@@ -291,11 +291,12 @@ cw_rpc_req_error(struct cw_rpc_req *req, Causeway__Control__ErrorCode code, cons
 }
 
 void
-cw_rpc_req_not_manager(struct cw_rpc_req *req, const char *redirect)
+cw_rpc_req_not_manager(struct cw_rpc_req *req, const char *redirect, const char *why)
 {
     Causeway__Control__Error e;
 
-    cw_envelope_error(&e, CAUSEWAY__CONTROL__ERROR_CODE__NOT_MANAGER, "this is not the manager");
+    cw_envelope_error(&e, CAUSEWAY__CONTROL__ERROR_CODE__NOT_MANAGER,
+                      why != NULL ? why : "is not the manager");
     if (redirect != NULL)
         e.redirect = (char *)redirect;
     if (req->conn != NULL)

@@ -89,11 +89,12 @@ void cw_rpc_conn_send(struct cw_rpc_conn *c, const cw_envelope *body);
 void cw_rpc_req_reply(struct cw_rpc_req *take_req, const cw_envelope *body);
 void cw_rpc_req_empty(struct cw_rpc_req *take_req);
 
-/* object, hint and redirect may be NULL; message is one line. */
+/* object and hint may be NULL; message is one line. */
 void cw_rpc_req_error(struct cw_rpc_req *take_req, Causeway__Control__ErrorCode code,
                       const char *object, const char *hint, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
-void cw_rpc_req_not_manager(struct cw_rpc_req *take_req, const char *redirect);
+/* why: one line that goes on from this end's address; NULL: "is not the manager". */
+void cw_rpc_req_not_manager(struct cw_rpc_req *take_req, const char *redirect, const char *why);
 
 /* NULL once the connection is gone. */
 struct cw_rpc_conn *cw_rpc_req_conn(const struct cw_rpc_req *req);

@@ -14,6 +14,7 @@
 #define ADDRS_MAX 16
 #define CONNECT_NS (2 * CW_NS_PER_S)
 #define GREET_MS 2000
+#define SOON_MS 1000 /* instead of both, where another address may answer */
 #define BACKOFF_MIN_NS (50 * CW_NS_PER_MS)
 #define BACKOFF_MAX_NS (2 * CW_NS_PER_S)
 #define LASTING_NS (2 * CW_NS_PER_S) /* a connection that stood so long ends the back-off */
@@ -305,6 +306,34 @@ session_on_timer(struct cw_timer *t)
     session_connect(ss);
 }
 
+void
+cw_rpc_session_move(struct cw_rpc_session *ss, const char *addr)
+{
+    struct cw_addr a;
+
+    if (ss->closing || !cw_addr_parse(addr, false, &a) || strlen(addr) >= sizeof(ss->redirect) ||
+        (ss->state != SESSION_WAITING && strcmp(addr, ss->target) == 0))
+        return;
+    strcpy(ss->redirect, addr);
+    ss->n_redirects = 0;
+    ss->backoff_ns = BACKOFF_MIN_NS;
+    switch (ss->state) {
+    case SESSION_CONNECTING:
+        session_connect_over(ss);
+        close(ss->fd);
+        session_pause(ss);
+        return;
+    case SESSION_WAITING:
+        cw_timer_set(ss->env, &ss->timer, cw_now_ns(ss->env));
+        return;
+    case SESSION_GREETING:
+    case SESSION_UP:
+        cw_rpc_conn_close(ss->conn, "is not the manager any more");
+        return;
+    }
+    cw_unreachable();
+}
+
 /* Picks whom to try. */
 static void
 session_aim(struct cw_rpc_session *ss)
@@ -338,7 +367,8 @@ session_connect(struct cw_rpc_session *ss)
     ss->state = SESSION_CONNECTING;
     ss->event = event_new(cw_service_base(ss->s), ss->fd, EV_WRITE, session_on_connected, ss);
     cw_assert(ss->event != NULL && event_add(ss->event, NULL) == 0);
-    cw_timer_set(ss->env, &ss->timer, cw_now_ns(ss->env) + CONNECT_NS);
+    cw_timer_set(ss->env, &ss->timer,
+                 cw_now_ns(ss->env) + (ss->n_addrs > 1 ? SOON_MS * CW_NS_PER_MS : CONNECT_NS));
 }
 
 /* ---- the connection ---- */
@@ -406,7 +436,7 @@ session_on_reply(struct cw_rpc_conn *c, struct cw_rpc_call *call, const cw_envel
         snprintf(ss->redirect, sizeof(ss->redirect), "%s", m->error->redirect);
     else
         ss->next = (ss->next + 1) % ss->n_addrs;
-    cw_rpc_conn_close(c, "is not the manager");
+    cw_rpc_conn_close(c, m->error->message[0] != '\0' ? m->error->message : "is not the manager");
     return true;
 }
 
@@ -444,7 +474,8 @@ static const struct cw_conn_events session_conn_events = {
 static void
 session_adopt(struct cw_rpc_session *ss, int fd)
 {
-    ss->conn = cw_conn_new(ss->s, fd, &session_conn_events, ss, GREET_MS);
+    ss->conn = cw_conn_new(ss->s, fd, &session_conn_events, ss,
+                           ss->n_addrs > 1 ? SOON_MS : GREET_MS);
     if (ss->conn == NULL) {
         close(fd);
         session_note(ss, "out of memory");

@@ -57,6 +57,10 @@ struct cw_rpc_conn *cw_rpc_session_conn(struct cw_rpc_session *ss);
 /* Learned from ClientHelloReply.managers or a register reply: replaces the list (kept if empty or
  * unreadable). A connection that stands is kept. */
 void cw_rpc_session_set_addrs(struct cw_rpc_session *ss, const char *addrs);
+
+/* The manager is there now, as somebody else knows: tried before all others, and a connection to
+ * another is given up for it. No address: ignored. */
+void cw_rpc_session_move(struct cw_rpc_session *ss, const char *addr);
 void cw_rpc_session_set_cluster(struct cw_rpc_session *ss, const struct cw_uuid *cluster_id);
 
 /* Addresses and what happened there last, one line; for messages. */

@@ -400,7 +400,7 @@ cw_mgr_claims_fail(struct cw_manager *m)
 
         if (c->deadline_ns == 0)
             continue; /* it is an op: that ends it */
-        cw_mgr_fail(c->call, CW_MGR_UNAVAILABLE, "", "the manager stops");
+        cw_mgr_fail(c->call, cw_mgr_not_begun(m), "", "the manager stops");
         claim_refuse(c);
     }
 }

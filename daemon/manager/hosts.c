@@ -340,6 +340,8 @@ register_ok(struct mgr_call_op *c)
     reply->cluster_id = cw_mgr_cluster(m)->cluster_id;
     reply->cluster_name = cw_mgr_cluster(m)->name;
     reply->beat_ms = CW_MGR_BEAT_MS;
+    if (m->opts.any_host) /* else it is where the host has found it */
+        reply->managers = cw_mgr_managers(m, cw_mgr_reply_arena(c->call), &reply->n_managers);
     if (c->call->session == NULL || h == NULL)
         return;
     host_take_session(m, h, c->call->session, r);

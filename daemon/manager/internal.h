@@ -125,6 +125,11 @@ struct mgr_ask {
 struct mgr_ask *cw_mgr_ask_new(enum cw_mgr_ask_kind kind, uint32_t timeout_ms);
 void cw_mgr_ask_send(struct cw_mgr_session *s, struct mgr_ask *a);
 
+/* Where the manager is, or may be when another leads: what a client can hold. */
+#define MGR_MANAGERS_MAX 16u
+const char *const *cw_mgr_managers(const struct cw_manager *m, struct cw_mgr_arena *a,
+                                   size_t *ret_n);
+
 /* The newest session of that owner; NULL if none. */
 struct cw_mgr_session *cw_mgr_find_session(const struct cw_manager *m, const struct cw_uuid *id);
 
@@ -204,6 +209,9 @@ void cw_mgr_done(struct cw_mgr_call *call);
 /* Sets the error that cw_mgr_done answers with. */
 void cw_mgr_fail(struct cw_mgr_call *call, enum cw_mgr_code code, const char *object,
                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* The manager stops before it began with a call: another may be asked the same. */
+enum cw_mgr_code cw_mgr_not_begun(const struct cw_manager *m);
 
 /* Runs what is queued on the next loop turn. */
 void cw_mgr_kick(struct cw_manager *m);

@@ -94,7 +94,7 @@ load_verdict(struct cw_manager *m)
     if (!cluster && !m->opts.bootstrap)
         return "the metadata store holds no cluster: a first start needs --bootstrap; if there was "
                "one, see causeway-store rebuild-metadata";
-    if (cluster && m->opts.bootstrap)
+    if (cluster && m->opts.bootstrap && !m->opts.any_host)
         return "the metadata store already holds a cluster: start without --bootstrap";
     return NULL;
 }
@@ -122,7 +122,7 @@ load_finish(struct cw_manager *m)
         return;
     }
     why = load_verdict(m);
-    if (why == NULL && m->opts.bootstrap)
+    if (why == NULL && m->t.of[CW_REC_CLUSTER].n == 0)
         cw_mgr_bootstrap(m);
     else
         cw_mgr_loaded(m, why);

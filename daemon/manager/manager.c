@@ -57,6 +57,12 @@ cw_mgr_fail(struct cw_mgr_call *call, enum cw_mgr_code code, const char *object,
     cw_mgr_error_set(&call->error, code, object, "%s", why);
 }
 
+enum cw_mgr_code
+cw_mgr_not_begun(const struct cw_manager *m)
+{
+    return m->opts.any_host ? CW_MGR_NOT_MANAGER : CW_MGR_UNAVAILABLE;
+}
+
 /* ---- dispatch ---- */
 
 static mgr_call_fn *
@@ -129,7 +135,7 @@ static bool
 call_may_run(const struct cw_manager *m, struct cw_mgr_call *call)
 {
     if (m->phase == MGR_REFUSED || m->stopping) {
-        cw_mgr_fail(call, CW_MGR_UNAVAILABLE, "", "the manager does not serve");
+        cw_mgr_fail(call, cw_mgr_not_begun(m), "", "the manager does not serve");
         return false;
     }
     if (call->session != NULL && call->session->n_calls > MGR_SESSION_CALLS_MAX) {

@@ -282,6 +282,8 @@ struct cw_mgr_register_reply {
     const char *cluster_name;
     const struct cw_uuid *refused_disks;
     size_t n_refused_disks;
+    const char *const *managers;
+    size_t n_managers;
     uint32_t beat_ms;
 };
 
@@ -669,10 +671,13 @@ struct cw_manager_opts {
     const struct cw_rec_codec *codec;
     const struct cw_mgr_ops *ops;
     void *world;
-    bool bootstrap;              /* make the cluster; an error if there is one */
-    const char *cluster_name;    /* bootstrap; "": made from the cluster id */
-    const char *manager_name;    /* status.manager */
-    const char *const *managers; /* addresses for clients; strings and array outlive the manager */
+    bool bootstrap;           /* make the cluster; an error if there is one .. */
+    bool any_host;            /* .. unless every host may lead: then it is led */
+    const char *cluster_name; /* bootstrap; "": made from the cluster id */
+    const char *manager_name; /* status.manager */
+    /* Addresses for clients and hosts; strings and array outlive the manager. any_host: those of
+     * the hosts, instead. */
+    const char *const *managers;
     size_t n_managers;
 };
 
@@ -682,8 +687,9 @@ struct cw_manager *cw_manager_new(const struct cw_manager_opts *opts);
 /* Reads the store; ops->started tells the end. Calls made before wait. */
 void cw_manager_start(struct cw_manager *m);
 
-/* Sessions must be down; calls still under way end with UNAVAILABLE, from inside. No transaction
- * may come back afterwards: free the kv first. NULL is fine. */
+/* Sessions must be down; calls still under way end from inside: with UNAVAILABLE, or where any host
+ * may lead and nothing was begun, with NOT_MANAGER. No transaction may come back afterwards: free
+ * the kv first, or have it forget them. NULL is fine. */
 void cw_manager_free(struct cw_manager *m);
 
 /* user is what pushes to this session are addressed by. NULL if out of memory. */

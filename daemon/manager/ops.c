@@ -256,12 +256,12 @@ cw_mgr_ops_fail(struct cw_manager *m)
         m->running = NULL;
         m->committing = false;
         txn_end(m);
-        op->end(op, CW_MGR_UNAVAILABLE, "the manager stops");
+        op->end(op, CW_MGR_UNAVAILABLE, "the manager stops; it may have been done");
     }
     while ((node = cw_list_pop_front(&m->ops)) != NULL) {
         struct mgr_op *op = cw_list_entry(node, struct mgr_op, link);
 
-        op->end(op, CW_MGR_UNAVAILABLE, "the manager stops");
+        op->end(op, cw_mgr_not_begun(m), "the manager stops");
     }
 }
 

@@ -230,6 +230,32 @@ host_of_machine(const struct cw_manager *m, const struct cw_uuid *boot_id)
     return found;
 }
 
+/* Those that serve before those that do not. */
+const char *const *
+cw_mgr_managers(const struct cw_manager *m, struct cw_mgr_arena *a, size_t *ret_n)
+{
+    const char **list;
+    size_t n = 0;
+
+    *ret_n = m->opts.n_managers;
+    if (!m->opts.any_host)
+        return m->opts.managers;
+    list = cw_mgr_arena_get(a, MGR_MANAGERS_MAX, sizeof(*list));
+    list[n++] = m->opts.manager_name;
+    for (int serves = 1; serves >= 0; serves--) {
+        MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
+        {
+            const char *addr = h->o.rec.host.advertise;
+
+            if (n < MGR_MANAGERS_MAX && cw_mgr_host_serves(m, h) == (serves == 1) &&
+                strcmp(addr, m->opts.manager_name) != 0)
+                list[n++] = cw_mgr_arena_text(a, addr);
+        }
+    }
+    *ret_n = n;
+    return list;
+}
+
 static void
 hello_domain(const struct cw_manager *m, const struct cw_mgr_client_hello *h,
              struct cw_mgr_domain *ret)
@@ -261,8 +287,7 @@ cw_mgr_call_client_hello(struct cw_manager *m, struct cw_mgr_call *call)
     cw_mgr_text_clip(s->machine, sizeof(s->machine), h->host);
     r->cluster_id = cw_mgr_cluster(m)->cluster_id;
     hello_domain(m, h, &r->domain);
-    r->managers = m->opts.managers;
-    r->n_managers = m->opts.n_managers;
+    r->managers = cw_mgr_managers(m, cw_mgr_reply_arena(call), &r->n_managers);
     cw_mgr_done(call);
     cw_mgr_hint_owners(m, s);
 }

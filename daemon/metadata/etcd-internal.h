@@ -168,7 +168,6 @@ struct etcd_kv {
 };
 
 void cw_etcd_kv_init(struct cw_etcd *e);
-void cw_etcd_kv_fini(struct cw_etcd *e);
 void cw_etcd_kv_wake(struct cw_etcd *e);
 /* Answers all that waits or is under way. */
 void cw_etcd_kv_fail(struct cw_etcd *e);

@@ -112,13 +112,16 @@ cw_etcd_kv_init(struct cw_etcd *e)
     cw_list_init(&s->txns);
 }
 
-/* Their owners are told nothing. */
 void
-cw_etcd_kv_fini(struct cw_etcd *e)
+cw_etcd_forget(struct cw_etcd *e)
 {
     struct etcd_kv *s = &e->store;
 
     cw_timer_cancel(e->env, &s->timer);
     cw_etcd_ask_drop(&s->ask);
     cw_etcd_read_fini(e);
+    s->read = (struct etcd_read){ 0 };
+    s->txn = (struct etcd_txn){ 0 };
+    cw_list_init(&s->reads);
+    cw_list_init(&s->txns);
 }

@@ -225,7 +225,7 @@ cw_etcd_free(struct cw_etcd *e)
 {
     if (e == NULL)
         return;
-    cw_etcd_kv_fini(e);
+    cw_etcd_forget(e);
     cw_etcd_lead_fini(e);
     cw_etcd_view_fini(e);
     if (e->dns != NULL)

@@ -48,8 +48,8 @@ struct cw_etcd_opts {
     const char *prefix;                    /* NULL: "/causeway" */
     const char *value;                     /* of the leader key: ADDR:PORT */
     const char *user_name, *password_file; /* NULL: none */
-    /* PEM, for https://. Without a CA file the system's CAs are believed; the other two, of a client
-     * certificate, come together. */
+    /* PEM, for https://. Without a CA file the system's CAs are believed; the other two, of a
+     * client certificate, come together. */
     const char *ca_file, *cert_file, *key_file;
     const struct cw_etcd_events *ev; /* leader and reachable may be NULL */
     void *user;
@@ -69,6 +69,10 @@ void cw_etcd_resign(struct cw_etcd *e, uint64_t away_ms);
 
 /* Requests under way are forgotten; a leader's key is left to its lease (resign first). */
 void cw_etcd_free(struct cw_etcd *e);
+
+/* Whoever waits for reads and transactions is gone: none of them is answered. One that was sent may
+ * still take effect. */
+void cw_etcd_forget(struct cw_etcd *e);
 
 /* Lives as long as e. Its name is "etcd URL,URL..". Without leadership every transaction is
  * UNAVAILABLE; reads work. */

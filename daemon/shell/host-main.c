@@ -73,6 +73,17 @@ host_on_closed(void *user, int res)
 
     if (res != 0)
         h->status = 1;
+    if (h->lead != NULL)
+        cw_lead_end(h->lead); /* until now it took the farewell of its own volumes */
+    else
+        cw_service_stop(h->service);
+}
+
+static void
+host_on_lead_ended(void *user)
+{
+    struct cw_host *h = user;
+
     cw_service_stop(h->service);
 }
 
@@ -95,7 +106,7 @@ session_on_connected(void *user, struct cw_rpc_session *ss)
 {
     struct cw_host *h = user;
 
-    cw_log(h->env, CW_LOG_INFO, "%s: connected to the manager", h->o->host);
+    cw_log(h->env, CW_LOG_DEBUG, "%s: connected to what may be the manager", h->o->host);
     if (h->state == CW_HOST_RUNNING)
         cw_host_register(h);
 }
@@ -105,7 +116,7 @@ session_on_disconnected(void *user, struct cw_rpc_session *ss, const char *why)
 {
     struct cw_host *h = user;
 
-    if (h->state == CW_HOST_RUNNING)
+    if (h->state == CW_HOST_RUNNING && h->registered)
         cw_log(h->env, CW_LOG_WARNING, "%s: lost the manager: %s; data flows on", h->o->host, why);
     cw_host_unregistered(h);
 }
@@ -139,7 +150,7 @@ static bool
 host_start_session(struct cw_host *h)
 {
     struct cw_rpc_session_opts opts = {
-        .addrs = h->o->join,
+        .addrs = h->o->join != NULL ? h->o->join : h->advertise,
         .self_id = h->daemon_id,
         .incarnation = h->incarnation,
         .ev = &session_events,
@@ -149,7 +160,35 @@ host_start_session(struct cw_host *h)
 
     if (cw_rpc_session_new(h->service, &opts, &h->session, why) == 0)
         return true;
-    host_say_why(h, "--join %s: %s", h->o->join, why);
+    host_say_why(h, "--join %s: %s", opts.addrs, why);
+    return false;
+}
+
+static void
+host_on_moved(void *user, const char *addr)
+{
+    struct cw_host *h = user;
+
+    cw_rpc_session_move(h->session, addr);
+}
+
+static bool
+host_start_lead(struct cw_host *h)
+{
+    char why[CW_LEAD_WHY_SIZE];
+
+    if (h->o->metadata == NULL)
+        return true;
+    h->lead_opts = (struct cw_lead_opts){ .service = h->service,
+                                          .options = h->o,
+                                          .server = h->server,
+                                          .advertise = h->advertise,
+                                          .moved = host_on_moved,
+                                          .ended = host_on_lead_ended,
+                                          .user = h };
+    if (cw_lead_new(&h->lead_opts, &h->lead, why) == 0)
+        return true;
+    host_say_why(h, "--metadata %s: %s", h->o->metadata, why);
     return false;
 }
 
@@ -167,13 +206,19 @@ server_on_message(void *user, struct cw_rpc_conn *c, const cw_envelope *m,
 {
     struct cw_host *h = user;
 
-    if (take_req != NULL) /* this host never leads: the manager is where --join says */
-        cw_rpc_req_not_manager(take_req, h->o->join);
+    if (h->lead != NULL)
+        cw_lead_message(h->lead, c, m, take_req);
+    else if (take_req != NULL) /* with --join alone it never leads; before it serves not yet */
+        cw_rpc_req_not_manager(take_req, h->o->metadata == NULL ? h->o->join : NULL, NULL);
 }
 
 static void
 server_on_down(void *user, struct cw_rpc_conn *c, const char *why)
 {
+    struct cw_host *h = user;
+
+    if (h->lead != NULL)
+        cw_lead_down(h->lead, c);
 }
 
 static void
@@ -238,7 +283,7 @@ host_on_ready(void *user, const char *why)
            h->o->unix_path != NULL ? h->o->unix_path : "");
     cw_notify("READY=1\nSTATUS=serving, looking for the manager");
     cw_host_register_init(h);
-    if (!host_find_key(h) || !host_start_session(h))
+    if (!host_find_key(h) || !host_start_session(h) || !host_start_lead(h))
         cw_host_stop(h, 1);
 }
 
@@ -355,6 +400,7 @@ cw_host_main(const struct cw_options *o, struct cw_log_sink *log)
     cw_rpc_session_free(h.session);
     h.session = NULL;
     cw_rpc_server_free(h.server);
+    cw_lead_free(h.lead);
     if (h.data != NULL && cw_data_hangs(h.data))
         _exit(h.status);
     if (h.data != NULL)

@@ -1,7 +1,9 @@
 /* Telling the manager who we are, and every second that we still are. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/addr.h"
 #include "common/base/bits.h"
 #include "daemon/shell/host-parts.h"
 #include "daemon/shell/host.h"
@@ -67,6 +69,19 @@ register_refused_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
 }
 
 static void
+learn_managers(struct cw_host *h, const Causeway__Control__RegisterReply *m)
+{
+    char addrs[16 * CW_ADDR_TEXT_SIZE] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->n_managers && n < sizeof(addrs); i++)
+        n += (size_t)snprintf(addrs + n, sizeof(addrs) - n, "%s%s", i > 0 ? "," : "",
+                              m->managers[i]);
+    if (n > 0 && n < sizeof(addrs))
+        cw_rpc_session_set_addrs(h->session, addrs);
+}
+
+static void
 register_accepted(struct cw_host *h, const Causeway__Control__RegisterReply *m)
 {
     char text[CW_UUID_TEXT_SIZE];
@@ -86,9 +101,11 @@ register_accepted(struct cw_host *h, const Causeway__Control__RegisterReply *m)
     h->beat_ms = m->beat_ms > 0 ? m->beat_ms : BEAT_MS;
     cw_rpc_server_set_cluster(h->server, &h->cluster_id);
     cw_rpc_session_set_cluster(h->session, &h->cluster_id);
+    learn_managers(h, m);
     cw_data_join_cluster(h->data, h->cluster_id);
     cw_log(h->env, CW_LOG_NOTICE, "%s: registered with cluster %s (%s) at %s as %s", h->o->host,
-           m->cluster_name, cw_uuid_format(&h->cluster_id, text), h->o->join, h->advertise);
+           m->cluster_name, cw_uuid_format(&h->cluster_id, text),
+           cw_rpc_conn_peer_addr(cw_rpc_session_conn(h->session)), h->advertise);
     cw_notify("STATUS=registered with the cluster");
     beat_set(h, h->beat_ms);
 }

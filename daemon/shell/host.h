@@ -10,6 +10,7 @@
 #include "common/service/service.h"
 #include "common/service/session.h"
 #include "daemon/shell/data.h"
+#include "daemon/shell/lead.h"
 #include "daemon/shell/options.h"
 
 enum cw_host_state { CW_HOST_STARTING, CW_HOST_RUNNING, CW_HOST_STOPPING };
@@ -21,6 +22,8 @@ struct cw_host {
     struct cw_env *env;
     struct cw_rpc_server *server;
     struct cw_rpc_session *session;
+    struct cw_lead *lead; /* NULL: the manager is elsewhere */
+    struct cw_lead_opts lead_opts;
     struct cw_data *data;
     enum cw_host_state state;
     bool stop_asked, data_answered, closing;

@@ -201,6 +201,7 @@ role_open_manager(struct manager_role *r)
         .on_started = role_on_started,
         .user = r,
     };
+    cw_manager_rpc_init(&r->rpc);
     r->self = cw_manager_session_up(r->manager, NULL);
     if (r->self == NULL)
         return role_fail(r, EXIT_FAILED, "out of memory");

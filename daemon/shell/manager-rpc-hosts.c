@@ -100,6 +100,10 @@ register_answer(struct cw_manager_req *r, cw_envelope *out)
         cw_mgr_arena_get(r->arena, f->n_refused_disks + 1, sizeof(*to->refused_disks));
     for (size_t i = 0; i < f->n_refused_disks; i++)
         to->refused_disks[i] = cw_pb_uuid(&f->refused_disks[i]);
+    to->n_managers = f->n_managers;
+    to->managers = cw_mgr_arena_get(r->arena, f->n_managers + 1, sizeof(*to->managers));
+    for (size_t i = 0; i < f->n_managers; i++)
+        to->managers[i] = cw_pb_text(f->managers[i]);
     out->body_case = CW_PB_BODY(REGISTER_REPLY);
     out->register_reply = to;
 }

@@ -70,39 +70,103 @@ peer_request(struct cw_manager_peer *p, const cw_envelope *m, struct cw_rpc_req 
     req_free(r);
 }
 
-static void
-rpc_on_open(void *user, struct cw_rpc_conn *c)
+/* ---- peers ---- */
+
+static struct cw_manager_peer *
+peer_new(struct cw_manager_rpc *rpc, struct cw_rpc_conn *c)
 {
     struct cw_manager_peer *p = calloc(1, sizeof(*p));
 
     cw_assert(p != NULL);
-    p->rpc = user;
+    p->rpc = rpc;
     p->conn = c;
     cw_list_init(&p->asks);
-    p->session = cw_manager_session_up(p->rpc->manager, p);
+    p->session = cw_manager_session_up(rpc->manager, p);
     cw_assert(p->session != NULL);
+    cw_list_push_back(&rpc->peers, &p->link);
     cw_rpc_conn_set_user(c, p);
+    return p;
 }
 
 static void
-rpc_on_message(void *user, struct cw_rpc_conn *c, const cw_envelope *m, struct cw_rpc_req *take_req)
+peer_leave(struct cw_manager_peer *p)
+{
+    cw_manager_push_forget(p);
+    cw_manager_session_down(p->rpc->manager, p->session);
+    cw_rpc_conn_set_user(p->conn, NULL);
+}
+
+static void
+peer_free(struct cw_manager_peer *p)
+{
+    cw_list_remove(&p->link);
+    free(p);
+}
+
+void
+cw_manager_rpc_init(struct cw_manager_rpc *rpc)
+{
+    cw_list_init(&rpc->peers);
+}
+
+void
+cw_manager_rpc_message(struct cw_manager_rpc *rpc, struct cw_rpc_conn *c, const cw_envelope *m,
+                       struct cw_rpc_req *take_req)
 {
     struct cw_manager_peer *p = cw_rpc_conn_user(c);
 
+    if (p == NULL)
+        p = peer_new(rpc, c);
     if (take_req != NULL)
         peer_request(p, m, take_req);
     else
         cw_manager_rpc_oneway(p, m);
 }
 
-static void
-rpc_on_down(void *user, struct cw_rpc_conn *c, const char *why)
+void
+cw_manager_rpc_down(struct cw_rpc_conn *c)
 {
     struct cw_manager_peer *p = cw_rpc_conn_user(c);
 
-    cw_manager_push_forget(p);
-    cw_manager_session_down(p->rpc->manager, p->session);
-    free(p);
+    if (p == NULL)
+        return;
+    peer_leave(p);
+    peer_free(p);
+}
+
+void
+cw_manager_rpc_close(struct cw_manager_rpc *rpc, const char *why)
+{
+    struct cw_manager_peer *p;
+
+    CW_LIST_EACH (it, &rpc->peers)
+        peer_leave(cw_list_entry(it, struct cw_manager_peer, link));
+    cw_manager_free(rpc->manager);
+    rpc->manager = NULL;
+    while ((p = cw_list_first(&rpc->peers, struct cw_manager_peer, link)) != NULL) {
+        cw_rpc_conn_close(p->conn, why);
+        peer_free(p);
+    }
+}
+
+/* ---- a server of the manager's own ---- */
+
+static void
+rpc_on_open(void *user, struct cw_rpc_conn *c)
+{
+    peer_new(user, c);
+}
+
+static void
+rpc_on_message(void *user, struct cw_rpc_conn *c, const cw_envelope *m, struct cw_rpc_req *take_req)
+{
+    cw_manager_rpc_message(user, c, m, take_req);
+}
+
+static void
+rpc_on_down(void *user, struct cw_rpc_conn *c, const char *why)
+{
+    cw_manager_rpc_down(c);
 }
 
 const struct cw_rpc_server_events cw_manager_server_events = {

@@ -18,6 +18,7 @@ struct cw_manager_rpc {
     struct cw_manager *manager;
     void (*on_started)(void *user, const char *why_not);
     void *user;
+    struct cw_list peers;
 };
 
 /* One control connection; its user pointer, and that of its manager session. */
@@ -25,6 +26,7 @@ struct cw_manager_peer {
     struct cw_manager_rpc *rpc;
     struct cw_rpc_conn *conn;
     struct cw_mgr_session *session;
+    struct cw_list link; /* the rpc's */
     struct cw_list asks; /* struct cw_mgr_ask.link, unanswered */
 };
 
@@ -52,6 +54,17 @@ extern const struct cw_manager_route cw_manager_routes_owner[];
 extern const struct cw_manager_route cw_manager_routes_volume[];
 extern const struct cw_manager_route cw_manager_routes_policy[];
 extern const struct cw_manager_route cw_manager_routes_status[];
+
+/* The rest of *rpc is zero or the caller's to fill. */
+void cw_manager_rpc_init(struct cw_manager_rpc *rpc);
+
+/* For a manager that comes and goes beneath a server that stays: a connection becomes a peer with
+ * its first message, and ceases to be one at close, which frees the manager, so that what was asked
+ * is answered, and hangs up on all of them. */
+void cw_manager_rpc_message(struct cw_manager_rpc *rpc, struct cw_rpc_conn *c, const cw_envelope *m,
+                            struct cw_rpc_req *take_req);
+void cw_manager_rpc_down(struct cw_rpc_conn *c);
+void cw_manager_rpc_close(struct cw_manager_rpc *rpc, const char *why);
 
 /* What the server calls; user is the struct cw_manager_rpc. */
 extern const struct cw_rpc_server_events cw_manager_server_events;

@@ -13,6 +13,7 @@
 #include "daemon/shell/memory.h"
 #include "daemon/tool/format.h"
 
+#define ETCD_PREFIX_MAX 64
 #define NAME_MAX_BYTES 63
 
 const char cw_options_usage[] =
@@ -38,7 +39,12 @@ const char cw_options_usage[] =
     "  --memory SIZE           hard budget for buffers and caches (default 1G); see the man page\n"
     "  --role host|manager     what this process is (default host)\n"
     "  --metadata lmdb:DIR     manager: where the records live\n"
-    "  --bootstrap             manager: first start, makes the cluster\n"
+    "  --metadata etcd:URL[,URL..]  host: in etcd; any such host may be the manager\n"
+    "  --metadata-ca FILE, --metadata-cert FILE, --metadata-key FILE  TLS to etcd\n"
+    "  --metadata-user NAME, --metadata-password-file FILE\n"
+    "  --metadata-prefix PATH  of the keys in etcd (default /causeway)\n"
+    "  --bootstrap             first start: makes the cluster. lmdb: of the manager; etcd: of one\n"
+    "                          host, and only if there is none\n"
     "  --cluster-name NAME     with --bootstrap\n"
     "  --format [--force]      write unclaimed stores; --force overwrites what is there\n"
     "  --config FILE           the same keys as lines `key = value`; the command line wins\n"
@@ -62,6 +68,12 @@ static const struct option_key keys[] = {
     { "unix", offsetof(struct cw_options, unix_path) },
     { "http", offsetof(struct cw_options, http) },
     { "metadata", offsetof(struct cw_options, metadata) },
+    { "metadata-prefix", offsetof(struct cw_options, metadata_prefix) },
+    { "metadata-user", offsetof(struct cw_options, metadata_user) },
+    { "metadata-password-file", offsetof(struct cw_options, metadata_password_file) },
+    { "metadata-ca", offsetof(struct cw_options, metadata_ca) },
+    { "metadata-cert", offsetof(struct cw_options, metadata_cert) },
+    { "metadata-key", offsetof(struct cw_options, metadata_key) },
     { "role", offsetof(struct cw_options, role_text) },
     { "memory", offsetof(struct cw_options, memory_text) },
     { "log-level", offsetof(struct cw_options, log_level_text) },
@@ -341,23 +353,58 @@ join_sane(const struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 }
 
 static bool
+etcd_option_sane(const struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
+{
+    bool user = o->metadata_user != NULL, password = o->metadata_password_file != NULL;
+    bool any = o->metadata_prefix != NULL || user || password || o->metadata_ca != NULL ||
+               o->metadata_cert != NULL || o->metadata_key != NULL;
+
+    if (any && (o->metadata == NULL || strncmp(o->metadata, "etcd:", 5) != 0))
+        return refuse(why, "--metadata-..: only with --metadata etcd:URL");
+    if (user != password)
+        return refuse(why, "--metadata-user and --metadata-password-file go together");
+    if ((o->metadata_cert != NULL) != (o->metadata_key != NULL))
+        return refuse(why, "--metadata-cert and --metadata-key go together");
+    if (o->metadata_prefix != NULL &&
+        (o->metadata_prefix[0] != '/' || strlen(o->metadata_prefix) > ETCD_PREFIX_MAX ||
+         o->metadata_prefix[strlen(o->metadata_prefix) - 1] == '/'))
+        return refuse(why, "--metadata-prefix %s: /NAME, at most %d bytes", o->metadata_prefix,
+                      ETCD_PREFIX_MAX);
+    return true;
+}
+
+/* A host with etcd may lead itself, and hears from there who else does. */
+static bool
+host_metadata_sane(const struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
+{
+    if (o->metadata == NULL && (o->bootstrap || o->cluster_name != NULL))
+        return refuse(why, "--bootstrap and --cluster-name: only with --role manager, or with "
+                           "--metadata etcd:URL");
+    if (o->metadata == NULL)
+        return join_sane(o, why);
+    if (strncmp(o->metadata, "lmdb:", 5) == 0)
+        return refuse(why,
+                      "--metadata %s: with lmdb the manager is a process of its own: see "
+                      "--role manager",
+                      o->metadata);
+    if (strncmp(o->metadata, "etcd:", 5) != 0 || o->metadata[5] == '\0')
+        return refuse(why, "--metadata %s: not etcd:URL[,URL..]", o->metadata);
+    return o->join == NULL || join_sane(o, why);
+}
+
+static bool
 host_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 {
     if (o->host == NULL)
         return refuse(why, "--host NAME is missing");
     if (!name_ok(o->host))
         return refuse(why, "--host %s: a name is 1 to 63 of [A-Za-z0-9._-]", o->host);
-    if (o->metadata != NULL)
-        return refuse(why, "--metadata %s: only with --role manager in this version (%s)",
-                      o->metadata, CW_VERSION);
-    if (o->bootstrap || o->cluster_name != NULL)
-        return refuse(why, "--bootstrap and --cluster-name: only with --role manager");
     if (o->n_stores == 0)
         return refuse(why, "--store PATH is missing");
     o->is_cloud = o->site_kind != NULL && strcmp(o->site_kind, "cloud") == 0;
     if (o->site_kind != NULL && !o->is_cloud && strcmp(o->site_kind, "on-premise") != 0)
         return refuse(why, "--site-kind %s: on-premise or cloud", o->site_kind);
-    return domain_read(o, why) && listen_sane(o, why) && join_sane(o, why);
+    return domain_read(o, why) && listen_sane(o, why) && host_metadata_sane(o, why);
 }
 
 static bool
@@ -366,8 +413,10 @@ manager_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
     if (o->metadata == NULL)
         return refuse(why, "--metadata lmdb:DIR is missing");
     if (strncmp(o->metadata, "etcd:", 5) == 0)
-        return refuse(why, "--metadata %s: etcd is not available in this version (%s)", o->metadata,
-                      CW_VERSION);
+        return refuse(why,
+                      "--metadata %s: with etcd the hosts may lead: give it to them, and start "
+                      "no --role manager",
+                      o->metadata);
     if (strncmp(o->metadata, "lmdb:", 5) != 0 || o->metadata[5] == '\0')
         return refuse(why, "--metadata %s: not lmdb:DIR", o->metadata);
     if (o->n_stores > 0)
@@ -407,7 +456,7 @@ common_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
         return refuse(why, "--role %s: host or manager", o->role_text);
     if (o->force && o->action != CW_ACT_FORMAT)
         return refuse(why, "--force: only with --format");
-    return discard_sane(o, why);
+    return etcd_option_sane(o, why) && discard_sane(o, why);
 }
 
 static bool

@@ -114,8 +114,8 @@ class Test:
             p.wait()
             raise Failed(f"{p.args[0]} did not stop on signal {sig} in {timeout} s")
 
-    def cluster(self, hosts="onprem:2,aws:1", store_size="1G", memory=None):
-        c = Cluster(self, hosts, store_size, memory)
+    def cluster(self, hosts="onprem:2,aws:1", store_size="1G", memory=None, metadata=None):
+        c = Cluster(self, hosts, store_size, memory, metadata)
         self.clusters.append(c)
         return c
 
@@ -152,11 +152,12 @@ class Test:
 class Cluster:
     """`causeway local` in a directory of the test."""
 
-    def __init__(self, test, hosts, store_size, memory=None):
+    def __init__(self, test, hosts, store_size, memory=None, metadata=None):
         self.test = test
         self.dir = test.path(f"cluster{len(test.clusters)}")
         r = test.ok("causeway", "local", "up", "--dir", self.dir, "--hosts", hosts,
-                    "--store-size", store_size, *(("--memory", memory) if memory else ()))
+                    "--store-size", store_size, *(("--memory", memory) if memory else ()),
+                    *(("--metadata", metadata) if metadata else ()))
         self.addr = r.out.strip().splitlines()[-1].strip()
 
     def local(self, verb, *args, **kw):

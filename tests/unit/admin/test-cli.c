@@ -102,7 +102,7 @@ bad_usage_ends_with_2(void **state)
         { "bench v --runtime 0", "must not be 0" },
         { "events --max 0", "from 1 to" },
         { "local up", "--dir is missing" },
-        { "local up --dir /tmp --metadata etcd", "not available in this version" },
+        { "local up --dir /tmp --metadata sqlite", "lmdb or etcd" },
         { "local up --dir /tmp --hosts dc1:0", "is not SITE:N" },
         { "local up --dir /tmp --store-size 1M", "at least 512M" },
         { "local kill all", "--dir is missing" },

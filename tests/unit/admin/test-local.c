@@ -109,7 +109,7 @@ hosts_are_named(void **state)
     char why[CW_LOCAL_WHY_SIZE];
     struct cw_local l;
 
-    cw_local_init(&l, "/x", 1, 0);
+    cw_local_init(&l, "/x", false, 1, 0);
     assert_true(cw_local_add_hosts(&l, "onprem:2,aws:1,lab:1:cloud", why));
     assert_true(cw_local_add_hosts(&l, "onprem:1", why));
     assert_int_equal(l.n_nodes, 6);
@@ -120,6 +120,33 @@ hosts_are_named(void **state)
     assert_true(l.node[4].is_cloud);
     assert_false(l.node[5].is_cloud);
     assert_string_equal(l.node[5].name, "onprem-3");
+}
+
+/* With etcd there are three members of it, and the address is that of all hosts. */
+static void
+etcd_has_three_members(void **state)
+{
+    struct place *p = *state;
+    char why[CW_LOCAL_WHY_SIZE], address[CW_LOCAL_ADDRESS_SIZE], want[64];
+    struct cw_local l, back;
+
+    assert_int_equal(mkdir(p->dir, 0755), 0);
+    cw_local_init(&l, p->dir, true, CW_GIB, 0);
+    assert_true(cw_local_add_hosts(&l, "onprem:2", why));
+    assert_int_equal(l.n_nodes, 5);
+    assert_string_equal(l.node[0].name, "etcd-1");
+    assert_string_equal(l.node[2].name, "etcd-3");
+    assert_string_equal(l.node[3].name, "onprem-1");
+    assert_true(cw_local_pick_ports(&l));
+    assert_int_not_equal(l.node[0].port, l.node[0].peer_port);
+    snprintf(want, sizeof(want), "127.0.0.1:%u,127.0.0.1:%u", l.node[3].port, l.node[4].port);
+    assert_string_equal(cw_local_address(&l, address), want);
+    l.bootstrapped = true;
+    assert_int_equal(cw_local_save(&l), 0);
+    assert_int_equal(cw_local_load(&back, p->dir, why), 0);
+    assert_true(cw_local_is_etcd(&back) && back.bootstrapped);
+    assert_int_equal(back.n_control, 3);
+    assert_memory_equal(back.node, l.node, l.n_nodes * sizeof(l.node[0]));
 }
 
 /* Specifications that make no sense are refused, and so are too many hosts. */
@@ -133,7 +160,7 @@ bad_hosts_are_refused(void **state)
     struct cw_local l;
 
     for (size_t i = 0; i < CW_LEN(bad); i++) {
-        cw_local_init(&l, "/x", 1, 0);
+        cw_local_init(&l, "/x", false, 1, 0);
         assert_false(cw_local_add_hosts(&l, bad[i], why));
     }
 }
@@ -146,7 +173,7 @@ ports_are_picked_once(void **state)
     struct cw_local l;
     uint16_t first;
 
-    cw_local_init(&l, "/x", 1, 0);
+    cw_local_init(&l, "/x", false, 1, 0);
     cw_local_add_hosts(&l, "a:30", why);
     assert_true(cw_local_pick_ports(&l));
     for (uint32_t i = 0; i < l.n_nodes; i++) {
@@ -169,7 +196,7 @@ the_file_is_read_back(void **state)
 
     assert_int_equal(mkdir(p->dir, 0755), 0);
     assert_int_equal(cw_local_load(&back, p->dir, why), -ENOENT);
-    cw_local_init(&l, p->dir, CW_GIB, CW_MIB);
+    cw_local_init(&l, p->dir, false, CW_GIB, CW_MIB);
     cw_local_add_hosts(&l, "onprem:2,aws:1", why);
     assert_true(cw_local_pick_ports(&l));
     l.node[2].prepared = true;
@@ -342,6 +369,7 @@ main(void)
         cmocka_unit_test(hosts_are_named),
         cmocka_unit_test(bad_hosts_are_refused),
         cmocka_unit_test(ports_are_picked_once),
+        WITH_PLACE(etcd_has_three_members),
         WITH_PLACE(the_file_is_read_back),
         WITH_PLACE(up_and_down_and_up),
         WITH_PLACE(kill_and_start),

@@ -23,6 +23,46 @@ bootstrap_happens_once(void **state)
     world_fini(&w);
 }
 
+static void
+keep_managers(struct world *w, const union cw_mgr_reply *reply)
+{
+    for (size_t i = 0; i < reply->client_hello.n_managers && i < CW_LEN(w->text); i++)
+        snprintf(w->text[i], sizeof(w->text[i]), "%s", reply->client_hello.managers[i]);
+}
+
+/* Where any host may lead, the first to do so makes the cluster, the others lead it; clients hear
+ * of all, those that serve first. */
+static void
+any_host_may_lead(void **state)
+{
+    struct cw_mgr_call hello = { .kind = CW_MGR_CLIENT_HELLO,
+                                 .req.client_hello = { .client_id = { { 9 } },
+                                                       .name = "x",
+                                                       .host = "",
+                                                       .domain = { "", "", "", "" } } };
+    static struct world w;
+
+    world_init(&w);
+    w.any_host = true;
+    world_stop_manager(&w);
+    world_start_manager(&w, true);
+    assert_string_equal(w.why_not, "");
+    world_three(&w);
+    world_down(&w, 0);
+    world_run(&w, 2 * CW_MGR_ABSENT_MS);
+    w.keep = keep_managers;
+    assert_int_equal(world_call(&w, NULL, &hello), CW_MGR_OK);
+    assert_string_equal(w.text[0], "here");
+    assert_string_equal(w.text[3], w.d[0].addr);
+    assert_string_equal(w.text[4], "");
+    world_stop_manager(&w);
+    fakekv_fini(&w.kv);
+    fakekv_init(&w.kv, &w.env);
+    world_start_manager(&w, false);
+    assert_non_null(strstr(w.why_not, "--bootstrap"));
+    world_fini(&w);
+}
+
 /* A commit whose reply is lost is found to be in force: the caller is told to try again, and the
  * second try sees the truth. */
 static void
@@ -166,6 +206,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bootstrap_happens_once),
+        cmocka_unit_test(any_host_may_lead),
         cmocka_unit_test(lost_reply_is_found_in_force),
         cmocka_unit_test(lost_request_is_found_missing),
         cmocka_unit_test(conflict_is_read_and_tried_again),

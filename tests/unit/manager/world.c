@@ -286,6 +286,7 @@ world_start_manager(struct world *w, bool bootstrap)
         .ops = &world_ops,
         .world = w,
         .bootstrap = bootstrap,
+        .any_host = w->any_host,
         .cluster_name = "",
         .manager_name = "here",
     };

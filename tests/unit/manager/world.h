@@ -72,6 +72,7 @@ struct world {
     struct fakekv kv;
     struct cw_manager *m;
     bool started;
+    bool any_host; /* managers begun from now on are such */
     char why_not[CW_MGR_WHY_SIZE];
     uint64_t wall_s;
     struct wdaemon d[WORLD_DAEMONS];

@@ -58,7 +58,7 @@ host_on_message(void *user, struct cw_rpc_conn *c, const cw_envelope *m, struct 
         cw_rpc_req_error(req, CAUSEWAY__CONTROL__ERROR_CODE__NOT_FOUND, name, "try another",
                          "volume %s: there is none", name);
     else if (h->redirect != NULL)
-        cw_rpc_req_not_manager(req, h->redirect);
+        cw_rpc_req_not_manager(req, h->redirect, NULL);
     else if (strcmp(name, "hangup") == 0 && h->n_requests == 1) {
         cw_rpc_conn_close(c, "told to");
         cw_rpc_req_empty(req);
@@ -426,6 +426,40 @@ rpc_follows_a_redirect(void **state)
     cw_service_free(l.s);
 }
 
+/* Told where the manager is now, a session leaves whom it is connected to, even one that is silent,
+ * and its waiting call is answered there. The same address again changes nothing. */
+static void
+rpc_moves_when_told(void **state)
+{
+    struct ask a = ask_new(), b = ask_new();
+    struct guest g = { 0 };
+    struct host old, now;
+    struct loop l;
+
+    loop_init(&l);
+    host_listen(&l, &old, "127.0.0.1:0");
+    host_listen(&l, &now, "127.0.0.2:0");
+    guest_connect(&l, &g, cw_rpc_server_addr(old.server));
+    guest_call(g.session, &a.call, "slow", 5000);
+    a.call.repeat = true;
+    assert_true(loop_until(&l, loop_is_set, &old.n_kept));
+    cw_rpc_session_move(g.session, cw_rpc_server_addr(old.server));
+    cw_rpc_session_move(g.session, "nonsense");
+    cw_rpc_session_move(g.session, cw_rpc_server_addr(now.server));
+    assert_true(loop_until(&l, loop_is_set, &now.n_kept));
+    assert_int_equal(g.n_up, 2);
+    guest_call(g.session, &b.call, "vm1", 5000);
+    assert_true(loop_until(&l, loop_is_set, &b.done));
+    assert_int_equal(b.code, CAUSEWAY__CONTROL__ERROR_CODE__OK);
+    assert_int_equal(now.n_requests, 2);
+    cw_rpc_session_free(g.session);
+    cw_rpc_req_empty(old.kept[0]);
+    cw_rpc_req_empty(now.kept[0]);
+    cw_rpc_server_free(old.server);
+    cw_rpc_server_free(now.server);
+    cw_service_free(l.s);
+}
+
 /* Two that send each other's address do not make a busy loop: the call ends at its deadline. */
 static void
 rpc_redirect_circle_is_bounded(void **state)
@@ -574,6 +608,7 @@ main(void)
         cmocka_unit_test(rpc_reconnects_and_registers_first),
         cmocka_unit_test(rpc_broken_connection_fails_or_repeats),
         cmocka_unit_test(rpc_follows_a_redirect),
+        cmocka_unit_test(rpc_moves_when_told),
         cmocka_unit_test(rpc_redirect_circle_is_bounded),
         cmocka_unit_test(rpc_cancel_and_free_end_calls),
         cmocka_unit_test(rpc_listen_errors_are_clear),

@@ -108,7 +108,13 @@ nonsense_is_named(void **state)
         { HOST " --store-discard --store-discard=no", "given twice" },
         { HOST " --store-discard --store-discard", "--store-discard" },
         { HOST " --http 127.0.0.1:1", "not available" },
-        { HOST " --metadata etcd:http://x", "etcd" },
+        { HOST " --metadata lmdb:/d", "--role manager" },
+        { HOST " --metadata etcd:", "etcd:URL" },
+        { HOST " --metadata-user x", "only with --metadata etcd" },
+        { HOST " --metadata etcd:http://x --metadata-user x", "go together" },
+        { HOST " --metadata etcd:http://x --metadata-cert x", "go together" },
+        { HOST " --metadata etcd:http://x --metadata-prefix x", "/NAME" },
+        { HOST " --bootstrap", "--metadata etcd:URL" },
         { HOST " --log-level loud", "loud" },
         { HOST " --force", "--force" },
         { HOST " --role ghost", "ghost" },
@@ -122,7 +128,7 @@ nonsense_is_named(void **state)
         { "--host h --domain site=a --listen 1.2.3.4:1 --store /a", "--join" },
         { "--format", "--store" },
         { "--role manager --listen 127.0.0.1:0", "--metadata" },
-        { "--role manager --metadata etcd:x --listen 127.0.0.1:0", "etcd" },
+        { "--role manager --metadata etcd:x --listen 127.0.0.1:0", "the hosts may lead" },
         { "--role manager --metadata lmdb: --listen 127.0.0.1:0", "lmdb" },
         { "--role manager --metadata lmdb:/d --listen 127.0.0.1:0 --store /a", "--store" },
     };
@@ -137,6 +143,23 @@ nonsense_is_named(void **state)
         assert_non_null(strstr(r.why, cases[i].says));
         cw_options_fini(&r.o);
     }
+}
+
+/* With etcd a host hears from there who leads. */
+static void
+etcd_needs_no_join(void **state)
+{
+    struct read r;
+
+    read_line(&r, "--host h --domain site=a --listen 1.2.3.4:1 --store /a --bootstrap "
+                  "--metadata etcd:http://a:2379,https://b:2379 --metadata-prefix /prod "
+                  "--metadata-user u --metadata-password-file /p --metadata-ca /c");
+    assert_true(r.ok);
+    assert_true(r.o.bootstrap);
+    assert_null(r.o.join);
+    assert_string_equal(r.o.metadata, "etcd:http://a:2379,https://b:2379");
+    assert_string_equal(r.o.metadata_prefix, "/prod");
+    cw_options_fini(&r.o);
 }
 
 /* Formatting, the manager, help and version need nothing of a host. */
@@ -196,9 +219,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(host_is_understood),  cmocka_unit_test(discard_has_three_ways),
-        cmocka_unit_test(nonsense_is_named),   cmocka_unit_test(other_actions_need_less),
-        cmocka_unit_test(file_fills_the_gaps),
+        cmocka_unit_test(host_is_understood),      cmocka_unit_test(discard_has_three_ways),
+        cmocka_unit_test(nonsense_is_named),       cmocka_unit_test(etcd_needs_no_join),
+        cmocka_unit_test(other_actions_need_less), cmocka_unit_test(file_fills_the_gaps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
