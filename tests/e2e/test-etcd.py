@@ -73,6 +73,9 @@ def goes_on(load, n=300, timeout=20):
 
 def settled(c, load, a, watch):
     """Nothing failed, what was acknowledged is there and on every copy, and there was one owner all the time."""
+    v = c.volume("v")
+    attached = [e for e in c.json("events")["events"] if e["code"] == "VOLUME_ATTACHED" and e["object"] == "v"]
+    assert v["gen"] == 1 and len(attached) == 1, (v["gen"], attached)
     load.stop()
     assert not load.errors, load.errors
     watch.end()
@@ -80,9 +83,6 @@ def settled(c, load, a, watch):
     wrong = load.verify(a.sock, "v")
     if wrong:
         raise Failed(f"{len(wrong)} blocks are wrong: {wrong[:5]}")
-    v = c.volume("v")
-    attached = [e for e in c.json("events")["events"] if e["code"] == "VOLUME_ATTACHED" and e["object"] == "v"]
-    assert v["gen"] == 1 and len(attached) == 1, (v["gen"], attached)
     c.admin("volume", "verify", "v")
 
 
