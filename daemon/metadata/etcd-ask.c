@@ -12,6 +12,7 @@
 
 #define AUTH_PATH "/v3/auth/authenticate"
 #define AUTHS_MAX 2
+#define PLAIN_MAX 120
 
 static void ask_post(struct etcd_ask *a);
 
@@ -126,14 +127,29 @@ refused_for_good(enum cw_etcd_code code)
     return false;
 }
 
+/* One line of ours for an answer that is no JSON: a proxy's, or etcd's before its gateway. */
 static void
-ask_on_error(struct etcd_ask *a, const json_t *root, int status)
+plain_text(const struct cw_etcd_http_answer *http, char *to, size_t size)
+{
+    size_t n = (size_t)snprintf(to, size, "HTTP status %d, is it etcd 3.4+ with its JSON gateway? ",
+                                http->status);
+
+    for (size_t i = 0; i < http->len && i < PLAIN_MAX && n + 1 < size; i++)
+        to[n++] = http->body[i] >= ' ' && http->body[i] <= '~' ? http->body[i] : ' ';
+    to[n] = '\0';
+}
+
+static void
+ask_on_error(struct etcd_ask *a, const json_t *root, const struct cw_etcd_http_answer *http)
 {
     const char *why;
     enum cw_etcd_code code = cw_etcd_json_error(root, &why);
     char text[ETCD_WHY_SIZE];
 
-    snprintf(text, sizeof(text), "%s", why);
+    if (root != NULL)
+        snprintf(text, sizeof(text), "%s", why);
+    else
+        plain_text(http, text, sizeof(text));
     if (token_is_refused(a->e, code, text) && a->step != ETCD_AUTH && a->auths < AUTHS_MAX) {
         a->e->token[0] = '\0';
         ask_post(a);
@@ -142,9 +158,6 @@ ask_on_error(struct etcd_ask *a, const json_t *root, int status)
     } else if (refused_for_good(code)) {
         ask_end(a, (struct etcd_end){ .outcome = ETCD_REFUSED, .code = code, .why = text });
     } else {
-        if (code == CW_ETCD_CODE_NONE && status != 200)
-            snprintf(text, sizeof(text), "HTTP status %d: it is no etcd 3.4+ with its JSON gateway",
-                     status);
         ask_failed(a, true, text);
     }
 }
@@ -164,7 +177,7 @@ ask_on_answer(void *user, const struct cw_etcd_http_answer *http)
     if (root == NULL)
         root = whole;
     if (http->status != 200 || json_object_get(root, "error") != NULL)
-        ask_on_error(a, root, http->status);
+        ask_on_error(a, root, http);
     else if (!ask_same_cluster(a, root))
         ask_failed(a, true, "an answer that is none of this etcd's");
     else if (a->step == ETCD_AUTH)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/bits.h"
+#include "tests/unit/metadata/etcd-certs.h"
 #include "tests/unit/metadata/etcd-proc.h"
 
 struct rig {
@@ -456,6 +457,72 @@ a_leader_that_slept_commits_nothing(void **state)
     etcd_cluster_fini(&r.c);
 }
 
+/* ---- TLS, users ---- */
+
+static bool
+a_is_told(void *arg)
+{
+    const struct rig *r = arg;
+
+    return r->a.told;
+}
+
+static void
+etcd_asks_for_certificate_and_password(void **state)
+{
+    struct etcd_certs certs;
+    struct rig r = { 0 };
+    struct cw_etcd_opts opts;
+    char path[] = "/tmp/cw-password-XXXXXX", ctl[400];
+    int fd = mkstemp(path);
+
+    if (!openssl_is_installed())
+        skip();
+    assert_int_equal(write(fd, "s3cret\n", 7), 7);
+    close(fd);
+    etcd_certs_init(&certs);
+    etcd_cluster_init(&r.c, 1, certs.dir);
+    loop_init(&r.l);
+    opts = (struct cw_etcd_opts){ .ca_file = certs.ca,
+                                  .cert_file = certs.client,
+                                  .key_file = certs.client_key };
+    assert_int_equal(node_init(&r.b, &r.l, r.c.urls, "127.0.0.1:2", &opts), 0);
+    if (!loop_until(&r.l, node_reachable, &r.b))
+        fail_msg("%s", r.b.unreachable_why);
+    snprintf(ctl, sizeof(ctl), "--cacert %s --cert %s --key %s", certs.ca, certs.client,
+             certs.client_key);
+    setenv("CTL", ctl, 1);
+    assert_int_equal(etcd_ctl(&r.c, "$CTL user add root:root && etcdctl --endpoints $URLS $CTL "
+                                    "user add causeway:s3cret && etcdctl --endpoints $URLS $CTL "
+                                    "role add causeway && etcdctl --endpoints $URLS $CTL role "
+                                    "grant-permission --prefix=true causeway readwrite /causeway/ "
+                                    "&& etcdctl --endpoints $URLS $CTL user grant-role causeway "
+                                    "causeway && etcdctl --endpoints $URLS $CTL auth enable"),
+                     0);
+    assert_int_equal(dump_all(&r.b, "").result, CW_KV_UNAVAILABLE);
+    opts.user_name = "causeway";
+    opts.password_file = path;
+    assert_int_equal(node_init(&r.a, &r.l, r.c.urls, "127.0.0.1:1", &opts), 0);
+    cw_etcd_campaign(r.a.e, true);
+    if (!loop_until(&r.l, node_leads, &r.a))
+        fail_msg("%s, %s", r.a.unreachable_why, r.l.last_warning);
+    assert_int_equal(commit_put(&r.a, "/a", "1"), CW_KV_APPLIED);
+    assert_string_equal(dump_all(&r.a, "").text, "/a=1;");
+    etcd_member_kill(&r.c, 0); /* tokens are forgotten */
+    etcd_member_start(&r.c, 0);
+    assert_true(loop_until(&r.l, a_is_told, &r));
+    while (commit_put(&r.a, "/a", "2") != CW_KV_APPLIED)
+        loop_for_ms(&r.l, 50);
+    node_fini(&r.a);
+    opts.user_name = NULL;
+    opts.password_file = NULL;
+    assert_int_equal(node_init(&r.a, &r.l, r.c.urls, "127.0.0.1:1", &opts), 0);
+    assert_int_equal(dump_all(&r.a, "").result, CW_KV_UNAVAILABLE);
+    rig_fini(&r);
+    etcd_certs_fini(&certs);
+    unlink(path);
+}
+
 int
 main(void)
 {
@@ -467,6 +534,7 @@ main(void)
         cmocka_unit_test(members_paused_in_turn),
         cmocka_unit_test(all_members_restarted),
         cmocka_unit_test(a_leader_that_slept_commits_nothing),
+        cmocka_unit_test(etcd_asks_for_certificate_and_password),
     };
 
     if (!etcd_is_installed()) {
