@@ -430,8 +430,7 @@ static void
 a_watch_that_breaks_is_made_again(void **state)
 {
     static const char *const lines[] = {
-        "{\"result\":{\"header\":{\"cluster_id\":\"7\"},\"canceled\":true,\"compact_revision\":"
-        "\"9\"}}",
+        "{\"result\":{\"header\":{\"cluster_id\":\"7\"},\"canceled\":true}}",
         "{\"error\":{\"grpc_code\":14,\"message\":\"etcdserver: no leader\"}}",
         "{\"result\":{\"header\":{\"cluster_id\":\"7\"},\"events\":[{}]}}",
         "{\"result\":{\"header\":{\"cluster_id\":\"9\"},\"events\":[]}}",
