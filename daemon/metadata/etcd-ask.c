@@ -1,6 +1,6 @@
 /* metadata/etcd-ask.c - one call of the gateway, from the token to what its end means.
  *
- *   post --answer--> ANSWERED
+ *   post (of what may be made once only: a probe before) --answer--> ANSWERED
  *        --an error that etcd gives before it does anything--> REFUSED
  *        --"invalid auth token"--> authenticate --> post again: it was not done
  *        --no answer, or an error that says nothing--> next endpoint, or DOUBT if once is enough
@@ -12,6 +12,7 @@
 
 #define AUTH_PATH "/v3/auth/authenticate"
 #define AUTHS_MAX 2
+#define PLAIN_MAX 120
 
 static void ask_post(struct etcd_ask *a);
 
@@ -22,7 +23,7 @@ ask_end(struct etcd_ask *a, struct etcd_end end)
 
     free(a->body);
     a->body = NULL;
-    a->busy = a->authing = false;
+    a->busy = false;
     end.sent_ns = a->sent_ns;
     if (end.outcome == ETCD_ANSWERED || end.outcome == ETCD_REFUSED)
         cw_etcd_answers(e);
@@ -41,7 +42,7 @@ ask_failed(struct etcd_ask *a, bool sent, const char *why)
     snprintf(text, sizeof(text), "%s: %s", endpoint, why);
     cw_log(a->e->env, CW_LOG_DEBUG, "%s: %s", a->e->name, text);
     cw_etcd_leave(a->e, a->endpoint);
-    a->doubt |= sent && !a->authing;
+    a->doubt |= sent && a->step == ETCD_CALL;
     if ((!a->doubt || a->repeatable) && ++a->tries <= a->e->n_endpoints) {
         ask_post(a);
         return;
@@ -104,7 +105,8 @@ ask_same_cluster(struct etcd_ask *a, const json_t *root)
         cw_log(e->env, CW_LOG_ERROR,
                "%s: %s belongs to another etcd cluster; if etcd was restored, restart this daemon",
                e->name, e->endpoints[a->endpoint].text);
-    return e->cluster_id == id;
+    e->known[a->endpoint] = e->cluster_id == id;
+    return e->known[a->endpoint];
 }
 
 static bool
@@ -125,25 +127,37 @@ refused_for_good(enum cw_etcd_code code)
     return false;
 }
 
+/* One line of ours for an answer that is no JSON: a proxy's, or etcd's before its gateway. */
 static void
-ask_on_error(struct etcd_ask *a, const json_t *root, int status)
+plain_text(const struct cw_etcd_http_answer *http, char *to, size_t size)
+{
+    size_t n = (size_t)snprintf(to, size, "HTTP status %d, is it etcd 3.4+ with its JSON gateway? ",
+                                http->status);
+
+    for (size_t i = 0; i < http->len && i < PLAIN_MAX && n + 1 < size; i++)
+        to[n++] = http->body[i] >= ' ' && http->body[i] <= '~' ? http->body[i] : ' ';
+    to[n] = '\0';
+}
+
+static void
+ask_on_error(struct etcd_ask *a, const json_t *root, const struct cw_etcd_http_answer *http)
 {
     const char *why;
     enum cw_etcd_code code = cw_etcd_json_error(root, &why);
     char text[ETCD_WHY_SIZE];
 
-    snprintf(text, sizeof(text), "%s", why);
-    if (token_is_refused(a->e, code, text) && !a->authing && a->auths < AUTHS_MAX) {
+    if (root != NULL)
+        snprintf(text, sizeof(text), "%s", why);
+    else
+        plain_text(http, text, sizeof(text));
+    if (token_is_refused(a->e, code, text) && a->step != ETCD_AUTH && a->auths < AUTHS_MAX) {
         a->e->token[0] = '\0';
         ask_post(a);
-    } else if (a->authing) {
+    } else if (a->step == ETCD_AUTH) {
         ask_on_token_refused(a, code, text);
     } else if (refused_for_good(code)) {
         ask_end(a, (struct etcd_end){ .outcome = ETCD_REFUSED, .code = code, .why = text });
     } else {
-        if (code == CW_ETCD_CODE_NONE && status != 200)
-            snprintf(text, sizeof(text), "HTTP status %d: it is no etcd 3.4+ with its JSON gateway",
-                     status);
         ask_failed(a, true, text);
     }
 }
@@ -163,11 +177,13 @@ ask_on_answer(void *user, const struct cw_etcd_http_answer *http)
     if (root == NULL)
         root = whole;
     if (http->status != 200 || json_object_get(root, "error") != NULL)
-        ask_on_error(a, root, http->status);
+        ask_on_error(a, root, http);
     else if (!ask_same_cluster(a, root))
         ask_failed(a, true, "an answer that is none of this etcd's");
-    else if (a->authing)
+    else if (a->step == ETCD_AUTH)
         ask_on_token(a, root);
+    else if (a->step == ETCD_PROBE)
+        ask_post(a);
     else
         ask_end(a, (struct etcd_end){ .outcome = ETCD_ANSWERED, .root = root, .why = "" });
     json_decref(whole);
@@ -198,10 +214,10 @@ ask_connect(struct etcd_ask *a)
 }
 
 static void
-ask_post_body(struct etcd_ask *a, const char *path, const char *body)
+ask_post_text(struct etcd_ask *a, const char *path, const char *body)
 {
     struct cw_etcd *e = a->e;
-    bool token = !a->authing && e->user_name[0] != '\0';
+    bool token = a->step != ETCD_AUTH && e->user_name[0] != '\0';
     struct cw_etcd_http_request r = {
         .path = path,
         .token = token ? e->token : NULL,
@@ -213,27 +229,39 @@ ask_post_body(struct etcd_ask *a, const char *path, const char *body)
     cw_etcd_http_post(a->http, &r);
 }
 
+/* Takes body; it may hold the password. */
+static void
+ask_post_json(struct etcd_ask *a, const char *path, json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+
+    cw_assert(text != NULL);
+    ask_post_text(a, path, text);
+    explicit_bzero(text, strlen(text));
+    free(text);
+    json_decref(body);
+}
+
 static void
 ask_post(struct etcd_ask *a)
 {
     struct cw_etcd *e = a->e;
 
     cw_assert(ask_connect(a)); /* out of memory */
-    a->authing = e->user_name[0] != '\0' && e->token[0] == '\0';
-    if (a->authing) {
-        json_t *o = cw_etcd_pack("{s:s,s:s}", "name", e->user_name, "password", e->password);
-        char *body = json_dumps(o, JSON_COMPACT);
-
-        cw_assert(body != NULL);
+    if (e->user_name[0] != '\0' && e->token[0] == '\0') {
+        a->step = ETCD_AUTH;
         a->auths++;
-        ask_post_body(a, AUTH_PATH, body);
-        explicit_bzero(body, strlen(body));
-        free(body);
-        json_decref(o);
-        return;
+        ask_post_json(a, AUTH_PATH,
+                      cw_etcd_pack("{s:s,s:s}", "name", e->user_name, "password", e->password));
+    } else if (!a->repeatable && !e->known[a->endpoint]) {
+        a->step = ETCD_PROBE;
+        ask_post_json(a, "/v3/kv/range",
+                      cw_etcd_pack("{s:o}", "key", cw_etcd_key(e, ETCD_LEADER_KEY)));
+    } else {
+        a->step = ETCD_CALL;
+        a->sent_ns = cw_now_ns(e->env);
+        ask_post_text(a, a->path, a->body);
     }
-    a->sent_ns = cw_now_ns(e->env);
-    ask_post_body(a, a->path, a->body);
 }
 
 void
@@ -257,13 +285,14 @@ bool
 cw_etcd_ask_drop(struct etcd_ask *a)
 {
     bool sent =
-        a->busy && (a->doubt || (!a->authing && a->http != NULL && cw_etcd_http_sent(a->http)));
+        a->busy &&
+        (a->doubt || (a->step == ETCD_CALL && a->http != NULL && cw_etcd_http_sent(a->http)));
 
     cw_etcd_http_free(a->http);
     a->http = NULL;
     free(a->body);
     a->body = NULL;
-    a->busy = a->authing = false;
+    a->busy = false;
     return sent;
 }
 

@@ -59,11 +59,14 @@ http_wake(struct cw_etcd_http *h)
 static void
 http_end(struct cw_etcd_http *h, int status, const char *why)
 {
+    const char *verdict = status == 0 && h->ssl != NULL ? cw_etcd_tls_verdict(h->ssl) : NULL;
+
     if (h->ended)
         return;
     h->ended = true;
     h->status = status;
-    snprintf(h->why, sizeof(h->why), "%s", why);
+    snprintf(h->why, sizeof(h->why), "%s%s", verdict != NULL ? "its certificate: " : "",
+             verdict != NULL ? verdict : why);
     cw_timer_cancel(h->env, &h->deadline);
     http_wake(h);
 }
@@ -108,7 +111,6 @@ http_on_reply(struct evhttp_request *req, void *arg)
     int err = EVUTIL_SOCKET_ERROR(); /* of a connect */
     struct cw_etcd_http *h = arg;
     int status = req != NULL ? evhttp_request_get_response_code(req) : 0;
-    const char *verdict = h->ssl != NULL ? cw_etcd_tls_verdict(h->ssl) : NULL;
     char why[WHY_SIZE];
 
     cw_service_tick(h->opts.service);
@@ -119,9 +121,7 @@ http_on_reply(struct evhttp_request *req, void *arg)
         return;
     }
     h->dead = true;
-    if (verdict != NULL)
-        snprintf(why, sizeof(why), "its certificate: %s", verdict);
-    else if (!h->sent && err != 0 && err != EAGAIN && err != EINPROGRESS)
+    if (!h->sent && err != 0 && err != EAGAIN && err != EINPROGRESS)
         snprintf(why, sizeof(why), "%s", strerror(err));
     else
         snprintf(why, sizeof(why), h->sent ? "the connection was lost" : "no connection");

@@ -46,13 +46,20 @@ struct etcd_end {
     const char *why;
 };
 
+enum etcd_step {
+    ETCD_CALL,
+    ETCD_AUTH,  /* a token first */
+    ETCD_PROBE, /* is it our etcd? Before what may be made once only */
+};
+
 struct etcd_ask {
     struct cw_etcd *e;
     void (*done)(struct etcd_ask *, const struct etcd_end *);
 
     struct cw_etcd_http *http; /* to endpoint; NULL: none yet */
     size_t endpoint;
-    bool busy, authing;
+    bool busy;
+    enum etcd_step step;
     const char *path;
     char *body;
     uint32_t timeout_ms;
@@ -195,6 +202,8 @@ struct cw_etcd {
     struct evdns_base *dns;
 
     struct cw_etcd_endpoint endpoints[CW_ETCD_ENDPOINTS_MAX];
+    bool
+        known[CW_ETCD_ENDPOINTS_MAX]; /* it has answered, as of our cluster, since it last failed */
     size_t n_endpoints, current;
     uint64_t cluster_id; /* 0: not known yet */
 

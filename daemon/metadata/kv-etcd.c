@@ -52,6 +52,7 @@ cw_etcd_revision(const json_t *root)
 void
 cw_etcd_leave(struct cw_etcd *e, size_t endpoint)
 {
+    e->known[endpoint] = false;
     if (e->current == endpoint)
         e->current = (endpoint + 1) % e->n_endpoints;
     cw_etcd_view_left(e, endpoint);

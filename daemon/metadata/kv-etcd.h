@@ -49,7 +49,8 @@ struct cw_etcd_opts {
     const char *value;                     /* of the leader key: ADDR:PORT */
     const char *user_name, *password_file; /* NULL: none */
     /* PEM, for https://. Without a CA file the system's CAs are believed; the other two, of a
-     * client certificate, come together. */
+     * client certificate, come together. Where etcd asks for certificates and passwords, its
+     * gateway takes no certificate with a common name. */
     const char *ca_file, *cert_file, *key_file;
     const struct cw_etcd_events *ev; /* leader and reachable may be NULL */
     void *user;
@@ -61,7 +62,7 @@ int cw_etcd_new(const struct cw_etcd_opts *opts, struct cw_etcd **ret,
                 char why[static CW_ETCD_WHY_SIZE]);
 
 /* Begins, and ends, to campaign. A leader that ends it resigns: no transaction begins any more, the
- * key goes at once, then (a second later at most if etcd does not answer) it is deposed. */
+ * key goes at once, and then, at the latest when the lease is over, it is deposed. */
 void cw_etcd_campaign(struct cw_etcd *e, bool yes);
 
 /* Resigns and stays away for so long: this daemon cannot lead now. */

@@ -147,9 +147,11 @@ etcd_cluster_fini(struct etcd_cluster *c)
 int
 etcd_ctl(struct etcd_cluster *c, const char *args)
 {
-    char command[512];
+    char command[1536];
 
-    snprintf(command, sizeof(command), "ETCDCTL_API=3 etcdctl --endpoints %s %s >%s/ctl.log 2>&1",
-             c->urls, args, c->root);
+    setenv("ETCDCTL_API", "3", 1);
+    setenv("URLS", c->urls, 1);
+    snprintf(command, sizeof(command), "{ etcdctl --endpoints $URLS %s; } >%s/ctl.log 2>&1", args,
+             c->root);
     return system(command);
 }

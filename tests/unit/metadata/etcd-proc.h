@@ -27,5 +27,6 @@ void etcd_member_start(struct etcd_cluster *c, unsigned i);
 void etcd_member_kill(struct etcd_cluster *c, unsigned i);
 void etcd_member_pause(struct etcd_cluster *c, unsigned i, bool yes);
 
-/* Runs etcdctl with the arguments in one text; its exit status. */
+/* Runs etcdctl with the arguments in one text, more commands after && may name $URLS; its exit
+ * status. */
 int etcd_ctl(struct etcd_cluster *c, const char *args);
