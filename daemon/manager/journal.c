@@ -140,7 +140,7 @@ is_to_leave(const struct cw_manager *m, const struct mgr_volume *v, const struct
     struct cw_shard_rec without = *r;
 
     if (!policy_wants(cw_mgr_volume_policy(m, &v->o.rec.volume)) ||
-        cw_mgr_member_quarantined(m, &r->members[journal]))
+        cw_mgr_member_leaves(m, &r->members[journal]))
         return true;
     if (repair_has_place(m, v, r))
         return false;

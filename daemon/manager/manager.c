@@ -207,7 +207,7 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_jobs_tick(m);
     cw_mgr_care_tick(m);
     cw_mgr_repair_tick(m);
-    cw_mgr_quarantine_tick(m);
+    cw_mgr_moves_tick(m);
     cw_mgr_journal_tick(m);
     cw_mgr_compression_tick(m);
     cw_mgr_trash_tick(m);

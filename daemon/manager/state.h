@@ -93,7 +93,10 @@ struct mgr_shard {
     uint32_t bad;                           /* bit per member: registered damaged, or not at all */
     uint64_t mapped_blocks[CW_MEMBERS_MAX]; /* as the members' daemons said last */
     uint64_t bad_blocks[CW_MEMBERS_MAX];    /* the same: bad and not yet mended */
-    uint64_t evict_ns;                      /* no new EVICT before */
+    uint64_t evict_ns;                      /* an EVICT was asked for then; 0: never .. */
+    struct cw_uuid evict_disk;              /* .. of this disk */
+    struct cw_uuid due_disk;                /* moves.c wants it let go; nil: none .. */
+    uint32_t due_cfg;                       /* .. of the record of this cfg */
     uint64_t journal_ns;                    /* no new journal before */
     bool suspended;
     char why[MGR_WHY_SIZE];
