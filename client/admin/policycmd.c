@@ -117,13 +117,14 @@ policy_find(const cw_envelope *reply, const char *name)
 }
 
 static int
-policy_put(struct cw_cli *cli, struct cw_remote *r, cw_pb_policy *p, bool create)
+policy_put(struct cw_cli *cli, struct cw_remote *r, cw_pb_policy *p, bool create, bool force)
 {
     Causeway__Control__PolicyPut body = CAUSEWAY__CONTROL__POLICY_PUT__INIT;
     cw_envelope *reply;
 
     body.policy = p;
     body.create = create;
+    body.force = force;
     reply =
         cw_remote_call(r, CW_ASK(POLICY_PUT, policy_put, &body), CW_WANT(POLICY), CW_REMOTE_DO_MS);
     if (reply == NULL)
@@ -136,7 +137,8 @@ policy_put(struct cw_cli *cli, struct cw_remote *r, cw_pb_policy *p, bool create
 }
 
 static int
-policy_put_args(struct cw_cli *cli, const struct cw_cmd *cmd, struct cw_args *a, bool create)
+policy_put_args(struct cw_cli *cli, const struct cw_cmd *cmd, struct cw_args *a, bool create,
+                bool force)
 {
     struct cw_remote *r;
     cw_pb_policy p;
@@ -150,7 +152,7 @@ policy_put_args(struct cw_cli *cli, const struct cw_cmd *cmd, struct cw_args *a,
     status = policy_take_all(cli, cmd, a, &p);
     if (status != CW_ARGS_GO || (r = cw_remote_new(cli, &status)) == NULL)
         return status;
-    status = policy_put(cli, r, &p, create);
+    status = policy_put(cli, r, &p, create, force);
     cw_remote_free(r);
     return status;
 }
@@ -159,7 +161,12 @@ static int
 policy_parse(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv, bool create)
 {
     struct policy_argv *p = calloc(1, sizeof(*p));
-    struct cw_args a = { .n_min = 1, .n_max = -1 };
+    bool force = false;
+    const struct cw_opt opts[] = {
+        { "force", 0, CW_OPT_FLAG, &force, NULL, "also if its volumes cannot have it now" },
+        { 0 },
+    };
+    struct cw_args a = { .opts = create ? NULL : opts, .n_min = 1, .n_max = -1 };
     int status;
 
     if (p == NULL)
@@ -170,7 +177,7 @@ policy_parse(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv
     else if (status == POLICY_ARGV_NO_VALUE)
         status = cw_cli_usage(cli, cmd, "option %s needs a value", argv[argc - 1]);
     else if ((status = cw_args_parse(cli, cmd, &a, p->n, p->at)) == CW_ARGS_GO)
-        status = policy_put_args(cli, cmd, &a, create);
+        status = policy_put_args(cli, cmd, &a, create, force);
     free(p);
     return status;
 }
@@ -300,8 +307,12 @@ const struct cw_cmd cw_cmds_policy[] = {
       policy_create },
     { "policy ls", "", "policies and how many volumes use them", NULL, policy_ls },
     { "policy show", "NAME", "one policy, every key", NULL, policy_show },
-    { "policy set", "NAME KEY=VALUE..", "change some keys; its volumes follow while in use",
-      KEYS_HELP "  causeway policy set default repair-delay=10m compression=inline\n", policy_set },
+    { "policy set", "NAME KEY=VALUE.. [--force]",
+      "change some keys; its volumes follow while in use",
+      "Copies that have to move are added and synchronised before others are removed. What the\n"
+      "cluster cannot give to its volumes is refused, with the smallest change that would "
+      "do.\n\n" KEYS_HELP "  causeway policy set default repair-delay=10m compression=inline\n",
+      policy_set },
     { "policy rm", "NAME", "remove a policy that no volume uses", NULL, policy_rm },
     { 0 },
 };

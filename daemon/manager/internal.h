@@ -188,6 +188,7 @@ struct cw_manager {
     bool vouching;                                     /* an op of drops.c is queued */
     bool trash_noting;                                 /* an op of trash.c is queued */
     uint32_t n_following;                              /* ops of compression.c that are queued */
+    uint32_t n_minsync;                                /* the same of minsync.c */
     struct mgr_set_aside set_aside[MGR_SET_ASIDE_MAX]; /* since the manager started */
     bool stopping;
 
@@ -307,6 +308,12 @@ void cw_mgr_policy_fill(const struct cw_policy_rec *p, struct cw_mgr_arena *a,
 const struct cw_policy_rec *cw_mgr_volume_policy(const struct cw_manager *m,
                                                  const struct cw_volume_rec *v);
 uint32_t cw_mgr_min_insync(const struct cw_policy_rec *p);
+
+/* ---- minsync.c ---- */
+
+/* That is in force for the volume's owner. */
+uint32_t cw_mgr_volume_min_insync(const struct cw_manager *m, const struct mgr_volume *v);
+void cw_mgr_minsync_tick(struct cw_manager *m);
 
 /* The disks as placement sees them for copies of new shards, or for one in the place of a lost
  * copy; *ret_n of them, in the arena. Those that may take none are there too, not usable. */
@@ -431,6 +438,13 @@ uint32_t cw_mgr_evict_due(const struct mgr_shard *s);
 void cw_mgr_evict_ask(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s,
                       uint32_t member);
 void cw_mgr_moves_tick(struct cw_manager *m);
+/* Can the cluster give the volume copies by this rule now? False: why not. */
+bool cw_mgr_moves_possible(const struct cw_manager *m, const struct mgr_volume *v,
+                           const struct cw_place_rule *rule, struct cw_place_disk *disks,
+                           size_t n_disks, struct mgr_plan *ret);
+/* What is being done for a volume that does not comply. */
+void cw_mgr_moves_doing(const struct cw_manager *m, const struct mgr_volume *v,
+                        const struct cw_place_rule *rule, char *text, size_t size);
 
 /* ---- flaps.c: disks whose links come and go ---- */
 

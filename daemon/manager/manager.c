@@ -210,6 +210,7 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_moves_tick(m);
     cw_mgr_journal_tick(m);
     cw_mgr_compression_tick(m);
+    cw_mgr_minsync_tick(m);
     cw_mgr_trash_tick(m);
     cw_mgr_drops_tick(m);
     cw_mgr_findings_tick(m);

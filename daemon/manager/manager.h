@@ -266,6 +266,7 @@ struct cw_mgr_policy {
 struct cw_mgr_policy_put {
     struct cw_mgr_policy policy;
     bool create;
+    bool force; /* also if its volumes cannot have it now */
 };
 
 struct cw_mgr_event_ls {

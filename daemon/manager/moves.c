@@ -11,6 +11,7 @@
  * is asked, and asks; never for the last one (I12), never below min-insync. What is OUT and lost is
  * replaced in its place (repair.c).
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -241,6 +242,23 @@ cw_mgr_plan(const struct cw_manager *m, const struct mgr_shard *s, const struct 
         disks = cw_mgr_place_disks(m, a, MGR_PLACE_LOST, &n_disks);
     plan_make(&l, a, disks, n_disks, ret);
     cw_mgr_arena_free(a);
+}
+
+bool
+cw_mgr_moves_possible(const struct cw_manager *m, const struct mgr_volume *v,
+                      const struct cw_place_rule *rule, struct cw_place_disk *disks, size_t n_disks,
+                      struct mgr_plan *ret)
+{
+    for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
+        const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+
+        if (s == NULL)
+            continue;
+        cw_mgr_plan(m, s, rule, disks, n_disks, ret);
+        if (!ret->met)
+            return false;
+    }
+    return true;
 }
 
 /* ---- steps ---- */
@@ -530,6 +548,66 @@ cw_mgr_evict_ask(struct cw_manager *m, const struct mgr_volume *v, struct mgr_sh
     a->ask.disk_uuid = *disk;
     a->done = evict_answered;
     cw_mgr_ask_send(owner, a);
+}
+
+/* ---- what is told of it ---- */
+
+static const struct cw_member *
+member_coming(const struct cw_manager *m, const struct mgr_shard *s)
+{
+    for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++) {
+        const struct cw_member *mb = &s->o.rec.shard.members[i];
+
+        if ((mb->state == CW_MEMBER_OUT || mb->state == CW_MEMBER_IN_RESYNC) &&
+            cw_mgr_disk_serves(m, cw_mgr_find_copy_disk(&m->t, mb)))
+            return mb;
+    }
+    return NULL;
+}
+
+static void
+shard_doing(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s,
+            const struct mgr_plan *p, char *text, size_t size)
+{
+    const struct cw_member *mb = member_coming(m, s);
+    uint32_t evict = cw_mgr_evict_due(s);
+    char path[CW_OBJECT_SIZE];
+
+    if (mb != NULL && cw_mgr_owner_session(m, v) == NULL)
+        snprintf(text, size, "%.120s waits for somebody to attach it", disk_text(m, mb, path));
+    else if (mb != NULL)
+        snprintf(text, size, "%.120s is synchronised, %llu of %llu MiB left",
+                 disk_text(m, mb, path),
+                 (unsigned long long)s->now[mb - s->o.rec.shard.members].chunks_left,
+                 (unsigned long long)s->now[mb - s->o.rec.shard.members].chunks_total);
+    else if (evict < CW_MEMBERS_MAX)
+        snprintf(text, size, "the copy on %.120s is let go",
+                 disk_text(m, &s->o.rec.shard.members[evict], path));
+    else if (p->n_add > 0)
+        snprintf(text, size, "a copy on %.120s is next", disk_text(m, &p->add[0], path));
+    else if (p->met)
+        snprintf(text, size, "copies too many leave when all others are in sync");
+    else
+        snprintf(text, size, "it waits for a place: %s", p->hint);
+}
+
+void
+cw_mgr_moves_doing(const struct cw_manager *m, const struct mgr_volume *v,
+                   const struct cw_place_rule *rule, char *text, size_t size)
+{
+    text[0] = '\0';
+    for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
+        const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+        struct mgr_plan p;
+
+        if (s == NULL)
+            continue;
+        cw_mgr_plan(m, s, rule, NULL, 0, &p);
+        if (p.settled)
+            continue;
+        shard_doing(m, v, s, &p, text, size);
+        return;
+    }
 }
 
 /* ---- the look at shards ---- */

@@ -154,6 +154,7 @@ struct mgr_volume {
     uint64_t trash_ns; /* purge_left_s of its record counts from here on */
     bool purging;      /* an op is queued */
     bool following;    /* an op of compression.c is queued */
+    bool minsyncing;   /* .. of minsync.c */
     const char *word;  /* the protection word at the last look; static text */
 };
 

@@ -268,6 +268,7 @@ create_build(struct mgr_call_op *c, struct mgr_txn *t)
     v->size_bytes = q->size_bytes;
     v->hold = CW_HOLD_RELEASED;
     v->created_s = cw_mgr_wall_s(t->m);
+    v->min_insync = cw_mgr_min_insync(cw_mgr_volume_policy(t->m, v));
     if (!placer_init(&p, t->m, &cw_mgr_find_policy(&t->m->t, policy)->o.rec.policy, t->arena,
                      &c->call->error))
         return cw_mgr_refused(c);
@@ -512,7 +513,7 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
     struct mgr_volume *v = cw_mgr_find_volume_named(&t->m->t, q->name);
     struct mgr_policy *p = cw_mgr_find_policy(&t->m->t, q->policy);
     struct cw_place_rule rule;
-    char why[CW_MGR_WHY_SIZE];
+    struct mgr_plan plan;
     struct cw_rec rec;
 
     if (v == NULL)
@@ -521,14 +522,12 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
         return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, q->policy, "there is no policy %.63s", q->policy);
     if (!cw_mgr_policy_rule(&p->o.rec.policy, &rule, &c->call->error))
         return cw_mgr_refused(c);
-    if (!q->force && !cw_mgr_volume_compliant(t->m, v, &rule, why)) {
+    if (!q->force && !cw_mgr_moves_possible(t->m, v, &rule, NULL, 0, &plan)) {
         cw_mgr_fail(c->call, CW_MGR_POLICY_UNSATISFIABLE, q->name,
-                    "volume %s does not lie as policy %s wants it (%.80s), and moving its copies "
-                    "is not available in this version",
-                    q->name, q->policy, why);
-        cw_mgr_error_hint(
-            &c->call->error,
-            "create a volume with that policy and copy; --force only notes the policy");
+                    "volume %s cannot have policy %s: %.180s", q->name, q->policy, plan.why);
+        cw_mgr_error_hint(&c->call->error,
+                          "%.200s; or --force: then it does not comply until it can be met",
+                          plan.hint);
         return cw_mgr_refused(c);
     }
     c->id = v->o.rec.volume.id;
@@ -540,13 +539,29 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
 }
 
 static void
+set_warn(struct mgr_call_op *c, const struct mgr_volume *v)
+{
+    struct cw_mgr_arena *a = cw_mgr_reply_arena(c->call);
+    struct cw_place_rule rule;
+    struct mgr_plan plan;
+    struct cw_mgr_error err;
+
+    if (cw_mgr_policy_rule(cw_mgr_volume_policy(c->op.m, &v->o.rec.volume), &rule, &err) &&
+        !cw_mgr_moves_possible(c->op.m, v, &rule, NULL, 0, &plan))
+        c->call->reply.volume.warning =
+            cw_mgr_arena_printf(a, "it cannot be met now: %s; %s", plan.why, plan.hint);
+}
+
+static void
 set_ok(struct mgr_call_op *c)
 {
     struct mgr_volume *v = cw_mgr_find_volume(&c->op.m->t, c->id);
 
     volume_reply(c);
-    if (v != NULL)
-        cw_mgr_hint_volume(c->op.m, v);
+    if (v == NULL)
+        return;
+    set_warn(c, v);
+    cw_mgr_hint_volume(c->op.m, v);
 }
 
 void

@@ -9,6 +9,7 @@ policy_put_ask(struct cw_manager_req *r, const cw_envelope *m)
     r->call.req.policy_put = (struct cw_mgr_policy_put){
         .policy = cw_pb_policy_in(m->policy_put->policy),
         .create = m->policy_put->create,
+        .force = m->policy_put->force,
     };
     return true;
 }
