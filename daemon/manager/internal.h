@@ -239,6 +239,7 @@ mgr_call_fn cw_mgr_call_volume_rm, cw_mgr_call_volume_restore;
 mgr_call_fn cw_mgr_call_volume_recover;
 mgr_call_fn cw_mgr_call_volume_verify, cw_mgr_call_job_ls, cw_mgr_call_job_cancel;
 mgr_call_fn cw_mgr_call_policy_put, cw_mgr_call_policy_ls, cw_mgr_call_policy_rm;
+mgr_call_fn cw_mgr_call_policy_check, cw_mgr_call_volume_explain;
 mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
 mgr_call_fn cw_mgr_call_handover_allow, cw_mgr_call_handover_cancel;
 mgr_call_fn cw_mgr_call_scrub_start, cw_mgr_call_disk_return;
@@ -301,6 +302,9 @@ bool cw_mgr_many_absent(const struct cw_manager *m);
 /* ---- policy.c, volume.c ---- */
 
 bool cw_mgr_policy_rule(const struct cw_policy_rec *p, struct cw_place_rule *ret,
+                        struct cw_mgr_error *err);
+/* What q gives replaces what p has; false: it is not sane. */
+bool cw_mgr_policy_take(struct cw_policy_rec *p, const struct cw_mgr_policy *q,
                         struct cw_mgr_error *err);
 void cw_mgr_policy_fill(const struct cw_policy_rec *p, struct cw_mgr_arena *a,
                         struct cw_mgr_policy *ret);

@@ -99,6 +99,10 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_policy_put;
     case CW_MGR_POLICY_LS:
         return cw_mgr_call_policy_ls;
+    case CW_MGR_POLICY_CHECK:
+        return cw_mgr_call_policy_check;
+    case CW_MGR_VOLUME_EXPLAIN:
+        return cw_mgr_call_volume_explain;
     case CW_MGR_POLICY_RM:
         return cw_mgr_call_policy_rm;
     case CW_MGR_HOST_LS:

@@ -211,6 +211,12 @@ policy_merge(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_m
                      err);
 }
 
+bool
+cw_mgr_policy_take(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_mgr_error *err)
+{
+    return policy_merge(p, q, err) && policy_valid(p, err);
+}
+
 static uint64_t
 policy_users(const struct cw_manager *m, const char *name)
 {
@@ -300,8 +306,7 @@ policy_put_build(struct mgr_call_op *c, struct mgr_txn *t)
         if (!cw_mgr_text_set(rec.policy.name, sizeof(rec.policy.name), name))
             return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, "", "a policy name is at most 63 bytes");
     }
-    if (!policy_merge(&rec.policy, &q->policy, &c->call->error) ||
-        !policy_valid(&rec.policy, &c->call->error))
+    if (!cw_mgr_policy_take(&rec.policy, &q->policy, &c->call->error))
         return cw_mgr_refused(c);
     if (!(old != NULL && same_places(&old->o.rec.policy, &rec.policy)) && !q->force &&
         !users_can_follow(t->m, &rec.policy, &c->call->error))
