@@ -184,6 +184,7 @@ struct cw_manager {
     struct cw_list jobs;     /* struct mgr_job, oldest first */
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
+    uint64_t rebalance_ns;                             /* the next look of rebalance.c */
     size_t moves_at;                                   /* the shard that moves.c looks at next */
     bool vouching;                                     /* an op of drops.c is queued */
     bool trash_noting;                                 /* an op of trash.c is queued */
@@ -449,6 +450,10 @@ bool cw_mgr_moves_possible(const struct cw_manager *m, const struct mgr_volume *
 /* What is being done for a volume that does not comply. */
 void cw_mgr_moves_doing(const struct cw_manager *m, const struct mgr_volume *v,
                         const struct cw_place_rule *rule, char *text, size_t size);
+
+/* ---- rebalance.c ---- */
+
+void cw_mgr_rebalance_tick(struct cw_manager *m);
 
 /* ---- flaps.c: disks whose links come and go ---- */
 

@@ -211,6 +211,7 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_jobs_tick(m);
     cw_mgr_care_tick(m);
     cw_mgr_repair_tick(m);
+    cw_mgr_rebalance_tick(m);
     cw_mgr_moves_tick(m);
     cw_mgr_journal_tick(m);
     cw_mgr_compression_tick(m);

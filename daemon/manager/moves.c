@@ -98,7 +98,8 @@ struct look {
 static bool
 member_is_moved(const struct look *l, const struct cw_member *mb)
 {
-    return cw_mgr_member_leaves(l->m, mb);
+    return cw_mgr_member_leaves(l->m, mb) ||
+           (!cw_uuid_is_nil(&l->s->leave_disk) && cw_uuid_equal(&l->s->leave_disk, &mb->disk_uuid));
 }
 
 /* Members that may be counted on. */
@@ -153,8 +154,9 @@ look_settled(const struct look *l)
     return cw_place_check(l->rule, disks, have, l->n, why);
 }
 
-/* Disks that are still to forget this shard, and those of members that do not count, take none:
- * they are called unusable, and given back by the same with true. */
+/* Disks that are still to forget this shard, and those of members that do not count, take none; in
+ * a move for a better load only the one that it goes to does. They are called unusable, and given
+ * back by the same with true. */
 static void
 look_bar(const struct look *l, struct cw_place_disk *disks, size_t n, bool *barred, bool back)
 {
@@ -169,6 +171,13 @@ look_bar(const struct look *l, struct cw_place_disk *disks, size_t n, bool *barr
         if (d != NULL && (back ? barred[d - disks] : d->usable)) {
             barred[d - disks] = !back;
             d->usable = back;
+        }
+    }
+    for (size_t i = 0; !cw_uuid_is_nil(&l->s->move_to) && i < n; i++) {
+        if (!cw_uuid_equal(&disks[i].uuid, &l->s->move_to) &&
+            (back ? barred[i] : disks[i].usable)) {
+            barred[i] = !back;
+            disks[i].usable = back;
         }
     }
     for (uint32_t i = 0; i < r->n_members; i++) {

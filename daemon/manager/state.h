@@ -65,6 +65,7 @@ struct mgr_disk {
     uint64_t bad_at_ns;  /* since when some block there is bad and not mended; 0: none is */
     bool noting;         /* an op about its storms, or its flaps, is queued */
     struct mgr_flap flaps[MGR_FLAPS_MANY]; /* newest first */
+    uint64_t rest_ns;                      /* rebalance.c leaves it alone until then */
     uint64_t flaps_told_ns;                /* the operator was told of them; 0: never */
 };
 
@@ -97,6 +98,7 @@ struct mgr_shard {
     struct cw_uuid evict_disk;              /* .. of this disk */
     struct cw_uuid due_disk;                /* moves.c wants it let go; nil: none .. */
     uint32_t due_cfg;                       /* .. of the record of this cfg */
+    struct cw_uuid leave_disk, move_to;     /* rebalance.c moves a copy; nil: none */
     uint64_t journal_ns;                    /* no new journal before */
     bool suspended;
     char why[MGR_WHY_SIZE];

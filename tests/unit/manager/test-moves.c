@@ -344,6 +344,153 @@ a_missing_copy_is_counted_on_by_nobody(void **state)
     world_fini(&w);
 }
 
+/* The copy on daemon i holds so many percent of its disk. */
+static void
+copy_holds(struct world *w, int i, uint32_t percent)
+{
+    struct cw_mgr_copy_use use = { CW_SHARD_ID(1, 0), w->d[i].disk_uuid, w->d[i].format_id,
+                                   percent * (4 * CW_GIB / 100) / 4096 };
+    struct cw_mgr_call beat = { .kind = CW_MGR_BEAT, .req.beat = { .uses = &use, .n_uses = 1 } };
+
+    assert_int_equal(world_call(w, w->d[i].session, &beat), CW_MGR_OK);
+}
+
+/* A copy leaves a disk that is much fuller than another of its site, once; not while others are
+ * being made, not to another site, and not back. */
+static void
+copies_leave_full_disks(void **state)
+{
+    static struct world w;
+    int from;
+
+    begin(&w, 3);
+    put(&w, (struct cw_mgr_policy){ .name = "one", .copies = 1, .sites = "only:aws" }, true, false,
+        CW_MGR_OK);
+    attach(&w, "one");
+    owner_runs(&w, 3, 1);
+    from = world_daemon_of(&w, 0);
+    w.d[from].percent = 60;
+    copy_holds(&w, from, 20);
+    w.d[2 + (from - 2 + 1) % 3].percent = 35;
+    w.d[2 + (from - 2 + 2) % 3].percent = 31;
+    owner_runs(&w, 30, 1);
+    assert_int_equal(world_daemon_of(&w, 0), from); /* they differ by less than 30 */
+    assert_int_equal(w.shards[0].n_members, 1);
+    w.d[2 + (from - 2 + 2) % 3].percent = 10;
+    owner_runs(&w, 20, 1);
+    assert_int_equal(w.shards[0].n_members, 1);
+    assert_int_equal(world_daemon_of(&w, 0), 2 + (from - 2 + 2) % 3);
+    w.d[from].percent = 40;
+    w.d[2 + (from - 2 + 2) % 3].percent = 30;
+    owner_runs(&w, 120, 1);
+    assert_int_equal(world_daemon_of(&w, 0), 2 + (from - 2 + 2) % 3);
+    assert_int_equal(w.shards[0].n_members, 1);
+    world_fini(&w);
+}
+
+static void
+keep_check(struct world *w, const union cw_mgr_reply *r)
+{
+    const struct cw_mgr_policy_check_reply *c = &r->policy_check;
+
+    snprintf(w->text[4], sizeof(w->text[4]), "%d %u %zu", c->met, c->factor, c->n_losses);
+    snprintf(w->text[5], sizeof(w->text[5]), "%s", c->why);
+    for (size_t i = 0; i < c->n_losses && i < 2; i++)
+        snprintf(w->text[6 + i], sizeof(w->text[6 + i]), "%s %s %u %d %s", c->losses[i].kind,
+                 c->losses[i].name, c->losses[i].copies_left, c->losses[i].met, c->losses[i].then);
+}
+
+static enum cw_mgr_code
+check(struct world *w, struct cw_mgr_policy p)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_POLICY_CHECK };
+    const char **texts[] = { &p.name,  &p.spread,      &p.sites,       &p.journal,   &p.ack,
+                             &p.async, &p.compression, &p.quorum_loss, &p.space_full };
+
+    for (size_t i = 0; i < CW_LEN(texts); i++)
+        *texts[i] = *texts[i] != NULL ? *texts[i] : "";
+    call.req.policy_put.policy = p;
+    w->keep = keep_check;
+    world_call(w, NULL, &call);
+    w->keep = NULL;
+    return w->error.code;
+}
+
+/* Can it be met, what does it cost, and what is left without the worst host and site? */
+static void
+a_policy_is_checked(void **state)
+{
+    static struct world w;
+
+    begin(&w, 2);
+    assert_int_equal(check(&w, (struct cw_mgr_policy){ .name = "no" }), CW_MGR_NOT_FOUND);
+    assert_int_equal(check(&w, (struct cw_mgr_policy){ .name = "p", .copies = 9 }),
+                     CW_MGR_BAD_REQUEST);
+    assert_int_equal(check(&w, (struct cw_mgr_policy){ .name = "p" }), CW_MGR_OK);
+    assert_string_equal(w.text[4], "1 2 2");
+    assert_string_equal(w.text[6], "host dc1-1 1 0 reads and writes go on");
+    assert_string_equal(w.text[7], "site dc1 0 0 the volume does not serve until it returns");
+    assert_int_equal(check(&w, (struct cw_mgr_policy){ .copies = 3 }), CW_MGR_OK);
+    assert_string_equal(w.text[4], "1 3 2");
+    assert_non_null(strstr(w.text[6], " 2 1 reads and writes go on"));
+    assert_non_null(strstr(w.text[7], " 1 0 reads go on, writes wait 60 s (degrade), then go on"));
+    assert_int_equal(check(&w, (struct cw_mgr_policy){ .copies = 5 }), CW_MGR_OK);
+    assert_string_equal(w.text[4], "0 5 0");
+    assert_non_null(strstr(w.text[5], "only 4 hosts"));
+    world_fini(&w);
+}
+
+static void
+keep_reasons(struct world *w, const union cw_mgr_reply *r)
+{
+    for (size_t i = 0; i < r->reasons.n_reasons && i < 2; i++) {
+        const struct cw_mgr_reason *c = &r->reasons.reasons[i];
+
+        snprintf(w->text[4 + 3 * i], sizeof(w->text[0]), "%s: %s", c->copy, c->why);
+        assert_int_equal(c->n_others, 2);
+        for (size_t k = 0; k < 2; k++)
+            snprintf(w->text[5 + 3 * i + k], sizeof(w->text[0]), "%s", c->others[k]);
+    }
+}
+
+static bool
+said(const struct world *w, const char *text)
+{
+    for (int i = 4; i < 10; i++) {
+        if (strcmp(w->text[i], text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Why a copy is where it is, and nowhere else: the rule, space, load. */
+static void
+places_are_explained(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call call = { .kind = CW_MGR_VOLUME_EXPLAIN, .req.name = "v" };
+
+    begin(&w, 2);
+    attach(&w, "p");
+    w.d[3].percent = 95;
+    world_run(&w, 2000);
+    put(&w, (struct cw_mgr_policy){ .name = "p", .sites = "any" }, false, false, CW_MGR_OK);
+    w.keep = keep_reasons;
+    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_OK);
+    assert_true(said(&w, "dc1/dc1-1/store-0: the one copy in this host"));
+    assert_true(said(&w, "aws/aws-1/store-0: farther from the others, which alone moves no copy"));
+    assert_true(said(&w, "aws/aws-2/store-0: space: 95 % full"));
+    w.keep = NULL;
+    put(&w, (struct cw_mgr_policy){ .name = "p", .sites = "only:dc1" }, false, false, CW_MGR_OK);
+    w.keep = keep_reasons;
+    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_OK);
+    assert_true(said(&w, "aws/aws-1/store-0: rule: sites=only:dc1"));
+    w.keep = NULL;
+    call.req.name = "none";
+    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_NOT_FOUND);
+    world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -355,6 +502,9 @@ main(void)
         cmocka_unit_test(what_cannot_be_met_is_refused),
         cmocka_unit_test(a_blank_volume_moves_at_once),
         cmocka_unit_test(a_missing_copy_is_counted_on_by_nobody),
+        cmocka_unit_test(copies_leave_full_disks),
+        cmocka_unit_test(a_policy_is_checked),
+        cmocka_unit_test(places_are_explained),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
