@@ -21,7 +21,6 @@ static const struct cw_absent absent[] = {
     { "host return", NULL },
     { "disk drain", NULL },
     { "disk rm", "a failed disk's copies are built anew; format a new store in its place" },
-    { "policy check", "create the policy and a volume: what cannot be met is refused with why" },
     { "whatif", "see: causeway explain VOLUME" },
     { "repair", "missing copies are built again without a command; see: causeway status" },
     { "doctor", NULL },

@@ -6,6 +6,8 @@
 #include "client/admin/out.h"
 #include "client/admin/volume.h"
 
+typedef Causeway__Control__VolumeExplainReply cw_pb_reasons;
+
 static void
 explain_policy(FILE *out, const cw_pb_policy *p)
 {
@@ -55,8 +57,28 @@ explain_member(FILE *out, const cw_pb_member *m, const cw_pb_policy *p)
     fputs("in a state that this program does not know\n", out);
 }
 
+/* Why it is there, and why nowhere else. */
 static void
-explain_print(FILE *out, const cw_pb_volume *v, const cw_pb_policy *p)
+explain_reason(FILE *out, const cw_pb_reasons *r, uint64_t shard, const cw_pb_member *m)
+{
+    char copy[256];
+
+    snprintf(copy, sizeof(copy), "%s/%s/%s", m->site, m->host, m->disk);
+    for (size_t i = 0; i < r->n_copies; i++) {
+        const Causeway__Control__CopyReason *c = r->copies[i];
+
+        if (c->shard != shard || strcmp(c->copy, copy) != 0)
+            continue;
+        fprintf(out, "    there because: %s\n", c->why);
+        for (size_t k = 0; k < c->n_others; k++)
+            fprintf(out, "    not on %s\n", c->others[k]);
+        if (c->more > 0)
+            fprintf(out, "    nor on %llu others\n", (unsigned long long)c->more);
+    }
+}
+
+static void
+explain_print(FILE *out, const cw_pb_volume *v, const cw_pb_policy *p, const cw_pb_reasons *r)
 {
     if (p != NULL)
         explain_policy(out, p);
@@ -66,8 +88,10 @@ explain_print(FILE *out, const cw_pb_volume *v, const cw_pb_policy *p)
         fprintf(out, "Shard %llu (64 GiB of the volume each), configuration %u%s%s:\n",
                 (unsigned long long)(shard->shard & 0xffff), shard->cfg,
                 shard->suspended ? ", suspended: " : "", shard->suspended ? shard->why : "");
-        for (size_t m = 0; m < shard->n_members; m++)
+        for (size_t m = 0; m < shard->n_members; m++) {
             explain_member(out, shard->members[m], p);
+            explain_reason(out, r, shard->shard, shard->members[m]);
+        }
     }
     fprintf(out, "Protection: %s%s%s. %s%s\n", v->protection,
             v->protection_why[0] != '\0' ? ", " : "", v->protection_why,
@@ -86,26 +110,59 @@ explain_ask_policy(struct cw_cli *cli, const char *name, int *ret_status)
                          CW_REMOTE_LS_MS, ret_status);
 }
 
+static cw_envelope *
+explain_ask_reasons(struct cw_cli *cli, const char *volume, int *ret_status)
+{
+    Causeway__Control__VolumeExplain body = CAUSEWAY__CONTROL__VOLUME_EXPLAIN__INIT;
+
+    body.name = (char *)volume;
+    return cw_remote_ask(cli, CW_ASK(VOLUME_EXPLAIN, volume_explain, &body),
+                         CW_WANT(VOLUME_EXPLAIN_REPLY), CW_REMOTE_LS_MS, ret_status);
+}
+
+static json_t *
+explain_shape(const cw_pb_reasons *r)
+{
+    json_t *copies = json_array();
+
+    for (size_t i = 0; i < r->n_copies; i++) {
+        const Causeway__Control__CopyReason *c = r->copies[i];
+        json_t *others = json_array();
+
+        for (size_t k = 0; k < c->n_others; k++)
+            json_array_append_new(others, json_string(c->others[k]));
+        json_array_append_new(
+            copies, json_pack("{s:I,s:s,s:s,s:s,s:o,s:I}", "shard", (json_int_t)(c->shard & 0xffff),
+                              "copy", c->copy, "state", cw_shape_member_state(c->state), "why",
+                              c->why, "others", others, "more", (json_int_t)c->more));
+    }
+    return copies;
+}
+
 static int
 explain_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 {
     struct cw_args a = { .n_min = 1, .n_max = 1 };
     int status = cw_args_parse(cli, cmd, &a, argc, argv);
-    cw_envelope *volume = NULL, *policies = NULL;
+    cw_envelope *volume = NULL, *policies = NULL, *reasons = NULL;
     const cw_pb_policy *p = NULL;
 
     if (status != CW_ARGS_GO || (volume = cw_volume_ask(cli, a.operand[0], &status)) == NULL)
         return status;
     policies = explain_ask_policy(cli, volume->volume_info->policy, &status);
+    if (policies != NULL)
+        reasons = explain_ask_reasons(cli, a.operand[0], &status);
     for (size_t i = 0; policies != NULL && i < policies->policy_ls_reply->n_policies; i++) {
         if (strcmp(policies->policy_ls_reply->policies[i]->name, volume->volume_info->policy) == 0)
             p = policies->policy_ls_reply->policies[i];
     }
-    if (policies != NULL && cli->json)
-        cw_out_json(cli, json_pack("{s:o,s:o}", "volume", cw_shape_volume(volume->volume_info),
-                                   "policy", p != NULL ? cw_shape_policy(p) : json_null()));
-    else if (policies != NULL)
-        explain_print(cli->out, volume->volume_info, p);
+    if (reasons != NULL && cli->json)
+        cw_out_json(cli, json_pack("{s:o,s:o,s:o}", "volume", cw_shape_volume(volume->volume_info),
+                                   "policy", p != NULL ? cw_shape_policy(p) : json_null(), "copies",
+                                   explain_shape(reasons->volume_explain_reply)));
+    else if (reasons != NULL)
+        explain_print(cli->out, volume->volume_info, p, reasons->volume_explain_reply);
+    cw_envelope_free(reasons);
     cw_envelope_free(policies);
     cw_envelope_free(volume);
     return status;

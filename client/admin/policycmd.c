@@ -10,6 +10,7 @@
 #include "client/admin/text.h"
 #include "client/admin/volume.h"
 #include "common/base/bits.h"
+#include "common/base/size.h"
 
 #define ARGS_MAX 64
 #define ARG_SIZE 160
@@ -117,13 +118,14 @@ policy_find(const cw_envelope *reply, const char *name)
 }
 
 static int
-policy_put(struct cw_cli *cli, struct cw_remote *r, cw_pb_policy *p, bool create)
+policy_put(struct cw_cli *cli, struct cw_remote *r, cw_pb_policy *p, bool create, bool force)
 {
     Causeway__Control__PolicyPut body = CAUSEWAY__CONTROL__POLICY_PUT__INIT;
     cw_envelope *reply;
 
     body.policy = p;
     body.create = create;
+    body.force = force;
     reply =
         cw_remote_call(r, CW_ASK(POLICY_PUT, policy_put, &body), CW_WANT(POLICY), CW_REMOTE_DO_MS);
     if (reply == NULL)
@@ -136,7 +138,8 @@ policy_put(struct cw_cli *cli, struct cw_remote *r, cw_pb_policy *p, bool create
 }
 
 static int
-policy_put_args(struct cw_cli *cli, const struct cw_cmd *cmd, struct cw_args *a, bool create)
+policy_put_args(struct cw_cli *cli, const struct cw_cmd *cmd, struct cw_args *a, bool create,
+                bool force)
 {
     struct cw_remote *r;
     cw_pb_policy p;
@@ -150,7 +153,7 @@ policy_put_args(struct cw_cli *cli, const struct cw_cmd *cmd, struct cw_args *a,
     status = policy_take_all(cli, cmd, a, &p);
     if (status != CW_ARGS_GO || (r = cw_remote_new(cli, &status)) == NULL)
         return status;
-    status = policy_put(cli, r, &p, create);
+    status = policy_put(cli, r, &p, create, force);
     cw_remote_free(r);
     return status;
 }
@@ -159,7 +162,12 @@ static int
 policy_parse(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv, bool create)
 {
     struct policy_argv *p = calloc(1, sizeof(*p));
-    struct cw_args a = { .n_min = 1, .n_max = -1 };
+    bool force = false;
+    const struct cw_opt opts[] = {
+        { "force", 0, CW_OPT_FLAG, &force, NULL, "also if its volumes cannot have it now" },
+        { 0 },
+    };
+    struct cw_args a = { .opts = create ? NULL : opts, .n_min = 1, .n_max = -1 };
     int status;
 
     if (p == NULL)
@@ -170,7 +178,7 @@ policy_parse(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv
     else if (status == POLICY_ARGV_NO_VALUE)
         status = cw_cli_usage(cli, cmd, "option %s needs a value", argv[argc - 1]);
     else if ((status = cw_args_parse(cli, cmd, &a, p->n, p->at)) == CW_ARGS_GO)
-        status = policy_put_args(cli, cmd, &a, create);
+        status = policy_put_args(cli, cmd, &a, create, force);
     free(p);
     return status;
 }
@@ -277,6 +285,106 @@ policy_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     return status;
 }
 
+static json_t *
+check_shape(const Causeway__Control__PolicyCheckReply *c)
+{
+    json_t *losses = json_array();
+
+    for (size_t i = 0; i < c->n_losses; i++) {
+        const Causeway__Control__PolicyLoss *l = c->losses[i];
+
+        json_array_append_new(losses,
+                              json_pack("{s:s,s:s,s:I,s:b,s:s,s:s,s:I}", "kind", l->kind, "name",
+                                        l->name, "copies_left", (json_int_t)l->copies_left,
+                                        "can_be_met", l->met, "why", l->why, "then", l->then,
+                                        "storable_bytes", (json_int_t)l->storable_bytes));
+    }
+    return json_pack("{s:o,s:b,s:s,s:s,s:I,s:I,s:I,s:s,s:o}", "policy", cw_shape_policy(c->policy),
+                     "can_be_met", c->met, "why", c->why, "hint", c->hint, "space_factor",
+                     (json_int_t)c->factor, "storable_bytes", (json_int_t)c->storable_bytes,
+                     "round_trips", (json_int_t)c->round_trips, "round_trips_text",
+                     c->round_trips_text, "losses", losses);
+}
+
+static void
+check_print(FILE *out, const Causeway__Control__PolicyCheckReply *c)
+{
+    char size[CW_SIZE_TEXT_SIZE];
+
+    fprintf(out, "can be met    %s%s%s\n", c->met ? "yes" : "no: ", c->why,
+            c->met ? ", by new volumes, now" : "");
+    if (!c->met)
+        fprintf(out, "would help    %s\n", c->hint);
+    fprintf(out, "space         %u bytes on disks for each byte stored; %s more could be stored\n",
+            c->factor, cw_size_format(c->storable_bytes, size));
+    fprintf(out, "round trips   %s\n", c->round_trips_text);
+    for (size_t i = 0; i < c->n_losses; i++) {
+        const Causeway__Control__PolicyLoss *l = c->losses[i];
+
+        fprintf(out, "without %s  %s (the worst %s): %u cop%s left, %s; %s%s; %s could be stored\n",
+                l->kind, l->name, l->kind, l->copies_left, l->copies_left == 1 ? "y" : "ies",
+                l->then, l->met ? "all can be made again" : "not all can be made again: ", l->why,
+                cw_size_format(l->storable_bytes, size));
+    }
+    fflush(out);
+}
+
+static int
+policy_check_ask(struct cw_cli *cli, cw_pb_policy *p)
+{
+    Causeway__Control__PolicyCheck body = CAUSEWAY__CONTROL__POLICY_CHECK__INIT;
+    cw_envelope *reply;
+    int status;
+
+    body.policy = p;
+    reply = cw_remote_ask(cli, CW_ASK(POLICY_CHECK, policy_check, &body),
+                          CW_WANT(POLICY_CHECK_REPLY), CW_REMOTE_LS_MS, &status);
+    if (reply == NULL)
+        return status;
+    status = reply->policy_check_reply->met ? CW_EXIT_OK : CW_EXIT_FAILED;
+    if (cli->json)
+        cw_out_json(cli, check_shape(reply->policy_check_reply));
+    else
+        check_print(cli->out, reply->policy_check_reply);
+    cw_envelope_free(reply);
+    return status;
+}
+
+static int
+policy_check_args(struct cw_cli *cli, const struct cw_cmd *cmd, const struct cw_args *a)
+{
+    bool named = strchr(a->operand[0], '=') == NULL;
+    char why[CW_POLICY_WHY_SIZE];
+    cw_pb_policy p;
+
+    cw_policy_init(&p, named ? a->operand[0] : "");
+    for (int i = named; i < a->n; i++) {
+        if (!cw_policy_take(&p, a->operand[i], why))
+            return cw_cli_usage(cli, cmd, "%s", why);
+    }
+    return policy_check_ask(cli, &p);
+}
+
+static int
+policy_check(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    struct policy_argv *p = calloc(1, sizeof(*p));
+    struct cw_args a = { .n_min = 1, .n_max = -1 };
+    int status;
+
+    if (p == NULL)
+        abort();
+    status = policy_argv_init(p, argc, argv);
+    if (status == POLICY_ARGV_TOO_MUCH)
+        status = cw_cli_usage(cli, cmd, "too many or too long arguments");
+    else if (status == POLICY_ARGV_NO_VALUE)
+        status = cw_cli_usage(cli, cmd, "option %s needs a value", argv[argc - 1]);
+    else if ((status = cw_args_parse(cli, cmd, &a, p->n, p->at)) == CW_ARGS_GO)
+        status = policy_check_args(cli, cmd, &a);
+    free(p);
+    return status;
+}
+
 #define KEYS_HELP \
     "Keys, as key=value or --key value:\n" \
     "  copies        1 to 5; 3. No acknowledged write is lost while one in-sync copy survives\n" \
@@ -300,8 +408,18 @@ const struct cw_cmd cw_cmds_policy[] = {
       policy_create },
     { "policy ls", "", "policies and how many volumes use them", NULL, policy_ls },
     { "policy show", "NAME", "one policy, every key", NULL, policy_show },
-    { "policy set", "NAME KEY=VALUE..", "change some keys; its volumes follow while in use",
-      KEYS_HELP "  causeway policy set default repair-delay=10m compression=inline\n", policy_set },
+    { "policy set", "NAME KEY=VALUE.. [--force]",
+      "change some keys; its volumes follow while in use",
+      "Copies that have to move are added and synchronised before others are removed. What the\n"
+      "cluster cannot give to its volumes is refused, with the smallest change that would "
+      "do.\n\n" KEYS_HELP "  causeway policy set default repair-delay=10m compression=inline\n",
+      policy_set },
+    { "policy check", "[NAME] [KEY=VALUE]..", "can it be met, what does it cost, what after a loss",
+      "Of the policy NAME as it is, or with some keys changed; or, without NAME, of a new one.\n"
+      "Exit status 1: no new volume could have it now.\n\n"
+      "  causeway policy check default\n"
+      "  causeway policy check copies=4 'sites=each:2 dc1,aws'\n",
+      policy_check },
     { "policy rm", "NAME", "remove a policy that no volume uses", NULL, policy_rm },
     { 0 },
 };

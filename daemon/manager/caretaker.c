@@ -86,7 +86,7 @@ shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const s
     }
     if (cw_mgr_journal_of(r) < CW_MEMBERS_MAX && cw_mgr_journal_idle(m, v, n_insync))
         return true;
-    return cw_mgr_evict_due(m, v, s) < CW_MEMBERS_MAX;
+    return cw_mgr_evict_due(s) < CW_MEMBERS_MAX;
 }
 
 /* ---- bad blocks ---- */

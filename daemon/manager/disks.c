@@ -342,7 +342,7 @@ cw_mgr_copy_state(const struct cw_manager *m, const struct cw_member *mb, uint32
     if (mb->state == CW_MEMBER_DEAD || h == NULL || d->o.rec.disk.failed || d->now.failed ||
         d->replaced)
         return MGR_COPY_GONE;
-    if (d->o.rec.disk.quarantined && mb->state == CW_MEMBER_OUT)
+    if (cw_mgr_member_leaves(m, mb) && mb->state == CW_MEMBER_OUT)
         return MGR_COPY_GONE; /* it is not brought back there if there is another place */
     if (h->absent)
         since = h->ok_ns;

@@ -220,7 +220,7 @@ look_suspended(struct look *l, const struct mgr_shard *s)
     char next[CW_MGR_WHY_SIZE];
 
     snprintf(next, sizeof(next), "it goes on by itself when the cause ends");
-    if (l->policy->degrade_s >= 0 && cw_mgr_min_insync(l->policy) > 1)
+    if (l->policy->degrade_s >= 0 && cw_mgr_volume_min_insync(l->m, l->v) > 1)
         snprintf(next, sizeof(next),
                  "it goes on by itself when the cause ends, or with one in-sync copy after %d s "
                  "(degrade, in its policy)",
@@ -416,6 +416,7 @@ cw_mgr_volume_fill(const struct cw_manager *m, struct mgr_volume *v, struct cw_m
 {
     const struct cw_volume_rec *r = &v->o.rec.volume;
     char t[CW_MGR_TIME_SIZE], why[CW_MGR_WHY_SIZE] = "";
+    char doing[CW_MGR_WHY_SIZE] = "";
     struct mgr_health health;
     struct cw_place_rule rule;
     struct cw_mgr_error err;
@@ -440,7 +441,10 @@ cw_mgr_volume_fill(const struct cw_manager *m, struct mgr_volume *v, struct cw_m
         .purge_at = cw_mgr_arena_text(a, cw_mgr_time_format(r->purge_at_s, t)),
         .warning = "",
     };
-    ret->compliant_why = cw_mgr_arena_text(a, why);
+    if (!ret->compliant && r->purge_at_s == 0 &&
+        cw_mgr_policy_rule(cw_mgr_volume_policy(m, r), &rule, &err))
+        cw_mgr_moves_doing(m, v, &rule, doing, sizeof(doing));
+    ret->compliant_why = cw_mgr_arena_printf(a, "%s%s%s", why, doing[0] != '\0' ? "; " : "", doing);
     fill_use(m, v, ret);
     fill_shards(m, v, a, ret);
 }

@@ -189,9 +189,12 @@ struct cw_manager {
     struct cw_list jobs;     /* struct mgr_job, oldest first */
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
+    uint64_t rebalance_ns;                             /* the next look of rebalance.c */
+    size_t moves_at;                                   /* the shard that moves.c looks at next */
     bool vouching;                                     /* an op of drops.c is queued */
     bool trash_noting;                                 /* an op of trash.c is queued */
     uint32_t n_following;                              /* ops of compression.c that are queued */
+    uint32_t n_minsync;                                /* the same of minsync.c */
     struct mgr_set_aside set_aside[MGR_SET_ASIDE_MAX]; /* since the manager started */
     bool stopping;
 
@@ -245,6 +248,7 @@ mgr_call_fn cw_mgr_call_volume_rm, cw_mgr_call_volume_restore;
 mgr_call_fn cw_mgr_call_volume_recover;
 mgr_call_fn cw_mgr_call_volume_verify, cw_mgr_call_job_ls, cw_mgr_call_job_cancel;
 mgr_call_fn cw_mgr_call_policy_put, cw_mgr_call_policy_ls, cw_mgr_call_policy_rm;
+mgr_call_fn cw_mgr_call_policy_check, cw_mgr_call_volume_explain;
 mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
 mgr_call_fn cw_mgr_call_handover_allow, cw_mgr_call_handover_cancel;
 mgr_call_fn cw_mgr_call_scrub_start, cw_mgr_call_disk_return;
@@ -308,6 +312,9 @@ bool cw_mgr_many_absent(const struct cw_manager *m);
 
 bool cw_mgr_policy_rule(const struct cw_policy_rec *p, struct cw_place_rule *ret,
                         struct cw_mgr_error *err);
+/* What q gives replaces what p has; false: it is not sane. */
+bool cw_mgr_policy_take(struct cw_policy_rec *p, const struct cw_mgr_policy *q,
+                        struct cw_mgr_error *err);
 void cw_mgr_policy_fill(const struct cw_policy_rec *p, struct cw_mgr_arena *a,
                         struct cw_mgr_policy *ret);
 /* Never NULL: that of the volume, else the default's. */
@@ -315,15 +322,27 @@ const struct cw_policy_rec *cw_mgr_volume_policy(const struct cw_manager *m,
                                                  const struct cw_volume_rec *v);
 uint32_t cw_mgr_min_insync(const struct cw_policy_rec *p);
 
+/* ---- minsync.c ---- */
+
+/* That is in force for the volume's owner. */
+uint32_t cw_mgr_volume_min_insync(const struct cw_manager *m, const struct mgr_volume *v);
+void cw_mgr_minsync_tick(struct cw_manager *m);
+
 /* The disks as placement sees them for copies of new shards, or for one in the place of a lost
  * copy; *ret_n of them, in the arena. Those that may take none are there too, not usable. */
 enum mgr_place { MGR_PLACE_NEW, MGR_PLACE_LOST };
 struct cw_place_disk *cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a,
                                          enum mgr_place what, size_t *ret_n);
+/* One of them; false: nobody knows where it is. Not indexed. */
+bool cw_mgr_place_disk(const struct cw_manager *m, const struct mgr_disk *d, enum mgr_place what,
+                       struct cw_place_disk *ret);
+/* Among those of cw_mgr_place_disks; NULL: it is not there. */
+struct cw_place_disk *cw_mgr_place_find(struct cw_place_disk *disks, size_t n,
+                                        const struct cw_uuid *uuid);
 /* Adds to the hint of a placement that failed that disks are too full, if some are. */
 void cw_mgr_place_hint(const struct cw_manager *m, enum mgr_place what,
                        struct cw_place_answer *got);
-/* Does the shard's membership meet the policy? */
+/* Does the membership of every shard meet the policy? */
 bool cw_mgr_volume_compliant(const struct cw_manager *m, const struct mgr_volume *v,
                              const struct cw_place_rule *rule, char why[static CW_MGR_WHY_SIZE]);
 void cw_mgr_volume_fill(const struct cw_manager *m, struct mgr_volume *v, struct cw_mgr_arena *a,
@@ -403,16 +422,46 @@ void cw_mgr_quarantine_begin(struct mgr_txn *t, const struct mgr_disk *d, struct
                              enum cw_quarantine by);
 /* The store counts its storms, this manager answers each once. */
 void cw_mgr_quarantine_note(struct cw_manager *m, struct mgr_disk *d);
+
+/* ---- moves.c: copies go where the policy, their disk and the load want them ---- */
+
+/* Its disk is to be emptied: it is quarantined. */
+bool cw_mgr_member_leaves(const struct cw_manager *m, const struct cw_member *mb);
 /* Enough other members stay: this one is not to be replaced. */
 bool cw_mgr_member_surplus(const struct cw_manager *m, const struct mgr_volume *v,
                            const struct cw_shard_rec *r, uint32_t member);
-/* The member that its owner should be asked to let go now; CW_MEMBERS_MAX: none. */
-uint32_t cw_mgr_evict_due(const struct cw_manager *m, const struct mgr_volume *v,
-                          const struct mgr_shard *s);
+
+/* What becomes of the copies of a shard. */
+struct mgr_plan {
+    bool settled;        /* there are just the copies that the rule asks for; all stay */
+    bool met;            /* the rule will hold; else why not, and what would help */
+    uint32_t keep, hold; /* bit per member: stays; stays for want of a better place */
+    uint32_t n_add;
+    struct cw_member add[CW_PLACE_COPIES_MAX];
+    char why[CW_PLACE_WHY_SIZE], hint[CW_PLACE_WHY_SIZE];
+};
+/* disks: all of them, of place_disks; NULL: they are looked up if it is not settled. */
+void cw_mgr_plan(const struct cw_manager *m, const struct mgr_shard *s,
+                 const struct cw_place_rule *rule, struct cw_place_disk *disks, size_t n_disks,
+                 struct mgr_plan *ret);
+/* The member that its owner should be asked to let go now; CW_MEMBERS_MAX: none. As of the last
+ * look of the tick. */
+uint32_t cw_mgr_evict_due(const struct mgr_shard *s);
 /* Asks for it, if there is an owner and it was not asked just now. */
 void cw_mgr_evict_ask(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s,
                       uint32_t member);
-void cw_mgr_quarantine_tick(struct cw_manager *m);
+void cw_mgr_moves_tick(struct cw_manager *m);
+/* Can the cluster give the volume copies by this rule now? False: why not. */
+bool cw_mgr_moves_possible(const struct cw_manager *m, const struct mgr_volume *v,
+                           const struct cw_place_rule *rule, struct cw_place_disk *disks,
+                           size_t n_disks, struct mgr_plan *ret);
+/* What is being done for a volume that does not comply. */
+void cw_mgr_moves_doing(const struct cw_manager *m, const struct mgr_volume *v,
+                        const struct cw_place_rule *rule, char *text, size_t size);
+
+/* ---- rebalance.c ---- */
+
+void cw_mgr_rebalance_tick(struct cw_manager *m);
 
 /* ---- flaps.c: disks whose links come and go ---- */
 

@@ -33,7 +33,7 @@ cw_mgr_journal_idle(const struct cw_manager *m, const struct mgr_volume *v, uint
 {
     const struct cw_policy_rec *p = cw_mgr_volume_policy(m, &v->o.rec.volume);
 
-    return n_insync >= cw_max_u64(2, cw_mgr_min_insync(p)) || n_insync >= p->copies;
+    return n_insync >= cw_max_u64(2, cw_mgr_volume_min_insync(m, v)) || n_insync >= p->copies;
 }
 
 /* Some copy is to be built on another disk, and there is one now. */
@@ -140,7 +140,7 @@ is_to_leave(const struct cw_manager *m, const struct mgr_volume *v, const struct
     struct cw_shard_rec without = *r;
 
     if (!policy_wants(cw_mgr_volume_policy(m, &v->o.rec.volume)) ||
-        cw_mgr_member_quarantined(m, &r->members[journal]))
+        cw_mgr_member_leaves(m, &r->members[journal]))
         return true;
     if (repair_has_place(m, v, r))
         return false;

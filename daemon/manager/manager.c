@@ -105,6 +105,10 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_policy_put;
     case CW_MGR_POLICY_LS:
         return cw_mgr_call_policy_ls;
+    case CW_MGR_POLICY_CHECK:
+        return cw_mgr_call_policy_check;
+    case CW_MGR_VOLUME_EXPLAIN:
+        return cw_mgr_call_volume_explain;
     case CW_MGR_POLICY_RM:
         return cw_mgr_call_policy_rm;
     case CW_MGR_HOST_LS:
@@ -213,9 +217,11 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_jobs_tick(m);
     cw_mgr_care_tick(m);
     cw_mgr_repair_tick(m);
-    cw_mgr_quarantine_tick(m);
+    cw_mgr_rebalance_tick(m);
+    cw_mgr_moves_tick(m);
     cw_mgr_journal_tick(m);
     cw_mgr_compression_tick(m);
+    cw_mgr_minsync_tick(m);
     cw_mgr_trash_tick(m);
     cw_mgr_drops_tick(m);
     cw_mgr_findings_tick(m);

@@ -266,6 +266,42 @@ struct cw_mgr_policy {
 struct cw_mgr_policy_put {
     struct cw_mgr_policy policy;
     bool create;
+    bool force; /* also if its volumes cannot have it now */
+};
+
+struct cw_mgr_policy_loss {
+    const char *kind, *name; /* host, site; the worst */
+    uint32_t copies_left;
+    bool met; /* all copies could be made again */
+    const char *why, *then;
+    uint64_t storable_bytes;
+};
+
+struct cw_mgr_policy_check_reply {
+    struct cw_mgr_policy policy;
+    bool met;
+    const char *why, *hint;
+    uint32_t factor;
+    uint64_t storable_bytes;
+    uint32_t round_trips;
+    const char *round_trips_text;
+    struct cw_mgr_policy_loss *losses;
+    size_t n_losses;
+};
+
+/* Of one copy. */
+struct cw_mgr_reason {
+    uint64_t shard;
+    const char *copy; /* SITE/HOST/DISK */
+    enum cw_member_state state;
+    const char *why;
+    const char **others; /* SITE/HOST/DISK: why not */
+    size_t n_others, n_more;
+};
+
+struct cw_mgr_reasons {
+    struct cw_mgr_reason *reasons;
+    size_t n_reasons, n_more; /* more: shards */
 };
 
 struct cw_mgr_event_ls {
@@ -512,6 +548,8 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_DISK_RETURN,    /* name (HOST/DISK)   - */
                         CW_MGR_HANDOVER_ALLOW, /* handover_allow     -; also of the next */
                         CW_MGR_HANDOVER_CANCEL,
+                        CW_MGR_POLICY_CHECK,   /* policy_put         policy_check */
+                        CW_MGR_VOLUME_EXPLAIN, /* name               reasons */
 };
 
 union cw_mgr_request {
@@ -551,6 +589,8 @@ union cw_mgr_reply {
     struct cw_mgr_job_list jobs;
     struct cw_mgr_event_list events;
     struct cw_mgr_scrub_start_reply scrub_start;
+    struct cw_mgr_policy_check_reply policy_check;
+    struct cw_mgr_reasons reasons;
 };
 
 struct cw_mgr_arena; /* the manager's memory of one reply */

@@ -1,6 +1,7 @@
 #include "daemon/manager/placement.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/bits.h"
@@ -12,18 +13,26 @@ struct place {
     uint64_t seed;
     uint32_t held[2 * CW_PLACE_COPIES_MAX + 8]; /* indices: have, then chosen */
     uint32_t n_held;
+    const uint32_t *but;
+    uint32_t n_but;
 };
 
 static bool
 same_site(const struct cw_place_disk *a, const struct cw_place_disk *b)
 {
-    return strcmp(a->site, b->site) == 0;
+    return a->site_no == b->site_no;
 }
 
 static bool
 same_rack(const struct cw_place_disk *a, const struct cw_place_disk *b)
 {
-    return same_site(a, b) && strcmp(a->rack, b->rack) == 0;
+    return a->rack_no == b->rack_no;
+}
+
+static bool
+same_host(const struct cw_place_disk *a, const struct cw_place_disk *b)
+{
+    return a->host_no == b->host_no;
 }
 
 static bool
@@ -32,11 +41,11 @@ same_domain(enum cw_place_spread spread, const struct cw_place_disk *a,
 {
     switch (spread) {
     case CW_PLACE_HOST:
-        return strcmp(a->host, b->host) == 0;
+        return same_host(a, b);
     case CW_PLACE_RACK: /* a host without a rack shares the nameless one of its site */
-        return strcmp(a->host, b->host) == 0 || same_rack(a, b);
+        return same_host(a, b) || same_rack(a, b);
     case CW_PLACE_SITE:
-        return strcmp(a->host, b->host) == 0 || same_site(a, b);
+        return same_host(a, b) || same_site(a, b);
     }
     cw_unreachable();
 }
@@ -91,9 +100,19 @@ disk_allowed(const struct place *p, const struct cw_place_disk *d, const char *q
 {
     if (!d->usable || !domain_free(p, d))
         return false;
+    for (uint32_t i = 0; i < p->n_but; i++) {
+        if (&p->disks[p->but[i]] == d)
+            return false;
+    }
     if (quota_site != NULL)
         return strcmp(d->site, quota_site) == 0;
     return p->rule->sites != CW_PLACE_ONLY || site_listed(p->rule, d->site);
+}
+
+uint64_t
+cw_place_tenths(const struct cw_place_disk *d)
+{
+    return d->size_bytes == 0 ? UINT64_MAX : d->load_bytes / d->tenth_bytes;
 }
 
 struct score {
@@ -109,8 +128,8 @@ disk_score(const struct place *p, const struct cw_place_disk *d)
         .preferred = p->rule->sites == CW_PLACE_PREFER && site_listed(p->rule, d->site),
         .new_site = true,
         .new_rack = true,
-        .load = d->size_bytes == 0 ? UINT64_MAX : d->load_bytes / cw_div_up(d->size_bytes, 10),
-        .chance = cw_mix64(cw_uuid_hash(&d->uuid) ^ cw_mix64(p->seed)),
+        .load = cw_place_tenths(d),
+        .chance = cw_mix64(d->hash ^ p->seed),
     };
 
     for (uint32_t i = 0; i < p->n_held; i++) {
@@ -182,7 +201,8 @@ static void
 place_begin(struct place *p, const struct cw_place_rule *rule, const struct cw_place_disk *disks,
             size_t n_disks, uint64_t seed)
 {
-    *p = (struct place){ .rule = rule, .disks = disks, .n_disks = n_disks, .seed = seed };
+    cw_assert(n_disks == 0 || disks[0].host_no != 0); /* indexed */
+    *p = (struct place){ .rule = rule, .disks = disks, .n_disks = n_disks, .seed = cw_mix64(seed) };
 }
 
 /* Would a looser spread, all else being equal, find room for every copy? */
@@ -196,7 +216,7 @@ works_with_spread(const struct place *tried, uint32_t n_have, enum cw_place_spre
     if (spread >= r.spread)
         return false;
     r.spread = spread;
-    place_begin(&p, &r, tried->disks, tried->n_disks, tried->seed);
+    place_begin(&p, &r, tried->disks, tried->n_disks, 0);
     memcpy(p.held, tried->held, n_have * sizeof(p.held[0]));
     p.n_held = n_have;
     return place_all(&p, &short_site) == r.copies && short_site == NULL;
@@ -236,26 +256,112 @@ explain(const struct place *p, uint32_t n_have, const char *short_site, struct c
              missing == 1 ? "" : "s", where, spread, fewer);
 }
 
+/* ---- the index ---- */
+
+static int
+by_site(const void *a, const void *b)
+{
+    const struct cw_place_disk *const *x = a, *const *y = b;
+
+    return strcmp((*x)->site, (*y)->site);
+}
+
+static int
+by_rack(const void *a, const void *b)
+{
+    const struct cw_place_disk *const *x = a, *const *y = b;
+    int order = by_site(a, b);
+
+    return order != 0 ? order : strcmp((*x)->rack, (*y)->rack);
+}
+
+static int
+by_host(const void *a, const void *b)
+{
+    const struct cw_place_disk *const *x = a, *const *y = b;
+
+    return strcmp((*x)->host, (*y)->host);
+}
+
+static void
+index_by(struct cw_place_disk **order, size_t n, int (*compare)(const void *, const void *),
+         size_t no_offset)
+{
+    uint32_t no = 0;
+
+    qsort(order, n, sizeof(order[0]), compare);
+    for (size_t i = 0; i < n; i++) {
+        no += i == 0 || compare(&order[i - 1], &order[i]) != 0;
+        *(uint32_t *)((char *)order[i] + no_offset) = no;
+    }
+}
+
+void
+cw_place_index(struct cw_place_disk *disks, size_t n_disks)
+{
+    struct cw_place_disk *few[8], **order = few;
+
+    if (n_disks > CW_LEN(few))
+        order = calloc(n_disks, sizeof(*order));
+    cw_assert(order != NULL);
+    for (size_t i = 0; i < n_disks; i++) {
+        order[i] = &disks[i];
+        disks[i].tenth_bytes = cw_max_u64(cw_div_up(disks[i].size_bytes, 10), 1);
+        disks[i].hash = cw_uuid_hash(&disks[i].uuid);
+    }
+    index_by(order, n_disks, by_site, offsetof(struct cw_place_disk, site_no));
+    index_by(order, n_disks, by_rack, offsetof(struct cw_place_disk, rack_no));
+    index_by(order, n_disks, by_host, offsetof(struct cw_place_disk, host_no));
+    if (order != few)
+        free(order);
+}
+
+/* ---- calls ---- */
+
+bool
+cw_place_clash(const struct cw_place_rule *rule, const struct cw_place_disk *a,
+               const struct cw_place_disk *b)
+{
+    return same_domain(rule->spread, a, b);
+}
+
+bool
+cw_place_listed(const struct cw_place_rule *rule, const struct cw_place_disk *d)
+{
+    return site_listed(rule, d->site);
+}
+
+bool
+cw_place_beside(const struct cw_place_rule *rule, const struct cw_place_disk *disks, size_t n_disks,
+                const struct cw_place_beside *q, struct cw_place_answer *ret)
+{
+    const char *short_site;
+    struct place p;
+    bool ok;
+
+    cw_assert(rule->copies >= 1 && rule->copies <= CW_PLACE_COPIES_MAX);
+    cw_assert(q->n_have <= 8 && q->n_but <= 8);
+    *ret = (struct cw_place_answer){ 0 };
+    place_begin(&p, rule, disks, n_disks, q->seed);
+    p.but = q->but;
+    p.n_but = q->n_but;
+    for (uint32_t i = 0; i < q->n_have; i++)
+        p.held[p.n_held++] = q->have[i];
+    ok = place_all(&p, &short_site) >= rule->copies && short_site == NULL;
+    for (uint32_t i = q->n_have; i < p.n_held; i++)
+        ret->at[ret->n++] = p.held[i];
+    if (!ok && !q->quiet)
+        explain(&p, q->n_have, short_site, ret);
+    return ok;
+}
+
 bool
 cw_place(const struct cw_place_rule *rule, const struct cw_place_disk *disks, size_t n_disks,
          const uint32_t *have, uint32_t n_have, uint64_t seed, struct cw_place_answer *ret)
 {
-    struct place p;
-    const char *short_site;
-    bool ok;
+    struct cw_place_beside q = { .have = have, .n_have = n_have, .seed = seed };
 
-    cw_assert(rule->copies >= 1 && rule->copies <= CW_PLACE_COPIES_MAX);
-    cw_assert(n_have <= 8);
-    *ret = (struct cw_place_answer){ 0 };
-    place_begin(&p, rule, disks, n_disks, seed);
-    for (uint32_t i = 0; i < n_have; i++)
-        p.held[p.n_held++] = have[i];
-    ok = place_all(&p, &short_site) >= rule->copies && short_site == NULL;
-    for (uint32_t i = n_have; i < p.n_held; i++)
-        ret->at[ret->n++] = p.held[i];
-    if (!ok)
-        explain(&p, n_have, short_site, ret);
-    return ok;
+    return cw_place_beside(rule, disks, n_disks, &q, ret);
 }
 
 static bool
@@ -292,6 +398,7 @@ cw_place_check(const struct cw_place_rule *rule, const struct cw_place_disk *dis
     cw_assert(n_have <= 8);
     why[0] = '\0';
     place_begin(&p, rule, disks, 0, 0);
+    cw_assert(n_have == 0 || disks[have[0]].host_no != 0);
     for (uint32_t i = 0; i < n_have; i++) {
         const struct cw_place_disk *d = &disks[have[i]];
 

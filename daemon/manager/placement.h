@@ -39,6 +39,10 @@ struct cw_place_disk {
     uint64_t size_bytes;
     uint64_t load_bytes; /* what lies or is promised there; may exceed the size (thin) */
     bool usable;         /* may take a new copy now */
+
+    /* cw_place_index: equal where the names are; comparing them is the price of a placement */
+    uint32_t site_no, rack_no, host_no;
+    uint64_t tenth_bytes, hash;
 };
 
 struct cw_place_answer {
@@ -48,10 +52,34 @@ struct cw_place_answer {
     char hint[CW_PLACE_WHY_SIZE];     /* .. and the smallest change that would satisfy it */
 };
 
+/* Once for an array of disks, before it is used below; again when names change. Loads and usable
+ * may change at any time. */
+void cw_place_index(struct cw_place_disk *disks, size_t n_disks);
+
 /* Chooses rule->copies - n_have disks beside `have` (indices of disks that hold a copy, usable or
  * not). False: the rule cannot be met; then the answer still holds as many as can be had. */
 bool cw_place(const struct cw_place_rule *rule, const struct cw_place_disk *disks, size_t n_disks,
               const uint32_t *have, uint32_t n_have, uint64_t seed, struct cw_place_answer *ret);
+
+/* At most eight of each; indices of disks. */
+struct cw_place_beside {
+    const uint32_t *have, *but; /* but: on none of these */
+    uint32_t n_have, n_but;
+    uint64_t seed;
+    bool quiet; /* why and hint are not asked for */
+};
+
+/* The same. */
+bool cw_place_beside(const struct cw_place_rule *rule, const struct cw_place_disk *disks,
+                     size_t n_disks, const struct cw_place_beside *q, struct cw_place_answer *ret);
+
+/* Of two disks: do they share a domain that the rule wants two copies not to share? */
+bool cw_place_clash(const struct cw_place_rule *rule, const struct cw_place_disk *a,
+                    const struct cw_place_disk *b);
+/* The rule names the site of this disk. */
+bool cw_place_listed(const struct cw_place_rule *rule, const struct cw_place_disk *d);
+/* How full, in tenths; more than ten where more is promised than there is. */
+uint64_t cw_place_tenths(const struct cw_place_disk *d);
 
 /* Do exactly these copies meet the rule? False: why. */
 bool cw_place_check(const struct cw_place_rule *rule, const struct cw_place_disk *disks,

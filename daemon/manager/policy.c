@@ -211,6 +211,12 @@ policy_merge(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_m
                      err);
 }
 
+bool
+cw_mgr_policy_take(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_mgr_error *err)
+{
+    return policy_merge(p, q, err) && policy_valid(p, err);
+}
+
 static uint64_t
 policy_users(const struct cw_manager *m, const char *name)
 {
@@ -221,31 +227,56 @@ policy_users(const struct cw_manager *m, const char *name)
     return n;
 }
 
-/* Its volumes lie where the old rule wanted them: moving them is not this call's to do. */
-static bool
-users_comply(const struct cw_manager *m, const struct cw_policy_rec *p, struct cw_mgr_error *err)
+/* Their copies will move to where the rule wants them, if there are places; what says why not is
+ * of the first volume of *ret_n. */
+static uint64_t
+users_stuck(const struct cw_manager *m, const struct cw_policy_rec *p, struct mgr_plan *ret,
+            const struct mgr_volume **ret_first)
 {
+    struct cw_mgr_arena *a = cw_mgr_arena_new();
     struct cw_place_rule rule;
-    char why[CW_MGR_WHY_SIZE];
+    struct cw_mgr_error err;
+    struct mgr_plan plan;
+    uint64_t n = 0;
+    size_t n_disks;
+    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, MGR_PLACE_LOST, &n_disks);
+    bool ok = cw_mgr_policy_rule(p, &rule, &err);
 
-    if (!cw_mgr_policy_rule(p, &rule, err))
-        return false;
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
     {
         const struct cw_volume_rec *r = &v->o.rec.volume;
 
-        if (strcmp(r->policy, p->name) != 0 || r->purge_at_s != 0 ||
-            cw_mgr_volume_compliant(m, v, &rule, why))
+        if (!ok || strcmp(r->policy, p->name) != 0 || r->purge_at_s != 0 ||
+            cw_mgr_moves_possible(m, v, &rule, disks, n_disks, &plan))
             continue;
-        cw_mgr_error_set(
-            err, CW_MGR_POLICY_UNSATISFIABLE, p->name,
-            "volume %s does not lie as policy %s would want it then (%.80s), and moving "
-            "copies of existing volumes is not available in this version",
-            r->name, p->name, why);
-        cw_mgr_error_hint(err, "create another policy for new volumes");
-        return false;
+        if (n++ == 0) {
+            *ret = plan;
+            *ret_first = v;
+        }
     }
-    return true;
+    cw_mgr_arena_free(a);
+    return n;
+}
+
+static bool
+users_can_follow(const struct cw_manager *m, const struct cw_policy_rec *p,
+                 struct cw_mgr_error *err)
+{
+    const struct mgr_volume *v = NULL;
+    struct mgr_plan plan;
+    uint64_t n = users_stuck(m, p, &plan, &v);
+    char others[40] = "";
+
+    if (n == 0)
+        return true;
+    if (n > 1)
+        snprintf(others, sizeof(others), " and %llu others", (unsigned long long)(n - 1));
+    cw_mgr_error_set(err, CW_MGR_POLICY_UNSATISFIABLE, p->name,
+                     "policy %s: volume %s%s cannot have it: %.180s", p->name, v->o.rec.volume.name,
+                     others, plan.why);
+    cw_mgr_error_hint(err, "%.200s; or --force: then they do not comply until it can be met",
+                      plan.hint);
+    return false;
 }
 
 /* Only the keys that say where copies lie can make a volume lie wrong. */
@@ -275,11 +306,10 @@ policy_put_build(struct mgr_call_op *c, struct mgr_txn *t)
         if (!cw_mgr_text_set(rec.policy.name, sizeof(rec.policy.name), name))
             return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, "", "a policy name is at most 63 bytes");
     }
-    if (!policy_merge(&rec.policy, &q->policy, &c->call->error) ||
-        !policy_valid(&rec.policy, &c->call->error))
+    if (!cw_mgr_policy_take(&rec.policy, &q->policy, &c->call->error))
         return cw_mgr_refused(c);
-    if (!(old != NULL && same_places(&old->o.rec.policy, &rec.policy)) &&
-        !users_comply(t->m, &rec.policy, &c->call->error))
+    if (!(old != NULL && same_places(&old->o.rec.policy, &rec.policy)) && !q->force &&
+        !users_can_follow(t->m, &rec.policy, &c->call->error))
         return cw_mgr_refused(c);
     cw_mgr_txn_put(t, &rec);
     cw_mgr_txn_event(t, q->create ? "POLICY_CREATED" : "POLICY_CHANGED", name,
@@ -310,17 +340,23 @@ cw_mgr_policy_fill(const struct cw_policy_rec *p, struct cw_mgr_arena *a, struct
     };
 }
 
-/* A policy for hosts that are still to come is fine, but whoever writes it should know. Volumes
- * that have their copies already are told of by their own findings. */
+/* A policy for hosts that are still to come is fine, but whoever writes it should know. */
 static const char *
 policy_warning(const struct cw_manager *m, const struct cw_policy_rec *p, struct cw_mgr_arena *a)
 {
+    const struct mgr_volume *v = NULL;
     struct cw_place_rule rule;
     struct cw_place_answer got;
     struct cw_mgr_error err;
+    struct mgr_plan plan;
     size_t n;
     struct cw_place_disk *disks = cw_mgr_place_disks(m, a, MGR_PLACE_NEW, &n);
+    uint64_t stuck = users_stuck(m, p, &plan, &v);
 
+    if (stuck > 0)
+        return cw_mgr_arena_printf(a, "%llu of its volumes cannot have it now: %s%s%s",
+                                   (unsigned long long)stuck, plan.why,
+                                   plan.hint[0] != '\0' ? "; " : "", plan.hint);
     if (!cw_mgr_policy_rule(p, &rule, &err) || cw_place(&rule, disks, n, NULL, 0, 0, &got))
         return "";
     cw_mgr_place_hint(m, MGR_PLACE_NEW, &got);

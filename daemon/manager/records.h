@@ -105,6 +105,7 @@ struct cw_volume_rec {
     uint64_t created_s;
     uint64_t purge_at_s;   /* in the trash until about then, for people; 0: not in the trash */
     uint64_t purge_left_s; /* as managers count it; 0: of an earlier version */
+    uint32_t min_insync;   /* in force: follows the policy's (minsync.c); 0: that one is */
 };
 
 struct cw_drop_rec {

@@ -65,6 +65,7 @@ struct mgr_disk {
     uint64_t bad_at_ns;  /* since when some block there is bad and not mended; 0: none is */
     bool noting;         /* an op about its storms, or its flaps, is queued */
     struct mgr_flap flaps[MGR_FLAPS_MANY]; /* newest first */
+    uint64_t rest_ns;                      /* rebalance.c leaves it alone until then */
     uint64_t flaps_told_ns;                /* the operator was told of them; 0: never */
 };
 
@@ -93,7 +94,11 @@ struct mgr_shard {
     uint32_t bad;                           /* bit per member: registered damaged, or not at all */
     uint64_t mapped_blocks[CW_MEMBERS_MAX]; /* as the members' daemons said last */
     uint64_t bad_blocks[CW_MEMBERS_MAX];    /* the same: bad and not yet mended */
-    uint64_t evict_ns;                      /* no new EVICT before */
+    uint64_t evict_ns;                      /* an EVICT was asked for then; 0: never .. */
+    struct cw_uuid evict_disk;              /* .. of this disk */
+    struct cw_uuid due_disk;                /* moves.c wants it let go; nil: none .. */
+    uint32_t due_cfg;                       /* .. of the record of this cfg */
+    struct cw_uuid leave_disk, move_to;     /* rebalance.c moves a copy; nil: none */
     uint64_t journal_ns;                    /* no new journal before */
     bool suspended;
     char why[MGR_WHY_SIZE];
@@ -151,6 +156,7 @@ struct mgr_volume {
     uint64_t trash_ns; /* purge_left_s of its record counts from here on */
     bool purging;      /* an op is queued */
     bool following;    /* an op of compression.c is queued */
+    bool minsyncing;   /* .. of minsync.c */
     const char *word;  /* the protection word at the last look; static text */
 };
 

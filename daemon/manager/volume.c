@@ -35,6 +35,27 @@ disk_too_full(const struct mgr_disk *d, enum mgr_place what)
            (what == MGR_PLACE_NEW && cw_mgr_disk_percent(d) >= MGR_NO_NEW_PERCENT);
 }
 
+bool
+cw_mgr_place_disk(const struct cw_manager *m, const struct mgr_disk *d, enum mgr_place what,
+                  struct cw_place_disk *ret)
+{
+    const struct mgr_host *h = cw_mgr_disk_host(m, d);
+
+    if (h == NULL)
+        return false;
+    *ret = (struct cw_place_disk){
+        .uuid = d->o.rec.disk.uuid,
+        .region = h->o.rec.host.region,
+        .site = h->o.rec.host.site,
+        .rack = h->o.rec.host.rack,
+        .host = h->o.rec.host.name,
+        .size_bytes = d->o.rec.disk.size_bytes,
+        .load_bytes = d->now.used_bytes,
+        .usable = disk_works(m, d) && !disk_too_full(d, what),
+    };
+    return true;
+}
+
 struct cw_place_disk *
 cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a, enum mgr_place what,
                    size_t *ret_n)
@@ -43,24 +64,30 @@ cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a, enum mgr_
     size_t n = 0;
 
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
-    {
-        const struct mgr_host *h = cw_mgr_disk_host(m, d);
-
-        if (h == NULL)
-            continue;
-        to[n++] = (struct cw_place_disk){
-            .uuid = d->o.rec.disk.uuid,
-            .region = h->o.rec.host.region,
-            .site = h->o.rec.host.site,
-            .rack = h->o.rec.host.rack,
-            .host = h->o.rec.host.name,
-            .size_bytes = d->o.rec.disk.size_bytes,
-            .load_bytes = d->now.used_bytes,
-            .usable = disk_works(m, d) && !disk_too_full(d, what),
-        };
-    }
+    n += cw_mgr_place_disk(m, d, what, &to[n]);
+    cw_place_index(to, n);
     *ret_n = n;
     return to;
+}
+
+/* They stand in the order of their keys, which is that of their bytes. */
+struct cw_place_disk *
+cw_mgr_place_find(struct cw_place_disk *disks, size_t n, const struct cw_uuid *uuid)
+{
+    size_t lo = 0, hi = n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        int order = memcmp(&disks[mid].uuid, uuid, sizeof(*uuid));
+
+        if (order == 0)
+            return &disks[mid];
+        if (order < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
 }
 
 void
@@ -79,16 +106,6 @@ cw_mgr_place_hint(const struct cw_manager *m, enum mgr_place what, struct cw_pla
                  what == MGR_PLACE_NEW ? "new copies" : "copies");
 }
 
-static struct cw_place_disk *
-place_find(struct cw_place_disk *disks, size_t n, const struct cw_uuid *uuid)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (cw_uuid_equal(&disks[i].uuid, uuid))
-            return &disks[i];
-    }
-    return NULL;
-}
-
 /* Thin volumes hold nothing at first: what is promised counts as a load too. */
 static void
 place_add_promises(const struct cw_manager *m, struct cw_place_disk *disks, size_t n)
@@ -96,7 +113,8 @@ place_add_promises(const struct cw_manager *m, struct cw_place_disk *disks, size
     MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)
     {
         for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++) {
-            struct cw_place_disk *d = place_find(disks, n, &s->o.rec.shard.members[i].disk_uuid);
+            struct cw_place_disk *d =
+                cw_mgr_place_find(disks, n, &s->o.rec.shard.members[i].disk_uuid);
 
             if (d != NULL)
                 d->load_bytes += (uint64_t)s->o.rec.shard.n_blocks * 4096;
@@ -250,6 +268,7 @@ create_build(struct mgr_call_op *c, struct mgr_txn *t)
     v->size_bytes = q->size_bytes;
     v->hold = CW_HOLD_RELEASED;
     v->created_s = cw_mgr_wall_s(t->m);
+    v->min_insync = cw_mgr_min_insync(cw_mgr_volume_policy(t->m, v));
     if (!placer_init(&p, t->m, &cw_mgr_find_policy(&t->m->t, policy)->o.rec.policy, t->arena,
                      &c->call->error))
         return cw_mgr_refused(c);
@@ -328,31 +347,41 @@ cw_mgr_call_volume_show(struct cw_manager *m, struct cw_mgr_call *call)
 
 /* ---- compliance ---- */
 
+static bool
+shard_compliant(const struct cw_manager *m, const struct mgr_shard *s,
+                const struct cw_place_rule *rule, char why[static CW_PLACE_WHY_SIZE])
+{
+    const struct cw_shard_rec *r = &s->o.rec.shard;
+    struct cw_place_disk disks[CW_MEMBERS_MAX];
+    uint32_t have[CW_MEMBERS_MAX], n = 0;
+
+    for (uint32_t i = 0; i < r->n_members; i++) {
+        const struct cw_member *mb = &r->members[i];
+        const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
+
+        if (d == NULL || mb->state == CW_MEMBER_JOURNAL ||
+            cw_mgr_copy_state(m, mb, UINT32_MAX) == MGR_COPY_GONE ||
+            !cw_mgr_place_disk(m, d, MGR_PLACE_LOST, &disks[n]))
+            continue;
+        have[n] = n;
+        n++;
+    }
+    cw_place_index(disks, n);
+    return cw_place_check(rule, disks, have, n, why);
+}
+
 bool
 cw_mgr_volume_compliant(const struct cw_manager *m, const struct mgr_volume *v,
                         const struct cw_place_rule *rule, char why[static CW_MGR_WHY_SIZE])
 {
-    struct cw_mgr_arena *a = cw_mgr_arena_new();
-    size_t n_disks;
-    struct cw_place_disk *disks = cw_mgr_place_disks(m, a, MGR_PLACE_LOST, &n_disks);
     bool ok = true;
 
     why[0] = '\0';
     for (uint32_t i = 0; ok && i < cw_mgr_volume_shards(v); i++) {
         const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
-        uint32_t have[CW_MEMBERS_MAX], n = 0;
 
-        for (uint32_t k = 0; s != NULL && k < s->o.rec.shard.n_members; k++) {
-            const struct cw_member *mb = &s->o.rec.shard.members[k];
-            struct cw_place_disk *d = place_find(disks, n_disks, &mb->disk_uuid);
-
-            if (d != NULL && mb->state != CW_MEMBER_JOURNAL &&
-                cw_mgr_copy_state(m, mb, UINT32_MAX) != MGR_COPY_GONE)
-                have[n++] = (uint32_t)(d - disks);
-        }
-        ok = cw_place_check(rule, disks, have, n, why);
+        ok = s != NULL && shard_compliant(m, s, rule, why);
     }
-    cw_mgr_arena_free(a);
     return ok;
 }
 
@@ -484,7 +513,7 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
     struct mgr_volume *v = cw_mgr_find_volume_named(&t->m->t, q->name);
     struct mgr_policy *p = cw_mgr_find_policy(&t->m->t, q->policy);
     struct cw_place_rule rule;
-    char why[CW_MGR_WHY_SIZE];
+    struct mgr_plan plan;
     struct cw_rec rec;
 
     if (v == NULL)
@@ -493,14 +522,12 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
         return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, q->policy, "there is no policy %.63s", q->policy);
     if (!cw_mgr_policy_rule(&p->o.rec.policy, &rule, &c->call->error))
         return cw_mgr_refused(c);
-    if (!q->force && !cw_mgr_volume_compliant(t->m, v, &rule, why)) {
+    if (!q->force && !cw_mgr_moves_possible(t->m, v, &rule, NULL, 0, &plan)) {
         cw_mgr_fail(c->call, CW_MGR_POLICY_UNSATISFIABLE, q->name,
-                    "volume %s does not lie as policy %s wants it (%.80s), and moving its copies "
-                    "is not available in this version",
-                    q->name, q->policy, why);
-        cw_mgr_error_hint(
-            &c->call->error,
-            "create a volume with that policy and copy; --force only notes the policy");
+                    "volume %s cannot have policy %s: %.180s", q->name, q->policy, plan.why);
+        cw_mgr_error_hint(&c->call->error,
+                          "%.200s; or --force: then it does not comply until it can be met",
+                          plan.hint);
         return cw_mgr_refused(c);
     }
     c->id = v->o.rec.volume.id;
@@ -512,13 +539,29 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
 }
 
 static void
+set_warn(struct mgr_call_op *c, const struct mgr_volume *v)
+{
+    struct cw_mgr_arena *a = cw_mgr_reply_arena(c->call);
+    struct cw_place_rule rule;
+    struct mgr_plan plan;
+    struct cw_mgr_error err;
+
+    if (cw_mgr_policy_rule(cw_mgr_volume_policy(c->op.m, &v->o.rec.volume), &rule, &err) &&
+        !cw_mgr_moves_possible(c->op.m, v, &rule, NULL, 0, &plan))
+        c->call->reply.volume.warning =
+            cw_mgr_arena_printf(a, "it cannot be met now: %s; %s", plan.why, plan.hint);
+}
+
+static void
 set_ok(struct mgr_call_op *c)
 {
     struct mgr_volume *v = cw_mgr_find_volume(&c->op.m->t, c->id);
 
     volume_reply(c);
-    if (v != NULL)
-        cw_mgr_hint_volume(c->op.m, v);
+    if (v == NULL)
+        return;
+    set_warn(c, v);
+    cw_mgr_hint_volume(c->op.m, v);
 }
 
 void

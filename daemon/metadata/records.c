@@ -219,6 +219,7 @@ volume_encode(const struct cw_volume_rec *r, uint8_t *to)
     m.created_s = r->created_s;
     m.purge_at_s = r->purge_at_s;
     m.purge_left_s = r->purge_left_s;
+    m.min_insync = r->min_insync;
     return pack(&m.base, to);
 }
 
@@ -234,6 +235,7 @@ volume_decode(const Causeway__Metadata__VolumeRecord *m, struct cw_volume_rec *r
     r->created_s = m->created_s;
     r->purge_at_s = m->purge_at_s;
     r->purge_left_s = m->purge_left_s;
+    r->min_insync = m->min_insync;
     return m->version == VERSION && (m->state == CW_HOLD_OWNED || m->state == CW_HOLD_RELEASED) &&
            TEXT_IN(r->name, m->name) && TEXT_IN(r->policy, m->policy) &&
            uuid_in(&r->owner_id, m->owner_id) && TEXT_IN(r->owner_name, m->owner_name) &&

@@ -1,5 +1,6 @@
 /* sim/operator.c - what people do to a cluster with real managers: volumes grow, disks are given up
- * and taken back, a node that is out returns with an empty disk, owners hand over.
+ * and taken back, a node that is out returns with an empty disk, owners hand over, policies ask for
+ * more copies and for fewer again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,6 +251,31 @@ hand_over(struct sim *sim)
     op_begin(op);
 }
 
+/* More copies, or as few as at first: never fewer, since faults leave one of those alone. */
+static void
+change_policy(struct sim *sim)
+{
+    struct op_call *op = op_new(sim->control->leader, CW_MGR_POLICY_PUT);
+    uint32_t more = (uint32_t)cw_prng_below(&sim->rnd_mgr, sim->n_daemons - sim->n_members + 1);
+
+    if (op == NULL)
+        return;
+    op->call.req.policy_put =
+        (struct cw_mgr_policy_put){ .policy = { .name = "sim",
+                                                .copies = sim->n_members + more,
+                                                .spread = "",
+                                                .sites = "",
+                                                .journal = "",
+                                                .ack = "",
+                                                .async = "",
+                                                .compression = "",
+                                                .quorum_loss = "",
+                                                .space_full = "",
+                                                .warning = "" },
+                                    .force = true };
+    op_begin(op);
+}
+
 static void
 operate(struct sim_task *t)
 {
@@ -269,8 +295,10 @@ operate(struct sim_task *t)
         desert(sim);
     else if (dice < 10)
         replace_disk(sim);
-    else
+    else if (dice < 13)
         hand_over(sim);
+    else
+        change_policy(sim);
 }
 
 void

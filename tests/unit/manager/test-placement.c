@@ -31,6 +31,7 @@ tree_add(struct tree *t, unsigned site, unsigned rack, unsigned host, bool usabl
                                           .size_bytes = 100 * CW_GIB,
                                           .load_bytes = 0,
                                           .usable = usable };
+    cw_place_index(t->disks, t->n);
 }
 
 static void

@@ -389,22 +389,19 @@ use_is_summed_over_copies(void **state)
     world_fini(&w);
 }
 
-/* A policy is given to a volume only if it lies that way already; a used policy stays. */
+/* A policy that a volume uses stays; keys that move nothing count at once. */
 static void
-set_policy_does_not_move_copies(void **state)
+set_policy_counts_at_once(void **state)
 {
     static struct world w;
-    struct cw_mgr_call set = { .kind = CW_MGR_VOLUME_SET, .req.volume_set = { "v", "two", false } };
+    struct cw_mgr_call set = { .kind = CW_MGR_VOLUME_SET,
+                               .req.volume_set = { "v", "same", false } };
     struct cw_mgr_call del = { .kind = CW_MGR_POLICY_RM, .req.name = "same" };
 
     begin(&w);
-    assert_int_equal(put(&w, (struct cw_mgr_policy){ .name = "two", .copies = 2 }, true),
-                     CW_MGR_OK);
     assert_int_equal(put(&w, (struct cw_mgr_policy){ .name = "same", .min_insync = 1 }, true),
                      CW_MGR_OK);
     assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
-    assert_int_equal(world_call(&w, NULL, &set), CW_MGR_POLICY_UNSATISFIABLE);
-    set.req.volume_set.policy = "same";
     assert_int_equal(world_call(&w, NULL, &set), CW_MGR_OK);
     assert_int_equal(world_call(&w, NULL, &del), CW_MGR_BUSY);
     assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
@@ -431,7 +428,7 @@ main(void)
         cmocka_unit_test(policy_keys_are_checked),
         cmocka_unit_test(unsatisfiable_policies_warn),
         cmocka_unit_test(use_is_summed_over_copies),
-        cmocka_unit_test(set_policy_does_not_move_copies),
+        cmocka_unit_test(set_policy_counts_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

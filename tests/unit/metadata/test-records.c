@@ -27,7 +27,7 @@ make_samples(struct cw_rec *r)
                                       1700000002, CW_QUARANTINE_LINK } };
     r[4] = (struct cw_rec){ .kind = CW_REC_VOLUME,
                             .volume = { 1, "vm1", 4096, "default", 4000000000u, CW_HOLD_OWNED, id1,
-                                        "nbd", "box", 6, true, 5, 8, 86400 } };
+                                        "nbd", "box", 6, true, 5, 8, 86400, 2 } };
     r[5] = (struct cw_rec){ .kind = CW_REC_SHARD,
                             .shard = { 65536,
                                        4,
@@ -75,6 +75,7 @@ records_come_back(void **state)
     assert_int_equal(back.volume.gen, 4000000000u);
     assert_int_equal(back.volume.hold, CW_HOLD_OWNED);
     assert_int_equal(back.volume.purge_left_s, 86400);
+    assert_int_equal(back.volume.min_insync, 2);
     assert_true(cw_uuid_equal(&back.volume.owner_id, &id1));
     reencode(&samples[5], a, &a_len, &back);
     assert_int_equal(back.shard.n_members, 2);
