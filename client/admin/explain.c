@@ -97,13 +97,10 @@ explain_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     if (status != CW_ARGS_GO || (volume = cw_volume_ask(cli, a.operand[0], &status)) == NULL)
         return status;
     policies = explain_ask_policy(cli, volume->volume_info->policy, &status);
-    for (size_t i = 0; policies != NULL && i < policies->policy_ls_reply->n_policies; i++) {
-        if (strcmp(policies->policy_ls_reply->policies[i]->name, volume->volume_info->policy) == 0)
-            p = policies->policy_ls_reply->policies[i];
-    }
+    if (policies != NULL)
+        p = cw_shape_find_policy(policies->policy_ls_reply, volume->volume_info->policy);
     if (policies != NULL && cli->json)
-        cw_out_json(cli, json_pack("{s:o,s:o}", "volume", cw_shape_volume(volume->volume_info),
-                                   "policy", p != NULL ? cw_shape_policy(p) : json_null()));
+        cw_out_json(cli, cw_payload_explain(volume->volume_info, p));
     else if (policies != NULL)
         explain_print(cli->out, volume->volume_info, p);
     cw_envelope_free(policies);

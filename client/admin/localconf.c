@@ -16,6 +16,7 @@
 #include "client/admin/args.h"
 #include "client/admin/local.h"
 #include "common/base/bits.h"
+#include "common/shape/payload.h"
 
 /* Below every range from which kernels give ports to outgoing connections: a daemon's port must
  * still be free when it is started again. */

@@ -70,7 +70,7 @@ policy_print(struct cw_cli *cli, const cw_pb_policy *p)
     char delay[CW_TEXT_SIZE], degrade[CW_TEXT_SIZE];
 
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:o}", "policy", cw_shape_policy(p)));
+        return cw_out_json(cli, cw_payload_policy(p));
     fprintf(cli->out, "policy        %s, %llu volume%s\n", p->name, (unsigned long long)p->volumes,
             p->volumes == 1 ? "" : "s");
     fprintf(cli->out, "copies        %u\nspread        %s\nsites         %s\n", p->copies,
@@ -104,16 +104,6 @@ policy_not_found(struct cw_cli *cli, const char *name)
         cli,
         (struct cw_fail){ .code = "NOT_FOUND", .object = name, .hint = "see: causeway policy ls" },
         "policy %s: no such policy", name);
-}
-
-static const cw_pb_policy *
-policy_find(const cw_envelope *reply, const char *name)
-{
-    for (size_t i = 0; i < reply->policy_ls_reply->n_policies; i++) {
-        if (strcmp(reply->policy_ls_reply->policies[i]->name, name) == 0)
-            return reply->policy_ls_reply->policies[i];
-    }
-    return NULL;
 }
 
 static int
@@ -188,16 +178,6 @@ policy_set(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 }
 
 static int
-policy_ls_json(struct cw_cli *cli, const Causeway__Control__PolicyLsReply *ls)
-{
-    json_t *policies = json_array();
-
-    for (size_t i = 0; i < ls->n_policies; i++)
-        json_array_append_new(policies, cw_shape_policy(ls->policies[i]));
-    return cw_out_json(cli, json_pack("{s:o}", "policies", policies));
-}
-
-static int
 policy_ls_table(struct cw_cli *cli, const Causeway__Control__PolicyLsReply *ls)
 {
     static const char *const columns[] = { "NAME",        ">COPIES",       "SPREAD",  "SITES",
@@ -230,9 +210,9 @@ policy_read(struct cw_cli *cli, const char *name)
     if (reply == NULL)
         status = CW_EXIT_FAILED;
     else if (name[0] == '\0')
-        status = cli->json ? policy_ls_json(cli, reply->policy_ls_reply)
+        status = cli->json ? cw_out_json(cli, cw_payload_policies(reply->policy_ls_reply))
                            : policy_ls_table(cli, reply->policy_ls_reply);
-    else if ((p = policy_find(reply, name)) != NULL)
+    else if ((p = cw_shape_find_policy(reply->policy_ls_reply, name)) != NULL)
         status = policy_print(cli, p);
     else
         status = policy_not_found(cli, name);
@@ -271,7 +251,7 @@ policy_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     body.name = a.operand[0];
     status = cw_remote_do(cli, CW_ASK(POLICY_RM, policy_rm, &body));
     if (status == CW_EXIT_OK && cli->json)
-        return cw_out_json(cli, json_pack("{s:s}", "removed", body.name));
+        return cw_out_json(cli, cw_payload_done("removed", body.name));
     if (status == CW_EXIT_OK)
         fprintf(cli->out, "policy %s is removed\n", body.name);
     return status;
