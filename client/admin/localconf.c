@@ -213,10 +213,35 @@ cw_local_port_is_free(uint16_t port)
     return fd >= 0;
 }
 
+char *
+cw_local_http(const struct cw_local_node *n, char ret[static 32])
+{
+    ret[0] = '\0';
+    if (n->http != 0)
+        snprintf(ret, 32, "127.0.0.1:%u", n->http);
+    return ret;
+}
+
+/* The next free port after *at, bound; -1: none. */
+static int
+local_pick_port(unsigned *at, uint16_t *ret_port)
+{
+    for (int tries = 0; tries < PORT_SPAN; tries++) {
+        uint16_t port = (uint16_t)(PORT_MIN + (*at)++ % PORT_SPAN);
+        int fd = local_bind(port, false);
+
+        if (fd < 0)
+            continue;
+        *ret_port = port;
+        return fd;
+    }
+    return -1;
+}
+
 bool
 cw_local_pick_ports(struct cw_local *l)
 {
-    int fd[CW_LOCAL_NODES_MAX], n = 0;
+    int fd[2 * CW_LOCAL_NODES_MAX], n = 0;
     unsigned at = 0;
     bool ok = true;
 
@@ -226,16 +251,10 @@ cw_local_pick_ports(struct cw_local *l)
     for (uint32_t i = 0; i < l->n_nodes && ok; i++) {
         struct cw_local_node *node = &l->node[i];
 
-        for (int tries = 0; node->port == 0 && tries < PORT_SPAN; tries++) {
-            uint16_t port = (uint16_t)(PORT_MIN + at++ % PORT_SPAN);
-
-            fd[n] = local_bind(port, false);
-            if (fd[n] < 0)
-                continue;
-            node->port = port;
-            n++;
-        }
-        ok = node->port != 0;
+        if (node->port != 0)
+            continue;
+        ok = (fd[n] = local_pick_port(&at, &node->port)) >= 0 && ++n &&
+             (fd[n] = local_pick_port(&at, &node->http)) >= 0 && ++n;
     }
     while (n > 0)
         close(fd[--n]);
@@ -247,15 +266,16 @@ cw_local_pick_ports(struct cw_local *l)
 static json_t *
 local_node_json(const struct cw_local_node *n)
 {
-    char address[32];
+    char address[32], http[32];
 
     snprintf(address, sizeof(address), "127.0.0.1:%u", n->port);
+    cw_local_http(n, http);
     if (n->is_manager)
-        return json_pack("{s:s,s:s,s:b}", "name", n->name, "address", address, "prepared",
-                         n->prepared);
-    return json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", n->name, "site", n->site, "site_kind",
-                     n->is_cloud ? "cloud" : "on-premise", "address", address, "prepared",
-                     n->prepared);
+        return json_pack("{s:s,s:s,s:s,s:b}", "name", n->name, "address", address, "http", http,
+                         "prepared", n->prepared);
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:b}", "name", n->name, "site", n->site, "site_kind",
+                     n->is_cloud ? "cloud" : "on-premise", "address", address, "http", http,
+                     "prepared", n->prepared);
 }
 
 int
@@ -290,15 +310,16 @@ cw_local_save(const struct cw_local *l)
 static bool
 local_load_node(struct cw_local *l, json_t *j, bool is_manager)
 {
-    const char *name, *address, *site = "", *kind = "";
+    const char *name, *address, *http = "", *site = "", *kind = "";
     struct cw_local_node *n = &l->node[is_manager ? 0 : l->n_nodes];
     int prepared;
-    unsigned port;
+    unsigned port, http_port = 0;
 
     if (!is_manager && l->n_nodes == CW_LOCAL_NODES_MAX)
         return false;
-    if (json_unpack(j, "{s:s,s:s,s:b,s?s,s?s}", "name", &name, "address", &address, "prepared",
-                    &prepared, "site", &site, "site_kind", &kind) != 0 ||
+    if (json_unpack(j, "{s:s,s:s,s:b,s?s,s?s,s?s}", "name", &name, "address", &address, "prepared",
+                    &prepared, "site", &site, "site_kind", &kind, "http", &http) != 0 ||
+        (http[0] != '\0' && sscanf(http, "127.0.0.1:%u", &http_port) != 1) || http_port > 65535 ||
         sscanf(address, "127.0.0.1:%u", &port) != 1 || port == 0 || port > 65535 ||
         strlen(name) >= sizeof(n->name) || strlen(site) >= sizeof(n->site) ||
         strchr(name, '/') != NULL)
@@ -306,7 +327,8 @@ local_load_node(struct cw_local *l, json_t *j, bool is_manager)
     *n = (struct cw_local_node){ .is_manager = is_manager,
                                  .is_cloud = strcmp(kind, "cloud") == 0,
                                  .prepared = prepared != 0,
-                                 .port = (uint16_t)port };
+                                 .port = (uint16_t)port,
+                                 .http = (uint16_t)http_port };
     strcpy(n->name, name);
     strcpy(n->site, site);
     l->n_nodes += !is_manager;
