@@ -1,11 +1,11 @@
 #include "client/admin/cli.h"
 
-#include <jansson.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "client/admin/out.h"
+#include "common/shape/payload.h"
 
 #define MESSAGE_SIZE 1024
 
@@ -18,10 +18,8 @@ cli_print_error(struct cw_cli *cli, const struct cw_fail *why, const char *messa
         return;
     cli->failed = true;
     if (cli->json) {
-        cw_out_json(cli, json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "code",
-                                   why->code != NULL ? why->code : "FAILED", "message", message,
-                                   "object", why->object != NULL ? why->object : "", "hint",
-                                   why->hint != NULL ? why->hint : ""));
+        cw_out_json(cli, cw_payload_error(why->code != NULL ? why->code : "FAILED", message,
+                                          why->object, why->hint));
         return;
     }
     fflush(cli->out);

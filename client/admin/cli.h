@@ -13,8 +13,6 @@
 
 enum cw_exit { CW_EXIT_OK = 0, CW_EXIT_FAILED = 1, CW_EXIT_USAGE = 2 };
 
-#define CW_JSON_SCHEMA 1
-
 struct cw_cli {
     FILE *out, *err;     /* borrowed */
     const char *cluster; /* "ADDR:PORT[,..]"; NULL: neither --cluster nor CAUSEWAY_CLUSTER */

@@ -5,11 +5,9 @@
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
 #include "client/admin/text.h"
 #include "common/base/bits.h"
-
-typedef Causeway__Control__HostLsReply cw_pb_hosts;
+#include "common/shape/payload.h"
 
 static cw_envelope *
 disk_ask(struct cw_cli *cli, int *ret_status)
@@ -18,18 +16,6 @@ disk_ask(struct cw_cli *cli, int *ret_status)
 
     return cw_remote_ask(cli, CW_ASK(HOST_LS, host_ls, &body), CW_WANT(HOST_LS_REPLY),
                          CW_REMOTE_LS_MS, ret_status);
-}
-
-static int
-disk_print_json(struct cw_cli *cli, const cw_pb_hosts *ls)
-{
-    json_t *disks = json_array();
-
-    for (size_t i = 0; i < ls->n_hosts; i++) {
-        for (size_t k = 0; k < ls->hosts[i]->n_disks; k++)
-            json_array_append_new(disks, cw_shape_disk(ls->hosts[i], ls->hosts[i]->disks[k]));
-    }
-    return cw_out_json(cli, json_pack("{s:o}", "disks", disks));
 }
 
 /* Of what it may hold: that is what the thresholds are about. */
@@ -82,25 +68,10 @@ disk_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     reply = disk_ask(cli, &status);
     if (reply == NULL)
         return status;
-    status = cli->json ? disk_print_json(cli, reply->host_ls_reply)
+    status = cli->json ? cw_out_json(cli, cw_payload_disks(reply->host_ls_reply))
                        : disk_print_table(cli, reply->host_ls_reply);
     cw_envelope_free(reply);
     return status;
-}
-
-/* "host/disk" or "site/host/disk". */
-static bool
-disk_is(const cw_pb_host *h, const cw_pb_disk *d, const char *path)
-{
-    const char *rest = path;
-    size_t len = h->domain != NULL ? strlen(h->domain->site) : 0;
-
-    if (len > 0 && strncmp(path, h->domain->site, len) == 0 && path[len] == '/' &&
-        strchr(path + len + 1, '/') != NULL)
-        rest = path + len + 1;
-    len = strlen(h->name);
-    return strncmp(rest, h->name, len) == 0 && rest[len] == '/' &&
-           strcmp(rest + len + 1, d->name) == 0;
 }
 
 static int
@@ -109,7 +80,7 @@ disk_print_one(struct cw_cli *cli, const cw_pb_host *h, const cw_pb_disk *d)
     char a[CW_TEXT_SIZE], b[CW_TEXT_SIZE], c[CW_TEXT_SIZE];
 
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:o}", "disk", cw_shape_disk(h, d)));
+        return cw_out_json(cli, cw_payload_disk(h, d));
     fprintf(cli->out, "disk      %s/%s, %s%s%s\n", h->name, d->name, cw_shape_disk_state(h, d),
             disk_why(d)[0] != '\0' ? ": " : "", disk_why(d));
     fprintf(cli->out, "space     %s, %s of what it may hold is used, %s free\n",
@@ -134,12 +105,11 @@ disk_print_one(struct cw_cli *cli, const cw_pb_host *h, const cw_pb_disk *d)
 static int
 disk_print_found(struct cw_cli *cli, const cw_pb_hosts *ls, const char *path)
 {
-    for (size_t i = 0; i < ls->n_hosts; i++) {
-        for (size_t k = 0; k < ls->hosts[i]->n_disks; k++) {
-            if (disk_is(ls->hosts[i], ls->hosts[i]->disks[k], path))
-                return disk_print_one(cli, ls->hosts[i], ls->hosts[i]->disks[k]);
-        }
-    }
+    const cw_pb_host *h;
+    const cw_pb_disk *d = cw_shape_find_disk(ls, path, &h);
+
+    if (d != NULL)
+        return disk_print_one(cli, h, d);
     return cw_cli_fail(
         cli,
         (struct cw_fail){ .code = "NOT_FOUND", .object = path, .hint = "see: causeway disk ls" },

@@ -5,7 +5,7 @@
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
+#include "common/shape/payload.h"
 
 #define EVENTS_MAX 1000
 #define FOLLOW_MS 10000 /* one question; the manager answers earlier when something happens */
@@ -25,22 +25,17 @@ events_ask(struct cw_remote *r, uint64_t after, uint64_t max, bool wait)
 static void
 events_print(struct cw_cli *cli, const Causeway__Control__EventLsReply *ls, bool lines)
 {
-    json_t *events = json_array();
-
+    if (cli->json && !lines)
+        cw_out_json(cli, cw_payload_events(ls));
     for (size_t i = 0; i < ls->n_events; i++) {
         const cw_pb_event *e = ls->events[i];
 
         if (cli->json && lines)
-            cw_out_json_line(cli, json_pack("{s:o}", "event", cw_shape_event(e)));
-        else if (cli->json)
-            json_array_append_new(events, cw_shape_event(e));
-        else
+            cw_out_json_line(cli, cw_payload_event(e));
+        else if (!cli->json)
             fprintf(cli->out, "%6llu  %s  %-18s %s: %s\n", (unsigned long long)e->number, e->at,
                     e->code, e->object, e->text);
     }
-    if (cli->json && !lines)
-        cw_out_json(cli, json_pack("{s:O}", "events", events));
-    json_decref(events);
     fflush(cli->out);
 }
 

@@ -6,8 +6,6 @@
 #include "client/admin/out.h"
 #include "client/admin/volume.h"
 
-typedef Causeway__Control__VolumeExplainReply cw_pb_reasons;
-
 static void
 explain_policy(FILE *out, const cw_pb_policy *p)
 {
@@ -120,25 +118,6 @@ explain_ask_reasons(struct cw_cli *cli, const char *volume, int *ret_status)
                          CW_WANT(VOLUME_EXPLAIN_REPLY), CW_REMOTE_LS_MS, ret_status);
 }
 
-static json_t *
-explain_shape(const cw_pb_reasons *r)
-{
-    json_t *copies = json_array();
-
-    for (size_t i = 0; i < r->n_copies; i++) {
-        const Causeway__Control__CopyReason *c = r->copies[i];
-        json_t *others = json_array();
-
-        for (size_t k = 0; k < c->n_others; k++)
-            json_array_append_new(others, json_string(c->others[k]));
-        json_array_append_new(
-            copies, json_pack("{s:I,s:s,s:s,s:s,s:o,s:I}", "shard", (json_int_t)(c->shard & 0xffff),
-                              "copy", c->copy, "state", cw_shape_member_state(c->state), "why",
-                              c->why, "others", others, "more", (json_int_t)c->more));
-    }
-    return copies;
-}
-
 static int
 explain_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 {
@@ -152,14 +131,10 @@ explain_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     policies = explain_ask_policy(cli, volume->volume_info->policy, &status);
     if (policies != NULL)
         reasons = explain_ask_reasons(cli, a.operand[0], &status);
-    for (size_t i = 0; policies != NULL && i < policies->policy_ls_reply->n_policies; i++) {
-        if (strcmp(policies->policy_ls_reply->policies[i]->name, volume->volume_info->policy) == 0)
-            p = policies->policy_ls_reply->policies[i];
-    }
+    if (reasons != NULL)
+        p = cw_shape_find_policy(policies->policy_ls_reply, volume->volume_info->policy);
     if (reasons != NULL && cli->json)
-        cw_out_json(cli, json_pack("{s:o,s:o,s:o}", "volume", cw_shape_volume(volume->volume_info),
-                                   "policy", p != NULL ? cw_shape_policy(p) : json_null(), "copies",
-                                   explain_shape(reasons->volume_explain_reply)));
+        cw_out_json(cli, cw_payload_explain(volume->volume_info, p, reasons->volume_explain_reply));
     else if (reasons != NULL)
         explain_print(cli->out, volume->volume_info, p, reasons->volume_explain_reply);
     cw_envelope_free(reasons);

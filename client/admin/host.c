@@ -5,9 +5,9 @@
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
 #include "client/admin/text.h"
 #include "common/base/bits.h"
+#include "common/shape/payload.h"
 
 static cw_envelope *
 host_ask(struct cw_cli *cli, int *ret_status)
@@ -16,16 +16,6 @@ host_ask(struct cw_cli *cli, int *ret_status)
 
     return cw_remote_ask(cli, CW_ASK(HOST_LS, host_ls, &body), CW_WANT(HOST_LS_REPLY),
                          CW_REMOTE_LS_MS, ret_status);
-}
-
-static int
-host_print_json(struct cw_cli *cli, const Causeway__Control__HostLsReply *ls)
-{
-    json_t *hosts = json_array();
-
-    for (size_t i = 0; i < ls->n_hosts; i++)
-        json_array_append_new(hosts, cw_shape_host(ls->hosts[i]));
-    return cw_out_json(cli, json_pack("{s:o}", "hosts", hosts));
 }
 
 static int
@@ -62,7 +52,7 @@ host_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     reply = host_ask(cli, &status);
     if (reply == NULL)
         return status;
-    status = cli->json ? host_print_json(cli, reply->host_ls_reply)
+    status = cli->json ? cw_out_json(cli, cw_payload_hosts(reply->host_ls_reply))
                        : host_print_table(cli, reply->host_ls_reply);
     cw_envelope_free(reply);
     return status;
@@ -108,7 +98,7 @@ static int
 host_print_one(struct cw_cli *cli, const cw_pb_host *h)
 {
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:o}", "host", cw_shape_host(h)));
+        return cw_out_json(cli, cw_payload_host(h));
     fprintf(cli->out, "host      %s, %s since %s\n", h->name, h->state, h->since);
     if (h->domain != NULL)
         fprintf(cli->out, "domain    site %s (%s)%s%s\n", h->domain->site,
@@ -126,7 +116,7 @@ host_show(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 {
     struct cw_args a = { .n_min = 1, .n_max = 1 };
     int status = cw_args_parse(cli, cmd, &a, argc, argv);
-    const cw_pb_host *found = NULL;
+    const cw_pb_host *found;
     cw_envelope *reply;
 
     if (status != CW_ARGS_GO)
@@ -134,10 +124,7 @@ host_show(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     reply = host_ask(cli, &status);
     if (reply == NULL)
         return status;
-    for (size_t i = 0; i < reply->host_ls_reply->n_hosts && found == NULL; i++) {
-        if (strcmp(reply->host_ls_reply->hosts[i]->name, a.operand[0]) == 0)
-            found = reply->host_ls_reply->hosts[i];
-    }
+    found = cw_shape_find_host(reply->host_ls_reply, a.operand[0]);
     if (found != NULL)
         status = host_print_one(cli, found);
     else
@@ -162,7 +149,7 @@ host_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     body.name = a.operand[0];
     status = cw_remote_do(cli, CW_ASK(HOST_RM, host_rm, &body));
     if (status == CW_EXIT_OK && cli->json)
-        return cw_out_json(cli, json_pack("{s:s}", "removed", body.name));
+        return cw_out_json(cli, cw_payload_done("removed", body.name));
     if (status == CW_EXIT_OK)
         fprintf(cli->out, "host %s is forgotten\n", body.name);
     return status;

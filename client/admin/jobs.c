@@ -16,26 +16,6 @@ cw_jobs_ask(struct cw_remote *r, uint64_t id)
     return cw_remote_call(r, CW_ASK(JOB_LS, job_ls, &body), CW_WANT(JOB_LS_REPLY), CW_REMOTE_LS_MS);
 }
 
-const cw_pb_job *
-cw_jobs_find(const cw_envelope *reply, uint64_t id)
-{
-    for (size_t i = 0; i < reply->job_ls_reply->n_jobs; i++) {
-        if (reply->job_ls_reply->jobs[i]->id == id)
-            return reply->job_ls_reply->jobs[i];
-    }
-    return NULL;
-}
-
-static int
-jobs_ls_json(struct cw_cli *cli, const Causeway__Control__JobLsReply *ls)
-{
-    json_t *jobs = json_array();
-
-    for (size_t i = 0; i < ls->n_jobs; i++)
-        json_array_append_new(jobs, cw_shape_job(ls->jobs[i]));
-    return cw_out_json(cli, json_pack("{s:o}", "jobs", jobs));
-}
-
 static int
 jobs_ls_table(struct cw_cli *cli, const Causeway__Control__JobLsReply *ls)
 {
@@ -60,7 +40,7 @@ jobs_print_one(struct cw_cli *cli, const cw_pb_job *j)
     char done[CW_TEXT_SIZE], total[CW_TEXT_SIZE];
 
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:o}", "job", cw_shape_job(j)));
+        return cw_out_json(cli, cw_payload_job(j));
     fprintf(cli->out, "job        %llu, %s of %s\nstate      %s%s%s\nstarted    %s\n",
             (unsigned long long)j->id, j->kind, j->object, j->state, j->why[0] != '\0' ? ": " : "",
             j->why, j->started);
@@ -89,9 +69,9 @@ jobs_read(struct cw_cli *cli, uint64_t id)
     if (reply == NULL)
         status = CW_EXIT_FAILED;
     else if (id == 0)
-        status = cli->json ? jobs_ls_json(cli, reply->job_ls_reply)
+        status = cli->json ? cw_out_json(cli, cw_payload_jobs(reply->job_ls_reply))
                            : jobs_ls_table(cli, reply->job_ls_reply);
-    else if ((j = cw_jobs_find(reply, id)) != NULL)
+    else if ((j = cw_shape_find_job(reply->job_ls_reply, id)) != NULL)
         status = jobs_print_one(cli, j);
     else
         status = cw_cli_fail(
@@ -143,7 +123,7 @@ jobs_cancel(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
         return status;
     status = cw_remote_do(cli, CW_ASK(JOB_CANCEL, job_cancel, &body));
     if (status == CW_EXIT_OK && cli->json)
-        return cw_out_json(cli, json_pack("{s:I}", "cancelled", (json_int_t)body.id));
+        return cw_out_json(cli, cw_payload_cancelled(body.id));
     if (status == CW_EXIT_OK)
         fprintf(cli->out, "job %llu is cancelled\n", (unsigned long long)body.id);
     return status;

@@ -4,10 +4,7 @@
 #include <stdint.h>
 
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
+#include "common/shape/payload.h"
 
 /* job_ls_reply of one job, or of all for 0; NULL: printed. */
 cw_envelope *cw_jobs_ask(struct cw_remote *r, uint64_t id);
-
-/* NULL if it is not among them. */
-const cw_pb_job *cw_jobs_find(const cw_envelope *reply, uint64_t id);

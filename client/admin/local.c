@@ -176,15 +176,16 @@ static json_t *
 local_node_json(const struct cw_local *l, const struct cw_local_node *n)
 {
     struct cw_local_proc p = cw_local_proc_find(l, n);
-    char store[CW_LOCAL_PATH_SIZE], log[CW_LOCAL_PATH_SIZE], address[32];
+    char store[CW_LOCAL_PATH_SIZE], log[CW_LOCAL_PATH_SIZE], address[32], http[32];
     bool is_host = n->kind == CW_LOCAL_HOST;
 
     snprintf(address, sizeof(address), "127.0.0.1:%u", n->port);
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s}", "name", n->name, "role",
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s}", "name", n->name, "role",
                      local_kind_name(n->kind), "site", n->site, "site_kind",
-                     is_host ? local_site_kind(n) : "", "address", address, "state",
-                     local_state_name(p.state), "pid", p.state != CW_LOCAL_STOPPED ? (int)p.pid : 0,
-                     "store", is_host ? cw_local_path(l, n, "store-0", store) : "", "log",
+                     is_host ? local_site_kind(n) : "", "address", address, "http",
+                     cw_local_http(n, http), "state", local_state_name(p.state), "pid",
+                     p.state != CW_LOCAL_STOPPED ? (int)p.pid : 0, "store",
+                     is_host ? cw_local_path(l, n, "store-0", store) : "", "log",
                      cw_local_path(l, n, "log", log));
 }
 
@@ -204,13 +205,14 @@ local_print_json(struct local_cmd *c)
 static int
 local_print_table(struct local_cmd *c)
 {
-    static const char *const columns[] = { "NAME", "SITE", "KIND", "STATE", ">PID", "ADDRESS" };
+    static const char *const columns[] = { "NAME", "SITE",    "KIND", "STATE",
+                                           ">PID", "ADDRESS", "HTTP" };
     struct cw_table *t = cw_table_new(c->cli, columns, CW_LEN(columns));
 
     for (uint32_t i = 0; i < c->l.n_nodes; i++) {
         const struct cw_local_node *n = &c->l.node[i];
         struct cw_local_proc p = cw_local_proc_find(&c->l, n);
-        char pid[16] = "-", address[32];
+        char pid[16] = "-", address[32], http[32];
 
         snprintf(address, sizeof(address), "127.0.0.1:%u", n->port);
         if (p.state != CW_LOCAL_STOPPED)
@@ -218,7 +220,8 @@ local_print_table(struct local_cmd *c)
         cw_table_row(t, (const char *[]){ n->name, n->site,
                                           n->kind == CW_LOCAL_HOST ? local_site_kind(n)
                                                                    : local_kind_name(n->kind),
-                                          local_state_name(p.state), pid, address });
+                                          local_state_name(p.state), pid, address,
+                                          cw_local_http(n, http) });
     }
     return cw_table_print(t);
 }

@@ -38,6 +38,7 @@ struct cw_local_node {
     bool is_cloud;
     bool prepared;            /* host: its store is formatted */
     uint16_t port, peer_port; /* on 127.0.0.1; peer: of a member of etcd */
+    uint16_t http;            /* likewise; 0: none, of etcd, or in clusters of earlier versions */
 };
 
 struct cw_local {
@@ -69,7 +70,10 @@ int cw_local_load(struct cw_local *l, const char *dir, char why[static CW_LOCAL_
 /* Durable and atomic. 0 or -errno. */
 int cw_local_save(const struct cw_local *l);
 
-/* Free ports for all nodes without one. False if none are free. */
+/* "127.0.0.1:PORT", "" without one. */
+char *cw_local_http(const struct cw_local_node *n, char ret[static 32]);
+
+/* Free ports for all new nodes. False if none are free. */
 bool cw_local_pick_ports(struct cw_local *l);
 
 /* Could a daemon listen there? */

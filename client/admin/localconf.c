@@ -16,6 +16,7 @@
 #include "client/admin/args.h"
 #include "client/admin/local.h"
 #include "common/base/bits.h"
+#include "common/shape/payload.h"
 
 /* Below every range from which kernels give ports to outgoing connections: a daemon's port must
  * still be free when it is started again. */
@@ -229,9 +230,18 @@ cw_local_port_is_free(uint16_t port)
     return fd >= 0;
 }
 
+char *
+cw_local_http(const struct cw_local_node *n, char ret[static 32])
+{
+    ret[0] = '\0';
+    if (n->http != 0)
+        snprintf(ret, 32, "127.0.0.1:%u", n->http);
+    return ret;
+}
+
 /* All are held until the last is chosen, so that no port is chosen twice. */
 struct local_ports {
-    int fd[2 * CW_LOCAL_NODES_MAX], n;
+    int fd[3 * CW_LOCAL_NODES_MAX], n;
     unsigned at;
 };
 
@@ -250,6 +260,13 @@ local_pick_port(struct local_ports *p, uint16_t *to)
     return *to != 0;
 }
 
+static bool
+local_pick_ports(struct local_ports *p, struct cw_local_node *n)
+{
+    return local_pick_port(p, &n->port) &&
+           local_pick_port(p, n->kind == CW_LOCAL_MEMBER ? &n->peer_port : &n->http);
+}
+
 bool
 cw_local_pick_ports(struct cw_local *l)
 {
@@ -259,8 +276,7 @@ cw_local_pick_ports(struct cw_local *l)
     if (getrandom(&p.at, sizeof(p.at), 0) != sizeof(p.at))
         p.at = (unsigned)getpid();
     for (uint32_t i = 0; i < l->n_nodes && ok; i++)
-        ok = local_pick_port(&p, &l->node[i].port) &&
-             (l->node[i].kind != CW_LOCAL_MEMBER || local_pick_port(&p, &l->node[i].peer_port));
+        ok = l->node[i].port != 0 || local_pick_ports(&p, &l->node[i]);
     while (p.n > 0)
         close(p.fd[--p.n]);
     return ok;
@@ -271,21 +287,22 @@ cw_local_pick_ports(struct cw_local *l)
 static json_t *
 local_node_json(const struct cw_local *l, const struct cw_local_node *n)
 {
-    char address[32], peer[32];
+    char address[32], peer[32], http[32];
 
     snprintf(address, sizeof(address), "127.0.0.1:%u", n->port);
+    cw_local_http(n, http);
     switch (n->kind) {
     case CW_LOCAL_MANAGER:
-        return json_pack("{s:s,s:s,s:b}", "name", n->name, "address", address, "prepared",
-                         l->bootstrapped);
+        return json_pack("{s:s,s:s,s:s,s:b}", "name", n->name, "address", address, "http", http,
+                         "prepared", l->bootstrapped);
     case CW_LOCAL_MEMBER:
         snprintf(peer, sizeof(peer), "127.0.0.1:%u", n->peer_port);
         return json_pack("{s:s,s:s,s:s}", "name", n->name, "address", address, "peer_address",
                          peer);
     case CW_LOCAL_HOST:
-        return json_pack("{s:s,s:s,s:s,s:s,s:b}", "name", n->name, "site", n->site, "site_kind",
-                         n->is_cloud ? "cloud" : "on-premise", "address", address, "prepared",
-                         n->prepared);
+        return json_pack("{s:s,s:s,s:s,s:s,s:s,s:b}", "name", n->name, "site", n->site, "site_kind",
+                         n->is_cloud ? "cloud" : "on-premise", "address", address, "http", http,
+                         "prepared", n->prepared);
     }
     cw_unreachable();
 }
@@ -349,26 +366,25 @@ local_parse_port(const char *address, uint16_t *ret)
 static bool
 local_load_node(struct cw_local *l, json_t *j, enum cw_local_kind kind)
 {
-    const char *name, *address, *peer = "127.0.0.1:1", *site = "", *site_kind = "";
+    const char *name, *address, *peer = "", *http = "", *site = "", *site_kind = "";
     struct cw_local_node *n = &l->node[l->n_nodes];
     int prepared = 0;
 
     if (l->n_nodes == CW_LOCAL_NODES_MAX)
         return false;
     *n = (struct cw_local_node){ .kind = kind };
-    if (json_unpack(j, "{s:s,s:s,s?s,s?b,s?s,s?s}", "name", &name, "address", &address,
-                    "peer_address", &peer, "prepared", &prepared, "site", &site, "site_kind",
-                    &site_kind) != 0 ||
-        !local_parse_port(address, &n->port) || !local_parse_port(peer, &n->peer_port) ||
-        strlen(name) >= sizeof(n->name) || strlen(site) >= sizeof(n->site) ||
-        strchr(name, '/') != NULL)
+    if (json_unpack(j, "{s:s,s:s,s?s,s?s,s?b,s?s,s?s}", "name", &name, "address", &address,
+                    "peer_address", &peer, "http", &http, "prepared", &prepared, "site", &site,
+                    "site_kind", &site_kind) != 0 ||
+        !local_parse_port(address, &n->port) ||
+        (peer[0] != '\0' && !local_parse_port(peer, &n->peer_port)) ||
+        (http[0] != '\0' && !local_parse_port(http, &n->http)) || strlen(name) >= sizeof(n->name) ||
+        strlen(site) >= sizeof(n->site) || strchr(name, '/') != NULL)
         return false;
     n->is_cloud = strcmp(site_kind, "cloud") == 0;
     n->prepared = kind == CW_LOCAL_HOST && prepared != 0;
     if (kind == CW_LOCAL_MANAGER)
         l->bootstrapped = prepared != 0; /* of an earlier version, too */
-    if (kind != CW_LOCAL_MEMBER)
-        n->peer_port = 0;
     strcpy(n->name, name);
     strcpy(n->site, site);
     l->n_nodes++;

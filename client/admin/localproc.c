@@ -380,6 +380,8 @@ argv_init(struct proc_argv *a, const struct cw_local *l, const struct cw_local_n
         argv_host(a, l, n);
     snprintf(text, sizeof(text), "127.0.0.1:%u", n->port);
     argv_add2(a, "--listen", text);
+    if (n->http != 0)
+        argv_add2(a, "--http", cw_local_http(n, text));
     if (l->memory_bytes > 0 && n->kind == CW_LOCAL_HOST) {
         snprintf(text, sizeof(text), "%llu", (unsigned long long)l->memory_bytes);
         argv_add2(a, "--memory", text);

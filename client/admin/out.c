@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/assert.h"
+#include "common/shape/payload.h"
 
 #define COLUMN_NAME_MAX 32
 
@@ -19,15 +20,11 @@ struct cw_table {
 static int
 out_dump(struct cw_cli *cli, json_t *take_payload, size_t flags)
 {
-    json_t *all = json_pack("{s:i}", "schema", CW_JSON_SCHEMA);
+    char *text = cw_payload_dump(take_payload, flags);
 
-    cw_assert(all != NULL && take_payload != NULL);
-    json_object_update(all, take_payload);
-    json_decref(take_payload);
-    json_dumpf(all, cli->out, flags | JSON_PRESERVE_ORDER);
-    fputc('\n', cli->out);
+    fprintf(cli->out, "%s\n", text);
     fflush(cli->out);
-    json_decref(all);
+    free(text);
     return CW_EXIT_OK;
 }
 

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "client/admin/shape.h"
+#include "common/shape/shape.h"
 
 #define CW_POLICY_WHY_SIZE 256
 

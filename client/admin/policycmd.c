@@ -71,7 +71,7 @@ policy_print(struct cw_cli *cli, const cw_pb_policy *p)
     char delay[CW_TEXT_SIZE], degrade[CW_TEXT_SIZE];
 
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:o}", "policy", cw_shape_policy(p)));
+        return cw_out_json(cli, cw_payload_policy(p));
     fprintf(cli->out, "policy        %s, %llu volume%s\n", p->name, (unsigned long long)p->volumes,
             p->volumes == 1 ? "" : "s");
     fprintf(cli->out, "copies        %u\nspread        %s\nsites         %s\n", p->copies,
@@ -105,16 +105,6 @@ policy_not_found(struct cw_cli *cli, const char *name)
         cli,
         (struct cw_fail){ .code = "NOT_FOUND", .object = name, .hint = "see: causeway policy ls" },
         "policy %s: no such policy", name);
-}
-
-static const cw_pb_policy *
-policy_find(const cw_envelope *reply, const char *name)
-{
-    for (size_t i = 0; i < reply->policy_ls_reply->n_policies; i++) {
-        if (strcmp(reply->policy_ls_reply->policies[i]->name, name) == 0)
-            return reply->policy_ls_reply->policies[i];
-    }
-    return NULL;
 }
 
 static int
@@ -196,16 +186,6 @@ policy_set(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 }
 
 static int
-policy_ls_json(struct cw_cli *cli, const Causeway__Control__PolicyLsReply *ls)
-{
-    json_t *policies = json_array();
-
-    for (size_t i = 0; i < ls->n_policies; i++)
-        json_array_append_new(policies, cw_shape_policy(ls->policies[i]));
-    return cw_out_json(cli, json_pack("{s:o}", "policies", policies));
-}
-
-static int
 policy_ls_table(struct cw_cli *cli, const Causeway__Control__PolicyLsReply *ls)
 {
     static const char *const columns[] = { "NAME",        ">COPIES",       "SPREAD",  "SITES",
@@ -238,9 +218,9 @@ policy_read(struct cw_cli *cli, const char *name)
     if (reply == NULL)
         status = CW_EXIT_FAILED;
     else if (name[0] == '\0')
-        status = cli->json ? policy_ls_json(cli, reply->policy_ls_reply)
+        status = cli->json ? cw_out_json(cli, cw_payload_policies(reply->policy_ls_reply))
                            : policy_ls_table(cli, reply->policy_ls_reply);
-    else if ((p = policy_find(reply, name)) != NULL)
+    else if ((p = cw_shape_find_policy(reply->policy_ls_reply, name)) != NULL)
         status = policy_print(cli, p);
     else
         status = policy_not_found(cli, name);
@@ -279,31 +259,10 @@ policy_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     body.name = a.operand[0];
     status = cw_remote_do(cli, CW_ASK(POLICY_RM, policy_rm, &body));
     if (status == CW_EXIT_OK && cli->json)
-        return cw_out_json(cli, json_pack("{s:s}", "removed", body.name));
+        return cw_out_json(cli, cw_payload_done("removed", body.name));
     if (status == CW_EXIT_OK)
         fprintf(cli->out, "policy %s is removed\n", body.name);
     return status;
-}
-
-static json_t *
-check_shape(const Causeway__Control__PolicyCheckReply *c)
-{
-    json_t *losses = json_array();
-
-    for (size_t i = 0; i < c->n_losses; i++) {
-        const Causeway__Control__PolicyLoss *l = c->losses[i];
-
-        json_array_append_new(losses,
-                              json_pack("{s:s,s:s,s:I,s:b,s:s,s:s,s:I}", "kind", l->kind, "name",
-                                        l->name, "copies_left", (json_int_t)l->copies_left,
-                                        "can_be_met", l->met, "why", l->why, "then", l->then,
-                                        "storable_bytes", (json_int_t)l->storable_bytes));
-    }
-    return json_pack("{s:o,s:b,s:s,s:s,s:I,s:I,s:I,s:s,s:o}", "policy", cw_shape_policy(c->policy),
-                     "can_be_met", c->met, "why", c->why, "hint", c->hint, "space_factor",
-                     (json_int_t)c->factor, "storable_bytes", (json_int_t)c->storable_bytes,
-                     "round_trips", (json_int_t)c->round_trips, "round_trips_text",
-                     c->round_trips_text, "losses", losses);
 }
 
 static void
@@ -343,7 +302,7 @@ policy_check_ask(struct cw_cli *cli, cw_pb_policy *p)
         return status;
     status = reply->policy_check_reply->met ? CW_EXIT_OK : CW_EXIT_FAILED;
     if (cli->json)
-        cw_out_json(cli, check_shape(reply->policy_check_reply));
+        cw_out_json(cli, cw_payload_policy_check(reply->policy_check_reply));
     else
         check_print(cli->out, reply->policy_check_reply);
     cw_envelope_free(reply);

@@ -3,6 +3,7 @@
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
+#include "common/shape/payload.h"
 
 static int
 disk_return(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
@@ -16,7 +17,7 @@ disk_return(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     body.disk = a.operand[0];
     status = cw_remote_do(cli, CW_ASK(DISK_RETURN, disk_return, &body));
     if (status == CW_EXIT_OK && cli->json)
-        return cw_out_json(cli, json_pack("{s:s}", "returned", body.disk));
+        return cw_out_json(cli, cw_payload_done("returned", body.disk));
     if (status == CW_EXIT_OK)
         fprintf(cli->out, "disk %s takes copies again\n", body.disk);
     return status;

@@ -3,49 +3,13 @@
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
 #include "client/admin/text.h"
 #include "common/base/bits.h"
+#include "common/shape/payload.h"
 
-typedef Causeway__Control__RecoverReply recover_reply;
+typedef cw_pb_recover recover_reply;
 typedef Causeway__Control__RecoverShard recover_shard;
 typedef Causeway__Control__RecoverCopy recover_copy;
-
-static json_t *
-recover_copies(const recover_shard *s)
-{
-    json_t *copies = json_array();
-
-    for (size_t i = 0; i < s->n_copies; i++) {
-        const recover_copy *c = s->copies[i];
-        json_t *o =
-            json_pack("{s:s,s:s,s:s,s:s,s:b,s:b,s:s,s:b}", "host", c->host, "site", c->site, "disk",
-                      c->disk, "state", cw_shape_member_state(c->state), "up", c->up, "usable",
-                      c->bar[0] == '\0', "why_not", c->bar, "chosen", c->chosen);
-
-        json_object_set_new(o, "last_gen", c->known ? json_integer(c->last_gen) : json_null());
-        json_object_set_new(o, "last_seq",
-                            c->known ? json_integer((json_int_t)c->last_seq) : json_null());
-        json_object_set_new(o, "left", c->left[0] != '\0' ? json_string(c->left) : json_null());
-        json_array_append_new(copies, o);
-    }
-    return copies;
-}
-
-static int
-recover_print_json(struct cw_cli *cli, const recover_reply *r)
-{
-    json_t *shards = json_array();
-
-    for (size_t i = 0; i < r->n_shards; i++)
-        json_array_append_new(shards, json_pack("{s:I,s:s,s:s,s:o}", "shard",
-                                                (json_int_t)(r->shards[i]->shard & 0xffff), "loss",
-                                                r->shards[i]->loss, "note", r->shards[i]->note,
-                                                "copies", recover_copies(r->shards[i])));
-    return cw_out_json(cli, json_pack("{s:{s:s,s:b,s:I,s:s,s:o}}", "recover", "volume", r->volume,
-                                      "recovered", r->recovered, "gen", (json_int_t)r->gen,
-                                      "command", r->command, "shards", shards));
-}
 
 static void
 recover_rows(struct cw_table *t, const recover_shard *s)
@@ -135,7 +99,7 @@ volume_recover(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **ar
         return status;
     r = reply->recover_reply;
     if (cli->json)
-        recover_print_json(cli, r);
+        cw_out_json(cli, cw_payload_recover(r));
     else if (r->recovered)
         recover_print_done(cli, r);
     else

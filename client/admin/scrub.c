@@ -5,23 +5,11 @@
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
 #include "client/admin/text.h"
 #include "common/base/bits.h"
+#include "common/shape/payload.h"
 
 /* ---- ls ---- */
-
-static int
-scrub_ls_json(struct cw_cli *cli, const Causeway__Control__HostLsReply *ls)
-{
-    json_t *scrubs = json_array();
-
-    for (size_t i = 0; i < ls->n_hosts; i++) {
-        for (size_t k = 0; k < ls->hosts[i]->n_disks; k++)
-            json_array_append_new(scrubs, cw_shape_scrub(ls->hosts[i], ls->hosts[i]->disks[k]));
-    }
-    return cw_out_json(cli, json_pack("{s:o}", "scrubs", scrubs));
-}
 
 static void
 scrub_last_text(const Causeway__Control__ScrubState *s, char *text, size_t size)
@@ -81,7 +69,7 @@ scrub_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
                           CW_REMOTE_LS_MS, &status);
     if (reply == NULL)
         return status;
-    status = cli->json ? scrub_ls_json(cli, reply->host_ls_reply)
+    status = cli->json ? cw_out_json(cli, cw_payload_scrubs(reply->host_ls_reply))
                        : scrub_ls_table(cli, reply->host_ls_reply);
     cw_envelope_free(reply);
     return status;
@@ -99,30 +87,13 @@ started_count(const Causeway__Control__ScrubStartReply *r)
     return n;
 }
 
-static void
-start_print_json(struct cw_cli *cli, const Causeway__Control__ScrubStartReply *r)
-{
-    json_t *started = json_array(), *failed = json_array();
-
-    for (size_t i = 0; i < r->n_disks; i++) {
-        const Causeway__Control__ScrubStarted *d = r->disks[i];
-
-        if (d->failed[0] == '\0')
-            json_array_append_new(started, json_string(d->disk));
-        else
-            json_array_append_new(failed,
-                                  json_pack("{s:s,s:s}", "disk", d->disk, "why", d->failed));
-    }
-    cw_out_json(cli, json_pack("{s:o,s:o}", "started", started, "failed", failed));
-}
-
 static int
 start_print(struct cw_cli *cli, const Causeway__Control__ScrubStartReply *r)
 {
     size_t n = started_count(r);
 
     if (cli->json) {
-        start_print_json(cli, r);
+        cw_out_json(cli, cw_payload_scrub_started(r));
         return n == r->n_disks && n > 0 ? CW_EXIT_OK : CW_EXIT_FAILED;
     }
     for (size_t i = 0; i < r->n_disks; i++) {

@@ -6,10 +6,10 @@
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
 #include "client/admin/status.h"
 #include "client/admin/text.h"
 #include "common/base/bits.h"
+#include "common/shape/payload.h"
 
 /* Worst last. */
 static const char *const words[] = {
@@ -167,9 +167,9 @@ status_once(struct cw_cli *cli, struct cw_remote *r, bool watch)
         return CW_EXIT_FAILED;
     status = cw_status_exit(reply->status_reply->health);
     if (cli->json && watch)
-        cw_out_json_line(cli, cw_shape_status(reply->status_reply));
+        cw_out_json_line(cli, cw_payload_status(reply->status_reply));
     else if (cli->json)
-        cw_out_json(cli, cw_shape_status(reply->status_reply));
+        cw_out_json(cli, cw_payload_status(reply->status_reply));
     else
         cw_status_print(cli->out, reply->status_reply, (int64_t)time(NULL));
     cw_envelope_free(reply);

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "client/admin/shape.h"
+#include "common/shape/shape.h"
 
 /* now_s: Unix time, for ages. */
 void cw_status_print(FILE *out, const cw_pb_status *s, int64_t now_s);

@@ -16,17 +16,11 @@ static int
 verify_print(struct cw_cli *cli, const cw_pb_job *j)
 {
     const Causeway__Control__VerifyProgress *v = j->verify;
-    bool clean = v->found == 0 && v->unrepairable == 0 && v->differing == 0;
+    bool clean = cw_shape_verify_clean(v);
     char size[CW_TEXT_SIZE];
 
     if (cli->json)
-        cw_out_json(cli,
-                    json_pack("{s:{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}}", "verify", "volume",
-                              j->object, "job", (json_int_t)j->id, "copies", (json_int_t)v->copies,
-                              "verified_bytes", (json_int_t)v->done_bytes, "found",
-                              (json_int_t)v->found, "repaired", (json_int_t)v->repaired,
-                              "unrepairable", (json_int_t)v->unrepairable, "differing",
-                              (json_int_t)v->differing, "clean", clean));
+        cw_out_json(cli, cw_payload_verify(j));
     else
         fprintf(cli->out,
                 "volume %s: %llu bytes verified (%s, %llu copies): %llu bad blocks found, %llu "
@@ -89,7 +83,7 @@ verify_follow(struct cw_cli *cli, struct cw_remote *r, const char *name, uint64_
     cw_progress_init(&p, cli, "verify", cw_progress_now_ns());
     while (status == CW_ARGS_GO) {
         cw_envelope *reply = cw_jobs_ask(r, id);
-        const cw_pb_job *j = reply != NULL ? cw_jobs_find(reply, id) : NULL;
+        const cw_pb_job *j = reply != NULL ? cw_shape_find_job(reply->job_ls_reply, id) : NULL;
 
         silent = j != NULL ? 0 : silent + 1;
         if (j != NULL && verify_is_over(j)) {

@@ -5,7 +5,6 @@
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
 #include "client/admin/text.h"
 #include "client/admin/volume.h"
 #include "common/base/bits.h"
@@ -38,7 +37,7 @@ cw_volume_check_size(struct cw_cli *cli, const struct cw_cmd *cmd, uint64_t size
 static int
 volume_print_json(struct cw_cli *cli, const cw_pb_volume *v)
 {
-    return cw_out_json(cli, json_pack("{s:o}", "volume", cw_shape_volume(v)));
+    return cw_out_json(cli, cw_payload_volume(v));
 }
 
 /* The answer to what changed one volume. */
@@ -148,16 +147,6 @@ volume_create(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **arg
 /* ---- ls ---- */
 
 static int
-volume_ls_json(struct cw_cli *cli, const Causeway__Control__VolumeLsReply *ls)
-{
-    json_t *volumes = json_array();
-
-    for (size_t i = 0; i < ls->n_volumes; i++)
-        json_array_append_new(volumes, cw_shape_volume(ls->volumes[i]));
-    return cw_out_json(cli, json_pack("{s:o}", "volumes", volumes));
-}
-
-static int
 volume_ls_table(struct cw_cli *cli, const Causeway__Control__VolumeLsReply *ls, bool trash)
 {
     const char *columns[] = { "NAME",      "ID",         ">SIZE",
@@ -200,7 +189,7 @@ volume_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
                           CW_REMOTE_LS_MS, &status);
     if (reply == NULL)
         return status;
-    status = cli->json ? volume_ls_json(cli, reply->volume_ls_reply)
+    status = cli->json ? cw_out_json(cli, cw_payload_volumes(reply->volume_ls_reply))
                        : volume_ls_table(cli, reply->volume_ls_reply, trash);
     cw_envelope_free(reply);
     return status;
@@ -392,8 +381,7 @@ volume_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     if (status != CW_EXIT_OK)
         return status;
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:s,s:b,s:I}", "removed", body.name, "now", now,
-                                          "delay_seconds", (json_int_t)(now ? 0 : delay_s)));
+        return cw_out_json(cli, cw_payload_volume_removed(body.name, now, delay_s));
     if (now)
         fprintf(cli->out, "volume %s is removed\n", body.name);
     else
@@ -429,7 +417,7 @@ volume_restore(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **ar
     if (new_name[0] == '\0')
         new_name = body.name;
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:s}", "restored", new_name));
+        return cw_out_json(cli, cw_payload_done("restored", new_name));
     fprintf(cli->out, "volume %s is back\n", new_name);
     return CW_EXIT_OK;
 }

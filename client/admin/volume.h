@@ -5,7 +5,7 @@
 
 #include "client/admin/cli.h"
 #include "client/admin/remote.h"
-#include "client/admin/shape.h"
+#include "common/shape/payload.h"
 
 /* CW_ARGS_GO, or the exit status of bad usage, printed. */
 int cw_volume_check_name(struct cw_cli *cli, const struct cw_cmd *cmd, const char *name);

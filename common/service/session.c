@@ -474,8 +474,8 @@ static const struct cw_conn_events session_conn_events = {
 static void
 session_adopt(struct cw_rpc_session *ss, int fd)
 {
-    ss->conn = cw_conn_new(ss->s, fd, &session_conn_events, ss,
-                           ss->n_addrs > 1 ? SOON_MS : GREET_MS);
+    ss->conn =
+        cw_conn_new(ss->s, fd, &session_conn_events, ss, ss->n_addrs > 1 ? SOON_MS : GREET_MS);
     if (ss->conn == NULL) {
         close(fd);
         session_note(ss, "out of memory");

@@ -34,6 +34,7 @@ struct mgr_txn {
     struct mgr_txn_item *items;
     size_t n_items;
     bool quiet; /* raises no epoch: nothing that anybody must look at again */
+    bool dry;   /* is only built */
 };
 
 enum mgr_build {
@@ -47,6 +48,7 @@ struct mgr_op {
     struct cw_list link;
     struct cw_manager *m;
     uint32_t tries;
+    bool dry_run; /* build alone: nothing is committed */
     enum mgr_build (*build)(struct mgr_op *, struct mgr_txn *);
     /* OK: in force, memory shows it. UNAVAILABLE: not, or nobody knows; why is one line. */
     void (*end)(struct mgr_op *, enum cw_mgr_code, const char *why);

@@ -363,7 +363,7 @@ cw_mgr_call_job_cancel(struct cw_manager *m, struct cw_mgr_call *call)
     if (j == NULL) {
         cw_mgr_fail(call, CW_MGR_NOT_FOUND, "", "there is no job %llu",
                     (unsigned long long)call->req.id);
-    } else if (!job_over(j)) {
+    } else if (!job_over(j) && !call->dry_run) {
         job_end(m, j, JOB_CANCELLED, "");
         if (s != NULL)
             verify_ask(s, j, true);

@@ -135,9 +135,36 @@ call_fn(enum cw_mgr_call_kind kind)
     cw_unreachable();
 }
 
+/* Those that change nothing outside of their op, or look at dry_run themselves. */
+static bool
+call_can_dry_run(enum cw_mgr_call_kind kind)
+{
+    switch ((int)kind) {
+    case CW_MGR_VOLUME_CREATE:
+    case CW_MGR_VOLUME_RM:
+    case CW_MGR_VOLUME_RESTORE:
+    case CW_MGR_VOLUME_RESIZE:
+    case CW_MGR_VOLUME_SET:
+    case CW_MGR_VOLUME_VERIFY:
+    case CW_MGR_POLICY_PUT:
+    case CW_MGR_POLICY_RM:
+    case CW_MGR_HOST_RM:
+    case CW_MGR_JOB_CANCEL:
+    case CW_MGR_SCRUB_START:
+    case CW_MGR_DISK_RETURN:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool
 call_may_run(const struct cw_manager *m, struct cw_mgr_call *call)
 {
+    if (call->dry_run && !call_can_dry_run(call->kind)) {
+        cw_mgr_fail(call, CW_MGR_BAD_REQUEST, "", "this request has no dry run");
+        return false;
+    }
     if (m->phase == MGR_REFUSED || m->stopping) {
         cw_mgr_fail(call, cw_mgr_not_begun(m), "", "the manager does not serve");
         return false;

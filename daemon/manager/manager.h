@@ -599,6 +599,7 @@ struct cw_mgr_arena; /* the manager's memory of one reply */
  * NULL. Everything in req is borrowed until done. */
 struct cw_mgr_call {
     enum cw_mgr_call_kind kind;
+    bool dry_run; /* an operator's: nothing changes; OK, with no reply, if it would be done now */
     union cw_mgr_request req;
 
     /* Exactly once, never from inside cw_manager_call; also after the session went down. error.code

@@ -107,7 +107,8 @@ cw_mgr_txn_event(struct mgr_txn *t, const char *code, const char *object, const 
     vsnprintf(r.event.text, sizeof(r.event.text), fmt, args);
     va_end(args);
     cw_mgr_txn_put(t, &r);
-    cw_log(t->m->env, CW_LOG_INFO, "%s: %s: %s", object, code, r.event.text);
+    if (!t->dry)
+        cw_log(t->m->env, CW_LOG_INFO, "%s: %s: %s", object, code, r.event.text);
     if (r.event.number > MGR_EVENTS_KEPT) {
         struct cw_rec like = { .kind = CW_REC_EVENT,
                                .event.number = r.event.number - MGR_EVENTS_KEPT };
@@ -232,9 +233,12 @@ cw_mgr_ops_run(struct cw_manager *m)
         struct mgr_op *op = cw_list_entry(node, struct mgr_op, link);
         enum mgr_build b;
 
+        bool dry = op->dry_run;
+
         txn_begin(m);
+        m->txn.dry = dry;
         b = op->build(op, &m->txn);
-        if (b == MGR_BUILD_COMMIT && m->txn.n_items > 0) {
+        if (b == MGR_BUILD_COMMIT && m->txn.n_items > 0 && !dry) {
             op_commit(m, op);
             return;
         }
@@ -293,7 +297,8 @@ call_op_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
         cw_mgr_claim_end(&i->c);
         cw_mgr_done(call);
     } else {
-        i->ok(&i->c);
+        if (!op->dry_run)
+            i->ok(&i->c);
         if (i->c.call != NULL) { /* NULL: ok took it over */
             cw_mgr_claim_end(&i->c);
             cw_mgr_done(call);
@@ -311,6 +316,7 @@ cw_mgr_call_op(struct cw_manager *m, struct cw_mgr_call *call, mgr_build_fn *bui
     i->c.call = call;
     i->c.op.build = call_op_build;
     i->c.op.end = call_op_end;
+    i->c.op.dry_run = call->dry_run;
     i->build = build;
     i->ok = ok;
     cw_mgr_op_queue(m, &i->c.op);

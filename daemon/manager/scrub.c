@@ -152,7 +152,7 @@ cw_mgr_call_scrub_start(struct cw_manager *m, struct cw_mgr_call *call)
     struct scrub *sc;
     struct target t;
 
-    if (!target_find(m, call, &t)) {
+    if (!target_find(m, call, &t) || call->dry_run) {
         cw_mgr_done(call);
         return;
     }

@@ -214,13 +214,30 @@ done_ok(struct mgr_call_op *c)
 {
 }
 
+/* Whether a silent owner still lives is asked of the copies, and that is not only looking. */
+static enum mgr_build
+rm_dry_build(struct mgr_call_op *c, struct mgr_txn *t)
+{
+    const char *name = c->call->req.volume_rm.name;
+    struct mgr_volume *v = cw_mgr_find_volume_named(&t->m->t, name);
+
+    if (v == NULL)
+        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, name, "there is no volume %.63s", name);
+    if (v->o.rec.volume.hold == CW_HOLD_OWNED && !v->o.rec.volume.caretaker &&
+        cw_mgr_owner_session(t->m, v) != NULL)
+        return cw_mgr_refuse(c, CW_MGR_VOLUME_IN_USE, name, "volume %s is attached", name);
+    return MGR_BUILD_NONE;
+}
+
 void
 cw_mgr_call_volume_rm(struct cw_manager *m, struct cw_mgr_call *call)
 {
     const struct cw_mgr_volume_rm *q = &call->req.volume_rm;
     struct mgr_volume *v = cw_mgr_find_volume_named(&m->t, q->name);
 
-    if (v != NULL) {
+    if (v != NULL && call->dry_run) {
+        cw_mgr_call_op(m, call, rm_dry_build, done_ok);
+    } else if (v != NULL) {
         cw_mgr_care_cancel(m, v);
         cw_mgr_claim(m, call, v->o.rec.volume.id, false, false, rm_build, done_ok);
     } else if (q->now) {

@@ -61,6 +61,8 @@ cw_host_stop(struct cw_host *h, int status)
     h->state = CW_HOST_STOPPING;
     h->status = status;
     cw_notify("STOPPING=1");
+    cw_watchdog_stop(&h->watchdog);
+    cw_host_http_health(h, "it stops");
     cw_host_register_fini(h);
     host_close_data(h);
 }
@@ -261,7 +263,35 @@ host_listen(struct cw_host *h)
     return true;
 }
 
+static bool
+host_listen_http(struct cw_host *h)
+{
+    char why[CW_RPC_WHY_SIZE];
+
+    if (cw_host_http_start(h, why))
+        return true;
+    host_say_why(h, "--http %s: %s", h->o->http, why);
+    return false;
+}
+
 /* ---- the data thread ---- */
+
+static void
+host_on_watchdog_look(struct cw_data_look *l)
+{
+    struct cw_host *h = cw_container_of(l, struct cw_host, watchdog_look);
+
+    if (h->state == CW_HOST_RUNNING)
+        cw_watchdog_alive(&h->watchdog);
+}
+
+static void
+host_on_watchdog(void *user)
+{
+    struct cw_host *h = user;
+
+    cw_data_look(h->data, &h->watchdog_look);
+}
 
 static void
 host_on_ready(void *user, const char *why)
@@ -282,6 +312,9 @@ host_on_ready(void *user, const char *why)
            cw_rpc_server_addr(h->server), h->o->unix_path != NULL ? " and " : "",
            h->o->unix_path != NULL ? h->o->unix_path : "");
     cw_notify("READY=1\nSTATUS=serving, looking for the manager");
+    h->watchdog_look.done = host_on_watchdog_look;
+    cw_watchdog_start(&h->watchdog, h->env, host_on_watchdog, h);
+    cw_host_http_health(h, NULL);
     cw_host_register_init(h);
     if (!host_find_key(h) || !host_start_session(h) || !host_start_lead(h))
         cw_host_stop(h, 1);
@@ -395,8 +428,10 @@ cw_host_main(const struct cw_options *o, struct cw_log_sink *log)
         return 1;
     }
     h.env = cw_service_env(h.service);
-    if (host_catch_signals(&h) && host_identify(&h) && host_listen(&h) && host_start_data(&h))
+    if (host_catch_signals(&h) && host_identify(&h) && host_listen(&h) && host_listen_http(&h) &&
+        host_start_data(&h))
         cw_service_run(h.service);
+    cw_host_http_stop(&h);
     cw_rpc_session_free(h.session);
     h.session = NULL;
     cw_rpc_server_free(h.server);

@@ -300,7 +300,6 @@ on_looked(struct cw_data_look *l)
     h->look_busy = false;
     if (h->state != CW_HOST_RUNNING)
         return;
-    cw_notify("WATCHDOG=1"); /* both threads have just answered */
     if (!cw_rpc_session_up(h->session) || cw_rpc_call_busy(&h->call) ||
         (!h->registered && !l->want_copies))
         beat_set(h, AGAIN_MS);

@@ -9,9 +9,11 @@
 #include "common/service/server.h"
 #include "common/service/service.h"
 #include "common/service/session.h"
+#include "daemon/http/http.h"
 #include "daemon/shell/data.h"
 #include "daemon/shell/lead.h"
 #include "daemon/shell/options.h"
+#include "daemon/shell/watchdog.h"
 
 enum cw_host_state { CW_HOST_STARTING, CW_HOST_RUNNING, CW_HOST_STOPPING };
 
@@ -42,6 +44,13 @@ struct cw_host {
     bool ever;       /* on any: from then on refusals are not fatal */
     bool look_busy, want_register;
     struct cw_uuid disk_uuid[CW_STORES_MAX]; /* of o->stores, as last registered */
+
+    /* HTTP, and the watchdog */
+    struct cw_http *http;
+    struct cw_list http_looks; /* struct cw_http_look: answered by the look under way */
+    struct cw_data_look http_look, watchdog_look;
+    bool http_look_busy;
+    struct cw_watchdog watchdog;
 };
 
 /* host-main.c */
@@ -67,7 +76,7 @@ void cw_host_verify_progress(struct cw_host *h, uint64_t volume, const struct cw
 int cw_host_key_read(const struct cw_options *o, struct cw_uuid *ret,
                      char why[static CW_DATA_WHY_SIZE]);
 
-/* notify.c: tells the service manager, if there is one (NOTIFY_SOCKET). "READY=1" .. */
-void cw_notify(const char *text);
-/* Half of what WATCHDOG_USEC asks for; 0: no watchdog. */
-uint64_t cw_notify_watchdog_ns(void);
+/* host-http.c */
+bool cw_host_http_start(struct cw_host *h, char why[static CW_RPC_WHY_SIZE]);
+void cw_host_http_health(struct cw_host *h, const char *why_not); /* NULL: it serves */
+void cw_host_http_stop(struct cw_host *h);

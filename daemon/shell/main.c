@@ -19,6 +19,7 @@ manager_main(const struct cw_options *o, struct cw_log_sink *log)
         .listen = o->listen,
         .advertise = o->advertise,
         .metadata = o->metadata,
+        .http = o->http,
         .bootstrap = o->bootstrap,
         .cluster_name = o->cluster_name,
         .log = log,

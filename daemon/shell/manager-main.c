@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "common/base/addr.h"
+#include "daemon/http/http.h"
 #include "daemon/metadata/kv-lmdb.h"
 #include "daemon/metadata/records.h"
 #include "daemon/shell/manager-rpc.h"
+#include "daemon/shell/watchdog.h"
 
 #define EXIT_OK 0
 #define EXIT_FAILED 1
@@ -25,6 +27,8 @@ struct manager_role {
     struct cw_mgr_session *self; /* asks for the cluster id once */
     struct cw_mgr_call status;
     const char *managers[1];
+    struct cw_http *http;
+    struct cw_watchdog watchdog;
     int exit_status;
 };
 
@@ -71,6 +75,9 @@ role_on_status(struct cw_mgr_call *call)
     cw_rpc_server_set_cluster(r->server, &call->reply.status.cluster_id);
     cw_log_sink_printf(r->log, CW_LOG_NOTICE, "manager: cluster %s serves on %s",
                        call->reply.status.cluster, r->managers[0]);
+    if (r->http != NULL)
+        cw_http_set_health(r->http, NULL);
+    cw_watchdog_start(&r->watchdog, cw_service_env(r->s), NULL, NULL);
     if (r->opts->ready != NULL)
         r->opts->ready(r->opts->user, cw_rpc_server_addr(r->server));
 }
@@ -158,6 +165,27 @@ role_open_server(struct manager_role *r)
     return role_fail(r, EXIT_FAILED, line);
 }
 
+/* One more client of the manager, of its own port. */
+static int
+role_open_http(struct manager_role *r)
+{
+    struct cw_http_opts opts = {
+        .listen = r->opts->http,
+        .managers = cw_rpc_server_addr(r->server),
+        .name = "manager",
+    };
+    char why[CW_RPC_WHY_SIZE], line[CW_RPC_WHY_SIZE + 16];
+
+    if (r->opts->http == NULL)
+        return EXIT_OK;
+    if (cw_http_new(r->s, &opts, &r->http, why) != 0) {
+        snprintf(line, sizeof(line), "--http: %s", why);
+        return role_fail(r, EXIT_FAILED, line);
+    }
+    cw_log_sink_printf(r->log, CW_LOG_NOTICE, "manager: HTTP on %s", cw_http_addr(r->http));
+    return EXIT_OK;
+}
+
 static int
 role_open_metadata(struct manager_role *r)
 {
@@ -213,7 +241,8 @@ static int
 role_open(struct manager_role *r)
 {
     static int (*const steps[])(struct manager_role *) = {
-        role_check, role_open_service, role_open_server, role_open_metadata, role_open_manager,
+        role_check,     role_open_service,  role_open_server,
+        role_open_http, role_open_metadata, role_open_manager,
     };
 
     for (size_t i = 0; i < CW_LEN(steps); i++)
@@ -228,6 +257,8 @@ role_close(struct manager_role *r)
 {
     struct cw_rpc_server *server = r->server;
 
+    cw_watchdog_stop(&r->watchdog);
+    cw_http_free(r->http);
     r->server = NULL;
     cw_rpc_server_free(server);
     if (r->self != NULL)

@@ -14,6 +14,7 @@ struct cw_manager_main_opts {
     const char *listen;    /* ADDR:PORT, port 0 picks one */
     const char *advertise; /* what others are told; NULL: the listen address with its real port */
     const char *metadata;  /* "lmdb:DIR" */
+    const char *http;      /* ADDR:PORT of its HTTP; NULL: none */
     bool bootstrap;        /* first start: make the cluster */
     const char *cluster_name; /* bootstrap; NULL or "": made from the cluster id */
     struct cw_log_sink *log;  /* borrowed; NULL: stderr, notices and worse */

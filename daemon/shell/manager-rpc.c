@@ -34,7 +34,7 @@ req_on_done(struct cw_mgr_call *call)
         cw_rpc_req_error(r->req, (CW_PB(ErrorCode))call->error.code, call->error.object,
                          call->error.hint, "%s", call->error.message);
     } else {
-        if (r->route->answer != NULL)
+        if (r->route->answer != NULL && !call->dry_run)
             r->route->answer(r, &out);
         cw_rpc_req_reply(r->req, &out);
     }
@@ -59,6 +59,7 @@ peer_request(struct cw_manager_peer *p, const cw_envelope *m, struct cw_rpc_req 
     r->route = route;
     r->arena = cw_mgr_arena_new();
     r->call.kind = route->kind;
+    r->call.dry_run = m->dry_run;
     r->call.done = req_on_done;
     if (route->ask(r, m)) {
         cw_manager_call(p->rpc->manager, p->session, &r->call);

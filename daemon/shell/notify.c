@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/bits.h"
-#include "daemon/shell/host.h"
+#include "daemon/shell/watchdog.h"
 
 void
 cw_notify(const char *text)

@@ -36,6 +36,8 @@ const char cw_options_usage[] =
     "                          files, where a hole costs its next writer\n"
     "  --join ADDR:PORT[,..]   where the manager is\n"
     "  --unix PATH             also serve data on this unix socket, for clients on this machine\n"
+    "  --http ADDR:PORT        serve /v1, /metrics and /healthz there; only on a network that you "
+    "trust\n"
     "  --memory SIZE           hard budget for buffers and caches (default 1G); see the man page\n"
     "  --role host|manager     what this process is (default host)\n"
     "  --metadata lmdb:DIR     manager: where the records live\n"
@@ -440,6 +442,8 @@ discard_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 static bool
 common_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 {
+    struct cw_addr http;
+
     o->log_level = CW_LOG_INFO;
     if (o->log_level_text != NULL && !cw_log_level_parse(o->log_level_text, &o->log_level))
         return refuse(why, "--log-level %s: error, warning, notice, info or debug",
@@ -448,8 +452,8 @@ common_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
         return refuse(why, "--memory %s: not a size", o->memory_text);
     if (o->memory_text != NULL && o->memory_bytes < cw_memory_least(o->n_stores))
         return refuse(why, "--memory %s: at least 64M, and 32M for each store", o->memory_text);
-    if (o->http != NULL)
-        return refuse(why, "--http %s: not available in this version (%s)", o->http, CW_VERSION);
+    if (o->http != NULL && !cw_addr_parse(o->http, true, &http))
+        return refuse(why, "--http %s: not ADDR:PORT", o->http);
     if (o->role_text != NULL && strcmp(o->role_text, "manager") == 0)
         o->role = CW_ROLE_MANAGER;
     else if (o->role_text != NULL && strcmp(o->role_text, "host") != 0)

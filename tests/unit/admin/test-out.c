@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "client/admin/out.h"
-#include "client/admin/shape.h"
 #include "client/admin/status.h"
 #include "common/base/bits.h"
+#include "common/shape/shape.h"
 #include "tests/unit/admin/stream.h"
 
 struct streams {

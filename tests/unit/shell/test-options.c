@@ -107,7 +107,7 @@ nonsense_is_named(void **state)
         { HOST " --store-discard=often", "often" },
         { HOST " --store-discard --store-discard=no", "given twice" },
         { HOST " --store-discard --store-discard", "--store-discard" },
-        { HOST " --http 127.0.0.1:1", "not available" },
+        { HOST " --http 127.0.0.1", "not ADDR:PORT" },
         { HOST " --metadata lmdb:/d", "--role manager" },
         { HOST " --metadata etcd:", "etcd:URL" },
         { HOST " --metadata-user x", "only with --metadata etcd" },

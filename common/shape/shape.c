@@ -1,4 +1,4 @@
-#include "client/admin/shape.h"
+#include "common/shape/shape.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* admin/shape.h - the objects of --json, made from the manager's answers.
+/* shape/shape.h - the objects of --json, made from the manager's answers.
  *
  * Their schema is docs/schema; byte counts end in _bytes, times in _seconds or _ns. Each function
  * returns a new reference and never NULL. Text from the manager that is not UTF-8 becomes "?".
