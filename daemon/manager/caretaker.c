@@ -64,7 +64,7 @@ static bool
 shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s)
 {
     const struct cw_shard_rec *r = &s->o.rec.shard;
-    uint32_t delay_s = cw_mgr_volume_policy(m, &v->o.rec.volume)->repair_delay_s, n_insync = 0;
+    uint32_t delay_s = cw_mgr_repair_delay_s(m, v), n_insync = 0;
 
     for (uint32_t i = 0; i < r->n_members; i++) {
         const struct cw_member *mb = &r->members[i];
@@ -74,7 +74,8 @@ shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const s
         if (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_JOURNAL)
             continue;
         if (mb->state != CW_MEMBER_INSYNC) {
-            if (member_serves(m, mb) && !cw_mgr_disk_crowded(cw_mgr_find_copy_disk(&m->t, mb)))
+            if (!cw_mgr_repair_paused(m) && member_serves(m, mb) &&
+                !cw_mgr_disk_crowded(cw_mgr_find_copy_disk(&m->t, mb)))
                 return true;
             continue;
         }

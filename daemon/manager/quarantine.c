@@ -21,7 +21,7 @@ cw_mgr_member_quarantined(const struct cw_manager *m, const struct cw_member *mb
 {
     const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
 
-    return d != NULL && d->o.rec.disk.quarantined;
+    return d != NULL && (d->o.rec.disk.quarantined || cw_mgr_disk_leaves(m, d));
 }
 
 /* ---- into quarantine, and out of it ---- */
@@ -118,9 +118,11 @@ return_build(struct mgr_call_op *c, struct mgr_txn *t)
         cw_mgr_error_hint(&c->call->error, "a disk is HOST/DISK; see: causeway scrub ls");
         return cw_mgr_refused(c);
     }
-    if (!d->o.rec.disk.quarantined)
-        return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, name, "disk %.120s is not quarantined", name);
+    if (!d->o.rec.disk.quarantined && d->o.rec.disk.draining_s == 0)
+        return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, name,
+                             "disk %.120s is not quarantined, nor drained", name);
     rec = d->o.rec;
+    cw_mgr_txn_undrain(t, d, &rec);
     rec.disk.quarantined = false;
     rec.disk.quarantined_s = 0;
     rec.disk.quarantined_by = CW_QUARANTINE_BLOCKS;
@@ -170,7 +172,7 @@ cw_mgr_member_surplus(const struct cw_manager *m, const struct mgr_volume *v,
 
     for (uint32_t i = 0; i < r->n_members; i++)
         n += i != member && member_stays(m, &r->members[i]);
-    return n >= cw_mgr_volume_policy(m, &v->o.rec.volume)->copies;
+    return n >= cw_mgr_copies_wanted(m, v, r);
 }
 
 /* One on a quarantined disk whose place is taken; or, after the disk was returned, the one that was
@@ -179,7 +181,7 @@ uint32_t
 cw_mgr_evict_due(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s)
 {
     const struct cw_shard_rec *r = &s->o.rec.shard;
-    uint32_t copies = cw_mgr_volume_policy(m, &v->o.rec.volume)->copies, holding = 0;
+    uint32_t copies = cw_mgr_copies_wanted(m, v, r), holding = 0;
 
     for (uint32_t i = 0; i < r->n_members; i++)
         holding += member_holds(m, s, i);

@@ -52,6 +52,10 @@ extern const struct cw_manager_route cw_manager_routes_owner[];
 extern const struct cw_manager_route cw_manager_routes_volume[];
 extern const struct cw_manager_route cw_manager_routes_policy[];
 extern const struct cw_manager_route cw_manager_routes_status[];
+extern const struct cw_manager_route cw_manager_routes_ops[];
+
+void cw_manager_remove_answer(struct cw_manager_req *r, cw_envelope *out); /* of host rm too */
+void cw_manager_job_answer(struct cw_manager_req *r, cw_envelope *out);
 
 /* What the server calls; user is the struct cw_manager_rpc. */
 extern const struct cw_rpc_server_events cw_manager_server_events;
