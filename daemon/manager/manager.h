@@ -298,7 +298,9 @@ struct cw_mgr_policy {
     uint32_t repair_delay_s;
     const char *quorum_loss, *space_full;
     uint64_t volumes;
-    const char *warning; /* reply to put: noted, but it cannot be met now; "" */
+    const char *warning;   /* reply to put: noted, but it cannot be met now; "" */
+    uint64_t resync_limit; /* to owners: bytes per second of all their resyncs; 0: none */
+    bool resync_paused;    /* .. none begins or goes on */
 };
 
 struct cw_mgr_policy_put {

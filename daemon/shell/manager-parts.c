@@ -292,5 +292,7 @@ cw_pb_policy(struct cw_mgr_arena *a, const struct cw_mgr_policy *from)
     to->space_full = cw_pb_text(from->space_full);
     to->volumes = from->volumes;
     to->warning = cw_pb_text(from->warning);
+    to->resync_limit = from->resync_limit;
+    to->resync_paused = from->resync_paused;
     return to;
 }
