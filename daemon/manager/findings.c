@@ -380,6 +380,31 @@ look_at_volume(struct cw_manager *m, struct mgr_volume *v)
     }
 }
 
+/* A copy is being filled, and nothing comes. */
+static void
+look_at_resync(struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s)
+{
+    for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++) {
+        const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, &s->o.rec.shard.members[i]);
+        char cause[CW_MGR_WHY_SIZE];
+        struct mgr_finding *f;
+
+        if (s->o.rec.shard.members[i].state != CW_MEMBER_IN_RESYNC || d == NULL ||
+            s->now[i].moved_ns == 0 || cw_now_ns(m->env) - s->now[i].moved_ns < STILL_NS)
+            continue;
+        snprintf(cause, sizeof(cause), "the copy on %s/%s got nothing for more than 60 s: %.120s",
+                 d->o.rec.disk.host, d->o.rec.disk.name,
+                 s->why[0] != '\0'           ? s->why
+                 : !cw_mgr_disk_serves(m, d) ? "its disk does not answer"
+                 : cw_mgr_disk_crowded(d)    ? "its disk is too full"
+                                             : "its source gives none");
+        f = found(m, "REPAIR_STUCK", false, v->o.rec.volume.name, 0, cause);
+        snprintf(f->effect, sizeof(f->effect), "it serves with fewer copies");
+        snprintf(f->next, sizeof(f->next), "its owner asks another source, again and again");
+        snprintf(f->command, sizeof(f->command), "causeway repair ls");
+    }
+}
+
 static void
 look_at_records(struct cw_manager *m, struct mgr_volume *v)
 {
@@ -442,6 +467,12 @@ cw_mgr_findings_look(struct cw_manager *m)
             continue;
         look_at_volume(m, v);
         look_at_records(m, v);
+        for (uint32_t i = 0; cw_mgr_report_fresh(m, v) && i < cw_mgr_volume_shards(v); i++) {
+            const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+
+            if (s != NULL)
+                look_at_resync(m, v, s);
+        }
     }
     findings_sweep(m);
     m->looked_ns = cw_now_ns(m->env);

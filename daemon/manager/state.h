@@ -74,6 +74,7 @@ struct mgr_member_now {
     bool connected, flapping;
     struct cw_uuid disk; /* that flaps is about; nil: of none */
     uint64_t flaps;
+    uint64_t moved_ns; /* when its resync came on last; 0: none is under way */
 };
 
 /* Of a member's copy, as its daemon said; while this manager runs, records tell the rest. */

@@ -18,6 +18,10 @@
 #define LOOK_NS CW_NS_PER_S
 #define ENDED_MAX 64u /* that are kept */
 
+/* A repair job whose copies all have no place ends after so long: while it is open, a host that is
+ * away for a moment would be replaced. */
+#define STUCK_NS (60 * CW_NS_PER_S)
+
 /* ---- records ---- */
 
 /* As this transaction has it. */
@@ -148,10 +152,12 @@ repair_about(const struct cw_manager *m, const struct cw_job_rec *j, const struc
     return false;
 }
 
-/* Of a host, that its copies are replaced ends it; of others, that everything is there. */
+/* blocked: all that are left are stuck. */
 static void
 repair_left(const struct cw_manager *m, const struct cw_job_rec *j, struct mgr_left *ret)
 {
+    uint32_t stuck = 0;
+
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
     {
         struct mgr_health health;
@@ -165,12 +171,12 @@ repair_left(const struct cw_manager *m, const struct cw_job_rec *j, struct mgr_l
         ret->bytes += v->report.chunks_left * CW_MIB;
         if (cw_mgr_report_fresh(m, v))
             ret->bytes_per_s += v->report.repair_bytes_per_s;
-        if (ret->why[0] == '\0' || (!ret->blocked && health.word == MGR_REDUCED_STUCK)) {
-            ret->blocked = health.word == MGR_REDUCED_STUCK;
+        stuck += health.word == MGR_REDUCED_STUCK || health.word >= MGR_UNAVAILABLE;
+        if (ret->why[0] == '\0')
             snprintf(ret->why, sizeof(ret->why), "volume %.63s: %.200s", v->o.rec.volume.name,
                      health.why);
-        }
     }
+    ret->blocked = stuck > 0 && stuck == ret->copies;
 }
 
 enum work_verdict { WORK_GOES_ON, WORK_DONE, WORK_VOID };
@@ -216,6 +222,7 @@ work_judge(const struct cw_manager *m, const struct cw_job_rec *j, struct mgr_le
 struct work_op {
     struct mgr_op op;
     uint64_t id;
+    bool give_up; /* what is left is stuck, and has been */
 };
 
 static void
@@ -243,7 +250,8 @@ work_done(struct mgr_txn *t, const struct mgr_work *w)
 static enum mgr_build
 work_build(struct mgr_op *op, struct mgr_txn *t)
 {
-    struct mgr_work *w = cw_mgr_work_find(t->m, cw_container_of(op, struct work_op, op)->id);
+    const struct work_op *wo = cw_container_of(op, struct work_op, op);
+    struct mgr_work *w = cw_mgr_work_find(t->m, wo->id);
     struct mgr_left left;
     const char *why;
 
@@ -251,7 +259,11 @@ work_build(struct mgr_op *op, struct mgr_txn *t)
         return MGR_BUILD_NONE;
     switch (work_judge(t->m, &w->o.rec.job, &left, &why)) {
     case WORK_GOES_ON:
-        return MGR_BUILD_NONE;
+        if (!wo->give_up || !left.blocked)
+            return MGR_BUILD_NONE;
+        cw_mgr_txn_event(t, "REPAIR_BLOCKED", w->o.rec.job.object, "%s", left.why);
+        cw_mgr_txn_work_end(t, w, CW_JOB_FAILED, left.why);
+        break;
     case WORK_DONE:
         work_done(t, w);
         break;
@@ -274,12 +286,13 @@ work_ended(struct mgr_op *op, enum cw_mgr_code code, const char *why)
 }
 
 static void
-work_queue(struct cw_manager *m, struct mgr_work *w)
+work_queue(struct cw_manager *m, struct mgr_work *w, bool give_up)
 {
     struct work_op *wo = calloc(1, sizeof(*wo));
 
     cw_assert(wo != NULL);
     wo->id = w->o.rec.job.id;
+    wo->give_up = give_up;
     wo->op.build = work_build;
     wo->op.end = work_ended;
     w->ending = true;
@@ -294,6 +307,7 @@ work_look(struct cw_manager *m, struct mgr_work *w)
     struct mgr_left left;
     const char *why;
     enum work_verdict verdict = work_judge(m, &w->o.rec.job, &left, &why);
+    bool give_up;
 
     if (w->moved_ns == 0 || left.bytes != w->left_bytes || left.copies != w->left)
         w->moved_ns = cw_max_u64(cw_now_ns(m->env), 1);
@@ -302,8 +316,10 @@ work_look(struct cw_manager *m, struct mgr_work *w)
     w->left = left.copies;
     w->eta_s = left.bytes_per_s > 0 ? cw_div_up(left.bytes, left.bytes_per_s) : 0;
     cw_mgr_text_clip(w->why, sizeof(w->why), left.why);
-    if (verdict != WORK_GOES_ON && !w->ending)
-        work_queue(m, w);
+    give_up = w->o.rec.job.kind == CW_JOB_REPAIR && left.blocked &&
+              cw_now_ns(m->env) - w->moved_ns >= STUCK_NS;
+    if ((verdict != WORK_GOES_ON || give_up) && !w->ending)
+        work_queue(m, w, give_up);
 }
 
 static bool

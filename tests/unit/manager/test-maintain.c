@@ -650,6 +650,193 @@ a_verify_is_taken_up_again(void **state)
     world_fini(&w);
 }
 
+static void
+keep_repairs(struct world *w, const union cw_mgr_reply *r)
+{
+    snprintf(w->text[T_PLAN], sizeof(w->text[0]), "%d", (int)r->repairs.n_repairs);
+    if (r->repairs.n_repairs > 0)
+        snprintf(w->text[T_PLAN], sizeof(w->text[0]), "%d %s at=%d insync=%d %s",
+                 (int)r->repairs.n_repairs, r->repairs.repairs[0].state,
+                 r->repairs.repairs[0].at[0] != '\0', (int)r->repairs.repairs[0].insync,
+                 r->repairs.repairs[0].target);
+}
+
+static const char *
+repairs(struct world *w)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_REPAIR_LS };
+
+    w->keep = keep_repairs;
+    assert_int_equal(world_call(w, NULL, &call), CW_MGR_OK);
+    w->keep = NULL;
+    return w->text[T_PLAN];
+}
+
+static enum cw_mgr_code
+repair_set(struct world *w, enum cw_mgr_repair_what what, uint64_t bytes)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_REPAIR_SET, .req.repair_set = { what, bytes } };
+
+    return world_call(w, NULL, &call);
+}
+
+static void
+keep_job_id(struct world *w, const union cw_mgr_reply *r)
+{
+    w->job = r->job.id;
+}
+
+static enum cw_mgr_code
+repair_now(struct world *w, const char *host, const char *volume)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_REPAIR_NOW, .req.repair_now = { host, volume } };
+
+    w->keep = keep_job_id;
+    world_call(w, NULL, &call);
+    w->keep = NULL;
+    return w->error.code;
+}
+
+/* Waiting copies are listed with when; now begins them; the job ends when all are there. */
+static void
+repair_begins_when_asked(void **state)
+{
+    static struct world w;
+    char text[80];
+    uint64_t id;
+    int d;
+
+    begin(&w, 4, 3, 2);
+    assert_string_equal(repairs(&w), "0");
+    d = world_daemon_of(&w, 0);
+    world_down(&w, d);
+    move(&w, 0, CW_MEMBER_OUT);
+    run(&w, 6);
+    snprintf(text, sizeof(text), "1 waiting at=1 insync=2 %s/store-0", w.d[d].name);
+    assert_string_equal(repairs(&w), text);
+    assert_int_equal(repair_now(&w, "nowhere", ""), CW_MGR_NOT_FOUND);
+    assert_int_equal(repair_now(&w, w.d[d].name, ""), CW_MGR_OK);
+    id = w.job;
+    assert_int_equal(repair_now(&w, w.d[d].name, ""), CW_MGR_OK);
+    assert_int_equal(w.job, id); /* the same */
+    run(&w, 3);
+    look(&w);
+    assert_int_equal(member_of(&w, d), -1);
+    move(&w, 0, CW_MEMBER_IN_RESYNC);
+    move(&w, 0, CW_MEMBER_INSYNC);
+    run(&w, 3);
+    snprintf(text, sizeof(text), "repair %s done", w.d[d].name);
+    assert_string_equal(job(&w, id), text);
+    assert_string_equal(repairs(&w), "0");
+    world_fini(&w);
+}
+
+/* A job of copies that have no place does not stay open for ever. */
+static void
+a_repair_without_a_place_ends(void **state)
+{
+    static struct world w;
+    int d;
+
+    begin(&w, 3, 3, 2);
+    d = world_daemon_of(&w, 0);
+    world_down(&w, d);
+    move(&w, 0, CW_MEMBER_OUT);
+    run(&w, 6);
+    assert_int_equal(repair_now(&w, "", "v"), CW_MGR_OK);
+    run(&w, 5);
+    assert_string_equal(job(&w, w.job), "repair v waiting");
+    assert_true(world_finding(&w, "REPAIR_BLOCKED", "v"));
+    assert_int_equal(strncmp(repairs(&w), "1 stuck", 7), 0);
+    run(&w, 70);
+    assert_string_equal(job(&w, w.job), "repair v failed");
+    assert_false(world_finding(&w, "REPAIR_BLOCKED", NULL));
+    world_fini(&w);
+}
+
+/* Paused, also over a restart: nothing is replaced, and the word says why. */
+static void
+repair_is_paused(void **state)
+{
+    static struct world w;
+    int d;
+
+    begin(&w, 4, 3, 2);
+    d = world_daemon_of(&w, 0);
+    assert_int_equal(repair_set(&w, CW_MGR_REPAIR_LIMIT, 7 * CW_MIB), CW_MGR_OK);
+    assert_int_equal(repair_set(&w, CW_MGR_REPAIR_PAUSE, 0), CW_MGR_OK);
+    assert_int_equal(repair_now(&w, "", ""), CW_MGR_CONFLICT);
+    world_down(&w, d);
+    move(&w, 0, CW_MEMBER_OUT);
+    run(&w, 4000);
+    look(&w);
+    assert_int_equal(member_of(&w, d), 0);
+    assert_true(w.attach.policy.resync_paused);
+    assert_int_equal(w.attach.policy.resync_limit, 7 * CW_MIB);
+    assert_string_equal(world_word(&w, "v"), "reduced-stuck");
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    for (int i = 0; i < 4; i++) {
+        if (i != d)
+            come_back(&w, i);
+    }
+    world_client(&w, 0);
+    run(&w, 4000);
+    assert_string_equal(world_word(&w, "v"), "reduced-stuck");
+    assert_int_equal(repair_set(&w, CW_MGR_REPAIR_RESUME, 0), CW_MGR_OK);
+    run(&w, 2);
+    look(&w);
+    assert_int_equal(member_of(&w, d), -1);
+    world_fini(&w);
+}
+
+/* A resync that does not come on for a minute is a finding, until it does. */
+static void
+a_resync_that_stands_still_is_found(void **state)
+{
+    static struct world w;
+    struct cw_mgr_member_report mr = { .chunks_total = 100, .chunks_left = 50 };
+    struct cw_mgr_shard_report sr = {
+        .shard = CW_SHARD_ID(1, 0), .why = "", .members = &mr, .n_members = 1
+    };
+    struct cw_mgr_volume_report r = { .volume_id = 1, .gen = 1, .shards = &sr, .n_shards = 1 };
+
+    begin(&w, 3, 3, 2);
+    move(&w, 0, CW_MEMBER_OUT);
+    move(&w, 0, CW_MEMBER_IN_RESYNC);
+    mr.disk_uuid = w.shards[0].members[0].disk_uuid;
+    for (int i = 0; i < 130; i++) {
+        mr.chunks_left -= i < 50 && i % 10 == 0;
+        cw_manager_report(w.m, w.c[0].session, &r);
+        world_run(&w, 1000);
+        if (i == 90)
+            assert_false(world_finding(&w, "REPAIR_STUCK", NULL));
+    }
+    assert_true(world_finding(&w, "REPAIR_STUCK", "v"));
+    mr.chunks_left--;
+    cw_manager_report(w.m, w.c[0].session, &r);
+    world_run(&w, 1000);
+    assert_false(world_finding(&w, "REPAIR_STUCK", NULL));
+    world_fini(&w);
+}
+
+/* A maintenance that nobody ends is found in the end. */
+static void
+a_long_maintenance_is_found(void **state)
+{
+    static struct world w;
+
+    begin(&w, 4, 3, 2);
+    assert_int_equal(maintain(&w, "dc1-1", "none", false), CW_MGR_OK);
+    run(&w, 3 * 3600);
+    assert_false(world_finding(&w, "MAINTENANCE_LONG", NULL));
+    run(&w, 3700);
+    assert_true(world_finding(&w, "MAINTENANCE_LONG", "dc1/dc1-1"));
+    assert_int_equal(named(&w, CW_MGR_HOST_RETURN, "dc1-1"), CW_MGR_OK);
+    assert_false(world_finding(&w, "MAINTENANCE_LONG", NULL));
+    world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -668,6 +855,11 @@ main(void)
         cmocka_unit_test(drops_go_with_their_host),
         cmocka_unit_test(a_plan_changes_nothing),
         cmocka_unit_test(a_verify_is_taken_up_again),
+        cmocka_unit_test(repair_begins_when_asked),
+        cmocka_unit_test(a_repair_without_a_place_ends),
+        cmocka_unit_test(repair_is_paused),
+        cmocka_unit_test(a_resync_that_stands_still_is_found),
+        cmocka_unit_test(a_long_maintenance_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
