@@ -136,8 +136,9 @@ disk_show(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 const struct cw_cmd cw_cmds_disk[] = {
     { "disk ls", "", "stores by host: state, space, copies, and why",
       "state is ok, full (no more is taken), stuck (it does not answer), failed, quarantined (see\n"
-      "disk return), absent (with its host) or missing (its host is up without it). USED is of\n"
-      "what it may hold: from 75 % on it takes no new copies, from 90 % on none is rebuilt there,\n"
+      "disk return), draining (disk drain), absent (with its host), maintenance (its host is down\n"
+      "for that) or missing (its host is up without it). USED is of what it may hold: from 75 % on "
+      "it takes no new copies, from 90 % on none is rebuilt there,\n"
       "from 95 % on writes wait.\n",
       disk_ls },
     { "disk show", "HOST/DISK", "one store: space, errors, memory",

@@ -5,9 +5,10 @@
 #include "common/base/bits.h"
 
 static const struct cw_cmd *const families[] = {
-    cw_cmds_status,  cw_cmds_volume, cw_cmds_copy, cw_cmds_verify, cw_cmds_explain,
-    cw_cmds_recover, cw_cmds_policy, cw_cmds_host, cw_cmds_disk,   cw_cmds_quarantine,
-    cw_cmds_scrub,   cw_cmds_events, cw_cmds_jobs, cw_cmds_bench,  cw_cmds_local,
+    cw_cmds_status,   cw_cmds_volume, cw_cmds_copy,   cw_cmds_verify, cw_cmds_explain,
+    cw_cmds_recover,  cw_cmds_policy, cw_cmds_host,   cw_cmds_disk,   cw_cmds_quarantine,
+    cw_cmds_scrub,    cw_cmds_events, cw_cmds_jobs,   cw_cmds_bench,  cw_cmds_local,
+    cw_cmds_maintain, cw_cmds_remove, cw_cmds_repair, cw_cmds_whatif,
 };
 
 static const struct cw_absent absent[] = {
@@ -16,13 +17,6 @@ static const struct cw_absent absent[] = {
     { "volume mount", "serve it with causeway-nbd and attach that with nbd-client" },
     { "volume snapshot", NULL },
     { "volume clone", NULL },
-    { "host add", "start causewayd --join ADDR:PORT on the host: it adds itself" },
-    { "host maintain", NULL },
-    { "host return", NULL },
-    { "disk drain", NULL },
-    { "disk rm", "a failed disk's copies are built anew; format a new store in its place" },
-    { "whatif", "see: causeway explain VOLUME" },
-    { "repair", "missing copies are built again without a command; see: causeway status" },
     { "doctor", NULL },
 };
 

@@ -73,6 +73,14 @@ host_print_memory(struct cw_cli *cli, const Causeway__Control__HostMemory *m)
 }
 
 static void
+host_print_maintenance(struct cw_cli *cli, const Causeway__Control__Maintenance *m)
+{
+    if (m != NULL)
+        fprintf(cli->out, "maintain  mode %s since %s: %s%s\n", m->mode, m->since,
+                m->ready ? "it may go down" : "not ready: ", m->ready ? "" : m->why);
+}
+
+static void
 host_print_disks(struct cw_cli *cli, const cw_pb_host *h)
 {
     static const char *const columns[] = { "DISK",       "STATE",     ">SIZE",   ">USED", ">SHARDS",
@@ -106,6 +114,7 @@ host_print_one(struct cw_cli *cli, const cw_pb_host *h)
                 h->domain->rack);
     fprintf(cli->out, "address   %s\nversion   %s\ncopies    %llu\n", h->addr, h->version,
             (unsigned long long)h->copies);
+    host_print_maintenance(cli, h->maintenance);
     host_print_memory(cli, h->memory);
     host_print_disks(cli, h);
     return CW_EXIT_OK;
@@ -137,24 +146,6 @@ host_show(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     return status;
 }
 
-static int
-host_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
-{
-    Causeway__Control__HostRm body = CAUSEWAY__CONTROL__HOST_RM__INIT;
-    struct cw_args a = { .n_min = 1, .n_max = 1 };
-    int status = cw_args_parse(cli, cmd, &a, argc, argv);
-
-    if (status != CW_ARGS_GO)
-        return status;
-    body.name = a.operand[0];
-    status = cw_remote_do(cli, CW_ASK(HOST_RM, host_rm, &body));
-    if (status == CW_EXIT_OK && cli->json)
-        return cw_out_json(cli, cw_payload_done("removed", body.name));
-    if (status == CW_EXIT_OK)
-        fprintf(cli->out, "host %s is forgotten\n", body.name);
-    return status;
-}
-
 const struct cw_cmd cw_cmds_host[] = {
     { "host ls", "", "hosts by site: state, space, copies",
       "state is up, absent (it does not answer), failed or maintenance. A host adds itself when\n"
@@ -163,7 +154,5 @@ const struct cw_cmd cw_cmds_host[] = {
     { "host show", "NAME", "one host and its disks",
       "WRITE-P99 is of the last second; CSUM-ERR counts blocks that failed their checksum.\n",
       host_show },
-    { "host rm", "NAME", "forget a host that is gone for good",
-      "Refused while a copy lives there.\n", host_rm },
     { 0 },
 };

@@ -48,6 +48,8 @@ jobs_print_one(struct cw_cli *cli, const cw_pb_job *j)
         fprintf(cli->out, "ended      %s\n", j->ended);
     fprintf(cli->out, "done       %s of %s\n", cw_text_size(j->done_bytes, done),
             cw_text_size(j->total_bytes, total));
+    if (j->eta_s > 0)
+        fprintf(cli->out, "left       about %s\n", cw_text_seconds(j->eta_s, done));
     if (j->verify != NULL)
         fprintf(cli->out, "blocks     %llu found, %llu repaired, %llu unrepairable\n",
                 (unsigned long long)j->verify->found, (unsigned long long)j->verify->repaired,
@@ -130,8 +132,15 @@ jobs_cancel(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 }
 
 const struct cw_cmd cw_cmds_jobs[] = {
-    { "jobs ls", "", "long operations, running and lately ended", NULL, jobs_ls },
+    { "jobs ls", "", "long operations, running and lately ended",
+      "kind is verify, maintain (host maintain), drain (disk drain) or repair (repair now). state "
+      "is\n"
+      "running, waiting (with why), done, failed or cancelled.\n",
+      jobs_ls },
     { "jobs show", "ID", "one of them", NULL, jobs_show },
-    { "jobs cancel", "ID", "end one early", "What it has done stays done.\n", jobs_cancel },
+    { "jobs cancel", "ID", "end one early",
+      "What it has done stays done. A host that was got ready for maintenance is returned, a disk\n"
+      "that was drained takes copies again.\n",
+      jobs_cancel },
     { 0 },
 };

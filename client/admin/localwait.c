@@ -134,7 +134,7 @@ wait_is_up(const cw_envelope *hosts, const struct cw_local_waited *one)
 {
     const Causeway__Control__HostInfo *h = wait_find_host(hosts, one->node->name);
 
-    return h != NULL && strcmp(h->state, "up") == 0 && h->incarnation != 0 &&
+    return h != NULL && (strcmp(h->state, "up") == 0 || h->up) && h->incarnation != 0 &&
            (!one->spawned || h->incarnation != one->incarnation_before);
 }
 

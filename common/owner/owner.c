@@ -277,6 +277,10 @@ owner_on_tick(struct cw_timer *t)
     CW_LIST_EACH_SAFE (it, &o->peers)
         cw_own_peer_tick(cw_list_entry(it, struct peer, node));
     cw_own_gray_tick(o);
+    if (now >= o->pace_ns) {
+        o->pace_ns = now + CW_NS_PER_S;
+        cw_own_resync_second(o);
+    }
     CW_LIST_EACH (it, &o->volumes) {
         struct cw_volume *v = cw_list_entry(it, struct cw_volume, node);
 

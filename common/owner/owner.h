@@ -65,6 +65,8 @@ struct cw_volume_desc {
     int32_t degrade_s;      /* after so long below min_insync it becomes 1; -1 off */
     bool quorum_loss_error; /* what cannot be served fails with -EIO instead of waiting */
     bool space_full_error;  /* writes without space credit fail with -ENOSPC instead of waiting */
+    uint64_t resync_limit;  /* bytes per second of all resyncs of this owner; 0: none */
+    bool resync_paused;     /* none begins or goes on, of any volume; the newest word stands */
     const struct cw_shard_rec *shards; /* ascending index, no gaps; borrowed for the call */
     uint32_t n_shards;
     const struct cw_disk_location *disks; /* of every member; borrowed for the call */

@@ -14,6 +14,7 @@
 #define RETRY_NS CW_NS_PER_S
 #define SOURCE_NS (2 * CW_NS_PER_S) /* a stalled source is changed at most so often */
 #define STALL_NS (10 * CW_NS_PER_S) /* without progress */
+#define RATE_MIN (256 * CW_KIB)     /* of one resync: a chunk well within STALL_NS */
 
 /* ---- slots ---- */
 
@@ -145,27 +146,45 @@ cw_own_resync_on_open(struct copy *c)
     c->source = NULL;
 }
 
+/* An equal share of what all may have. */
+static uint64_t
+resync_rate(const struct cw_owner *o)
+{
+    uint64_t rate = cw_pace_rate(&o->pace), fixed = o->tun.resync_bytes_per_s;
+
+    if (rate > 0)
+        rate = cw_max_u64(rate / cw_max_u64(o->n_syncing, 1), RATE_MIN);
+    return rate == 0 || (fixed > 0 && fixed < rate) ? fixed : rate;
+}
+
 static void
-source_tell(struct copy *x, struct copy *source)
+source_send(struct copy *x, const struct copy *source)
 {
     const struct cw_disk_location *l = &source->peer->loc;
     struct cw_owner *o = x->s->v->o;
     struct cw_wire_sync_from f = { .format_id = l->format_id,
-                                   .rate_bytes = o->tun.resync_bytes_per_s,
+                                   .rate_bytes = resync_rate(o),
                                    .s0 = x->s0 };
 
     memcpy(f.disk_uuid, l->disk_uuid.b, sizeof(f.disk_uuid));
     snprintf(f.addr, sizeof(f.addr), "%s", l->addr);
     snprintf(f.unix_path, sizeof(f.unix_path), "%s", l->unix_path);
     memcpy(f.boot_id, l->at.boot_id.b, sizeof(f.boot_id));
-    x->source = source;
-    x->source_ns = cw_own_now(o);
+    x->told_rate = f.rate_bytes;
     cw_own_peer_send(x->peer,
                      (struct cw_wire_hdr){ .type = CW_FT_SYNC_FROM,
                                            .shard = x->s->rec.shard,
                                            .gen = x->s->v->gen,
                                            .stable = x->join_id },
                      &f, sizeof(f));
+}
+
+static void
+source_tell(struct copy *x, struct copy *source)
+{
+    x->source = source;
+    x->source_ns = cw_own_now(x->s->v->o);
+    source_send(x, source);
 }
 
 /* Another one if the present one is gone or gives nothing; the same again if there is no other. */
@@ -208,6 +227,8 @@ cw_own_resync_on_state(struct copy *c, const struct cw_frame *f)
     if (st.bytes_moved != c->bytes_moved || st.chunks_left != c->chunks_left ||
         st.phase == CW_SYNC_LISTING)
         c->progress_ns = cw_own_now(c->s->v->o);
+    if (st.bytes_moved > c->bytes_moved)
+        c->s->v->o->resync_moved += st.bytes_moved - c->bytes_moved;
     c->chunks_left = st.chunks_left;
     c->chunks_total = st.chunks_total;
     c->bytes_moved = st.bytes_moved;
@@ -281,9 +302,9 @@ cw_own_promote(struct copy *x, const char *why)
 static bool
 eligible(const struct copy *c, enum cw_member_state state)
 {
-    return c->state == state && c->maybe == CW_BIT(state) && c->peer->state == PEER_UP &&
-           c->peer->stuck_since_ns == CW_NEVER && !c->faulty && !c->peer->loc.crowded &&
-           !cw_own_flap_holds(c) &&
+    return !c->s->v->o->resync_paused && c->state == state && c->maybe == CW_BIT(state) &&
+           c->peer->state == PEER_UP && c->peer->stuck_since_ns == CW_NEVER && !c->faulty &&
+           !c->peer->loc.crowded && !cw_own_flap_holds(c) &&
            cw_own_now(c->s->v->o) >= cw_max_u64(c->add_after_ns, c->evict_until_ns);
 }
 
@@ -379,6 +400,11 @@ cw_own_resync_run(struct shard *s)
         slot_give(s);
         return;
     }
+    if (s->v->o->resync_paused && c->sync != SYNC_DONE && !cw_own_is_overlay(c)) {
+        cw_own_resync_stop(c, "repair is paused");
+        slot_give(s);
+        return;
+    }
     switch (c->sync) {
     case SYNC_WANTED:
         if (c->session == SESSION_OPEN)
@@ -394,5 +420,55 @@ cw_own_resync_run(struct shard *s)
     case SYNC_JOINING:
     case SYNC_IDLE:
         return;
+    }
+}
+
+/* ---- how fast, and whether ---- */
+
+void
+cw_own_resync_told(struct cw_owner *o, const struct cw_volume_desc *d)
+{
+    bool changed = o->resync_paused != d->resync_paused;
+
+    o->pace.limit = d->resync_limit;
+    o->resync_paused = d->resync_paused;
+    CW_LIST_EACH (it, &o->volumes) {
+        struct cw_volume *v = cw_list_entry(it, struct cw_volume, node);
+
+        for (uint32_t i = 0; changed && i < v->n_shards; i++)
+            cw_own_mark_dirty(v->shards[i]);
+    }
+}
+
+/* A resync under way hears of a rate that is not about the one that it was told. */
+static void
+rate_tell(struct shard *s, uint64_t rate)
+{
+    struct copy *c = s->syncing;
+    uint64_t told;
+
+    if (c == NULL || c->sync != SYNC_COPYING || c->source == NULL)
+        return;
+    told = c->told_rate;
+    if ((rate == 0) == (told == 0) && rate - rate / 8 <= told && told <= rate + rate / 8)
+        return;
+    source_send(c, c->source);
+}
+
+void
+cw_own_resync_second(struct cw_owner *o)
+{
+    struct cw_pace_second second = { .resyncs = o->n_syncing, .moved_bytes = o->resync_moved };
+
+    o->resync_moved = 0;
+    CW_LIST_EACH (it, &o->volumes)
+        second.p99_ns =
+            cw_max_u64(second.p99_ns, cw_list_entry(it, struct cw_volume, node)->busy_p99_ns);
+    cw_pace_second(&o->pace, &second);
+    CW_LIST_EACH (it, &o->volumes) {
+        struct cw_volume *v = cw_list_entry(it, struct cw_volume, node);
+
+        for (uint32_t i = 0; o->n_syncing > 0 && i < v->n_shards; i++)
+            rate_tell(v->shards[i], resync_rate(o));
     }
 }

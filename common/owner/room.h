@@ -14,6 +14,7 @@
 #include "common/base/mutation.h"
 #include "common/codec/frame.h"
 #include "common/owner/owner.h"
+#include "common/owner/pace.h"
 
 #define TICK_NS (50 * CW_NS_PER_MS)
 #define RING_MIN 64u
@@ -175,6 +176,7 @@ struct copy {
     uint64_t join_id, s0;
     struct copy *source;
     uint64_t source_ns; /* when it was told */
+    uint64_t told_rate; /* with it, or since */
     uint64_t chunks_left, chunks_total, bytes_moved, progress_ns;
     uint32_t sync_why;
     uint32_t n_flaps;
@@ -435,6 +437,7 @@ struct cw_volume {
     struct cw_histogram read_now, write_now;
     uint64_t rotate_ns;
     uint64_t read_p99_ns, write_p99_ns;
+    uint64_t busy_p99_ns; /* the worse of the two in the last second; 0: there were no requests */
 };
 
 enum volume_event {
@@ -476,6 +479,10 @@ struct cw_owner {
 
     uint64_t retained_bytes;
     uint32_t n_syncing;
+    struct cw_pace pace;   /* of all resyncs together */
+    uint64_t pace_ns;      /* its next second */
+    uint64_t resync_moved; /* bytes since the last */
+    bool resync_paused;
     uint64_t join_count;
     struct cw_timer tick;
     uint64_t second_ns; /* when the windows of peers end */
@@ -719,6 +726,8 @@ void cw_own_notes_free(struct shard *s);
 
 /* ---- resync.c ---- */
 void cw_own_resync_run(struct shard *s);
+void cw_own_resync_told(struct cw_owner *o, const struct cw_volume_desc *d);
+void cw_own_resync_second(struct cw_owner *o);
 void cw_own_resync_stop(struct copy *c, const char *why);
 void cw_own_resync_on_open(struct copy *c);
 void cw_own_resync_on_state(struct copy *c, const struct cw_frame *f);

@@ -102,6 +102,7 @@ cw_volume_open(struct cw_owner *o, const struct cw_volume_desc *d,
         }
     }
     cw_own_volume_locate(o, d->disks, d->n_disks);
+    cw_own_resync_told(o, d);
     for (uint32_t i = 0; i < v->n_shards; i++)
         cw_own_takeover_begin(v->shards[i]);
     if (!cw_timer_armed(&o->tick))
@@ -429,6 +430,7 @@ get_on_done(struct cw_volume_get *call)
         for (uint32_t i = 0; i < d->n_shards && i < v->n_shards; i++)
             cw_own_change_saw(v->shards[i], &d->shards[i], d->gen);
         cw_own_volume_locate(v->o, d->disks, d->n_disks); /* now new members' disks are known */
+        cw_own_resync_told(v->o, d);
     }
     if (!v->doomed && call->res == CW_CALL_REFUSED)
         volume_is_gone(v);
@@ -545,8 +547,11 @@ p99_rotate(struct cw_histogram *now, uint64_t *p99_ns)
 static void
 volume_rotate(struct cw_volume *v)
 {
+    uint64_t reads = v->read_now.n, writes = v->write_now.n;
+
     p99_rotate(&v->read_now, &v->read_p99_ns);
     p99_rotate(&v->write_now, &v->write_p99_ns);
+    v->busy_p99_ns = cw_max_u64(reads > 0 ? v->read_p99_ns : 0, writes > 0 ? v->write_p99_ns : 0);
 }
 
 void

@@ -136,8 +136,12 @@ cw_shape_disk_state(const cw_pb_host *h, const cw_pb_disk *d)
         return "absent";
     if (d->missing)
         return "missing";
+    if (strcmp(h->state, "maintenance") == 0 && !h->up)
+        return "maintenance";
     if (d->quarantined)
         return "quarantined";
+    if (d->draining)
+        return "draining";
     if (d->stuck)
         return "stuck";
     return d->full ? "full" : "ok";
@@ -176,6 +180,24 @@ cw_shape_disk(const cw_pb_host *h, const cw_pb_disk *d)
     shape_set_number(o, "start_batches", d->start_batches);
     shape_set_bool(o, "quarantined", d->quarantined);
     shape_set_text(o, "quarantined_why", d->quarantined_why);
+    shape_set_bool(o, "draining", d->draining);
+    shape_set_text(o, "draining_since", d->draining_since);
+    return o;
+}
+
+static json_t *
+shape_maintenance(const Causeway__Control__Maintenance *m)
+{
+    json_t *o;
+
+    if (m == NULL)
+        return json_null();
+    o = json_object();
+    shape_set_text(o, "mode", m->mode);
+    shape_set_bool(o, "ready", m->ready);
+    shape_set_text(o, "since", m->since);
+    shape_set_text(o, "why", m->why);
+    shape_set_number(o, "job", m->job);
     return o;
 }
 
@@ -274,6 +296,8 @@ cw_shape_host(const cw_pb_host *h)
     shape_set_text(o, "site_kind", cw_shape_site_kind(h->site_kind));
     shape_set_text(o, "state", h->state);
     shape_set_text(o, "since", h->since);
+    shape_set_bool(o, "up", h->up);
+    json_object_set_new(o, "maintenance", shape_maintenance(h->maintenance));
     shape_set_text(o, "address", h->addr);
     shape_set_text(o, "version", h->version);
     shape_set_number(o, "copies", h->copies);
@@ -352,6 +376,7 @@ cw_shape_job(const cw_pb_job *j)
     shape_set_text(o, "ended", j->ended);
     shape_set_number(o, "done_bytes", j->done_bytes);
     shape_set_number(o, "total_bytes", j->total_bytes);
+    shape_set_number(o, "eta_seconds", j->eta_s);
     if (j->verify != NULL)
         json_object_set_new(o, "verify", shape_verify(j->verify));
     return o;

@@ -454,6 +454,8 @@ cw_mgr_attach_fill(const struct cw_manager *m, const struct mgr_volume *v, struc
     ret->disks = cw_mgr_locations(m, shards, ret->n_shards, a, &ret->n_disks);
     cw_mgr_policy_fill(cw_mgr_volume_policy(m, r), a, &ret->policy);
     ret->policy.min_insync = cw_mgr_volume_min_insync(m, v);
+    ret->policy.resync_limit = cw_mgr_cluster(m)->repair_limit;
+    ret->policy.resync_paused = cw_mgr_repair_paused(m);
 }
 
 static bool

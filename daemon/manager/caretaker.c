@@ -64,7 +64,7 @@ static bool
 shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s)
 {
     const struct cw_shard_rec *r = &s->o.rec.shard;
-    uint32_t delay_s = cw_mgr_volume_policy(m, &v->o.rec.volume)->repair_delay_s, n_insync = 0;
+    uint32_t delay_s = cw_mgr_repair_delay_s(m, v), n_insync = 0;
 
     for (uint32_t i = 0; i < r->n_members; i++) {
         const struct cw_member *mb = &r->members[i];
@@ -74,7 +74,8 @@ shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const s
         if (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_JOURNAL)
             continue;
         if (mb->state != CW_MEMBER_INSYNC) {
-            if (member_serves(m, mb) && !cw_mgr_disk_crowded(cw_mgr_find_copy_disk(&m->t, mb)))
+            if (!cw_mgr_repair_paused(m) && member_serves(m, mb) &&
+                !cw_mgr_disk_crowded(cw_mgr_find_copy_disk(&m->t, mb)))
                 return true;
             continue;
         }
@@ -378,6 +379,25 @@ care_look_none(struct cw_manager *m, struct mgr_volume *v)
         care_ask(m, v, s);
 }
 
+/* One more failure takes some part of it away. */
+static bool
+has_one_copy(const struct cw_manager *m, const struct mgr_volume *v)
+{
+    if (cw_mgr_volume_policy(m, &v->o.rec.volume)->copies == 1)
+        return false;
+    for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
+        const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+        uint32_t n = 0;
+
+        for (uint32_t k = 0; s != NULL && k < s->o.rec.shard.n_members; k++)
+            n += s->o.rec.shard.members[k].state == CW_MEMBER_INSYNC && !(s->bad & CW_BIT(k)) &&
+                 member_serves(m, &s->o.rec.shard.members[k]);
+        if (n == 1)
+            return true;
+    }
+    return false;
+}
+
 void
 cw_mgr_care_tick(struct cw_manager *m)
 {
@@ -385,6 +405,11 @@ cw_mgr_care_tick(struct cw_manager *m)
     {
         orphan_look(m, v);
         mend_look(m, v);
+        if (v->care.state == MGR_CARE_NONE && has_one_copy(m, v))
+            care_look_none(m, v); /* a daemon takes care of so many only: these first */
+    }
+    MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
+    {
         switch (v->care.state) {
         case MGR_CARE_NONE:
             care_look_none(m, v);

@@ -345,11 +345,13 @@ cw_mgr_copy_state(const struct cw_manager *m, const struct cw_member *mb, uint32
     if (cw_mgr_member_leaves(m, mb) && mb->state == CW_MEMBER_OUT)
         return MGR_COPY_GONE; /* it is not brought back there if there is another place */
     if (h->absent)
-        since = h->ok_ns;
+        since = cw_mgr_absent_ns(h);
     else if (d->missing && h->session != NULL)
-        since = d->missing_ns;
+        since = cw_max_u64(d->missing_ns, h->returned_ns);
     else
         return d->now.stuck ? MGR_COPY_WAITING : MGR_COPY_OK;
+    if (cw_mgr_host_maintained(h))
+        return MGR_COPY_WAITING; /* it is as it should be */
     return now - since >= repair_delay_s * CW_NS_PER_S && !cw_mgr_many_absent(m) ? MGR_COPY_OVERDUE
                                                                                  : MGR_COPY_WAITING;
 }

@@ -102,6 +102,45 @@ drops_ask(struct cw_manager *m, const struct mgr_disk *d)
     cw_mgr_ask_send(cw_mgr_disk_host(m, d)->session, a);
 }
 
+/* ---- copies on disks that were removed ---- */
+
+#define FORGET_BATCH 64u
+
+static enum mgr_build
+forget_build(struct mgr_op *op, struct mgr_txn *t)
+{
+    MGR_EACH(&t->m->t, CW_REC_DROP, struct mgr_drop, drop)
+    {
+        if (t->n_items < FORGET_BATCH &&
+            cw_mgr_find_disk(&t->m->t, &drop->o.rec.drop.disk_uuid) == NULL)
+            cw_mgr_txn_del(t, &drop->o);
+    }
+    t->quiet = true;
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+forget_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
+{
+    op->m->forgetting = false;
+    free(op);
+}
+
+static void
+forget_queue(struct cw_manager *m)
+{
+    struct mgr_op *op;
+
+    if (m->forgetting)
+        return;
+    op = calloc(1, sizeof(*op));
+    cw_assert(op != NULL);
+    op->build = forget_build;
+    op->end = forget_end;
+    m->forgetting = true;
+    cw_mgr_op_queue(m, op);
+}
+
 /* ---- is it still ours to say? ---- */
 
 static enum mgr_build
@@ -152,6 +191,8 @@ cw_mgr_drops_tick(struct cw_manager *m)
     {
         const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &drop->o.rec.drop.disk_uuid);
 
+        if (d == NULL)
+            forget_queue(m);
         if (!cw_mgr_disk_serves(m, d) || !drop_due(m, drop, &d->o.rec.disk.uuid))
             continue;
         if (cw_mgr_disk_host(m, d)->vouched || cw_mutated(CW_MUTATION_DROP_EARLY))

@@ -12,7 +12,9 @@
 
 #define LOOK_NS (500 * CW_NS_PER_MS)
 #define CSUM_SHOWN_NS (600 * CW_NS_PER_S) /* after the last error */
-#define BAD_SHOWN_NS (60 * CW_NS_PER_S)   /* most are mended before */
+#define MAINTAIN_LONG_S (4 * 3600u)
+#define STILL_NS (60 * CW_NS_PER_S)     /* without progress */
+#define BAD_SHOWN_NS (60 * CW_NS_PER_S) /* most are mended before */
 
 static struct mgr_finding *
 finding_find(struct cw_manager *m, const char *code, const char *object)
@@ -80,7 +82,7 @@ look_at_host(struct cw_manager *m, const struct mgr_host *h)
     struct mgr_finding *f;
     uint32_t n;
 
-    if (!h->absent)
+    if (!h->absent || cw_mgr_host_maintained(h))
         return;
     snprintf(object, sizeof(object), "%s/%s", r->site, r->name);
     snprintf(cause, sizeof(cause), "%s for %s", h->session != NULL ? "silent" : "not connected",
@@ -89,10 +91,60 @@ look_at_host(struct cw_manager *m, const struct mgr_host *h)
     n = volumes_touched(m, r->name);
     snprintf(f->effect, sizeof(f->effect), "%u volume%s with a copy there", n, n == 1 ? "" : "s");
     snprintf(f->next, sizeof(f->next), n == 0 ? "none" : "its copies resync when it returns");
-    if (n == 0)
+    if (n > 0 && !cw_mgr_many_absent(m) && !cw_mgr_repair_paused(m))
+        snprintf(f->command, sizeof(f->command), "causeway repair now --host %s", r->name);
+    else if (n == 0)
         snprintf(f->command, sizeof(f->command), "causeway host rm %s", r->name);
     else
         snprintf(f->command, sizeof(f->command), "causeway host show %s", r->name);
+}
+
+/* Who began it may have forgotten it: meanwhile what is there has fewer copies. */
+static void
+look_at_maintenance(struct cw_manager *m, const struct mgr_host *h)
+{
+    const struct cw_host_rec *r = &h->o.rec.host;
+    uint64_t now_s = cw_mgr_wall_s(m);
+    char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE], span[CW_MGR_TIME_SIZE];
+    struct mgr_finding *f;
+    uint32_t n;
+
+    if (!cw_mgr_host_maintained(h) || now_s < r->maintain_s + MAINTAIN_LONG_S)
+        return;
+    snprintf(object, sizeof(object), "%s/%s", r->site, r->name);
+    snprintf(cause, sizeof(cause), "in maintenance for %s%s",
+             cw_mgr_span_format(now_s - r->maintain_s, span), h->absent ? ", and down" : "");
+    f = found(m, "MAINTENANCE_LONG", false, object, r->maintain_s, cause);
+    n = volumes_touched(m, r->name);
+    snprintf(f->effect, sizeof(f->effect), "it takes no new copies; %u volume%s with a copy there",
+             n, n == 1 ? "" : "s");
+    snprintf(f->next, sizeof(f->next), "none: nothing is rebuilt for a host in maintenance");
+    snprintf(f->command, sizeof(f->command), "causeway host return %s", r->name);
+}
+
+/* A job of an operator that does not come on. */
+static void
+look_at_work(struct cw_manager *m, const struct mgr_work *w)
+{
+    const struct cw_job_rec *j = &w->o.rec.job;
+    bool still = w->moved_ns != 0 && cw_now_ns(m->env) - w->moved_ns >= STILL_NS;
+    char cause[CW_MGR_WHY_SIZE];
+    struct mgr_finding *f;
+
+    if (j->state != CW_JOB_OPEN || j->kind == CW_JOB_VERIFY || !(still || w->blocked))
+        return;
+    cw_mgr_text_clip(cause, sizeof(cause), w->why[0] != '\0' ? w->why : "it does not come on");
+    f = found(m,
+              j->kind == CW_JOB_DRAIN      ? "DRAIN_BLOCKED"
+              : j->kind == CW_JOB_MAINTAIN ? "MAINTENANCE_BLOCKED"
+                                           : "REPAIR_BLOCKED",
+              false, j->object[0] != '\0' ? j->object : "cluster", 0, cause);
+    snprintf(f->effect, sizeof(f->effect),
+             j->kind == CW_JOB_DRAIN      ? "copies stay on the disk"
+             : j->kind == CW_JOB_MAINTAIN ? "the host may not go down yet"
+                                          : "copies are missing");
+    snprintf(f->next, sizeof(f->next), "it goes on when the cause ends");
+    snprintf(f->command, sizeof(f->command), "causeway jobs show %llu", (unsigned long long)j->id);
 }
 
 /* Tables grow with the data and cannot be evicted: who gave the memory should know. */
@@ -328,6 +380,31 @@ look_at_volume(struct cw_manager *m, struct mgr_volume *v)
     }
 }
 
+/* A copy is being filled, and nothing comes. */
+static void
+look_at_resync(struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s)
+{
+    for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++) {
+        const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, &s->o.rec.shard.members[i]);
+        char cause[CW_MGR_WHY_SIZE];
+        struct mgr_finding *f;
+
+        if (s->o.rec.shard.members[i].state != CW_MEMBER_IN_RESYNC || d == NULL ||
+            s->now[i].moved_ns == 0 || cw_now_ns(m->env) - s->now[i].moved_ns < STILL_NS)
+            continue;
+        snprintf(cause, sizeof(cause), "the copy on %s/%s got nothing for more than 60 s: %.120s",
+                 d->o.rec.disk.host, d->o.rec.disk.name,
+                 s->why[0] != '\0'           ? s->why
+                 : !cw_mgr_disk_serves(m, d) ? "its disk does not answer"
+                 : cw_mgr_disk_crowded(d)    ? "its disk is too full"
+                                             : "its source gives none");
+        f = found(m, "REPAIR_STUCK", false, v->o.rec.volume.name, 0, cause);
+        snprintf(f->effect, sizeof(f->effect), "it serves with fewer copies");
+        snprintf(f->next, sizeof(f->next), "its owner asks another source, again and again");
+        snprintf(f->command, sizeof(f->command), "causeway repair ls");
+    }
+}
+
 static void
 look_at_records(struct cw_manager *m, struct mgr_volume *v)
 {
@@ -373,7 +450,10 @@ cw_mgr_findings_look(struct cw_manager *m)
     {
         look_at_host(m, h);
         look_at_memory(m, h);
+        look_at_maintenance(m, h);
     }
+    MGR_EACH(&m->t, CW_REC_JOB, struct mgr_work, w)
+    look_at_work(m, w);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {
         look_at_disk(m, d);
@@ -387,6 +467,12 @@ cw_mgr_findings_look(struct cw_manager *m)
             continue;
         look_at_volume(m, v);
         look_at_records(m, v);
+        for (uint32_t i = 0; cw_mgr_report_fresh(m, v) && i < cw_mgr_volume_shards(v); i++) {
+            const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+
+            if (s != NULL)
+                look_at_resync(m, v, s);
+        }
     }
     findings_sweep(m);
     m->looked_ns = cw_now_ns(m->env);

@@ -26,6 +26,7 @@ struct look {
     const struct mgr_volume *v;
     const struct cw_policy_rec *policy;
     struct mgr_health *to;
+    uint32_t delay_s; /* until an absent copy is replaced */
 };
 
 static void
@@ -43,7 +44,7 @@ member_host(const struct cw_manager *m, const struct cw_member *mb)
 {
     const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &mb->disk_uuid);
 
-    return d != NULL ? d->o.rec.disk.host : "an unknown host";
+    return d != NULL ? d->o.rec.disk.host : "a host that was removed";
 }
 
 /* "dc1-2, aws-1" */
@@ -81,14 +82,19 @@ look_waiting(struct look *l, const struct cw_member *mb)
 {
     const struct mgr_disk *d = cw_mgr_find_copy_disk(&l->m->t, mb);
     const struct mgr_host *h = cw_mgr_disk_host(l->m, d);
-    uint64_t since = h->absent ? h->ok_ns : d->missing_ns;
+    uint64_t since = h->absent ? cw_mgr_absent_ns(h) : cw_max_u64(d->missing_ns, h->returned_ns);
     uint64_t for_s = (cw_now_ns(l->m->env) - since) / CW_NS_PER_S;
-    uint64_t left = for_s < l->policy->repair_delay_s ? l->policy->repair_delay_s - for_s : 0;
+    uint64_t left = for_s < l->delay_s ? l->delay_s - for_s : 0;
     char why[CW_MGR_WHY_SIZE], next[CW_MGR_WHY_SIZE], t[CW_MGR_TIME_SIZE];
 
     if (!h->absent && !d->missing) {
         snprintf(why, sizeof(why), "%s/%s is stuck", h->o.rec.host.name, d->o.rec.disk.name);
         worse(l, MGR_REDUCED_WAITING, why, "it is used again when its disk answers");
+        return;
+    }
+    if (cw_mgr_host_maintained(h)) {
+        snprintf(why, sizeof(why), "%s is in maintenance", h->o.rec.host.name);
+        worse(l, MGR_REDUCED_WAITING, why, "resync when it is back; nothing is rebuilt before");
         return;
     }
     snprintf(why, sizeof(why), "%s %s for %s", h->o.rec.host.name,
@@ -114,6 +120,21 @@ look_crowded(struct look *l, const struct mgr_disk *d)
     snprintf(next, sizeof(next), "it is synchronised once the disk is less than %u %% full",
              MGR_CROWDED_PERCENT);
     worse(l, MGR_REDUCED_STUCK, why, next);
+}
+
+/* True if nothing is made again because somebody said so. */
+static bool
+look_paused(struct look *l, const struct cw_member *mb)
+{
+    uint64_t since_s = cw_mgr_cluster(l->m)->repair_paused_s;
+    char why[CW_MGR_WHY_SIZE], t[CW_MGR_TIME_SIZE];
+
+    if (since_s == 0)
+        return false;
+    snprintf(why, sizeof(why), "repair is paused since %s: the copy on %s waits",
+             cw_mgr_time_format(since_s, t), member_host(l->m, mb));
+    worse(l, MGR_REDUCED_STUCK, why, "causeway repair resume");
+    return true;
 }
 
 /* It has everything, or soon will: no data moves. */
@@ -143,6 +164,8 @@ look_resync(struct look *l, const struct mgr_shard *s, const struct cw_member *m
         look_crowded(l, d);
         return;
     }
+    if (mb->state != CW_MEMBER_INSYNC && look_paused(l, mb))
+        return;
     if (begun)
         snprintf(why, sizeof(why), "%s is synchronised, %llu of %llu MiB left",
                  member_host(l->m, mb), (unsigned long long)now->chunks_left,
@@ -159,6 +182,8 @@ look_replace(struct look *l, const struct mgr_shard *s, const struct cw_member *
     struct cw_member fresh;
     char hint[CW_MGR_WHY_SIZE], why[CW_MGR_WHY_SIZE];
 
+    if (look_paused(l, mb))
+        return;
     if (cw_mgr_repair_target(l->m, l->v, r, (uint32_t)(mb - r->members), &fresh, hint)) {
         snprintf(why, sizeof(why), "the copy on %s is replaced by one on %s", member_host(l->m, mb),
                  member_host(l->m, &fresh));
@@ -180,23 +205,24 @@ look_quarantined(struct look *l, const struct mgr_shard *s, uint32_t i)
 
     if (cw_mgr_member_surplus(l->m, l->v, r, i))
         return; /* another is in its place, or being filled, which is told there */
+    if (look_paused(l, &r->members[i]))
+        return;
     if (cw_mgr_repair_target(l->m, l->v, r, i, &fresh, hint)) {
-        snprintf(why, sizeof(why), "the copy on %s leaves a quarantined disk for %s",
-                 member_host(l->m, &r->members[i]), member_host(l->m, &fresh));
+        snprintf(why, sizeof(why), "the copy on %s leaves %s for %s",
+                 member_host(l->m, &r->members[i]), cw_mgr_leaves_what(l->m, &r->members[i]),
+                 member_host(l->m, &fresh));
         worse(l, MGR_REDUCED_REBUILDING, why, "full when that is done");
         return;
     }
-    snprintf(why, sizeof(why),
-             "the copy on %s lies on a quarantined disk, no place is left for "
-             "another",
-             member_host(l->m, &r->members[i]));
+    snprintf(why, sizeof(why), "the copy on %s lies on %s, no place is left for another",
+             member_host(l->m, &r->members[i]), cw_mgr_leaves_what(l->m, &r->members[i]));
     worse(l, MGR_REDUCED_STUCK, why, hint);
 }
 
 static void
 look_member(struct look *l, const struct mgr_shard *s, const struct cw_member *mb)
 {
-    switch (cw_mgr_copy_state(l->m, mb, l->policy->repair_delay_s)) {
+    switch (cw_mgr_copy_state(l->m, mb, l->delay_s)) {
     case MGR_COPY_OK:
         if (mb->state == CW_MEMBER_LAGGING)
             look_set_aside(l, s, mb);
@@ -303,7 +329,8 @@ look_shard(struct look *l, const struct mgr_shard *s)
 void
 cw_mgr_volume_health(const struct cw_manager *m, const struct mgr_volume *v, struct mgr_health *ret)
 {
-    struct look l = { m, v, cw_mgr_volume_policy(m, &v->o.rec.volume), ret };
+    struct look l = { m, v, cw_mgr_volume_policy(m, &v->o.rec.volume), ret,
+                      cw_mgr_repair_delay_s(m, v) };
 
     *ret = (struct mgr_health){ .word = MGR_FULL };
     for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {

@@ -22,7 +22,7 @@ cw_mgr_many_absent(const struct cw_manager *m)
     size_t absent = 0;
 
     MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
-    absent += h->absent;
+    absent += h->absent && !cw_mgr_host_maintained(h);
     return absent > 1 && absent * 3 > m->t.of[CW_REC_HOST].n;
 }
 
@@ -206,6 +206,7 @@ register_put_disk(struct mgr_txn *t, const struct cw_mgr_register *r,
         to->storms = old->storms;
         to->quarantined_s = old->quarantined_s;
         to->quarantined_by = old->quarantined_by;
+        to->draining_s = old->draining_s;
     }
     cw_mgr_text_set(to->host, sizeof(to->host), r->name);
     cw_mgr_text_set(to->name, sizeof(to->name), name);
@@ -438,7 +439,22 @@ cw_mgr_hosts_tick(struct cw_manager *m)
     }
 }
 
-/* ---- host ls, host rm ---- */
+/* ---- host ls ---- */
+
+static void
+maintain_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_arena *a,
+              struct cw_mgr_host_info *ret)
+{
+    const struct cw_host_rec *r = &h->o.rec.host;
+    const struct mgr_work *w = cw_mgr_work_open(m, CW_JOB_MAINTAIN, r->name);
+    char since[CW_MGR_TIME_SIZE];
+
+    ret->maintain = cw_mgr_maintain_name(r->maintain);
+    ret->maintain_ready = r->maintain_ready;
+    ret->maintain_since = cw_mgr_arena_text(a, cw_mgr_time_format(r->maintain_s, since));
+    ret->maintain_why = cw_mgr_arena_text(a, w != NULL ? w->why : "");
+    ret->maintain_job = w != NULL ? w->o.rec.job.id : 0;
+}
 
 static void
 host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_arena *a,
@@ -453,14 +469,18 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         .name = r->name,
         .domain = { r->region, r->site, r->rack, r->name },
         .site_kind = r->site_kind,
-        .state = h->absent ? "absent" : "up",
+        .state = cw_mgr_host_maintained(h) ? "maintenance"
+                 : h->absent               ? "absent"
+                                           : "up",
         .addr = r->advertise,
         .since = cw_mgr_arena_text(a, cw_mgr_time_format(h->since_s, since)),
         .version = h->version,
         .disks = disks,
         .incarnation = h->session != NULL ? h->incarnation : 0,
         .memory = h->memory,
+        .up = !h->absent,
     };
+    maintain_fill(m, h, a, ret);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {
         struct cw_mgr_disk_state *to = &disks[ret->n_disks];
@@ -479,6 +499,8 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         to->quarantined_since =
             cw_mgr_arena_text(a, cw_mgr_time_format(d->o.rec.disk.quarantined_s, qs));
         to->quarantined_why = cw_mgr_quarantine_why(&d->o.rec.disk);
+        to->draining = d->o.rec.disk.draining_s != 0;
+        to->draining_since = cw_mgr_arena_text(a, cw_mgr_time_format(d->o.rec.disk.draining_s, qs));
         ret->n_disks++;
     }
     MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)
@@ -502,45 +524,4 @@ cw_mgr_call_host_ls(struct cw_manager *m, struct cw_mgr_call *call)
     MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
     host_fill(m, h, a, &to[r->n_hosts++]);
     cw_mgr_done(call);
-}
-
-static enum mgr_build
-host_rm_build(struct mgr_call_op *c, struct mgr_txn *t)
-{
-    const char *name = c->call->req.name;
-    struct mgr_host *h = cw_mgr_find_host(&t->m->t, name);
-    struct cw_mgr_host_info info;
-
-    if (h == NULL)
-        return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, name, "there is no host %s", name);
-    if (cw_mgr_host_serves(t->m, h))
-        return cw_mgr_refuse(c, CW_MGR_BUSY, name, "host %s is up: stop its daemon first", name);
-    host_fill(t->m, h, cw_mgr_reply_arena(c->call), &info);
-    if (info.copies > 0)
-        return cw_mgr_refuse(c, CW_MGR_BUSY, name, "%llu copies live on host %s",
-                             (unsigned long long)info.copies, name);
-    for (size_t i = 0; i < info.n_disks; i++) {
-        struct mgr_disk *d = cw_mgr_find_disk(&t->m->t, &info.disks[i].uuid);
-
-        MGR_EACH(&t->m->t, CW_REC_DROP, struct mgr_drop, drop)
-        {
-            if (cw_uuid_equal(&drop->o.rec.drop.disk_uuid, &info.disks[i].uuid))
-                cw_mgr_txn_del(t, &drop->o);
-        }
-        cw_mgr_txn_del(t, &d->o);
-    }
-    cw_mgr_txn_del(t, &h->o);
-    cw_mgr_txn_event(t, "HOST_REMOVED", name, "its stores are forgotten");
-    return MGR_BUILD_COMMIT;
-}
-
-static void
-call_ok(struct mgr_call_op *c)
-{
-}
-
-void
-cw_mgr_call_host_rm(struct cw_manager *m, struct cw_mgr_call *call)
-{
-    cw_mgr_call_op(m, call, host_rm_build, call_ok);
 }

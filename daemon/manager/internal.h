@@ -193,11 +193,14 @@ struct cw_manager {
     uint64_t serial, looked_ns;
     uint64_t rebalance_ns;                             /* the next look of rebalance.c */
     size_t moves_at;                                   /* the shard that moves.c looks at next */
-    bool vouching;                                     /* an op of drops.c is queued */
+    bool vouching, forgetting;                         /* an op of drops.c is queued */
     bool trash_noting;                                 /* an op of trash.c is queued */
     uint32_t n_following;                              /* ops of compression.c that are queued */
     uint32_t n_minsync;                                /* the same of minsync.c */
     struct mgr_set_aside set_aside[MGR_SET_ASIDE_MAX]; /* since the manager started */
+    uint32_t n_maintain[CW_MAINTAIN_NONE + 1];         /* hosts by mode */
+    uint64_t worked_ns;                                /* the last look of work.c */
+    uint64_t moved_per_s; /* bytes a resync moved lately; 0: none did */
     bool stopping;
 
     struct cw_timer kick, tick, retry;
@@ -254,6 +257,9 @@ mgr_call_fn cw_mgr_call_policy_check, cw_mgr_call_volume_explain;
 mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
 mgr_call_fn cw_mgr_call_handover_allow, cw_mgr_call_handover_cancel;
 mgr_call_fn cw_mgr_call_scrub_start, cw_mgr_call_disk_return;
+mgr_call_fn cw_mgr_call_host_maintain, cw_mgr_call_host_return, cw_mgr_call_disk_drain;
+mgr_call_fn cw_mgr_call_disk_rm, cw_mgr_call_whatif;
+mgr_call_fn cw_mgr_call_repair_ls, cw_mgr_call_repair_now, cw_mgr_call_repair_set;
 
 /* ---- hosts.c, disks.c ---- */
 
@@ -408,12 +414,126 @@ bool cw_mgr_repair_target(const struct cw_manager *m, const struct mgr_volume *v
 bool cw_mgr_repair_may_move(const struct cw_manager *m, const struct mgr_volume *v,
                             const struct cw_shard_rec *rec, uint32_t member);
 
+/* ---- maintain.c: hosts that may go down, and what must hold before ---- */
+
+const char *cw_mgr_maintain_name(enum cw_maintain mode);
+/* Its absence is as it should be. */
+bool cw_mgr_host_maintained(const struct mgr_host *h);
+/* It takes no new copies: in maintenance, or about to be. */
+bool cw_mgr_host_closed(const struct mgr_host *h);
+/* This disk is to be emptied: it, or its host. */
+bool cw_mgr_disk_leaves(const struct cw_manager *m, const struct mgr_disk *d);
+/* What the copies leave: "a quarantined disk", "a disk that is drained", .. Static text. */
+const char *cw_mgr_leaves_what(const struct cw_manager *m, const struct cw_member *mb);
+/* The copies that this shard should have now: those of the policy, and one more for each that is
+ * about to go down with its host and that it cannot serve without. */
+uint32_t cw_mgr_copies_wanted(const struct cw_manager *m, const struct mgr_volume *v,
+                              const struct cw_shard_rec *r);
+/* The member in whose stead one more is wanted; CW_MEMBERS_MAX: none. */
+uint32_t cw_mgr_member_to_go(const struct cw_manager *m, const struct cw_shard_rec *r);
+/* Since when the absence of this host counts. */
+uint64_t cw_mgr_absent_ns(const struct mgr_host *h);
+/* In-sync copies of the shard that serve without this host; ret_there: it has one. */
+uint32_t cw_mgr_insync_without(const struct cw_manager *m, const struct mgr_shard *s,
+                               const struct mgr_host *h, bool *ret_there);
+
+/* What a disk or a host still holds: of volumes that are not in the trash. d NULL: all of h's. */
+struct mgr_left {
+    uint32_t copies;
+    uint64_t bytes; /* still to be copied elsewhere */
+    uint64_t bytes_per_s;
+    bool blocked;
+    char why[CW_MGR_WHY_SIZE];
+};
+void cw_mgr_left_on(const struct cw_manager *m, const struct mgr_host *h, const struct mgr_disk *d,
+                    struct mgr_left *ret);
+/* What an accessible host waits for. */
+void cw_mgr_left_accessible(const struct cw_manager *m, const struct mgr_host *h,
+                            struct mgr_left *ret);
+/* One of the two, or nothing, by mode. */
+void cw_mgr_maintain_left(const struct cw_manager *m, const struct mgr_host *h,
+                          enum cw_maintain mode, struct mgr_left *ret);
+/* What another copy of the shard has to get yet. */
+uint64_t cw_mgr_bytes_to_copy(const struct mgr_shard *s);
+/* This maintenance and that of another host together take service away. */
+bool cw_mgr_maintain_clash(const struct cw_manager *m, const struct mgr_host *h,
+                           enum cw_maintain mode, char why[static CW_MGR_WHY_SIZE]);
+void cw_mgr_txn_return(struct mgr_txn *t, const struct mgr_host *h);
+/* rec is d's, to be put by the caller. */
+void cw_mgr_txn_undrain(struct mgr_txn *t, const struct mgr_disk *d, struct cw_rec *rec);
+
+/* ---- plan.c: what would be done, and what would be then ---- */
+
+void cw_mgr_plan_host(const struct cw_manager *m, const struct mgr_host *h, enum cw_maintain mode,
+                      struct cw_mgr_arena *a, struct cw_mgr_plan *ret);
+void cw_mgr_plan_disk(const struct cw_manager *m, const struct mgr_disk *d, struct cw_mgr_arena *a,
+                      struct cw_mgr_plan *ret);
+
+/* ---- repairs.c: an operator's word about repair ---- */
+
+bool cw_mgr_repair_paused(const struct cw_manager *m);
+/* How long an absent copy of it is waited for: the policy's repair delay, or not at all when an
+ * operator said so, or when a host may not go down before. */
+uint32_t cw_mgr_repair_delay_s(const struct cw_manager *m, const struct mgr_volume *v);
+
+/* ---- work.c: jobs that the records know ---- */
+
+struct cw_job_rec *cw_mgr_txn_job(struct mgr_txn *t, enum cw_job_kind kind, const char *object,
+                                  const char *code, const char *why);
+/* Ends every open one of that kind and object. */
+void cw_mgr_txn_job_end(struct mgr_txn *t, enum cw_job_kind kind, const char *object,
+                        enum cw_job_end end, const char *why);
+/* The open one; NULL: none. */
+struct mgr_work *cw_mgr_work_open(const struct cw_manager *m, enum cw_job_kind kind,
+                                  const char *object);
+struct mgr_work *cw_mgr_work_find(const struct cw_manager *m, uint64_t id);
+struct cw_job_rec *cw_mgr_txn_work_end(struct mgr_txn *t, const struct mgr_work *w,
+                                       enum cw_job_end end, const char *why);
+void cw_mgr_work_tick(struct cw_manager *m);
+void cw_mgr_work_fill(const struct mgr_work *w, struct cw_mgr_arena *a,
+                      struct cw_mgr_job_info *ret);
+/* Takes the call over. */
+void cw_mgr_work_cancel(struct cw_manager *m, struct cw_mgr_call *call);
+
+/* ---- unborn.c: volumes that nobody ever had: their copies are empty, any disk is as good ---- */
+
+void cw_mgr_unborn_tick(struct cw_manager *m);
+bool cw_mgr_volume_unborn(const struct mgr_volume *v);
+
+/* ---- suppose.c: the same deciders, on a copy of what is known ---- */
+
+struct mgr_health;
+
+struct mgr_if {
+    struct cw_manager x; /* for const functions only: it has no sessions, calls, ops */
+    const struct cw_manager *m;
+    struct cw_mgr_arena *arena;
+};
+
+/* Of m as it is now; nothing done to it is felt by m, which must not change meanwhile. */
+void cw_mgr_if_init(struct mgr_if *f, const struct cw_manager *m);
+void cw_mgr_if_fini(struct mgr_if *f);
+/* The same objects in f, to be changed. The volume comes with its shards and replaces the one that
+ * was asked for before. */
+struct mgr_host *cw_mgr_if_host(struct mgr_if *f, const struct mgr_host *h);
+struct mgr_disk *cw_mgr_if_disk(struct mgr_if *f, const struct mgr_disk *d);
+struct mgr_volume *cw_mgr_if_volume(struct mgr_if *f, const struct mgr_volume *v);
+/* It falls silent. */
+void cw_mgr_if_host_down(struct mgr_if *f, struct mgr_host *h);
+/* A copy in the stead of that member (CW_MEMBERS_MAX: one more) is made and in sync, if there is a
+ * place: ret_bytes were copied for it. False: why not. */
+bool cw_mgr_if_place(struct mgr_if *f, struct mgr_volume *v, struct mgr_shard *s, uint32_t member,
+                     bool keep, uint64_t *ret_bytes, char why[static CW_MGR_WHY_SIZE]);
+/* The word of f's volume. */
+void cw_mgr_if_judge(struct mgr_if *f, struct mgr_volume *v, struct mgr_health *ret);
+
 /* ---- compression.c ---- */
 
 enum cw_compression cw_mgr_policy_compression(const struct cw_policy_rec *p);
 void cw_mgr_compression_tick(struct cw_manager *m);
 
-/* ---- quarantine.c: disks with too many bad blocks are emptied ---- */
+/* ---- quarantine.c: disks with too many bad blocks are emptied, and those that are to leave ----
+ */
 
 /* This member lies on one. */
 bool cw_mgr_member_quarantined(const struct cw_manager *m, const struct cw_member *mb);
@@ -535,6 +655,8 @@ void cw_mgr_findings_fini(struct cw_manager *m);
 
 void cw_mgr_jobs_tick(struct cw_manager *m);
 void cw_mgr_jobs_fini(struct cw_manager *m);
+/* Those that were open when the last manager ended. */
+void cw_mgr_jobs_resume(struct cw_manager *m);
 /* A verify of this volume that is not over. */
 bool cw_mgr_jobs_want(const struct cw_manager *m, uint64_t volume_id);
 void cw_mgr_events_new(struct cw_manager *m);

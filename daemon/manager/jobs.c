@@ -3,8 +3,9 @@
  *   waiting --an owner or caretaker has begun--> running --finished--> done | failed
  *      ^------its owner went away-----------------/  \----cancel----> cancelled
  *
- * Jobs live in memory. Their ids are event numbers, so that none is given twice, and one that runs
- * on while the manager restarts is taken up again from its next progress report.
+ * How far a job is lives in memory, that it is in its record (work.c): a manager that begins takes
+ * up those that are open, from the next progress report of the owner or from the start. Ids are
+ * event numbers, so that none is given twice.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,21 +101,74 @@ jobs_trim(struct cw_manager *m)
 }
 
 static struct mgr_job *
-job_new(struct cw_manager *m, uint64_t id, const struct mgr_volume *v)
+job_new(struct cw_manager *m, uint64_t id, uint64_t volume_id, const char *volume)
 {
     struct mgr_job *j = calloc(1, sizeof(*j));
 
     cw_assert(j != NULL);
     j->id = j->at.job = id;
-    j->volume_id = j->at.volume_id = v->o.rec.volume.id;
+    j->volume_id = j->at.volume_id = volume_id;
     j->started_s = cw_mgr_wall_s(m);
     j->heard_ns = cw_now_ns(m->env);
     j->at.failed = "";
-    cw_mgr_text_clip(j->object, sizeof(j->object), v->o.rec.volume.name);
+    cw_mgr_text_clip(j->object, sizeof(j->object), volume);
     cw_mgr_text_clip(j->why, sizeof(j->why), "waits for an owner or a caretaker");
     cw_list_push_back(&m->jobs, &j->link);
     jobs_trim(m);
     return j;
+}
+
+struct ended_op {
+    struct mgr_op op;
+    uint64_t id;
+    enum cw_job_end end;
+    struct cw_mgr_verify at;
+    char why[MGR_WHY_SIZE];
+};
+
+static enum mgr_build
+ended_build(struct mgr_op *op, struct mgr_txn *t)
+{
+    struct ended_op *e = cw_container_of(op, struct ended_op, op);
+    struct mgr_work *w = cw_mgr_work_find(t->m, e->id);
+
+    struct cw_job_rec *r;
+
+    if (w == NULL || w->o.rec.job.state != CW_JOB_OPEN)
+        return MGR_BUILD_NONE;
+    r = cw_mgr_txn_work_end(t, w, e->end, e->why);
+    r->total_bytes = e->at.total_bytes;
+    r->verify.done_bytes = e->at.done_bytes;
+    r->verify.copies = e->at.copies;
+    r->verify.found = e->at.found;
+    r->verify.repaired = e->at.repaired;
+    r->verify.unrepairable = e->at.unrepairable;
+    r->verify.differing = e->at.differing;
+    t->quiet = true;
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+ended_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
+{
+    free(cw_container_of(op, struct ended_op, op)); /* not in force: the next manager begins anew */
+}
+
+static void
+job_record_end(struct cw_manager *m, const struct mgr_job *j, const char *why)
+{
+    struct ended_op *e = calloc(1, sizeof(*e));
+
+    cw_assert(e != NULL);
+    e->id = j->id;
+    e->end = j->state == JOB_DONE     ? CW_JOB_DONE
+             : j->state == JOB_FAILED ? CW_JOB_FAILED
+                                      : CW_JOB_CANCELLED;
+    e->at = j->at;
+    cw_mgr_text_clip(e->why, sizeof(e->why), why);
+    e->op.build = ended_build;
+    e->op.end = ended_end;
+    cw_mgr_op_queue(m, &e->op);
 }
 
 static void
@@ -131,6 +185,25 @@ job_end(struct cw_manager *m, struct mgr_job *j, enum job_state state, const cha
                  (unsigned long long)j->id, (unsigned long long)j->at.found,
                  (unsigned long long)j->at.repaired, (unsigned long long)j->at.unrepairable,
                  why[0] != '\0' ? ": " : "", why);
+    job_record_end(m, j, why);
+}
+
+void
+cw_mgr_jobs_resume(struct cw_manager *m)
+{
+    MGR_EACH(&m->t, CW_REC_JOB, struct mgr_work, w)
+    {
+        const struct cw_job_rec *r = &w->o.rec.job;
+        struct mgr_volume *v = cw_mgr_find_volume(&m->t, r->volume_id);
+        struct mgr_job *j;
+
+        if (r->kind != CW_JOB_VERIFY || r->state != CW_JOB_OPEN)
+            continue;
+        j = job_new(m, r->id, r->volume_id, r->object);
+        j->started_s = r->started_s;
+        if (v == NULL)
+            job_end(m, j, JOB_FAILED, "the volume was removed");
+    }
 }
 
 /* ---- running ---- */
@@ -251,7 +324,8 @@ cw_manager_verify_progress(struct cw_manager *m, struct cw_mgr_session *s,
         !cw_uuid_equal(&v->o.rec.volume.owner_id, &s->id))
         return;
     if (j == NULL && job_of_volume(m, p->volume_id) == NULL)
-        j = job_new(m, p->job, v); /* begun before this manager was */
+        j = job_new(m, p->job, p->volume_id,
+                    v->o.rec.volume.name); /* begun before this manager was */
     if (j == NULL || job_over(j) || j->volume_id != p->volume_id)
         return;
     j->runner = s->id;
@@ -294,6 +368,7 @@ verify_build(struct mgr_call_op *c, struct mgr_txn *t)
     const char *name = c->call->req.name;
     struct mgr_volume *v = cw_mgr_find_volume_named(&t->m->t, name);
     struct mgr_job *j = v != NULL ? job_of_volume(t->m, v->o.rec.volume.id) : NULL;
+    struct cw_job_rec *r;
 
     if (v == NULL)
         return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, name, "there is no volume %.63s", name);
@@ -306,7 +381,10 @@ verify_build(struct mgr_call_op *c, struct mgr_txn *t)
         cw_mgr_error_hint(&c->call->error, "causeway jobs show %llu", (unsigned long long)j->id);
         return cw_mgr_refused(c);
     }
-    c->id = cw_mgr_txn_event(t, "VERIFY_STARTED", name, "asked for");
+    r = cw_mgr_txn_job(t, CW_JOB_VERIFY, name, "VERIFY_STARTED", "asked for");
+    r->scope = CW_JOB_VOLUME;
+    r->volume_id = v->o.rec.volume.id;
+    c->id = r->id;
     return MGR_BUILD_COMMIT;
 }
 
@@ -321,7 +399,8 @@ verify_ok(struct mgr_call_op *c)
         return;
     }
     v->care.not_before_ns = 0; /* somebody waits for it */
-    job_fill(job_new(m, c->id, v), cw_mgr_reply_arena(c->call), &c->call->reply.job);
+    job_fill(job_new(m, c->id, v->o.rec.volume.id, v->o.rec.volume.name),
+             cw_mgr_reply_arena(c->call), &c->call->reply.job);
 }
 
 void
@@ -330,13 +409,21 @@ cw_mgr_call_volume_verify(struct cw_manager *m, struct cw_mgr_call *call)
     cw_mgr_call_op(m, call, verify_build, verify_ok);
 }
 
+static int
+job_order(const void *a, const void *b)
+{
+    const struct cw_mgr_job_info *x = a, *y = b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
 void
 cw_mgr_call_job_ls(struct cw_manager *m, struct cw_mgr_call *call)
 {
     struct cw_mgr_arena *a = cw_mgr_reply_arena(call);
     struct cw_mgr_job_list *r = &call->reply.jobs;
     struct cw_mgr_job_info *to;
-    size_t n = 0;
+    size_t n = m->t.of[CW_REC_JOB].n;
 
     CW_LIST_EACH (it, &m->jobs)
         n++;
@@ -348,6 +435,14 @@ cw_mgr_call_job_ls(struct cw_manager *m, struct cw_mgr_call *call)
         if (call->req.id == 0 || call->req.id == j->id)
             job_fill(j, a, &to[r->n_jobs++]);
     }
+    MGR_EACH(&m->t, CW_REC_JOB, struct mgr_work, w)
+    {
+        uint64_t id = w->o.rec.job.id;
+
+        if ((call->req.id == 0 || call->req.id == id) && job_find(m, id) == NULL)
+            cw_mgr_work_fill(w, a, &to[r->n_jobs++]);
+    }
+    qsort(to, r->n_jobs, sizeof(*to), job_order);
     if (call->req.id != 0 && r->n_jobs == 0)
         cw_mgr_fail(call, CW_MGR_NOT_FOUND, "", "there is no job %llu",
                     (unsigned long long)call->req.id);
@@ -360,6 +455,10 @@ cw_mgr_call_job_cancel(struct cw_manager *m, struct cw_mgr_call *call)
     struct mgr_job *j = job_find(m, call->req.id);
     struct cw_mgr_session *s = j != NULL ? cw_mgr_find_session(m, &j->runner) : NULL;
 
+    if (j == NULL && cw_mgr_work_find(m, call->req.id) != NULL) {
+        cw_mgr_work_cancel(m, call);
+        return;
+    }
     if (j == NULL) {
         cw_mgr_fail(call, CW_MGR_NOT_FOUND, "", "there is no job %llu",
                     (unsigned long long)call->req.id);

@@ -131,6 +131,22 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_handover_allow;
     case CW_MGR_HANDOVER_CANCEL:
         return cw_mgr_call_handover_cancel;
+    case CW_MGR_HOST_MAINTAIN:
+        return cw_mgr_call_host_maintain;
+    case CW_MGR_HOST_RETURN:
+        return cw_mgr_call_host_return;
+    case CW_MGR_DISK_DRAIN:
+        return cw_mgr_call_disk_drain;
+    case CW_MGR_DISK_RM:
+        return cw_mgr_call_disk_rm;
+    case CW_MGR_REPAIR_LS:
+        return cw_mgr_call_repair_ls;
+    case CW_MGR_REPAIR_NOW:
+        return cw_mgr_call_repair_now;
+    case CW_MGR_REPAIR_SET:
+        return cw_mgr_call_repair_set;
+    case CW_MGR_WHATIF:
+        return cw_mgr_call_whatif;
     }
     cw_unreachable();
 }
@@ -243,9 +259,13 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_claims_tick(m);
     cw_mgr_jobs_tick(m);
     cw_mgr_care_tick(m);
-    cw_mgr_repair_tick(m);
-    cw_mgr_rebalance_tick(m);
-    cw_mgr_moves_tick(m);
+    cw_mgr_work_tick(m);
+    cw_mgr_unborn_tick(m);
+    if (!cw_mgr_repair_paused(m)) {
+        cw_mgr_repair_tick(m);
+        cw_mgr_rebalance_tick(m);
+        cw_mgr_moves_tick(m);
+    }
     cw_mgr_journal_tick(m);
     cw_mgr_compression_tick(m);
     cw_mgr_minsync_tick(m);
@@ -259,10 +279,21 @@ manager_ticked(struct cw_timer *t)
 /* ---- records that change ---- */
 
 static void
-host_applied(struct cw_manager *m, struct mgr_host *h, bool fresh)
+maintain_count(struct cw_manager *m)
 {
-    if (!fresh)
+    memset(m->n_maintain, 0, sizeof(m->n_maintain));
+    MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
+    m->n_maintain[h->o.rec.host.maintain]++;
+}
+
+static void
+host_applied(struct cw_manager *m, struct mgr_host *h, const struct cw_host_rec *old)
+{
+    if (old != NULL) {
+        if (old->maintain != CW_MAINTAIN_OFF && h->o.rec.host.maintain == CW_MAINTAIN_OFF)
+            h->returned_ns = cw_now_ns(m->env);
         return;
+    }
     h->ok_ns = cw_now_ns(m->env);
     h->since_s = cw_mgr_wall_s(m);
 }
@@ -333,7 +364,9 @@ cw_mgr_apply_put(struct cw_manager *m, const char *key, uint64_t version, const 
 
     o = cw_mgr_table_put(&m->t, key, version, rec);
     if (rec->kind == CW_REC_HOST)
-        host_applied(m, (struct mgr_host *)o, fresh);
+        host_applied(m, (struct mgr_host *)o, fresh ? NULL : &old.host);
+    if (rec->kind == CW_REC_HOST)
+        maintain_count(m);
     if (rec->kind == CW_REC_VOLUME)
         volume_applied(m, (struct mgr_volume *)o, fresh ? NULL : &old.volume);
     if (rec->kind == CW_REC_SHARD && !fresh)
@@ -352,6 +385,8 @@ cw_mgr_apply_del(struct cw_manager *m, enum cw_rec_kind kind, const char *key)
             h->session->host = NULL;
     }
     cw_mgr_table_del(&m->t, kind, key);
+    if (kind == CW_REC_HOST)
+        maintain_count(m);
 }
 
 /* ---- life ---- */
@@ -397,6 +432,8 @@ cw_mgr_loaded(struct cw_manager *m, const char *why_not)
     m->phase = why_not == NULL ? MGR_SERVING : MGR_REFUSED;
     MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
     h->ok_ns = m->started_ns;
+    if (why_not == NULL)
+        cw_mgr_jobs_resume(m);
     if (why_not == NULL)
         cw_timer_set(m->env, &m->tick, m->started_ns + MGR_TICK_NS);
     m->opts.ops->started(m->opts.world, why_not);

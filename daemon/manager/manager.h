@@ -95,6 +95,8 @@ struct cw_mgr_disk_state {
     struct cw_mgr_scrub_state scrub;
     bool quarantined;                                /* replies only, as the next */
     const char *quarantined_since, *quarantined_why; /* "" */
+    bool draining;                                   /* replies only, as the next */
+    const char *draining_since;                      /* "" */
 };
 
 struct cw_mgr_memory { /* HostMemory */
@@ -249,6 +251,42 @@ struct cw_mgr_volume_recover {
     bool accept_loss; /* else nothing changes */
 };
 
+struct cw_mgr_host_rm {
+    const char *name;
+    bool accept_loss; /* also of the last in-sync copy of something */
+};
+
+struct cw_mgr_disk_rm {
+    const char *disk; /* HOST/DISK */
+    bool accept_loss;
+};
+
+struct cw_mgr_host_maintain {
+    const char *name, *mode; /* accessible, full, none; "": all three, plan only */
+    bool plan, force;
+};
+
+struct cw_mgr_disk_drain {
+    const char *disk; /* HOST/DISK */
+    bool plan, cancel;
+};
+
+struct cw_mgr_repair_now {
+    const char *host, *volume; /* at most one; "" both: everything */
+};
+
+enum cw_mgr_repair_what { CW_MGR_REPAIR_PAUSE, CW_MGR_REPAIR_RESUME, CW_MGR_REPAIR_LIMIT };
+
+struct cw_mgr_repair_set {
+    enum cw_mgr_repair_what what;
+    uint64_t bytes_per_s; /* LIMIT, of each owner; 0: none */
+};
+
+struct cw_mgr_whatif {
+    const char *const *fail; /* site, site/rack, host, host/disk */
+    size_t n_fail;
+};
+
 struct cw_mgr_policy {
     const char *name;
     uint32_t copies; /* put: 0 is not given, as "" and the other zeroes of a new policy are */
@@ -260,7 +298,9 @@ struct cw_mgr_policy {
     uint32_t repair_delay_s;
     const char *quorum_loss, *space_full;
     uint64_t volumes;
-    const char *warning; /* reply to put: noted, but it cannot be met now; "" */
+    const char *warning;   /* reply to put: noted, but it cannot be met now; "" */
+    uint64_t resync_limit; /* to owners: bytes per second of all their resyncs; 0: none */
+    bool resync_paused;    /* .. none begins or goes on */
 };
 
 struct cw_mgr_policy_put {
@@ -436,6 +476,11 @@ struct cw_mgr_host_info {
     uint64_t copies;
     uint64_t incarnation; /* of the start that is registered now; 0: none is */
     struct cw_mgr_memory memory;
+    bool up;              /* heard of, whatever its state */
+    const char *maintain; /* the mode; "": none, and then nothing of the next counts */
+    bool maintain_ready;  /* it may go down */
+    const char *maintain_since, *maintain_why;
+    uint64_t maintain_job; /* that prepares it; 0: none */
 };
 
 struct cw_mgr_host_list {
@@ -487,12 +532,76 @@ struct cw_mgr_job_info {
     uint64_t id;
     const char *kind, *object, *state, *why, *started, *ended;
     uint64_t done_bytes, total_bytes;
-    struct cw_mgr_verify verify;
+    struct cw_mgr_verify verify; /* job 0: it is no verify */
+    uint64_t eta_s;              /* 0: unknown */
 };
 
 struct cw_mgr_job_list {
     const struct cw_mgr_job_info *jobs;
     size_t n_jobs;
+};
+
+/* PlanVolume */
+struct cw_mgr_plan_volume {
+    const char *name, *now, *then, *why;
+    uint64_t move_bytes;
+    const char *blocked; /* "" */
+};
+
+struct cw_mgr_plan {
+    const char *mode;
+    uint64_t copies, moves, move_bytes, seconds, reduced, unavailable;
+    const char *refused; /* "" */
+    const struct cw_mgr_plan_volume *volumes;
+    size_t n_volumes;
+};
+
+struct cw_mgr_maintain_reply {
+    const char *object;
+    const struct cw_mgr_plan *plans;
+    size_t n_plans;
+    bool ready;
+    uint64_t job; /* 0: none */
+    const char *why;
+};
+
+struct cw_mgr_remove_reply {
+    const char *object;
+    uint64_t copies;
+    const char *const *lost; /* volumes */
+    size_t n_lost;
+};
+
+/* RepairInfo */
+struct cw_mgr_repair_info {
+    const char *volume;
+    uint64_t shard;
+    const char *state, *why, *at, *source, *target;
+    uint64_t done_bytes, total_bytes, bytes_per_s;
+    uint32_t insync;
+};
+
+struct cw_mgr_repair_list {
+    const struct cw_mgr_repair_info *repairs;
+    size_t n_repairs;
+    const char *paused_since; /* "": it is not */
+    uint64_t limit_bytes_per_s;
+};
+
+/* WhatifVolume */
+struct cw_mgr_whatif_volume {
+    const char *name, *now, *word, *why, *next, *for_good;
+    bool restorable;
+    const char *restore_why;
+    uint64_t restore_bytes;
+};
+
+struct cw_mgr_whatif_reply {
+    const char *const *disks;
+    size_t n_disks;
+    const struct cw_mgr_whatif_volume *volumes; /* the worst first */
+    size_t n_volumes;
+    uint64_t unaffected; /* of them */
 };
 
 /* ScrubStarted */
@@ -539,7 +648,7 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_POLICY_LS,      /* name               policies */
                         CW_MGR_POLICY_RM,      /* name               - */
                         CW_MGR_HOST_LS,        /* -                  hosts */
-                        CW_MGR_HOST_RM,        /* name               - */
+                        CW_MGR_HOST_RM,        /* host_rm            removed */
                         CW_MGR_STATUS,         /* -                  status */
                         CW_MGR_JOB_LS,         /* id                 jobs */
                         CW_MGR_JOB_CANCEL,     /* id                 - */
@@ -550,6 +659,14 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_HANDOVER_CANCEL,
                         CW_MGR_POLICY_CHECK,   /* policy_put         policy_check */
                         CW_MGR_VOLUME_EXPLAIN, /* name               reasons */
+                        CW_MGR_HOST_MAINTAIN,  /* host_maintain      maintain */
+                        CW_MGR_HOST_RETURN,    /* name               - */
+                        CW_MGR_DISK_DRAIN,     /* disk_drain         maintain */
+                        CW_MGR_DISK_RM,        /* disk_rm            removed */
+                        CW_MGR_REPAIR_LS,      /* -                  repairs */
+                        CW_MGR_REPAIR_NOW,     /* repair_now         job */
+                        CW_MGR_REPAIR_SET,     /* repair_set         - */
+                        CW_MGR_WHATIF,         /* whatif             whatif */
 };
 
 union cw_mgr_request {
@@ -568,6 +685,13 @@ union cw_mgr_request {
     struct cw_mgr_volume_recover volume_recover;
     struct cw_mgr_policy_put policy_put;
     struct cw_mgr_event_ls event_ls;
+    struct cw_mgr_host_rm host_rm;
+    struct cw_mgr_disk_rm disk_rm;
+    struct cw_mgr_host_maintain host_maintain;
+    struct cw_mgr_disk_drain disk_drain;
+    struct cw_mgr_repair_now repair_now;
+    struct cw_mgr_repair_set repair_set;
+    struct cw_mgr_whatif whatif;
     const char *name; /* of a volume, policy or host; POLICY_LS: "" is all */
     uint64_t id;      /* of a volume or job; JOB_LS: 0 is all */
     bool trash;
@@ -591,6 +715,10 @@ union cw_mgr_reply {
     struct cw_mgr_scrub_start_reply scrub_start;
     struct cw_mgr_policy_check_reply policy_check;
     struct cw_mgr_reasons reasons;
+    struct cw_mgr_maintain_reply maintain;
+    struct cw_mgr_remove_reply removed;
+    struct cw_mgr_repair_list repairs;
+    struct cw_mgr_whatif_reply whatif;
 };
 
 struct cw_mgr_arena; /* the manager's memory of one reply */

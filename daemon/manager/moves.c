@@ -48,7 +48,7 @@ cw_mgr_member_surplus(const struct cw_manager *m, const struct mgr_volume *v,
 
     for (uint32_t i = 0; i < r->n_members; i++)
         n += i != member && member_stays(m, &r->members[i]);
-    return n >= cw_mgr_volume_policy(m, &v->o.rec.volume)->copies;
+    return n >= cw_mgr_copies_wanted(m, v, r);
 }
 
 static bool
@@ -420,12 +420,16 @@ step_add(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_shard *
                          index, disk_text(t->m, fresh, a));
 }
 
+/* While a host may go down at any time, its volumes have what they need beside it (repair.c): then
+ * nothing else is moved. */
 static bool
-shard_rule(const struct cw_manager *m, const struct mgr_volume *v, struct cw_place_rule *ret)
+shard_rule(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s,
+           struct cw_place_rule *ret)
 {
     struct cw_mgr_error err;
 
-    return cw_mgr_policy_rule(cw_mgr_volume_policy(m, &v->o.rec.volume), ret, &err);
+    return cw_mgr_member_to_go(m, &s->o.rec.shard) == CW_MEMBERS_MAX &&
+           cw_mgr_policy_rule(cw_mgr_volume_policy(m, &v->o.rec.volume), ret, &err);
 }
 
 static enum mgr_build
@@ -440,7 +444,7 @@ step_build(struct mgr_op *op, struct mgr_txn *t)
     uint32_t i = 0;
     struct cw_rec rec;
 
-    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0 || !shard_rule(t->m, v, &rule))
+    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0 || !shard_rule(t->m, v, s, &rule))
         return MGR_BUILD_NONE;
     cw_mgr_plan(t->m, s, &rule, NULL, 0, &p);
     rec = s->o.rec;
@@ -644,8 +648,10 @@ shard_look(struct round *rd, const struct mgr_volume *v, struct mgr_shard *s)
     uint32_t i = 0, evict;
     struct mgr_plan p;
 
-    if (!shard_rule(rd->m, v, &rule))
+    if (!shard_rule(rd->m, v, s, &rule)) {
+        shard_due(s, CW_MEMBERS_MAX);
         return;
+    }
     if (rd->arena == NULL) {
         rd->arena = cw_mgr_arena_new();
         rd->disks = cw_mgr_place_disks(rd->m, rd->arena, MGR_PLACE_LOST, &rd->n_disks);

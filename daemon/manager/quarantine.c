@@ -13,7 +13,7 @@ cw_mgr_member_quarantined(const struct cw_manager *m, const struct cw_member *mb
 {
     const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
 
-    return d != NULL && d->o.rec.disk.quarantined;
+    return d != NULL && (d->o.rec.disk.quarantined || cw_mgr_disk_leaves(m, d));
 }
 
 /* ---- into quarantine, and out of it ---- */
@@ -110,9 +110,11 @@ return_build(struct mgr_call_op *c, struct mgr_txn *t)
         cw_mgr_error_hint(&c->call->error, "a disk is HOST/DISK; see: causeway scrub ls");
         return cw_mgr_refused(c);
     }
-    if (!d->o.rec.disk.quarantined)
-        return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, name, "disk %.120s is not quarantined", name);
+    if (!d->o.rec.disk.quarantined && d->o.rec.disk.draining_s == 0)
+        return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, name,
+                             "disk %.120s is not quarantined, nor drained", name);
     rec = d->o.rec;
+    cw_mgr_txn_undrain(t, d, &rec);
     rec.disk.quarantined = false;
     rec.disk.quarantined_s = 0;
     rec.disk.quarantined_by = CW_QUARANTINE_BLOCKS;

@@ -51,6 +51,9 @@ cw_rec_key(const struct cw_rec *r, char key[static CW_KV_KEY_SIZE])
     case CW_REC_EVENT:
         key_of_number(key, "/event/", r->event.number);
         break;
+    case CW_REC_JOB:
+        key_of_number(key, "/job/", r->job.id);
+        break;
     }
     return key;
 }
@@ -64,7 +67,7 @@ cw_rec_kind_of_key(const char *key, enum cw_rec_kind *ret)
     } kinds[] = {
         { "/policy/", CW_REC_POLICY }, { "/node/", CW_REC_HOST },   { "/disk/", CW_REC_DISK },
         { "/vol/", CW_REC_VOLUME },    { "/shard/", CW_REC_SHARD }, { "/drop/", CW_REC_DROP },
-        { "/event/", CW_REC_EVENT },
+        { "/event/", CW_REC_EVENT },   { "/job/", CW_REC_JOB },
     };
 
     if (strcmp(key, "/cluster") == 0) {

@@ -1,7 +1,7 @@
 /* manager/records.h - what the manager keeps in the metadata store, as plain structs.
  *
  *   /cluster  /policy/<name>  /node/<name>  /disk/<uuid>  /vol/<id>  /shard/<id>
- *   /drop/<disk uuid>/<shard>  /event/<number>        (numbers: 16 hexadecimal digits)
+ *   /drop/<disk uuid>/<shard>  /event/<number>  /job/<id>   (numbers: 16 hexadecimal digits)
  *
  * The manager handles only these structs; a cw_rec_codec turns one into the bytes of its key and
  * back (proto/metadata.proto, in daemon/metadata). Strings are NUL-terminated and never truncated
@@ -39,7 +39,9 @@ struct cw_cluster_rec {
     uint64_t next_volume_id;
     uint64_t next_event;
     uint64_t epoch;
-    uint64_t created_s; /* all *_s: seconds since 1970, UTC */
+    uint64_t created_s;       /* all *_s: seconds since 1970, UTC */
+    uint64_t repair_paused_s; /* since; 0: it is not */
+    uint64_t repair_limit;    /* bytes per second of each owner; 0: none */
 };
 
 struct cw_policy_rec {
@@ -63,6 +65,13 @@ struct cw_policy_rec {
 /* The policy `default` of a new cluster. */
 void cw_mgr_policy_default(struct cw_policy_rec *ret);
 
+enum cw_maintain {
+    CW_MAINTAIN_OFF,
+    CW_MAINTAIN_ACCESSIBLE, /* every volume serves without it */
+    CW_MAINTAIN_FULL,       /* no copy is left on it */
+    CW_MAINTAIN_NONE,       /* it just goes */
+};
+
 struct cw_host_rec {
     char name[CW_NAME_SIZE];
     struct cw_uuid host_key;
@@ -72,6 +81,9 @@ struct cw_host_rec {
     char unix_path[CW_UNIX_PATH_SIZE];
     struct cw_uuid boot_id;
     uint64_t joined_s;
+    enum cw_maintain maintain;
+    uint64_t maintain_s; /* since */
+    bool maintain_ready; /* it may go down: what the mode promises holds */
 };
 
 /* Why: too many bad blocks in a day; a link that flaps. */
@@ -88,6 +100,7 @@ struct cw_disk_rec {
     uint64_t storms;        /* of bad blocks, as its store counts them: answered already */
     uint64_t quarantined_s; /* since; 0: it is not */
     enum cw_quarantine quarantined_by;
+    uint64_t draining_s; /* since; 0: it is not */
 };
 
 struct cw_volume_rec {
@@ -121,6 +134,26 @@ struct cw_event_rec {
     char text[CW_EVENT_TEXT_SIZE];
 };
 
+enum cw_job_kind { CW_JOB_VERIFY, CW_JOB_MAINTAIN, CW_JOB_DRAIN, CW_JOB_REPAIR };
+enum cw_job_scope { CW_JOB_ALL, CW_JOB_HOST, CW_JOB_VOLUME, CW_JOB_DISK };
+enum cw_job_end { CW_JOB_OPEN, CW_JOB_DONE, CW_JOB_FAILED, CW_JOB_CANCELLED };
+
+struct cw_job_rec {
+    uint64_t id; /* of the event that began it */
+    enum cw_job_kind kind;
+    enum cw_job_scope scope; /* what object names */
+    char object[CW_OBJECT_SIZE];
+    uint64_t volume_id;
+    struct cw_uuid disk_uuid;
+    enum cw_job_end state;
+    uint64_t started_s, ended_s;
+    uint64_t total_bytes; /* to be moved, as it was counted when it began */
+    char why[CW_EVENT_TEXT_SIZE];
+    struct { /* of a verify that is over */
+        uint64_t done_bytes, copies, found, repaired, unrepairable, differing;
+    } verify;
+};
+
 enum cw_rec_kind {
     CW_REC_CLUSTER,
     CW_REC_POLICY,
@@ -130,6 +163,7 @@ enum cw_rec_kind {
     CW_REC_SHARD,
     CW_REC_DROP,
     CW_REC_EVENT,
+    CW_REC_JOB,
 };
 
 struct cw_rec {
@@ -143,6 +177,7 @@ struct cw_rec {
         struct cw_shard_rec shard;
         struct cw_drop_rec drop;
         struct cw_event_rec event;
+        struct cw_job_rec job;
     };
 };
 

@@ -104,13 +104,12 @@ static bool
 member_replaceable(const struct cw_manager *m, const struct mgr_volume *v,
                    const struct cw_member *mb)
 {
-    uint32_t delay_s = cw_mgr_volume_policy(m, &v->o.rec.volume)->repair_delay_s;
     enum mgr_copy copy;
 
     if (mb->state != CW_MEMBER_OUT && mb->state != CW_MEMBER_DEAD &&
         !cw_mutated(CW_MUTATION_MANAGER_EJECTS))
         return false;
-    copy = cw_mgr_copy_state(m, mb, delay_s);
+    copy = cw_mgr_copy_state(m, mb, cw_mgr_repair_delay_s(m, v));
     return copy == MGR_COPY_GONE || copy == MGR_COPY_OVERDUE;
 }
 
@@ -130,13 +129,26 @@ cw_mgr_member_remove(struct cw_shard_rec *rec, uint32_t member)
     rec->n_members--;
 }
 
-/* It was made while there was no place for more, or went on from one copy. */
+/* It was made while there was no place for more, or went on from one copy; or it is to serve while
+ * a host is in maintenance. */
 static bool
 member_missing(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_shard_rec *r)
 {
     uint32_t n = r->n_members - (cw_mgr_journal_of(r) < CW_MEMBERS_MAX ? 1 : 0);
 
-    return n < cw_mgr_volume_policy(m, &v->o.rec.volume)->copies && r->n_members < CW_MEMBERS_MAX;
+    return n < cw_mgr_copies_wanted(m, v, r) && r->n_members < CW_MEMBERS_MAX;
+}
+
+/* One more, beside those that stay. */
+static bool
+add_target(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_shard_rec *r,
+           struct cw_member *ret)
+{
+    char why[CW_MGR_WHY_SIZE];
+
+    return cw_mgr_repair_target(m, v, r, CW_MEMBERS_MAX, ret, why) ||
+           (cw_mgr_member_to_go(m, r) < CW_MEMBERS_MAX &&
+            cw_mgr_repair_target(m, v, r, cw_mgr_member_to_go(m, r), ret, why));
 }
 
 static enum mgr_build
@@ -145,10 +157,8 @@ add_build(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_shard 
     struct cw_rec rec = s->o.rec;
     struct cw_member fresh;
     const struct mgr_disk *d;
-    char why[CW_MGR_WHY_SIZE];
 
-    if (!member_missing(t->m, v, &rec.shard) ||
-        !cw_mgr_repair_target(t->m, v, &rec.shard, CW_MEMBERS_MAX, &fresh, why))
+    if (!member_missing(t->m, v, &rec.shard) || !add_target(t->m, v, &rec.shard, &fresh))
         return MGR_BUILD_NONE;
     rec.shard.members[rec.shard.n_members++] = fresh;
     rec.shard.cfg++;
@@ -235,8 +245,7 @@ repair_look(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *
         if (cw_mgr_repair_due(m, v, r, i) && cw_mgr_repair_target(m, v, r, i, &fresh, why))
             repair_queue(m, s, &r->members[i]);
     }
-    if (!s->repairing && member_missing(m, v, r) &&
-        cw_mgr_repair_target(m, v, r, CW_MEMBERS_MAX, &fresh, why))
+    if (!s->repairing && member_missing(m, v, r) && add_target(m, v, r, &fresh))
         repair_queue(m, s, NULL);
 }
 

@@ -26,6 +26,21 @@ flapped(const struct mgr_member_now before[static CW_MEMBERS_MAX],
     return false; /* told for the first time: when they were is not known */
 }
 
+/* When did its resync come on last? */
+static uint64_t
+moved_at(const struct cw_manager *m, const struct mgr_member_now before[static CW_MEMBERS_MAX],
+         const struct cw_mgr_member_report *mr)
+{
+    if (mr->chunks_total == 0)
+        return 0;
+    for (uint32_t i = 0; i < CW_MEMBERS_MAX; i++) {
+        if (cw_uuid_equal(&before[i].disk, &mr->disk_uuid) && before[i].moved_ns != 0 &&
+            before[i].chunks_left == mr->chunks_left && before[i].bytes_moved == mr->bytes_moved)
+            return before[i].moved_ns;
+    }
+    return cw_max_u64(cw_now_ns(m->env), 1);
+}
+
 static void
 shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s,
            const struct cw_mgr_shard_report *r, struct mgr_report *sum)
@@ -50,7 +65,8 @@ shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s
                                                  .connected = mr->connected,
                                                  .flapping = mr->flapping,
                                                  .disk = mr->disk_uuid,
-                                                 .flaps = mr->flaps };
+                                                 .flaps = mr->flaps,
+                                                 .moved_ns = moved_at(m, before, mr) };
             if (v->report.have && flapped(before, mr))
                 cw_mgr_flaps_told(m, cw_mgr_find_copy_disk(&m->t, &rec->members[k]),
                                   &v->o.rec.volume.owner_id);
@@ -106,6 +122,9 @@ cw_manager_report(struct cw_manager *m, struct cw_mgr_session *s,
             shard_note(m, v, sh, &r->shards[i], &to);
     }
     report_rates(&to, &v->report);
+    if (to.repair_bytes_per_s > 0)
+        m->moved_per_s = m->moved_per_s == 0 ? to.repair_bytes_per_s
+                                             : (m->moved_per_s * 7 + to.repair_bytes_per_s) / 8;
     v->report = to;
     /* a new owner has to be told first: until then the last word of the one before stands */
     if (r->lost_blocks > 0 || to.at_ns - v->granted_ns >= LOST_SETTLE_NS)

@@ -25,6 +25,8 @@ obj_size(enum cw_rec_kind kind)
         return sizeof(struct mgr_drop);
     case CW_REC_EVENT:
         return sizeof(struct mgr_event);
+    case CW_REC_JOB:
+        return sizeof(struct mgr_work);
     }
     cw_unreachable();
 }

@@ -15,7 +15,7 @@
 #define MGR_SHARD_BYTES (UINT64_C(64) << 30)
 #define MGR_SHARDS_MAX 65536u
 #define MGR_EVENTS_KEPT 2000u
-#define MGR_N_KINDS (CW_REC_EVENT + 1)
+#define MGR_N_KINDS (CW_REC_JOB + 1)
 #define MGR_WHY_SIZE 160
 
 struct mgr_obj {
@@ -42,6 +42,7 @@ struct mgr_host {
     char version[CW_NAME_SIZE];
     bool bads;                   /* it named bad blocks in its last beat */
     struct cw_mgr_memory memory; /* as it said last */
+    uint64_t returned_ns;        /* from maintenance; its absence counts from then on; 0: never */
 };
 
 #define MGR_FLAPS_MANY 5u
@@ -74,6 +75,7 @@ struct mgr_member_now {
     bool connected, flapping;
     struct cw_uuid disk; /* that flaps is about; nil: of none */
     uint64_t flaps;
+    uint64_t moved_ns; /* when its resync came on last; 0: none is under way */
 };
 
 /* Of a member's copy, as its daemon said; while this manager runs, records tell the rest. */
@@ -157,6 +159,7 @@ struct mgr_volume {
     bool purging;      /* an op is queued */
     bool following;    /* an op of compression.c is queued */
     bool minsyncing;   /* .. of minsync.c */
+    bool hurry;        /* its absent copies are not waited for: work.c */
     const char *word;  /* the protection word at the last look; static text */
 };
 
@@ -171,6 +174,18 @@ struct mgr_drop {
 
 struct mgr_event {
     struct mgr_obj o;
+};
+
+/* A job that the records know: what is known of one that is open while this manager runs. */
+struct mgr_work {
+    struct mgr_obj o;
+    bool ending;         /* an op of work.c is queued */
+    bool blocked;        /* it waits: why */
+    uint64_t left_bytes; /* at the last look */
+    uint32_t left;       /* copies, or volumes, that it waits for */
+    uint64_t eta_s;      /* 0: unknown */
+    uint64_t moved_ns;   /* when left_bytes changed last */
+    char why[CW_MGR_WHY_SIZE];
 };
 
 struct mgr_cluster {

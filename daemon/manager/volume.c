@@ -25,7 +25,8 @@ cw_mgr_shard_of(const struct cw_manager *m, const struct mgr_volume *v, uint32_t
 static bool
 disk_works(const struct cw_manager *m, const struct mgr_disk *d)
 {
-    return cw_mgr_disk_serves(m, d) && !d->o.rec.disk.failed && !d->o.rec.disk.quarantined;
+    return cw_mgr_disk_serves(m, d) && !d->o.rec.disk.failed && !d->o.rec.disk.quarantined &&
+           !cw_mgr_disk_leaves(m, d) && !cw_mgr_host_closed(cw_mgr_disk_host(m, d));
 }
 
 static bool

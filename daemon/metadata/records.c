@@ -73,6 +73,8 @@ cluster_encode(const struct cw_cluster_rec *r, uint8_t *to)
     m.next_event = r->next_event;
     m.epoch = r->epoch;
     m.created_s = r->created_s;
+    m.repair_paused_s = r->repair_paused_s;
+    m.repair_limit = r->repair_limit;
     return pack(&m.base, to);
 }
 
@@ -83,6 +85,8 @@ cluster_decode(const Causeway__Metadata__ClusterRecord *m, struct cw_cluster_rec
     r->next_event = m->next_event;
     r->epoch = m->epoch;
     r->created_s = m->created_s;
+    r->repair_paused_s = m->repair_paused_s;
+    r->repair_limit = m->repair_limit;
     return m->version == VERSION && uuid_in(&r->cluster_id, m->cluster_id) &&
            !cw_uuid_is_nil(&r->cluster_id) && TEXT_IN(r->name, m->name);
 }
@@ -147,6 +151,9 @@ host_encode(const struct cw_host_rec *r, uint8_t *to)
     m.unix_path = text_out(r->unix_path);
     m.boot_id = uuid_out(&r->boot_id);
     m.joined_s = r->joined_s;
+    m.maintain = r->maintain;
+    m.maintain_s = r->maintain_s;
+    m.maintain_ready = r->maintain_ready;
     return pack(&m.base, to);
 }
 
@@ -155,7 +162,11 @@ host_decode(const Causeway__Metadata__HostRecord *m, struct cw_host_rec *r)
 {
     r->site_kind = m->site_kind == CW_SITE_CLOUD ? CW_SITE_CLOUD : CW_SITE_ON_PREMISE;
     r->joined_s = m->joined_s;
-    return m->version == VERSION && m->site_kind <= CW_SITE_CLOUD && TEXT_IN(r->name, m->name) &&
+    r->maintain = (enum cw_maintain)m->maintain;
+    r->maintain_s = m->maintain_s;
+    r->maintain_ready = m->maintain_ready;
+    return m->version == VERSION && m->site_kind <= CW_SITE_CLOUD &&
+           m->maintain <= CW_MAINTAIN_NONE && TEXT_IN(r->name, m->name) &&
            uuid_in(&r->host_key, m->host_key) && TEXT_IN(r->region, m->region) &&
            TEXT_IN(r->site, m->site) && TEXT_IN(r->rack, m->rack) &&
            TEXT_IN(r->advertise, m->advertise) && TEXT_IN(r->unix_path, m->unix_path) &&
@@ -180,6 +191,7 @@ disk_encode(const struct cw_disk_rec *r, uint8_t *to)
     m.storms = r->storms;
     m.quarantined_s = r->quarantined_s;
     m.quarantined_by = r->quarantined_by;
+    m.draining_s = r->draining_s;
     return pack(&m.base, to);
 }
 
@@ -193,6 +205,7 @@ disk_decode(const Causeway__Metadata__DiskRecord *m, struct cw_disk_rec *r)
     r->storms = m->storms;
     r->quarantined_s = m->quarantined_s;
     r->quarantined_by = (enum cw_quarantine)m->quarantined_by;
+    r->draining_s = m->draining_s;
     return m->version == VERSION && m->quarantined_by <= CW_QUARANTINE_LINK &&
            uuid_in(&r->uuid, m->uuid) && TEXT_IN(r->host, m->host) && TEXT_IN(r->name, m->name);
 }
@@ -346,6 +359,56 @@ event_decode(const Causeway__Metadata__EventRecord *m, struct cw_event_rec *r)
            TEXT_IN(r->text, m->text);
 }
 
+/* ---- job ---- */
+
+static size_t
+job_encode(const struct cw_job_rec *r, uint8_t *to)
+{
+    Causeway__Metadata__JobRecord m = INIT(JOB_RECORD);
+
+    m.version = VERSION;
+    m.id = r->id;
+    m.kind = r->kind;
+    m.scope = r->scope;
+    m.object = text_out(r->object);
+    m.volume_id = r->volume_id;
+    m.disk_uuid = uuid_out(&r->disk_uuid);
+    m.state = r->state;
+    m.started_s = r->started_s;
+    m.ended_s = r->ended_s;
+    m.total_bytes = r->total_bytes;
+    m.why = text_out(r->why);
+    m.done_bytes = r->verify.done_bytes;
+    m.copies = r->verify.copies;
+    m.found = r->verify.found;
+    m.repaired = r->verify.repaired;
+    m.unrepairable = r->verify.unrepairable;
+    m.differing = r->verify.differing;
+    return pack(&m.base, to);
+}
+
+static bool
+job_decode(const Causeway__Metadata__JobRecord *m, struct cw_job_rec *r)
+{
+    r->id = m->id;
+    r->kind = (enum cw_job_kind)m->kind;
+    r->scope = (enum cw_job_scope)m->scope;
+    r->volume_id = m->volume_id;
+    r->state = (enum cw_job_end)m->state;
+    r->started_s = m->started_s;
+    r->ended_s = m->ended_s;
+    r->total_bytes = m->total_bytes;
+    r->verify.done_bytes = m->done_bytes;
+    r->verify.copies = m->copies;
+    r->verify.found = m->found;
+    r->verify.repaired = m->repaired;
+    r->verify.unrepairable = m->unrepairable;
+    r->verify.differing = m->differing;
+    return m->version == VERSION && m->kind <= CW_JOB_REPAIR && m->scope <= CW_JOB_DISK &&
+           m->state <= CW_JOB_CANCELLED && uuid_in(&r->disk_uuid, m->disk_uuid) &&
+           TEXT_IN(r->object, m->object) && TEXT_IN(r->why, m->why);
+}
+
 /* ---- all kinds ---- */
 
 static size_t
@@ -368,6 +431,8 @@ codec_encode(const struct cw_rec *r, uint8_t *to)
         return drop_encode(&r->drop, to);
     case CW_REC_EVENT:
         return event_encode(&r->event, to);
+    case CW_REC_JOB:
+        return job_encode(&r->job, to);
     }
     cw_unreachable();
 }
@@ -392,6 +457,8 @@ codec_descriptor(enum cw_rec_kind kind)
         return &causeway__metadata__drop_record__descriptor;
     case CW_REC_EVENT:
         return &causeway__metadata__event_record__descriptor;
+    case CW_REC_JOB:
+        return &causeway__metadata__job_record__descriptor;
     }
     cw_unreachable();
 }
@@ -416,6 +483,8 @@ codec_translate(const void *m, struct cw_rec *ret)
         return drop_decode(m, &ret->drop);
     case CW_REC_EVENT:
         return event_decode(m, &ret->event);
+    case CW_REC_JOB:
+        return job_decode(m, &ret->job);
     }
     cw_unreachable();
 }

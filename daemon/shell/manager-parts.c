@@ -193,6 +193,8 @@ disk_out(struct cw_mgr_arena *a, const struct cw_mgr_disk_state *from, CW_PB(Dis
     to->quarantined = from->quarantined;
     to->quarantined_since = cw_pb_text(from->quarantined_since);
     to->quarantined_why = cw_pb_text(from->quarantined_why);
+    to->draining = from->draining;
+    to->draining_since = cw_pb_text(from->draining_since);
     to->cache_bytes = from->cache_bytes;
     to->table_bytes = from->table_bytes;
     to->discarded_bytes = from->discarded_bytes;
@@ -290,5 +292,7 @@ cw_pb_policy(struct cw_mgr_arena *a, const struct cw_mgr_policy *from)
     to->space_full = cw_pb_text(from->space_full);
     to->volumes = from->volumes;
     to->warning = cw_pb_text(from->warning);
+    to->resync_limit = from->resync_limit;
+    to->resync_paused = from->resync_paused;
     return to;
 }

@@ -200,6 +200,19 @@ host_ls_ask(struct cw_manager_req *r, const cw_envelope *m)
     return true;
 }
 
+static CW_PB(Maintenance) *
+maintenance_out(struct cw_mgr_arena *a, const struct cw_mgr_host_info *from)
+{
+    CW_PB(Maintenance) *to = CW_PB_NEW(a, Maintenance, maintenance);
+
+    to->mode = cw_pb_text(from->maintain);
+    to->ready = from->maintain_ready;
+    to->since = cw_pb_text(from->maintain_since);
+    to->why = cw_pb_text(from->maintain_why);
+    to->job = from->maintain_job;
+    return to;
+}
+
 static void
 host_out(struct cw_mgr_arena *a, const struct cw_mgr_host_info *from, CW_PB(HostInfo) *to)
 {
@@ -215,6 +228,9 @@ host_out(struct cw_mgr_arena *a, const struct cw_mgr_host_info *from, CW_PB(Host
     to->copies = from->copies;
     to->incarnation = from->incarnation;
     to->memory = memory_out(a, &from->memory);
+    to->up = from->up;
+    if (from->maintain[0] != '\0')
+        to->maintenance = maintenance_out(a, from);
 }
 
 CW_PB_LIST(hosts_out, HostInfo, host_info, struct cw_mgr_host_info, host_out)
@@ -234,7 +250,8 @@ host_ls_answer(struct cw_manager_req *r, cw_envelope *out)
 static bool
 host_rm_ask(struct cw_manager_req *r, const cw_envelope *m)
 {
-    r->call.req.name = m->host_rm->name;
+    r->call.req.host_rm.name = m->host_rm->name;
+    r->call.req.host_rm.accept_loss = m->host_rm->accept_loss;
     return true;
 }
 
@@ -281,7 +298,7 @@ const struct cw_manager_route cw_manager_routes_hosts[] = {
     { CW_PB_BODY(BEAT), CW_MGR_BEAT, beat_ask, NULL },
     { CW_PB_BODY(CLIENT_HELLO), CW_MGR_CLIENT_HELLO, client_hello_ask, client_hello_answer },
     { CW_PB_BODY(HOST_LS), CW_MGR_HOST_LS, host_ls_ask, host_ls_answer },
-    { CW_PB_BODY(HOST_RM), CW_MGR_HOST_RM, host_rm_ask, NULL },
+    { CW_PB_BODY(HOST_RM), CW_MGR_HOST_RM, host_rm_ask, cw_manager_remove_answer },
     { CW_PB_BODY(SCRUB_START), CW_MGR_SCRUB_START, scrub_start_ask, scrub_start_answer },
     { CW_PB_BODY(DISK_RETURN), CW_MGR_DISK_RETURN, disk_return_ask, NULL },
     { CW_PB_BODY(_NOT_SET), 0, NULL, NULL },

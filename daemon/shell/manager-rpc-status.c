@@ -117,7 +117,9 @@ job_out(struct cw_mgr_arena *a, const struct cw_mgr_job_info *from, CW_PB(Job) *
     to->ended = cw_pb_text(from->ended);
     to->done_bytes = from->done_bytes;
     to->total_bytes = from->total_bytes;
-    to->verify = verify_out(a, &from->verify);
+    if (from->verify.job != 0)
+        to->verify = verify_out(a, &from->verify);
+    to->eta_s = from->eta_s;
 }
 
 CW_PB_LIST(jobs_out, Job, job, struct cw_mgr_job_info, job_out)
@@ -129,8 +131,8 @@ verify_ask(struct cw_manager_req *r, const cw_envelope *m)
     return true;
 }
 
-static void
-job_answer(struct cw_manager_req *r, cw_envelope *out)
+void
+cw_manager_job_answer(struct cw_manager_req *r, cw_envelope *out)
 {
     out->body_case = CW_PB_BODY(JOB);
     out->job = jobs_out(r->arena, &r->call.reply.job, 1)[0];
@@ -203,7 +205,7 @@ event_ls_answer(struct cw_manager_req *r, cw_envelope *out)
 
 const struct cw_manager_route cw_manager_routes_status[] = {
     { CW_PB_BODY(STATUS), CW_MGR_STATUS, status_ask, status_answer },
-    { CW_PB_BODY(VOLUME_VERIFY), CW_MGR_VOLUME_VERIFY, verify_ask, job_answer },
+    { CW_PB_BODY(VOLUME_VERIFY), CW_MGR_VOLUME_VERIFY, verify_ask, cw_manager_job_answer },
     { CW_PB_BODY(JOB_LS), CW_MGR_JOB_LS, job_ls_ask, job_ls_answer },
     { CW_PB_BODY(JOB_CANCEL), CW_MGR_JOB_CANCEL, job_cancel_ask, NULL },
     { CW_PB_BODY(EVENT_LS), CW_MGR_EVENT_LS, event_ls_ask, event_ls_answer },

@@ -4,7 +4,7 @@
 
 static const struct cw_manager_route *const families[] = {
     cw_manager_routes_hosts,  cw_manager_routes_owner,  cw_manager_routes_volume,
-    cw_manager_routes_policy, cw_manager_routes_status,
+    cw_manager_routes_policy, cw_manager_routes_status, cw_manager_routes_ops,
 };
 
 static const struct cw_manager_route *

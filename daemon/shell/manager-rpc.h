@@ -54,6 +54,10 @@ extern const struct cw_manager_route cw_manager_routes_owner[];
 extern const struct cw_manager_route cw_manager_routes_volume[];
 extern const struct cw_manager_route cw_manager_routes_policy[];
 extern const struct cw_manager_route cw_manager_routes_status[];
+extern const struct cw_manager_route cw_manager_routes_ops[];
+
+void cw_manager_remove_answer(struct cw_manager_req *r, cw_envelope *out); /* of host rm too */
+void cw_manager_job_answer(struct cw_manager_req *r, cw_envelope *out);
 
 /* The rest of *rpc is zero or the caller's to fill. */
 void cw_manager_rpc_init(struct cw_manager_rpc *rpc);

@@ -39,21 +39,13 @@ static void
 later_commands_say_so(void **state)
 {
     static const char *const later[] = {
-        "volume attach vm1",
-        "volume mount vm1 /mnt",
-        "volume detach vm1",
-        "whatif --fail dc1",
-        "repair now",
-        "doctor",
-        "host maintain h1",
-        "host return h1",
-        "disk drain h1/store-0",
+        "volume attach vm1", "volume mount vm1 /mnt", "volume detach vm1", "doctor",
         "policy check p",
     };
 
     for (size_t i = 0; i < CW_LEN(later); i++)
         assert_true(run_says(later[i], 2, "this version"));
-    assert_true(run_says("--json whatif", 2, "NOT_AVAILABLE"));
+    assert_true(run_says("--json doctor", 2, "NOT_AVAILABLE"));
 }
 
 /* Bad usage ends with 2 and names what is wrong. */
@@ -92,6 +84,19 @@ bad_usage_ends_with_2(void **state)
         { "scrub", "which command" },
         { "scrub pause", "unknown command 'scrub pause'" },
         { "disk return", "HOST/DISK is missing" },
+        { "disk drain", "HOST/DISK is missing" },
+        { "disk drain h1/store-0 --plan --cancel", "do not go together" },
+        { "disk rm", "HOST/DISK is missing" },
+        { "host maintain", "NAME is missing" },
+        { "host maintain h1 --mode soon", "choose from" },
+        { "host maintain h1 --force", "--mode none" },
+        { "host add a/b", "is no name" },
+        { "whatif", "--fail is missing" },
+        { "whatif --fail ,", "--fail is missing" },
+        { "repair", "which command" },
+        { "repair now --host h1 --volume v", "either" },
+        { "repair limit fast", "at least 1M" },
+        { "repair limit 10", "at least 1M" },
         { "volume recover --accept-loss", "NAME is missing" },
         { "bench v --rw randwrite", "--overwrite" },
         { "bench v --prefill", "--overwrite" },

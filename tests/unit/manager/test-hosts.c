@@ -122,7 +122,7 @@ foreign_disks_are_refused(void **state)
                                .disks = disks,
                                .n_disks = 2 },
     };
-    struct cw_mgr_call rm = { .kind = CW_MGR_HOST_RM, .req.name = "x" };
+    struct cw_mgr_call rm = { .kind = CW_MGR_HOST_RM, .req.host_rm = { "x", false } };
 
     world_init(&w);
     w.keep = keep_refused;
@@ -256,22 +256,22 @@ disks_keep_their_names(void **state)
     world_fini(&w);
 }
 
-/* A host is removed only while it is down and holds no copy. */
+/* A host is removed only while it is down; what lies on it does not keep it. */
 static void
-host_rm_needs_an_empty_host(void **state)
+host_rm_needs_a_host_that_is_down(void **state)
 {
     static struct world w;
-    struct cw_mgr_call rm = { .kind = CW_MGR_HOST_RM, .req.name = "aws-1" };
+    struct cw_mgr_call rm = { .kind = CW_MGR_HOST_RM, .req.host_rm = { "aws-1", false } };
 
     world_init(&w);
     world_three(&w);
     assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
     assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_BUSY);
     world_down(&w, 2);
-    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_BUSY);
+    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_OK);
     assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
     world_down(&w, 3);
-    rm.req.name = "aws-2";
+    rm.req.host_rm.name = "aws-2";
     assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_OK);
     assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_NOT_FOUND);
     world_fini(&w);
@@ -290,7 +290,7 @@ main(void)
         cmocka_unit_test(stand_in_goes_with_its_last_disk),
         cmocka_unit_test(disk_trouble_is_found),
         cmocka_unit_test(disks_keep_their_names),
-        cmocka_unit_test(host_rm_needs_an_empty_host),
+        cmocka_unit_test(host_rm_needs_a_host_that_is_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,6 +93,7 @@ struct world {
     struct cw_shard_rec shards[8];
     struct cw_mgr_change_reply change;
     char text[16][CW_MGR_WHY_SIZE]; /* what `keep` copied */
+    uint64_t job;
     void (*keep)(struct world *, const union cw_mgr_reply *);
 };
 

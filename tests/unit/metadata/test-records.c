@@ -9,22 +9,26 @@
 static const struct cw_uuid id1 = { { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 } };
 static const struct cw_uuid id2 = { { 255, 254, 253, 0, 1 } };
 
+#define N_SAMPLES 9
+
 static size_t
 make_samples(struct cw_rec *r)
 {
-    memset(r, 0, 8 * sizeof(*r));
+    memset(r, 0, N_SAMPLES * sizeof(*r));
     r[0] = (struct cw_rec){ .kind = CW_REC_CLUSTER,
-                            .cluster = { id1, "hy1", 7, 1000000, 3, 1700000000 } };
+                            .cluster = { id1, "hy1", 7, 1000000, 3, 1700000000, 1700000005,
+                                         1 << 20 } };
     r[1] = (struct cw_rec){ .kind = CW_REC_POLICY,
                             .policy = { "default", 3, "host", "each:1 dc1,aws", 2, -1, "auto",
                                         "durable", "none", "off", 1, UINT64_MAX, 3600, "wait",
                                         "error" } };
-    r[2] = (struct cw_rec){ .kind = CW_REC_HOST,
-                            .host = { "aws-1", id1, "eu", "aws", "r2", CW_SITE_CLOUD,
-                                      "127.0.0.1:4711", "/run/x/sock", id2, 5 } };
+    r[2] =
+        (struct cw_rec){ .kind = CW_REC_HOST,
+                         .host = { "aws-1", id1, "eu", "aws", "r2", CW_SITE_CLOUD, "127.0.0.1:4711",
+                                   "/run/x/sock", id2, 5, CW_MAINTAIN_FULL, 1700000006, true } };
     r[3] = (struct cw_rec){ .kind = CW_REC_DISK,
                             .disk = { id2, 99, "aws-1", "store-0", UINT64_C(1) << 40, true, true, 3,
-                                      1700000002, CW_QUARANTINE_LINK } };
+                                      1700000002, CW_QUARANTINE_LINK, 1700000007 } };
     r[4] = (struct cw_rec){ .kind = CW_REC_VOLUME,
                             .volume = { 1, "vm1", 4096, "default", 4000000000u, CW_HOLD_OWNED, id1,
                                         "nbd", "box", 6, true, 5, 8, 86400, 2 } };
@@ -41,7 +45,20 @@ make_samples(struct cw_rec *r)
     r[6] = (struct cw_rec){ .kind = CW_REC_DROP, .drop = { 65536, id1 } };
     r[7] = (struct cw_rec){ .kind = CW_REC_EVENT,
                             .event = { 12, 1700000001, "HOST_ABSENT", "aws/aws-1", "silent" } };
-    return 8;
+    r[8] = (struct cw_rec){ .kind = CW_REC_JOB,
+                            .job = { 13,
+                                     CW_JOB_DRAIN,
+                                     CW_JOB_DISK,
+                                     "aws-1/store-0",
+                                     1,
+                                     id2,
+                                     CW_JOB_FAILED,
+                                     1700000003,
+                                     1700000004,
+                                     UINT64_C(1) << 41,
+                                     "it was removed",
+                                     { 1, 2, 3, 4, 5, 6 } } };
+    return N_SAMPLES;
 }
 
 static void
@@ -59,7 +76,7 @@ reencode(const struct cw_rec *r, uint8_t *bytes, size_t *len, struct cw_rec *bac
 static void
 records_come_back(void **state)
 {
-    struct cw_rec samples[8], back;
+    struct cw_rec samples[N_SAMPLES], back;
     uint8_t a[CW_REC_BYTES_MAX], b[CW_REC_BYTES_MAX];
     size_t n = make_samples(samples), a_len;
 
@@ -71,6 +88,14 @@ records_come_back(void **state)
     reencode(&samples[1], a, &a_len, &back);
     assert_int_equal(back.policy.degrade_s, -1);
     assert_string_equal(back.policy.sites, "each:1 dc1,aws");
+    reencode(&samples[2], a, &a_len, &back);
+    assert_int_equal(back.host.maintain, CW_MAINTAIN_FULL);
+    assert_true(back.host.maintain_ready);
+    reencode(&samples[3], a, &a_len, &back);
+    assert_int_equal(back.disk.draining_s, 1700000007);
+    reencode(&samples[8], a, &a_len, &back);
+    assert_int_equal(back.job.state, CW_JOB_FAILED);
+    assert_true(cw_uuid_equal(&back.job.disk_uuid, &id2));
     reencode(&samples[4], a, &a_len, &back);
     assert_int_equal(back.volume.gen, 4000000000u);
     assert_int_equal(back.volume.hold, CW_HOLD_OWNED);
@@ -109,7 +134,7 @@ static void
 records_refuse_what_they_do_not_know(void **state)
 {
     const struct cw_rec_codec *c = cw_metadata_codec();
-    struct cw_rec samples[8], back = { .kind = CW_REC_SHARD };
+    struct cw_rec samples[N_SAMPLES], back = { .kind = CW_REC_SHARD };
     uint8_t a[CW_REC_BYTES_MAX];
     struct cw_prng p;
     size_t len;

@@ -502,6 +502,7 @@ on_frame(struct disk *d, struct cw_msg *m)
         break;
     case CW_FT_SYNC_FROM:
         d->n_sync_from++;
+        d->sync_rate = ((const struct cw_wire_sync_from *)f.data)->rate_bytes;
         break;
     case CW_FT_BLOCK_REPAIR:
         on_repair(d, &f);
@@ -732,6 +733,8 @@ desc_of(struct world *w, struct cw_disk_location *locs)
         .degrade_s = -1,
         .quorum_loss_error = w->quorum_loss_error,
         .space_full_error = w->space_full_error,
+        .resync_limit = w->resync_limit,
+        .resync_paused = w->resync_paused,
         .shards = &w->rec,
         .n_shards = 1,
         .disks = locs,

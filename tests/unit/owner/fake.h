@@ -71,6 +71,7 @@ struct disk {
 
     uint32_t n_seals, n_opens, n_writes, n_resent, n_reads, n_repairs, n_joins, n_sync_from,
         n_closes;
+    uint64_t sync_rate;        /* in SYNC_FROM */
     uint64_t last_stable_seen; /* in STABLE */
     uint64_t gen_start_stable; /* in GEN_START */
     struct cw_shard_rec shown; /* in the last SEAL or CFG */
@@ -97,6 +98,8 @@ struct world {
     int fail_res;
     uint32_t min_insync;
     bool was_released, quorum_loss_error, space_full_error;
+    uint64_t resync_limit;
+    bool resync_paused;
     bool hold_release;   /* a release is not answered */
     bool refuse_lagging; /* the manager has set enough disks aside */
 };

@@ -282,11 +282,44 @@ evicted_copy_leaves(void **state)
     world_closed(w);
 }
 
+/* Paused: none begins, one under way ends and begins again when it goes on; the rate of all is told
+ * to the copy, also while it is filled. */
+static void
+resync_is_paused_and_bounded(void **state)
+{
+    struct world *w = with_out_copy();
+    struct disk *x = &w->disks[2];
+
+    world_run(w, 200);
+    assert_int_equal(x->n_sync_from, 1);
+    assert_int_equal(x->sync_rate, 0);
+    w->resync_limit = 8 * CW_MIB;
+    cw_volume_reread(w->v);
+    world_run(w, 3000);
+    assert_int_equal(x->sync_rate, 8 * CW_MIB);
+    w->resync_paused = true;
+    cw_volume_reread(w->v);
+    world_run(w, 200);
+    disk_sync_done(x);
+    world_run(w, 3000);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_IN_RESYNC);
+    assert_int_equal(x->n_joins, 1);
+    w->resync_paused = false;
+    cw_volume_reread(w->v);
+    world_run(w, 3000);
+    assert_int_equal(x->n_joins, 2);
+    disk_sync_done(x);
+    world_run(w, 500);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    world_closed(w);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copy_is_joined),
+        cmocka_unit_test(resync_is_paused_and_bounded),
         cmocka_unit_test(added_copy_is_found_and_joined),
         cmocka_unit_test(crowded_disk_is_not_joined),
         cmocka_unit_test(failed_disk_is_joined_when_it_is_back),

@@ -1,0 +1,229 @@
+/* admin/remove.c - hosts that come and hosts and disks that are gone for good. */
+#include <string.h>
+#include <time.h>
+
+#include "client/admin/args.h"
+#include "client/admin/dispatch.h"
+#include "client/admin/out.h"
+#include "client/admin/remote.h"
+#include "client/admin/text.h"
+#include "common/shape/payload.h"
+
+typedef Causeway__Control__RemoveReply remove_reply;
+
+static int
+remove_print_json(struct cw_cli *cli, const remove_reply *r)
+{
+    json_t *lost = json_array();
+
+    for (size_t i = 0; i < r->n_lost; i++)
+        json_array_append_new(lost, json_string(r->lost[i]));
+    return cw_out_json(cli, json_pack("{s:s,s:I,s:o}", "removed", r->object, "copies",
+                                      (json_int_t)r->copies, "lost", lost));
+}
+
+static int
+remove_print(struct cw_cli *cli, const remove_reply *r, const char *what)
+{
+    if (cli->json)
+        return remove_print_json(cli, r);
+    fprintf(cli->out, "%s %s is forgotten", what, r->object);
+    if (r->copies > 0)
+        fprintf(cli->out, "; %llu cop%s there %s given up and will be made again elsewhere",
+                (unsigned long long)r->copies, r->copies == 1 ? "y" : "ies",
+                r->copies == 1 ? "is" : "are");
+    fputc('\n', cli->out);
+    for (size_t i = 0; i < r->n_lost; i++)
+        fprintf(cli->out, "volume %s has lost its last in-sync copy\n", r->lost[i]);
+    return CW_EXIT_OK;
+}
+
+static int
+remove_do(struct cw_cli *cli, const cw_envelope *ask, const char *what)
+{
+    int status;
+    cw_envelope *reply = cw_remote_ask(cli, ask, CW_WANT(REMOVE_REPLY), CW_REMOTE_DO_MS, &status);
+
+    if (reply != NULL)
+        status = remove_print(cli, reply->remove_reply, what);
+    cw_envelope_free(reply);
+    return status;
+}
+
+static int
+remove_args(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv, bool *accept_loss,
+            char **ret_object)
+{
+    const struct cw_opt opts[] = {
+        { "accept-loss", 0, CW_OPT_FLAG, accept_loss, NULL,
+          "also if the last in-sync copy of a volume is there:\nits data is given up" },
+        { 0 },
+    };
+    struct cw_args a = { .opts = opts, .n_min = 1, .n_max = 1 };
+    int status = cw_args_parse(cli, cmd, &a, argc, argv);
+
+    if (status == CW_ARGS_GO)
+        *ret_object = a.operand[0];
+    return status;
+}
+
+static int
+host_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    Causeway__Control__HostRm body = CAUSEWAY__CONTROL__HOST_RM__INIT;
+    bool accept_loss = false;
+    int status = remove_args(cli, cmd, argc, argv, &accept_loss, &body.name);
+
+    body.accept_loss = accept_loss;
+    return status != CW_ARGS_GO ? status : remove_do(cli, CW_ASK(HOST_RM, host_rm, &body), "host");
+}
+
+static int
+disk_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    Causeway__Control__DiskRm body = CAUSEWAY__CONTROL__DISK_RM__INIT;
+    bool accept_loss = false;
+    int status = remove_args(cli, cmd, argc, argv, &accept_loss, &body.disk);
+
+    body.accept_loss = accept_loss;
+    return status != CW_ARGS_GO ? status : remove_do(cli, CW_ASK(DISK_RM, disk_rm, &body), "disk");
+}
+
+/* ---- host add ---- */
+
+struct add {
+    const char *name, *site, *rack, *listen, *store;
+    uint64_t wait_s;
+};
+
+static const cw_pb_host *
+host_of(const cw_envelope *reply, const char *name)
+{
+    for (size_t i = 0; i < reply->host_ls_reply->n_hosts; i++) {
+        if (strcmp(reply->host_ls_reply->hosts[i]->name, name) == 0)
+            return reply->host_ls_reply->hosts[i];
+    }
+    return NULL;
+}
+
+/* What to run on the new host; NULL if out of memory. */
+static json_t *
+add_command(const struct cw_cli *cli, const struct add *x)
+{
+    return json_sprintf("causewayd --host %s --domain site=%s%s%s --listen %s --store %s --join %s",
+                        x->name, x->site != NULL ? x->site : "SITE",
+                        x->rack != NULL ? ",rack=" : "", x->rack != NULL ? x->rack : "", x->listen,
+                        x->store, cli->cluster);
+}
+
+static int
+add_print_joined(struct cw_cli *cli, const cw_pb_host *h)
+{
+    if (cli->json)
+        return cw_out_json(cli, json_pack("{s:b,s:o}", "joined", 1, "host", cw_shape_host(h)));
+    fprintf(cli->out, "host %s has joined: site %s, %s since %s, at %s, %zu disk%s\n", h->name,
+            h->domain != NULL ? h->domain->site : "?", h->state, h->since, h->addr, h->n_disks,
+            h->n_disks == 1 ? "" : "s");
+    return CW_EXIT_OK;
+}
+
+static int
+add_print_command(struct cw_cli *cli, const struct add *x)
+{
+    json_t *command = add_command(cli, x);
+    const char *text = command != NULL ? json_string_value(command) : "";
+
+    if (cli->json)
+        return cw_out_json(
+            cli, json_pack("{s:b,s:s,s:o}", "joined", 0, "name", x->name, "command", command));
+    fprintf(cli->out,
+            "host %s has not joined. On it, make a store and start its daemon, which adds itself:\n"
+            "  causewayd --format --store %s\n  %s\n",
+            x->name, x->store, text);
+    json_decref(command);
+    return CW_EXIT_OK;
+}
+
+/* Until it has joined, or the time is up. */
+static int
+add_run(struct cw_cli *cli, struct cw_remote *r, const struct add *x)
+{
+    Causeway__Control__HostLs body = CAUSEWAY__CONTROL__HOST_LS__INIT;
+    bool told = false;
+
+    for (uint64_t tries = 0;; tries++) {
+        cw_envelope *reply = cw_remote_call(r, CW_ASK(HOST_LS, host_ls, &body),
+                                            CW_WANT(HOST_LS_REPLY), CW_REMOTE_LS_MS);
+        const cw_pb_host *h = reply != NULL ? host_of(reply, x->name) : NULL;
+        int status = reply == NULL ? CW_EXIT_FAILED : CW_ARGS_GO;
+
+        if (h != NULL)
+            status = add_print_joined(cli, h);
+        else if (status == CW_ARGS_GO && x->wait_s == 0)
+            status = add_print_command(cli, x);
+        else if (status == CW_ARGS_GO && !told && !cli->json)
+            add_print_command(cli, x);
+        told = true;
+        cw_envelope_free(reply);
+        if (status == CW_ARGS_GO && (tries >= x->wait_s * 5 || cw_cli_interrupted()))
+            status = cw_cli_fail(cli, (struct cw_fail){ .code = "TIMEOUT", .object = x->name },
+                                 "host %s has not joined", x->name);
+        if (status != CW_ARGS_GO)
+            return status;
+        nanosleep(&(struct timespec){ .tv_nsec = 200 * 1000 * 1000 }, NULL);
+    }
+}
+
+static int
+host_add(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    struct add x = { .listen = "ADDR:7400", .store = "/dev/DISK" };
+    const struct cw_opt opts[] = {
+        { "site", 0, CW_OPT_TEXT, &x.site, "SITE", "the site that it is in" },
+        { "rack", 0, CW_OPT_TEXT, &x.rack, "RACK", "the rack" },
+        { "listen", 0, CW_OPT_TEXT, &x.listen, "ADDR:PORT", "where its daemon is to listen" },
+        { "store", 0, CW_OPT_TEXT, &x.store, "PATH[:SIZE]", "its first store" },
+        { "wait", 0, CW_OPT_SECONDS, &x.wait_s, "TIME", "until it has joined, at most so long" },
+        { 0 },
+    };
+    struct cw_args a = { .opts = opts, .n_min = 1, .n_max = 1 };
+    int status = cw_args_parse(cli, cmd, &a, argc, argv);
+    struct cw_remote *r;
+
+    if (status != CW_ARGS_GO)
+        return status;
+    x.name = a.operand[0];
+    if (!cw_text_is_name(x.name))
+        return cw_cli_usage(cli, cmd, "'%s' is no name of a host", x.name);
+    if ((r = cw_remote_new(cli, &status)) == NULL)
+        return status;
+    cw_cli_catch_signals();
+    status = add_run(cli, r, &x);
+    cw_remote_free(r);
+    return status;
+}
+
+const struct cw_cmd cw_cmds_remove[] = {
+    { "host add", "NAME [--site SITE] [--store PATH]",
+      "how to start a host of that name, and has it joined?",
+      "A host adds itself when its daemon starts with --join. This prints the command to run on "
+      "it\n"
+      "for this cluster; with --wait it stays until the host has joined, and then tells what is\n"
+      "known of it.\n\n"
+      "  causeway host add h4 --site dc1 --store /dev/nvme0n1 --wait 5m\n",
+      host_add },
+    { "host rm", "NAME [--accept-loss]", "forget a host that is gone for good",
+      "Refused while it is up. Copies there are given up and made again elsewhere, as far as "
+      "there\n"
+      "is a place. To empty a host first: host maintain --mode full. If the last in-sync copy of "
+      "a\n"
+      "volume is there, --accept-loss is needed, and that data is lost. The name can be used "
+      "again.\n",
+      host_rm },
+    { "disk rm", "HOST/DISK [--accept-loss]", "forget a disk that is empty or gone for good",
+      "A disk that works is to be drained first (disk drain), and its --store to be taken off the\n"
+      "daemon's command line: a daemon that starts with it adds it again. Of one that does not,\n"
+      "copies are given up as with host rm.\n",
+      disk_rm },
+    { 0 },
+};
