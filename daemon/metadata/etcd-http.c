@@ -121,10 +121,13 @@ http_on_reply(struct evhttp_request *req, void *arg)
         return;
     }
     h->dead = true;
-    if (!h->sent && err != 0 && err != EAGAIN && err != EINPROGRESS)
+    /* libevent has shut the socket down before it calls, and thereby lost the error of a connect.
+     */
+    if (!h->sent && err != 0 && err != EAGAIN && err != EINPROGRESS && err != ENOTCONN)
         snprintf(why, sizeof(why), "%s", strerror(err));
     else
-        snprintf(why, sizeof(why), h->sent ? "the connection was lost" : "no connection");
+        snprintf(why, sizeof(why),
+                 h->sent ? "the connection was lost" : "cannot connect: refused or unreachable");
     http_end(h, 0, why);
 }
 
