@@ -197,7 +197,6 @@ ask_connect(struct etcd_ask *a)
     struct cw_etcd *e = a->e;
     struct cw_etcd_http_opts opts = {
         .service = e->opts.service,
-        .dns = e->dns,
         .tls = e->tls,
         .endpoint = &e->endpoints[e->current],
         .answer_max = ETCD_ANSWER_MAX,

@@ -121,10 +121,13 @@ http_on_reply(struct evhttp_request *req, void *arg)
         return;
     }
     h->dead = true;
-    if (!h->sent && err != 0 && err != EAGAIN && err != EINPROGRESS)
+    /* libevent has shut the socket down before it calls, and thereby lost the error of a connect.
+     */
+    if (!h->sent && err != 0 && err != EAGAIN && err != EINPROGRESS && err != ENOTCONN)
         snprintf(why, sizeof(why), "%s", strerror(err));
     else
-        snprintf(why, sizeof(why), h->sent ? "the connection was lost" : "no connection");
+        snprintf(why, sizeof(why),
+                 h->sent ? "the connection was lost" : "cannot connect: refused or unreachable");
     http_end(h, 0, why);
 }
 
@@ -233,17 +236,19 @@ static bool
 http_open(struct cw_etcd_http *h)
 {
     const struct cw_etcd_endpoint *ep = h->opts.endpoint;
+    const char *address = ep->addr.host;
     struct bufferevent *bev = http_bufferevent(h);
 
+    if (!ep->numeric)
+        address = ep->addresses[ep->address % ep->n_addresses];
     if (bev == NULL)
         return false;
     if (evbuffer_add_cb(bufferevent_get_output(bev), http_on_output, h) == NULL) {
         bufferevent_free(bev);
         return false;
     }
-    h->con = evhttp_connection_base_bufferevent_new(cw_service_base(h->opts.service),
-                                                    ep->numeric ? NULL : h->opts.dns, bev,
-                                                    ep->addr.host, ep->addr.port);
+    h->con = evhttp_connection_base_bufferevent_new(cw_service_base(h->opts.service), NULL, bev,
+                                                    address, ep->addr.port);
     if (h->con == NULL) {
         bufferevent_free(bev);
         return false;
@@ -291,7 +296,9 @@ cw_etcd_http_post(struct cw_etcd_http *h, const struct cw_etcd_http_request *r)
     h->sent = h->ended = false;
     h->timeout_ms = r->timeout_ms;
     cw_timer_set(h->env, &h->deadline, cw_now_ns(h->env) + r->timeout_ms * CW_NS_PER_MS);
-    if (h->con == NULL && !http_open(h)) {
+    if (h->con == NULL && !h->opts.endpoint->numeric && h->opts.endpoint->n_addresses == 0) {
+        http_end(h, 0, "its name cannot be looked up");
+    } else if (h->con == NULL && !http_open(h)) {
         http_close(h);
         http_end(h, 0, "out of memory");
     } else if (!http_request(h, r)) {

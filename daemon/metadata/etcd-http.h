@@ -16,7 +16,6 @@
 
 struct cw_etcd_http;
 struct cw_service;
-struct evdns_base;
 struct ssl_ctx_st;
 
 struct cw_etcd_http_answer {
@@ -29,7 +28,6 @@ struct cw_etcd_http_answer {
 
 struct cw_etcd_http_opts {
     struct cw_service *service;
-    struct evdns_base *dns;                  /* NULL: every endpoint is numeric */
     struct ssl_ctx_st *tls;                  /* NULL: no endpoint wants it */
     const struct cw_etcd_endpoint *endpoint; /* borrowed until freed */
     size_t answer_max;                       /* bytes, of a stream all together */

@@ -12,6 +12,7 @@
 #include "common/base/bits.h"
 #include "daemon/metadata/etcd-http.h"
 #include "daemon/metadata/etcd-json.h"
+#include "daemon/metadata/etcd-names.h"
 #include "daemon/metadata/etcd-url.h"
 #include "daemon/metadata/kv-etcd.h"
 
@@ -199,11 +200,13 @@ struct cw_etcd {
     char prefix[ETCD_PREFIX_SIZE], value[ETCD_VALUE_SIZE];
     char user_name[128], password[256], token[1024];
     struct ssl_ctx_st *tls;
-    struct evdns_base *dns;
 
     struct cw_etcd_endpoint endpoints[CW_ETCD_ENDPOINTS_MAX];
     bool
         known[CW_ETCD_ENDPOINTS_MAX]; /* it has answered, as of our cluster, since it last failed */
+    struct cw_etcd_lookup *lookup;    /* of looked_up; NULL: none under way */
+    size_t looked_up;
+    uint64_t lookup_ns; /* when the last one began */
     size_t n_endpoints, current;
     uint64_t cluster_id; /* 0: not known yet */
 

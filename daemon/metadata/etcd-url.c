@@ -21,6 +21,7 @@ url_parse(const char *url, struct cw_etcd_endpoint *ep)
     char addr[URL_SIZE + 8];
     size_t len;
 
+    *ep = (struct cw_etcd_endpoint){ 0 };
     ep->tls = strncmp(url, "https://", 8) == 0;
     if (!ep->tls && strncmp(url, "http://", 7) != 0)
         return false;

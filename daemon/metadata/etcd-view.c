@@ -181,7 +181,6 @@ watch_start(struct cw_etcd *e)
     struct etcd_view *v = &e->view;
     struct cw_etcd_http_opts opts = {
         .service = e->opts.service,
-        .dns = e->dns,
         .tls = e->tls,
         .endpoint = &e->endpoints[e->current],
         .answer_max = STREAM_MAX,

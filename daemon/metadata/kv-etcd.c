@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <event2/dns.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "daemon/metadata/etcd-tls.h"
 
 #define SILENT_NS (2 * CW_NS_PER_S)
+#define LOOKUP_NS (2 * CW_NS_PER_S)
 
 /* ---- for all parts ---- */
 
@@ -49,12 +49,39 @@ cw_etcd_revision(const json_t *root)
 
 /* ---- endpoints ---- */
 
+static void
+etcd_on_looked_up(void *user)
+{
+    struct cw_etcd *e = user;
+
+    cw_etcd_lookup_free(e->lookup);
+    e->lookup = NULL;
+}
+
+/* Names move. */
+static void
+etcd_look_up(struct cw_etcd *e, size_t endpoint)
+{
+    struct cw_etcd_endpoint *ep = &e->endpoints[endpoint];
+    uint64_t now = cw_now_ns(e->env);
+
+    if (ep->numeric)
+        return;
+    ep->address++;
+    if (e->lookup != NULL || (e->looked_up == endpoint && now - e->lookup_ns < LOOKUP_NS))
+        return;
+    e->looked_up = endpoint;
+    e->lookup_ns = now;
+    e->lookup = cw_etcd_lookup_new(e->opts.service, ep, etcd_on_looked_up, e);
+}
+
 void
 cw_etcd_leave(struct cw_etcd *e, size_t endpoint)
 {
     e->known[endpoint] = false;
     if (e->current == endpoint)
         e->current = (endpoint + 1) % e->n_endpoints;
+    etcd_look_up(e, endpoint);
     cw_etcd_view_left(e, endpoint);
 }
 
@@ -174,23 +201,6 @@ etcd_take_tls(struct cw_etcd *e, char *why)
     return wanted ? cw_etcd_tls_new(&tls, &e->tls, why) : 0;
 }
 
-static int
-etcd_take_dns(struct cw_etcd *e, char *why)
-{
-    bool wanted = false;
-
-    for (size_t i = 0; i < e->n_endpoints; i++)
-        wanted |= !e->endpoints[i].numeric;
-    if (!wanted)
-        return 0;
-    e->dns = evdns_base_new(cw_service_base(e->opts.service), EVDNS_BASE_INITIALIZE_NAMESERVERS);
-    if (e->dns != NULL)
-        return 0;
-    snprintf(why, CW_ETCD_WHY_SIZE,
-             "etcd: names cannot be looked up (/etc/resolv.conf); write addresses in the URLs");
-    return -ENOENT;
-}
-
 int
 cw_etcd_new(const struct cw_etcd_opts *opts, struct cw_etcd **ret,
             char why[static CW_ETCD_WHY_SIZE])
@@ -208,11 +218,13 @@ cw_etcd_new(const struct cw_etcd_opts *opts, struct cw_etcd **ret,
     err = e->n_endpoints > 0 ? etcd_take_texts(e, why) : -EINVAL;
     if (err == 0)
         err = etcd_take_tls(e, why);
-    if (err == 0)
-        err = etcd_take_dns(e, why);
     if (err != 0) {
         cw_etcd_free(e);
         return err;
+    }
+    for (size_t i = 0; i < e->n_endpoints; i++) {
+        if (!e->endpoints[i].numeric)
+            cw_etcd_lookup_now(&e->endpoints[i]);
     }
     e->kv.name = e->name;
     e->current = cw_random(e->env) % e->n_endpoints;
@@ -229,8 +241,7 @@ cw_etcd_free(struct cw_etcd *e)
     cw_etcd_forget(e);
     cw_etcd_lead_fini(e);
     cw_etcd_view_fini(e);
-    if (e->dns != NULL)
-        evdns_base_free(e->dns, 0);
+    cw_etcd_lookup_free(e->lookup);
     if (e->tls != NULL)
         SSL_CTX_free(e->tls);
     explicit_bzero(e->password, sizeof(e->password));

@@ -14,7 +14,7 @@
 
 static const struct cw_tool_cmd *const commands[] = {
     &cw_tool_format_cmd, &cw_tool_info_cmd,    &cw_tool_check_cmd,
-    &cw_tool_dump_cmd,   &cw_tool_rebuild_cmd,
+    &cw_tool_dump_cmd,   &cw_tool_rebuild_cmd, &cw_tool_metadata_cmd,
 };
 
 #define PROGRESS_NS (200 * CW_NS_PER_MS)
@@ -297,6 +297,7 @@ static const char about[] =
     "What is damaged, and where?             causeway-store check PATH\n"
     "What do the bytes there say?            causeway-store dump PATH segment N, batch SEG:OFF ..\n"
     "The manager's directory is lost?        causeway-store rebuild-metadata STORE.. --out DIR\n"
+    "It is to be saved, or moved to etcd?    causeway-store metadata export, then import\n"
     "\n"
     "Exit status: 0 fine, 1 failed, something was found or output was lost, 2 bad usage.\n";
 

@@ -44,7 +44,7 @@ struct cw_tool_cmd {
 };
 
 extern const struct cw_tool_cmd cw_tool_format_cmd, cw_tool_info_cmd, cw_tool_check_cmd,
-    cw_tool_dump_cmd, cw_tool_rebuild_cmd;
+    cw_tool_dump_cmd, cw_tool_rebuild_cmd, cw_tool_metadata_cmd;
 
 /* The whole program, with its streams given; out is flushed. A run whose output could not all be
  * written fails. */

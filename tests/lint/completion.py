@@ -55,7 +55,10 @@ def main():
                 (("rebuild-metadata", "store-0", ""), both),
                 (("rebuild-metadata", "store-0", "--out", ""), one),
                 (("rebuild-metadata", "--name", ""), set()),
-                (("rebuild-metadata", "--leave-out", "7", ""), both)):
+                (("rebuild-metadata", "--leave-out", "7", ""), both),
+                (("metadata", ""), {"export", "import"}),
+                (("metadata", "import", "--from", ""), both),
+                (("metadata", "import", "--to", "st"), {"store-0"})):
             got = offered(cwd, "_causeway_store", "causeway-store", *words)
             if got != want:
                 errors.append(f"causeway-store {' '.join(words)}<TAB>: offers {got}, not {want}")

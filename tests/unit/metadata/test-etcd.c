@@ -175,6 +175,28 @@ a_dead_endpoint_is_left(void **state)
     rig_fini(&r);
 }
 
+/* Names are looked up without holding up the loop. */
+static void
+an_endpoint_may_be_a_name(void **state)
+{
+    struct rig r;
+
+    rig_begin(&r);
+    snprintf(r.urls, sizeof(r.urls), "http://localhost:%u", r.f.port);
+    rig_lead(&r, r.urls);
+    fake_down(&r.f); /* both families are tried meanwhile, none answers */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(commit_put(&r.n, "/a", "1"), CW_KV_UNAVAILABLE);
+    fake_up(&r.f);
+    assert_true(loop_until(&r.l, node_leads, &r.n));
+    assert_int_equal(commit_put(&r.n, "/a", "1"), CW_KV_APPLIED);
+    node_fini(&r.n);
+    snprintf(r.urls, sizeof(r.urls), "http://no-such-host.invalid:%u", r.f.port);
+    assert_int_equal(node_init(&r.n, &r.l, r.urls, ME, NULL), 0);
+    assert_int_equal(dump_all(&r.n, "").result, CW_KV_UNAVAILABLE);
+    rig_fini(&r);
+}
+
 /* Which of the two it meets first is chance; of the other one nothing counts. */
 static void
 another_cluster_is_not_believed(void **state)
@@ -580,6 +602,7 @@ main(void)
         cmocka_unit_test(only_a_refusal_is_sure),
         cmocka_unit_test(what_was_not_sent_was_not_done),
         cmocka_unit_test(a_dead_endpoint_is_left),
+        cmocka_unit_test(an_endpoint_may_be_a_name),
         cmocka_unit_test(another_cluster_is_not_believed),
         cmocka_unit_test(a_deposed_leader_commits_nothing),
         cmocka_unit_test(a_large_transaction_is_one),
