@@ -31,8 +31,8 @@ charge(uint64_t rate, uint64_t *paid_ns, uint64_t now_ns, uint64_t units)
 bool
 cw_limit_take(struct cw_limit *l, uint64_t now_ns, uint64_t len, uint64_t *ret_ns)
 {
-    uint64_t at = cw_max_u64(free_at(l->iops, l->iops_paid_ns),
-                             free_at(l->bytes_per_s, l->bytes_paid_ns));
+    uint64_t at =
+        cw_max_u64(free_at(l->iops, l->iops_paid_ns), free_at(l->bytes_per_s, l->bytes_paid_ns));
 
     if (now_ns < at) {
         *ret_ns = at;

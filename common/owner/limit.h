@@ -13,7 +13,7 @@
 #define CW_LIMIT_UNIT_BYTES (32u * 1024u)
 
 struct cw_limit {
-    uint64_t iops, bytes_per_s;          /* 0: none */
+    uint64_t iops, bytes_per_s;           /* 0: none */
     uint64_t iops_paid_ns, bytes_paid_ns; /* until when what has gone is paid for */
 };
 

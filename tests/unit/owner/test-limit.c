@@ -33,7 +33,8 @@ lets_through_what_it_should(void **state)
     for (int round = 0; round < 500; round++) {
         struct cw_limit l = { 0 };
         uint64_t now = 1 + cw_prng_below(&p, CW_NS_PER_S), len = 4096 * (1 + cw_prng_below(&p, 64));
-        uint64_t iops = 1 + cw_prng_below(&p, 5000), bytes = CW_MIB + cw_prng_below(&p, 200 * CW_MIB);
+        uint64_t iops = 1 + cw_prng_below(&p, 5000),
+                 bytes = CW_MIB + cw_prng_below(&p, 200 * CW_MIB);
         uint64_t units = cw_div_up(len, CW_LIMIT_UNIT_BYTES), n;
         uint64_t each; /* seconds' worth, in thousandths of a request */
 
