@@ -48,7 +48,6 @@ later_commands_say_so(void **state)
         "host maintain h1",
         "host return h1",
         "disk drain h1/store-0",
-        "policy check p",
     };
 
     for (size_t i = 0; i < CW_LEN(later); i++)
