@@ -8,6 +8,7 @@
 #include "common/base/size.h"
 
 #define COPIES_MAX 5
+#define NO_LIMIT UINT64_MAX /* 0 cannot be told from a key that was not given */
 
 enum policy_kind {
     POLICY_COUNT,    /* uint32_t, 1..COPIES_MAX */
@@ -15,7 +16,7 @@ enum policy_kind {
     POLICY_SITES,    /* char * */
     POLICY_DEGRADE,  /* int32_t seconds, -1 for off */
     POLICY_SECONDS,  /* uint32_t */
-    POLICY_LIMIT,    /* only 0, for which nothing is stored */
+    POLICY_LIMIT,    /* uint64_t; NO_LIMIT for 0 */
     POLICY_CHECKSUM, /* only on */
 };
 
@@ -40,8 +41,8 @@ static const struct policy_key keys[] = {
     { "async", POLICY_CHOICE, AT(async), "none", "*" },
     { "checksum", POLICY_CHECKSUM, 0, NULL, NULL },
     { "compression", POLICY_CHOICE, AT(compression), "off background inline", NULL },
-    { "iops-limit", POLICY_LIMIT, 0, NULL, NULL },
-    { "bandwidth-limit", POLICY_LIMIT, 0, NULL, NULL },
+    { "iops-limit", POLICY_LIMIT, AT(iops_limit), NULL, NULL },
+    { "bandwidth-limit", POLICY_LIMIT, AT(bandwidth_limit), NULL, NULL },
     { "repair-delay", POLICY_SECONDS, AT(repair_delay_s), NULL, NULL },
     { "quorum-loss", POLICY_CHOICE, AT(quorum_loss), "wait error", NULL },
     { "space-full", POLICY_CHOICE, AT(space_full), "wait error", NULL },
@@ -160,8 +161,9 @@ policy_take_value(cw_pb_policy *p, const struct policy_key *k, const char *value
         return true;
     case POLICY_LIMIT:
         if (!cw_size_parse(value, &n))
-            return policy_refuse(why, k->name, value, "a number; 0 is none");
-        return n == 0 || policy_refuse_later(why, k->name, value);
+            return policy_refuse(why, k->name, value, "a number such as 500 or 100M; 0 is none");
+        *(uint64_t *)to = n != 0 ? n : NO_LIMIT;
+        return true;
     case POLICY_CHECKSUM:
         return strcmp(value, "on") == 0 ||
                policy_refuse(why, k->name, value, "checksums are always on");

@@ -65,6 +65,14 @@ policy_take_all(struct cw_cli *cli, const struct cw_cmd *cmd, const struct cw_ar
     return CW_ARGS_GO;
 }
 
+static void
+print_limit(FILE *out, const char *key, uint64_t limit)
+{
+    char text[CW_SIZE_TEXT_SIZE];
+
+    fprintf(out, "%s %s\n", key, limit == 0 ? "none" : cw_size_format(limit, text));
+}
+
 static int
 policy_print(struct cw_cli *cli, const cw_pb_policy *p)
 {
@@ -82,6 +90,8 @@ policy_print(struct cw_cli *cli, const cw_pb_policy *p)
             p->degrade_s < 0 ? "off" : cw_text_seconds((uint64_t)p->degrade_s, degrade));
     fprintf(cli->out, "repair-delay  %s\n", cw_text_seconds(p->repair_delay_s, delay));
     fprintf(cli->out, "quorum-loss   %s\nspace-full    %s\n", p->quorum_loss, p->space_full);
+    print_limit(cli->out, "iops-limit   ", p->iops_limit);
+    print_limit(cli->out, "bandwidth-limit", p->bandwidth_limit);
     fprintf(cli->out, "ack           %s\njournal       %s\ncompression   %s\n", p->ack, p->journal,
             p->compression);
     return CW_EXIT_OK;
@@ -357,6 +367,9 @@ policy_check(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv
     "  compression   off, background or inline; background: zstd when cold data is rewritten;\n" \
     "                inline: before it is written, which costs latency. A change reaches the\n" \
     "                volumes at once and concerns what is written or rewritten from then on\n" \
+    "  iops-limit    requests in a second, one of more than 32 KiB counts as several; 0: none\n" \
+    "  bandwidth-limit  bytes in a second, 64K or more; 0: none. After a pause a second's worth\n" \
+    "                goes at once; a change counts at once\n" \
     "  ack           durable;  journal  auto or off\n" \
     "Checksums are always on. A policy that the present hosts cannot meet is noted with a " \
     "warning.\n\n"

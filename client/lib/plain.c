@@ -103,6 +103,8 @@ plain_policy(const Causeway__Control__Policy *m, struct cw_volume_desc *ret)
         return;
     ret->min_insync = m->min_insync != 0 ? m->min_insync : m->copies >= 3 ? 2 : 1;
     ret->degrade_s = m->degrade_s;
+    ret->iops_limit = m->iops_limit;
+    ret->bandwidth_limit = m->bandwidth_limit;
     ret->quorum_loss_error = m->quorum_loss != NULL && strcmp(m->quorum_loss, "error") == 0;
     ret->space_full_error = m->space_full != NULL && strcmp(m->space_full, "error") == 0;
     ret->resync_limit = m->resync_limit;

@@ -551,9 +551,11 @@ engine_policy(struct cw_engine *e, const struct cw_volume_desc *desc)
 {
     struct cw_engine_volume *v = volume_find(e, desc->id);
 
-    if (v != NULL && desc->gen == cw_volume_gen(v->vol))
-        cw_volume_set_policy(v->vol, desc->min_insync, desc->degrade_s, desc->quorum_loss_error,
-                             desc->space_full_error);
+    if (v == NULL || desc->gen != cw_volume_gen(v->vol))
+        return;
+    cw_volume_set_policy(v->vol, desc->min_insync, desc->degrade_s, desc->quorum_loss_error,
+                         desc->space_full_error);
+    cw_volume_set_limits(v->vol, desc->iops_limit, desc->bandwidth_limit);
 }
 
 static void

@@ -57,12 +57,13 @@ struct cw_disk_location {
 struct cw_volume_desc {
     uint64_t id;
     char name[CW_OWNER_NAME_SIZE];
-    uint64_t size_bytes;    /* a multiple of 4096 */
-    uint32_t gen;           /* granted to us by the attach */
-    bool released;          /* the last owner released cleanly: no lease wait (I11) */
-    bool cold_start;        /* wait T_boot for the in-sync copies */
-    uint32_t min_insync;    /* >= 1 */
-    int32_t degrade_s;      /* after so long below min_insync it becomes 1; -1 off */
+    uint64_t size_bytes;                  /* a multiple of 4096 */
+    uint32_t gen;                         /* granted to us by the attach */
+    bool released;                        /* the last owner released cleanly: no lease wait (I11) */
+    bool cold_start;                      /* wait T_boot for the in-sync copies */
+    uint32_t min_insync;                  /* >= 1 */
+    int32_t degrade_s;                    /* after so long below min_insync it becomes 1; -1 off */
+    uint64_t iops_limit, bandwidth_limit; /* per second, the latter in bytes; 0: none (limit.h) */
     bool quorum_loss_error; /* what cannot be served fails with -EIO instead of waiting */
     bool space_full_error;  /* writes without space credit fail with -ENOSPC instead of waiting */
     uint64_t resync_limit;  /* bytes per second of all resyncs of this owner; 0: none */
@@ -283,6 +284,10 @@ int cw_volume_resize(struct cw_volume *v, uint64_t size_bytes, const struct cw_s
 /* New limits of the policy, at once. */
 void cw_volume_set_policy(struct cw_volume *v, uint32_t min_insync, int32_t degrade_s,
                           bool quorum_loss_error, bool space_full_error);
+
+/* Requests that come faster wait before anything is done about them; 0: no limit. Flushes do not.
+ */
+void cw_volume_set_limits(struct cw_volume *v, uint64_t iops, uint64_t bytes_per_s);
 
 /* The copy of that shard on that disk is to leave for good: it becomes DEAD by a change of ours if
  * min_insync others are in sync within ten seconds; else nothing comes of it, and the manager asks

@@ -286,16 +286,11 @@ io_check(const struct cw_volume *v, const struct cw_io *io)
     return 0;
 }
 
-void
-cw_io_submit(struct cw_volume *v, struct cw_io *io)
+static void
+io_start(struct cw_volume *v, struct cw_io *io, int res)
 {
     struct cw_buf *given = io->op == CW_IO_WRITE ? io->buf : NULL;
-    int res = io_check(v, io);
 
-    io->volume = v;
-    io->begun_ns = cw_own_now(v->o);
-    io->n_parts = 1; /* this function's */
-    io->res = 0;
     if (io->op == CW_IO_READ)
         io->buf = NULL;
     if (res == 0 && io->op != CW_IO_FLUSH && !io_cut(v, io))
@@ -305,4 +300,82 @@ cw_io_submit(struct cw_volume *v, struct cw_io *io)
         cw_buf_unref(given);
     }
     cw_own_io_done(io, res);
+}
+
+/* ---- limits ---- */
+
+static bool
+limit_take(struct cw_volume *v, const struct cw_io *io, uint64_t *ret_ns)
+{
+    bool data = io->op == CW_IO_READ || io->op == CW_IO_WRITE;
+
+    return cw_limit_take(&v->limit, cw_own_now(v->o), data ? io->len : 0, ret_ns);
+}
+
+void
+cw_own_limit_fired(struct cw_timer *t)
+{
+    struct cw_volume *v = cw_container_of(t, struct cw_volume, limit_timer);
+    uint64_t at;
+
+    while (!cw_list_empty(&v->limited)) {
+        struct cw_io *io = cw_list_entry(v->limited.next, struct cw_io, link);
+
+        if (!limit_take(v, io, &at)) {
+            cw_timer_set(v->o->env, &v->limit_timer, at);
+            return;
+        }
+        cw_list_remove(&io->link);
+        io_start(v, io, 0);
+    }
+}
+
+void
+cw_own_limit_flush(struct cw_volume *v)
+{
+    struct cw_list *node;
+
+    while ((node = cw_list_pop_front(&v->limited)) != NULL)
+        io_start(v, cw_list_entry(node, struct cw_io, link), 0);
+}
+
+void
+cw_own_limit_fail(struct cw_volume *v, int res)
+{
+    struct cw_list *node;
+
+    while ((node = cw_list_pop_front(&v->limited)) != NULL)
+        io_start(v, cw_list_entry(node, struct cw_io, link), res);
+}
+
+void
+cw_volume_set_limits(struct cw_volume *v, uint64_t iops, uint64_t bytes_per_s)
+{
+    cw_limit_set(&v->limit, iops, bytes_per_s);
+    if (!cw_list_empty(&v->limited))
+        cw_timer_set(v->o->env, &v->limit_timer, cw_own_now(v->o));
+}
+
+void
+cw_io_submit(struct cw_volume *v, struct cw_io *io)
+{
+    int res = io_check(v, io);
+    uint64_t at;
+
+    io->volume = v;
+    io->begun_ns = cw_own_now(v->o);
+    io->n_parts = 1; /* given back by io_start */
+    io->res = 0;
+    if (res == 0 && io->op != CW_IO_FLUSH && (v->limit.iops | v->limit.bytes_per_s) != 0) {
+        if (!cw_list_empty(&v->limited)) {
+            cw_list_push_back(&v->limited, &io->link);
+            return;
+        }
+        if (!limit_take(v, io, &at)) {
+            cw_list_push_back(&v->limited, &io->link);
+            cw_timer_set(v->o->env, &v->limit_timer, at);
+            return;
+        }
+    }
+    io_start(v, io, res);
 }

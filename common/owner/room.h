@@ -13,6 +13,7 @@
 #include "common/base/histogram.h"
 #include "common/base/mutation.h"
 #include "common/codec/frame.h"
+#include "common/owner/limit.h"
 #include "common/owner/owner.h"
 #include "common/owner/pace.h"
 
@@ -410,6 +411,9 @@ struct cw_volume {
     struct shard **shards;
     uint32_t n_shards;
     uint64_t opened_ns;
+    struct cw_limit limit;
+    struct cw_list limited; /* requests that wait for it, in order */
+    struct cw_timer limit_timer;
     uint32_t n_parts; /* alive, of requests and internal ones */
     uint32_t n_calls; /* at the manager */
     bool doomed;      /* freed by the caller; waits for n_calls */
@@ -678,6 +682,10 @@ void cw_own_volume_get(struct cw_volume *v);
 void cw_own_volume_fire(struct cw_volume *v, enum volume_event e);
 bool cw_own_volume_fire_events(struct cw_volume *v); /* false: the volume is gone */
 void cw_own_volume_locate(struct cw_owner *o, const struct cw_disk_location *disks, uint32_t n);
+/* Requests that wait for the limit begin now, whatever it says; or end. */
+void cw_own_limit_flush(struct cw_volume *v);
+void cw_own_limit_fail(struct cw_volume *v, int res);
+void cw_own_limit_fired(struct cw_timer *t);
 void cw_own_volume_put(struct cw_volume *v); /* a call at the manager ended */
 void cw_own_volume_destroy(struct cw_volume *v);
 

@@ -83,6 +83,9 @@ volume_new(struct cw_owner *o, const struct cw_volume_desc *d, const struct cw_v
     v->state = CW_VOLUME_OPENING;
     v->opened_ns = cw_own_now(o);
     cw_list_init(&v->repairs);
+    cw_list_init(&v->limited);
+    v->limit_timer.fn = cw_own_limit_fired;
+    cw_limit_set(&v->limit, d->iops_limit, d->bandwidth_limit);
     cw_list_push_back(&o->volumes, &v->node);
     return v;
 }
@@ -147,6 +150,7 @@ volume_close_shards(struct cw_volume *v, int res, bool orderly)
 {
     for (uint32_t i = 0; i < v->n_shards; i++)
         cw_own_shard_close(v->shards[i], orderly);
+    cw_own_limit_fail(v, res);
     cw_own_verify_stop(v, "the volume is not owned here any more");
     for (uint32_t i = 0; i < v->n_shards; i++)
         shard_fail_parts(v->shards[i], res);
@@ -326,6 +330,7 @@ cw_volume_release(struct cw_volume *v)
     v->keep_at_ns = 0;
     switch (v->state) {
     case CW_VOLUME_READY:
+        cw_own_limit_flush(v); /* they were there before */
         v->state = CW_VOLUME_RELEASING;
         cw_own_verify_stop(v, "the volume is released");
         for (uint32_t i = 0; i < v->n_shards; i++) {
@@ -598,6 +603,7 @@ void
 cw_own_volume_destroy(struct cw_volume *v)
 {
     cw_list_remove(&v->node);
+    cw_timer_cancel(v->o->env, &v->limit_timer);
     cw_own_repairs_forget(v);
     cw_own_verify_stop(v, NULL);
     volume_close_shards(v, -ESHUTDOWN, false); /* gives buffers back; nobody is told */

@@ -287,6 +287,8 @@ struct cw_mgr_whatif {
     size_t n_fail;
 };
 
+#define CW_MGR_NO_LIMIT UINT64_MAX /* a policy put: takes the limit away */
+
 struct cw_mgr_policy {
     const char *name;
     uint32_t copies; /* put: 0 is not given, as "" and the other zeroes of a new policy are */

@@ -5,6 +5,8 @@
 
 #include "daemon/manager/internal.h"
 
+#define BANDWIDTH_LEAST (64u * 1024u)
+
 void
 cw_mgr_policy_default(struct cw_policy_rec *ret)
 {
@@ -143,10 +145,6 @@ policy_later(const struct cw_policy_rec *p, struct cw_mgr_error *err)
         return bad(err, p->name, "ack is durable or replicated");
     if (strcmp(p->async, "none") != 0)
         return bad(err, p->name, "async is not available in this version; use async=none");
-    if (p->iops_limit != 0)
-        return bad(err, p->name, "iops-limit is not available in this version; use 0");
-    if (p->bandwidth_limit != 0)
-        return bad(err, p->name, "bandwidth-limit is not available in this version; use 0");
     return true;
 }
 
@@ -168,6 +166,8 @@ policy_valid(const struct cw_policy_rec *p, struct cw_mgr_error *err)
         return bad(err, p->name, "journal is auto or off");
     if (!cw_compression_parse(p->compression, &compression))
         return bad(err, p->name, "compression is off, background or inline");
+    if (p->bandwidth_limit != 0 && p->bandwidth_limit < BANDWIDTH_LEAST)
+        return bad(err, p->name, "bandwidth-limit is 0, or 64K bytes in a second at least");
     if (!one_of(p->quorum_loss, "wait", "error"))
         return bad(err, p->name, "quorum-loss is wait or error");
     if (!one_of(p->space_full, "wait", "error"))
@@ -188,6 +188,15 @@ take_text(char *to, size_t size, const char *text, const char *policy, const cha
     return false;
 }
 
+/* Of a key whose 0 means something, but also that it is not given. */
+static uint64_t
+take_limit(uint64_t now, uint64_t given)
+{
+    if (given == CW_MGR_NO_LIMIT)
+        return 0;
+    return given != 0 ? given : now;
+}
+
 /* What is not given stays. */
 static bool
 policy_merge(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_mgr_error *err)
@@ -195,8 +204,8 @@ policy_merge(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_m
     p->copies = q->copies != 0 ? q->copies : p->copies;
     p->min_insync = q->min_insync != 0 ? q->min_insync : p->min_insync;
     p->degrade_s = q->degrade_s != 0 ? q->degrade_s : p->degrade_s;
-    p->iops_limit = q->iops_limit != 0 ? q->iops_limit : p->iops_limit;
-    p->bandwidth_limit = q->bandwidth_limit != 0 ? q->bandwidth_limit : p->bandwidth_limit;
+    p->iops_limit = take_limit(p->iops_limit, q->iops_limit);
+    p->bandwidth_limit = take_limit(p->bandwidth_limit, q->bandwidth_limit);
     p->repair_delay_s = q->repair_delay_s != 0 ? q->repair_delay_s : p->repair_delay_s;
     return take_text(p->spread, sizeof(p->spread), q->spread, p->name, "spread", err) &&
            take_text(p->sites, sizeof(p->sites), q->sites, p->name, "sites", err) &&

@@ -2,6 +2,7 @@
 """Policies that change while their volume is in use: copies come, and then others go."""
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
@@ -55,6 +56,33 @@ def test_a_volume_moves_under_load(t):
     assert not wrong, wrong[:5]
     c.admin("volume", "verify", "v")
     assert sites(c) == ["aws", "dc1"], sites(c)
+
+
+def acked_in(load, seconds):
+    """Not a wait for something: the rate itself is looked at."""
+    before = load.n_acked
+    time.sleep(seconds)
+    return (load.n_acked - before) / seconds
+
+
+def test_a_limit_counts_while_in_use(t):
+    c = t.cluster()
+    c.admin("policy", "create", "p")
+    c.admin("volume", "create", "v", "--size", "64M", "--policy", "p")
+    server = t.nbd(c)
+    load = Load(server.sock, "v", 8192).start()
+    wait_for("writes", lambda: load.n_acked > 1000)
+    c.admin("policy", "set", "p", "iops-limit=50")
+    wait_for("the limit is felt", lambda: acked_in(load, 2) < 75, 30)
+    assert acked_in(load, 3) > 25
+    c.admin("policy", "set", "p", "iops-limit=0", "bandwidth-limit=400K")
+    wait_for("another limit is felt", lambda: 75 < acked_in(load, 2) < 150, 30)
+    c.admin("policy", "set", "p", "bandwidth-limit=0")
+    wait_for("none is felt", lambda: acked_in(load, 1) > 300, 30)
+    load.stop()
+    assert not load.errors, load.errors
+    wrong = load.verify(server.sock, "v")
+    assert not wrong, wrong[:5]
 
 
 def test_what_cannot_be_met_is_refused(t):

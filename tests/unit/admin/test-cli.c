@@ -40,7 +40,6 @@ later_commands_say_so(void **state)
 {
     static const char *const later[] = {
         "volume attach vm1", "volume mount vm1 /mnt", "volume detach vm1", "doctor",
-        "policy check p",
     };
 
     for (size_t i = 0; i < CW_LEN(later); i++)

@@ -87,8 +87,8 @@ nonsense_and_later_things_are_refused(void **state)
         { "sites=each:2", "each:N" },
         { "sites=each:1,a,b", "each:N" },
         { "repair-delay=0", "from 1 s on" },
-        { "iops-limit=100", "this version" },
-        { "bandwidth-limit=1M", "this version" },
+        { "iops-limit=fast", "a number" },
+        { "bandwidth-limit=-1", "a number" },
     };
     char why[CW_POLICY_WHY_SIZE];
     cw_pb_policy p;

@@ -302,7 +302,6 @@ policy_keys_are_checked(void **state)
         { { .name = "p", .ack = "replicated" }, "ack" },
         { { .name = "p", .async = "aws" }, "async" },
         { { .name = "p", .compression = "lz4" }, "compression" },
-        { { .name = "p", .iops_limit = 5 }, "iops-limit" },
         { { .name = "p", .bandwidth_limit = 5 }, "bandwidth-limit" },
         { { .name = "p", .quorum_loss = "panic" }, "quorum-loss" },
         { { .name = "p", .space_full = "no" }, "space-full" },
