@@ -122,6 +122,21 @@ look_at_maintenance(struct cw_manager *m, const struct mgr_host *h)
     snprintf(f->command, sizeof(f->command), "causeway host return %s", r->name);
 }
 
+/* Who paused it may have forgotten it. */
+static void
+look_at_pause(struct cw_manager *m)
+{
+    struct mgr_finding *f;
+
+    if (!cw_mgr_repair_paused(m))
+        return;
+    f = found(m, "REPAIR_PAUSED", false, "repair", cw_mgr_cluster(m)->repair_paused_s,
+              "by an operator's word");
+    snprintf(f->effect, sizeof(f->effect), "no copy that is missing is made again");
+    snprintf(f->next, sizeof(f->next), "none");
+    snprintf(f->command, sizeof(f->command), "causeway repair resume");
+}
+
 /* A job of an operator that does not come on. */
 static void
 look_at_work(struct cw_manager *m, const struct mgr_work *w)
@@ -452,6 +467,7 @@ cw_mgr_findings_look(struct cw_manager *m)
         look_at_memory(m, h);
         look_at_maintenance(m, h);
     }
+    look_at_pause(m);
     MGR_EACH(&m->t, CW_REC_JOB, struct mgr_work, w)
     look_at_work(m, w);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)

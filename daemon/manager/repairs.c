@@ -347,19 +347,17 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
         if (r->repair_paused_s != 0)
             return MGR_BUILD_NONE;
         r->repair_paused_s = cw_mgr_wall_s(t->m);
-        cw_mgr_txn_event(t, "REPAIR_PAUSED", "repair",
-                         "by an operator's word: no copy is made again");
+        cw_mgr_txn_event(t, "REPAIR_SET", "repair", "paused: no copy is made again");
         break;
     case CW_MGR_REPAIR_RESUME:
         if (r->repair_paused_s == 0)
             return MGR_BUILD_NONE;
         r->repair_paused_s = 0;
-        cw_mgr_txn_event(t, "REPAIR_RESUMED", "repair", "by an operator's word");
+        cw_mgr_txn_event(t, "REPAIR_SET", "repair", "resumed");
         break;
     case CW_MGR_REPAIR_LIMIT:
         r->repair_limit = q->bytes_per_s;
-        cw_mgr_txn_event(t, "REPAIR_LIMIT", "repair",
-                         "%llu bytes per second of each owner (0: none)",
+        cw_mgr_txn_event(t, "REPAIR_SET", "repair", "%llu bytes per second of each owner (0: none)",
                          (unsigned long long)q->bytes_per_s);
         break;
     }

@@ -42,6 +42,7 @@ step_of(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_
             return UNBORN_REPLACE;
     }
     /* one that was made with too few gets the rest from repair.c */
+    *ret_member = r->n_members;
     if (r->n_members < wanted && r->n_members < CW_MEMBERS_MAX && go < CW_MEMBERS_MAX &&
         (cw_mgr_repair_target(m, v, r, CW_MEMBERS_MAX, ret_fresh, why) ||
          cw_mgr_repair_target(m, v, r, go, ret_fresh, why)))
@@ -83,12 +84,11 @@ unborn_build(struct mgr_op *op, struct mgr_txn *t)
     case UNBORN_NONE:
         return MGR_BUILD_NONE;
     case UNBORN_ADD:
-        i = rec.shard.n_members++;
-        /* fall through */
     case UNBORN_REPLACE:
         fresh.state = CW_MEMBER_INSYNC;
         fresh.since_seq = CW_SINCE_NEW;
         rec.shard.members[i] = fresh;
+        rec.shard.n_members += i == rec.shard.n_members;
         break;
     }
     rec.shard.cfg++;

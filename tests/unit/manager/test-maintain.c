@@ -783,7 +783,9 @@ repair_is_paused(void **state)
     world_client(&w, 0);
     run(&w, 4000);
     assert_string_equal(world_word(&w, "v"), "reduced-stuck");
+    assert_true(world_finding(&w, "REPAIR_PAUSED", "repair"));
     assert_int_equal(repair_set(&w, CW_MGR_REPAIR_RESUME, 0), CW_MGR_OK);
+    assert_false(world_finding(&w, "REPAIR_PAUSED", NULL));
     run(&w, 2);
     look(&w);
     assert_int_equal(member_of(&w, d), -1);
