@@ -5,9 +5,10 @@
 #include "common/base/bits.h"
 
 static const struct cw_cmd *const families[] = {
-    cw_cmds_status,  cw_cmds_volume, cw_cmds_copy, cw_cmds_verify, cw_cmds_explain,
-    cw_cmds_recover, cw_cmds_policy, cw_cmds_host, cw_cmds_disk,   cw_cmds_quarantine,
-    cw_cmds_scrub,   cw_cmds_events, cw_cmds_jobs, cw_cmds_bench,  cw_cmds_local,
+    cw_cmds_status,  cw_cmds_volume,     cw_cmds_copy,   cw_cmds_verify,
+    cw_cmds_explain, cw_cmds_recover,    cw_cmds_policy, cw_cmds_host,
+    cw_cmds_disk,    cw_cmds_quarantine, cw_cmds_scrub,  cw_cmds_events,
+    cw_cmds_jobs,    cw_cmds_doctor,     cw_cmds_bench,  cw_cmds_local,
 };
 
 static const struct cw_absent absent[] = {
@@ -24,7 +25,6 @@ static const struct cw_absent absent[] = {
     { "policy check", "create the policy and a volume: what cannot be met is refused with why" },
     { "whatif", "see: causeway explain VOLUME" },
     { "repair", "missing copies are built again without a command; see: causeway status" },
-    { "doctor", NULL },
 };
 
 /* How many words of `words` begin argv; 0 if not all of them do. */

@@ -39,15 +39,8 @@ static void
 later_commands_say_so(void **state)
 {
     static const char *const later[] = {
-        "volume attach vm1",
-        "volume mount vm1 /mnt",
-        "volume detach vm1",
-        "whatif --fail dc1",
-        "repair now",
-        "doctor",
-        "host maintain h1",
-        "host return h1",
-        "disk drain h1/store-0",
+        "volume attach vm1", "volume mount vm1 /mnt", "volume detach vm1", "whatif --fail dc1",
+        "repair now",        "host maintain h1",      "host return h1",    "disk drain h1/store-0",
         "policy check p",
     };
 
