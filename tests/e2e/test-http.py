@@ -90,7 +90,7 @@ def test_json_of_the_admin_client_is_as_described(t):
                  ("volume", "rm", "v", "--now"), ("policy", "create", "p", "copies=2"), ("policy", "ls"),
                  ("policy", "show", "p"), ("policy", "set", "p", "degrade=off"), ("policy", "rm", "p"), ("host", "ls"),
                  ("host", "show", "aws-1"), ("disk", "ls"), ("disk", "show", "aws-1/store-0"), ("scrub", "start"),
-                 ("scrub", "ls"), ("events",)):
+                 ("scrub", "ls"), ("events",), ("doctor", c.addr)):
         run(*args)
     for args in (("volume", "show", "none"), ("host", "show", "none"), ("jobs", "show", "1000000"),
                  ("volume", "recover", "i"), ("host", "rm", "aws-1"), ("disk", "return", "aws-1/store-0")):
