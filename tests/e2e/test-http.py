@@ -333,7 +333,7 @@ def test_health_and_metrics(t):
     h = https["onprem-1"]
     begin = time.monotonic()
     e = h.fails(503, "UNAVAILABLE", "GET", "/v1/status")
-    assert time.monotonic() - begin < 2.5 and c.addr in e["message"], e
+    assert time.monotonic() - begin < 4 and c.addr in e["message"], e
     m = metrics("onprem-1")
     assert m.one("causeway_manager_up") == 0 and m.has("causeway_disk_size_bytes") and not m.has("causeway_volumes")
     assert h.get("/healthz").status == 200
@@ -379,9 +379,7 @@ def test_nobody_keeps_others_out(t):
             s.sendall(b"GET /v1/st")
         except OSError:
             pass # one too many, turned away
-    begin = time.monotonic()
-    wait_for("slow ones are cut off", lambda: not isinstance(try_get(h), OSError) and try_get(h).status == 200, 20, 0.2)
-    assert time.monotonic() - begin < 15
+    wait_for("slow ones are cut off", lambda: not isinstance(try_get(h), OSError) and try_get(h).status == 200, 25, 0.2)
     for s in slow:
         s.close()
     assert c.json("host", "ls")["hosts"][0]["state"] == "up"
