@@ -63,15 +63,19 @@ status_print_protection(FILE *out, const cw_pb_status *s)
 static void
 status_print_sites(FILE *out, const cw_pb_status *s)
 {
-    char used[CW_TEXT_SIZE], size[CW_TEXT_SIZE];
+    char used[CW_TEXT_SIZE], size[CW_TEXT_SIZE], worst[CW_TEXT_SIZE];
 
     for (size_t i = 0; i < s->n_sites; i++) {
         const cw_pb_site *site = s->sites[i];
 
-        fprintf(out, "%-13s %-10s %-11s %u/%u hosts  %s of %s used\n", i == 0 ? "sites" : "",
+        fprintf(out, "%-13s %-10s %-11s %u/%u hosts  %s of %s used", i == 0 ? "sites" : "",
                 site->name, cw_shape_site_kind(site->kind), site->hosts_up, site->hosts,
                 cw_text_percent(site->used_bytes, site->size_bytes, used),
                 cw_text_size(site->size_bytes, size));
+        if (site->size_without_worst_bytes > 0)
+            fprintf(out, " (%s after its worst host)",
+                    cw_text_percent(site->used_bytes, site->size_without_worst_bytes, worst));
+        fputc('\n', out);
     }
     if (s->n_sites == 0)
         fputs("sites         none: no host has joined yet\n", out);

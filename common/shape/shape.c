@@ -422,6 +422,7 @@ shape_site(const cw_pb_site *s)
     shape_set_number(o, "hosts_up", s->hosts_up);
     shape_set_number(o, "size_bytes", s->size_bytes);
     shape_set_number(o, "used_bytes", s->used_bytes);
+    shape_set_number(o, "size_without_worst_host_bytes", s->size_without_worst_bytes);
     return o;
 }
 

@@ -114,8 +114,11 @@ stream_ask(struct stream *s)
 static bool
 wants_stream(const struct http_ask *a)
 {
-    const char *accept = cw_http_head_find(cw_http_req_head(a->req), "Accept");
+    const struct cw_http_head *head = cw_http_req_head(a->req);
+    const char *accept = cw_http_head_find(head, "Accept");
 
+    if (strcmp(head->method, "HEAD") == 0)
+        return false;
     return cw_http_flag(a, "follow", false) ||
            (accept != NULL && strstr(accept, "text/event-stream") != NULL);
 }

@@ -31,7 +31,7 @@ http_open(struct cw_http *h, char why[static CW_RPC_WHY_SIZE])
     };
     struct cw_http_server_opts server = {
         .listen = h->opts.listen,
-        .conns_max = h->opts.conns_max,
+        .out_max = h->opts.out_max,
         .error_type = "application/json",
         .on_request = http_on_request,
         .refuse = http_refuse,

@@ -18,7 +18,7 @@ struct cw_http_opts {
     const char *listen;   /* ADDR:PORT; port 0 picks one */
     const char *managers; /* ADDR:PORT[,..] */
     const char *name;     /* of this host; "manager" */
-    uint32_t conns_max;   /* 0: the default */
+    uint64_t out_max;     /* bytes of answers that wait to be sent; 0: the default */
     /* Answers later, and never if its link was removed first. NULL: nothing to tell. */
     void (*look)(void *user, struct cw_http_look *);
     void *user;

@@ -499,6 +499,7 @@ struct cw_mgr_site_info {
     enum cw_site_kind kind;
     uint32_t hosts_up, hosts;
     uint64_t size_bytes, used_bytes;
+    uint64_t size_without_worst_bytes; /* if its largest host failed */
 };
 
 struct cw_mgr_word_count {

@@ -67,6 +67,35 @@ site_find(struct cw_mgr_site_info *sites, size_t *n, const struct cw_host_rec *h
     return &sites[(*n)++];
 }
 
+static uint64_t
+host_bytes(const struct cw_manager *m, const struct mgr_host *h)
+{
+    uint64_t n = 0;
+
+    MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
+    {
+        if (!d->replaced && cw_mgr_disk_host(m, d) == h)
+            n += d->o.rec.disk.size_bytes;
+    }
+    return n;
+}
+
+/* What would be left of each site if its largest host failed. */
+static void
+fill_without_worst(const struct cw_manager *m, struct cw_mgr_site_info *sites, size_t n)
+{
+    MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
+    {
+        uint64_t *worst = &site_find(sites, &n, &h->o.rec.host)->size_without_worst_bytes;
+
+        *worst = cw_max_u64(*worst, host_bytes(m, h));
+    }
+    for (size_t i = 0; i < n; i++)
+        sites[i].size_without_worst_bytes =
+            sites[i].size_bytes -
+            cw_min_u64(sites[i].size_bytes, sites[i].size_without_worst_bytes);
+}
+
 static void
 fill_sites(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_status *ret)
 {
@@ -91,6 +120,7 @@ fill_sites(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_sta
         s->size_bytes += d->o.rec.disk.size_bytes;
         s->used_bytes += d->now.used_bytes;
     }
+    fill_without_worst(m, to, ret->n_sites);
 }
 
 static void

@@ -4,6 +4,7 @@
 #include "common/base/bits.h"
 #include "daemon/shell/host-parts.h"
 #include "daemon/shell/host.h"
+#include "daemon/shell/memory.h"
 
 /* ---- what it tells ---- */
 
@@ -69,6 +70,7 @@ cw_host_http_start(struct cw_host *h, char why[static CW_RPC_WHY_SIZE])
         .listen = h->o->http,
         .managers = h->o->join,
         .name = h->o->host,
+        .out_max = cw_memory_divide(h->o->memory_bytes, h->o->n_stores).control_bytes,
         .look = http_look,
         .user = h,
     };

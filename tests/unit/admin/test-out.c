@@ -172,6 +172,9 @@ status_fill(cw_pb_status *s, cw_pb_finding *f, cw_pb_site *site,
     site->name = (char *)"dc1";
     site->hosts = 9;
     site->hosts_up = 8;
+    site->size_bytes = 9000 * UINT64_C(1048576);
+    site->used_bytes = 5490 * UINT64_C(1048576);
+    site->size_without_worst_bytes = 7600 * UINT64_C(1048576);
 }
 
 /* The screen begins with the worst: errors before warnings, lost before full. */
@@ -191,7 +194,8 @@ status_shows_the_worst_first(void **state)
     text = stream_text(&s.out);
     assert_non_null(strstr(text, "cluster hy1   ERROR   2 findings"));
     assert_non_null(strstr(text, "1 lost | 39 full"));
-    assert_non_null(strstr(text, "8/9 hosts"));
+    assert_non_null(strstr(text, "8/9 hosts  61% of "));
+    assert_non_null(strstr(text, " used (72% after its worst host)\n"));
     assert_non_null(strstr(text, "dc1/h7 for 18m48s"));
     assert_true(strstr(text, "VOLUME_LOST") < strstr(text, "HOST_ABSENT"));
     streams_fini(&s);
