@@ -57,7 +57,8 @@ struct cw_etcd_opts {
 };
 
 /* 0, or -errno with one line in why (a URL that is none, a file that cannot be read). Reaches for
- * etcd on later loop turns; names in the URLs are looked up here, which may block. */
+ * etcd on later loop turns; names in the URLs are looked up here, which may block. SIGPIPE is
+ * blocked in the calling thread, the service's. */
 int cw_etcd_new(const struct cw_etcd_opts *opts, struct cw_etcd **ret,
                 char why[static CW_ETCD_WHY_SIZE]);
 
