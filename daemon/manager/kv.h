@@ -77,6 +77,9 @@ struct cw_kv_ops {
 struct cw_kv {
     const struct cw_kv_ops *ops;
     const char *name; /* "lmdb /var/lib/causeway", for status */
+    /* Why the transaction that just ended as UNAVAILABLE was refused and would be again; NULL: it
+     * was not. */
+    const char *refused;
 };
 
 static inline void

@@ -93,7 +93,7 @@ load_verdict(struct cw_manager *m)
 
     if (!cluster && !m->opts.bootstrap)
         return "the metadata store holds no cluster: a first start needs --bootstrap; if there was "
-               "one, see causeway-store rebuild-metadata";
+               "one, see causeway-store metadata import and rebuild-metadata";
     if (cluster && m->opts.bootstrap && !m->opts.any_host)
         return "the metadata store already holds a cluster: start without --bootstrap";
     return NULL;

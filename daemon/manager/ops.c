@@ -180,6 +180,7 @@ ops_committed(struct cw_kv_txn *kv, enum cw_kv_result res, uint64_t version)
 {
     struct cw_manager *m = cw_container_of(kv, struct cw_manager, txn.kv);
     struct mgr_op *op = m->running;
+    const char *refused = m->opts.kv->refused;
     bool again;
 
     if (res == CW_KV_UNKNOWN && cw_mutated(CW_MUTATION_DOUBT_IS_DONE)) {
@@ -205,6 +206,7 @@ ops_committed(struct cw_kv_txn *kv, enum cw_kv_result res, uint64_t version)
     else
         op->end(op, CW_MGR_UNAVAILABLE,
                 res == CW_KV_UNKNOWN ? "the metadata store did not confirm the change"
+                : refused != NULL    ? refused
                                      : "the metadata store does not answer");
     cw_mgr_kick(m);
 }

@@ -110,7 +110,7 @@ ask_same_cluster(struct etcd_ask *a, const json_t *root)
 }
 
 static bool
-refused_for_good(enum cw_etcd_code code)
+refused_for_good(enum cw_etcd_code code, const char *why)
 {
     switch (code) {
     case CW_ETCD_CODE_INVALID:
@@ -120,8 +120,11 @@ refused_for_good(enum cw_etcd_code code)
     case CW_ETCD_CODE_RANGE:
     case CW_ETCD_CODE_UNAUTHENTICATED:
         return true;
+    case CW_ETCD_CODE_EXHAUSTED:
+        /* Of a request, for our answers are small. But "database space exceeded" comes also of what
+         * was done. */
+        return strstr(why, "received message larger than max") != NULL;
     case CW_ETCD_CODE_NONE:
-    case CW_ETCD_CODE_EXHAUSTED: /* "database space exceeded" comes also of what was done */
         return false;
     }
     return false;
@@ -155,7 +158,7 @@ ask_on_error(struct etcd_ask *a, const json_t *root, const struct cw_etcd_http_a
         ask_post(a);
     } else if (a->step == ETCD_AUTH) {
         ask_on_token_refused(a, code, text);
-    } else if (refused_for_good(code)) {
+    } else if (refused_for_good(code, text)) {
         ask_end(a, (struct etcd_end){ .outcome = ETCD_REFUSED, .code = code, .why = text });
     } else {
         ask_failed(a, true, text);

@@ -196,7 +196,7 @@ struct cw_etcd {
     struct cw_kv kv;
     struct cw_etcd_opts opts; /* the texts are not kept, but for ours below */
     struct cw_env *env;
-    char name[CW_ETCD_WHY_SIZE];
+    char name[CW_ETCD_WHY_SIZE], refused[ETCD_WHY_SIZE];
     char prefix[ETCD_PREFIX_SIZE], value[ETCD_VALUE_SIZE];
     char user_name[128], password[256], token[1024];
     struct ssl_ctx_st *tls;

@@ -59,6 +59,7 @@ cw_etcd_kv_fail(struct cw_etcd *e)
     struct cw_list reads, txns, *node;
     bool sent = cw_etcd_ask_drop(&s->ask);
 
+    e->kv.refused = NULL;
     cw_list_init(&reads);
     cw_list_init(&txns);
     cw_list_splice_back(&reads, &s->reads);

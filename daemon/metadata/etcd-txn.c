@@ -5,12 +5,14 @@
  *
  *   checks   the compares, LIMIT at a time, changing nothing; the first one reads the mark, all
  *            others compare it
- *   the change   compares leader and mark alone; its operations lie in nested transactions
+ *   the change   compares leader and mark alone; its operations lie in transactions nested twice,
+ *                for of a list's limit each level takes its share
  *
  * Whoever changes anything changes the mark, so an unchanged mark says that what was checked still
- * holds: it is one transaction for all others. Its bytes are limited by etcd (--max-request-bytes,
- * 1.5 MiB, some 6000 records).
+ * holds: it is one transaction for all others. What is left is etcd's limit on bytes
+ * (--max-request-bytes, 1.5 MiB, some 7000 records).
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/metadata/etcd-internal.h"
@@ -18,8 +20,8 @@
 #define LIMIT 128u /* etcd's --max-txn-ops */
 #define PLAIN_MAX (LIMIT - 1)
 #define CHECK_MAX (LIMIT - 2)
-#define NEST_OPS (LIMIT / 2)
-#define NESTS_MAX (LIMIT - NEST_OPS - 1)
+#define NEST (LIMIT / 3)
+#define CHANGE_MAX ((NEST - 1) * NEST * NEST)
 
 /* ---- building ---- */
 
@@ -62,14 +64,15 @@ op_of(const struct cw_etcd *e, const struct cw_kv_op *op)
                         cw_etcd_json_bytes(op->value, op->len));
 }
 
-/* Takes both lists. That we lead no more is told by what the failure reads. */
+/* Takes both lists. That we lead no more is told by what the failure reads. A large one takes etcd
+ * its time. */
 static void
 txn_ask(struct cw_etcd *e, json_t *compares, json_t *ops, bool repeatable)
 {
     cw_etcd_ask(&e->store.ask, "/v3/kv/txn",
                 cw_etcd_pack("{s:o,s:o,s:[o]}", "compare", compares, "success", ops, "failure",
                              op_range(e, ETCD_LEADER_KEY)),
-                ETCD_KV_MS, repeatable);
+                ETCD_KV_MS + (uint32_t)e->store.txn.t->n_ops, repeatable);
 }
 
 static void
@@ -108,14 +111,22 @@ txn_ask_check(struct cw_etcd *e)
     txn_ask(e, compares, ops, true);
 }
 
+/* Transactions of `share` operations each, down to the operations themselves. */
 static json_t *
-nest_of(const struct cw_etcd *e, const struct cw_kv_op *ops, size_t n)
+nest_of(const struct cw_etcd *e, const struct cw_kv_op *ops, size_t n, size_t share)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, op_of(e, &ops[i]));
-    return cw_etcd_pack("{s:{s:o}}", "request_txn", "success", list);
+    for (size_t i = 0; i < n; i += share) {
+        size_t len = cw_min_u64(share, n - i);
+
+        if (share == 1)
+            json_array_append_new(list, op_of(e, &ops[i]));
+        else
+            json_array_append_new(list, cw_etcd_pack("{s:{s:o}}", "request_txn", "success",
+                                                     nest_of(e, &ops[i], len, share / NEST)));
+    }
+    return list;
 }
 
 static void
@@ -123,12 +134,10 @@ txn_ask_change(struct cw_etcd *e)
 {
     struct etcd_txn *x = &e->store.txn;
     const struct cw_kv_txn *t = x->t;
-    json_t *compares = json_array(), *ops = json_array();
+    json_t *compares = json_array(), *ops = nest_of(e, t->ops, t->n_ops, NEST * NEST);
 
     json_array_append_new(compares, compare_leader(e));
     json_array_append_new(compares, compare_version(e, ETCD_MARK_KEY, x->mark));
-    for (size_t i = 0; i < t->n_ops; i += NEST_OPS)
-        json_array_append_new(ops, nest_of(e, &t->ops[i], cw_min_u64(NEST_OPS, t->n_ops - i)));
     if (t->n_ops > 0)
         json_array_append_new(ops, op_mark(e));
     x->checking = false;
@@ -183,12 +192,14 @@ txn_on_checked(struct cw_etcd *e, const json_t *root)
 static void
 txn_on_refused(struct cw_etcd *e, const char *why)
 {
-    cw_log(e->env, CW_LOG_ERROR, "%s: a transaction of %zu changes was refused: %s", e->name,
-           e->store.txn.t->n_ops, why);
-    if (strstr(why, "too many operations") != NULL || strstr(why, "too large") != NULL)
-        cw_log(e->env, CW_LOG_ERROR,
-               "%s: it needs etcd's --max-txn-ops 128 and --max-request-bytes 1572864 or more",
-               e->name);
+    bool large = strstr(why, "too many operations") != NULL || strstr(why, "too large") != NULL ||
+                 strstr(why, "larger than max") != NULL;
+
+    snprintf(e->refused, sizeof(e->refused), "etcd refuses a change of %zu records: %.120s%s",
+             e->store.txn.t->n_ops, why,
+             large ? "; see its --max-txn-ops (128 or more) and --max-request-bytes" : "");
+    cw_log(e->env, CW_LOG_ERROR, "%s: %s", e->name, e->refused);
+    e->kv.refused = e->refused;
     cw_etcd_txn_end(e, CW_KV_UNAVAILABLE, 0);
 }
 
@@ -235,9 +246,10 @@ void
 cw_etcd_txn_begin(struct cw_etcd *e, struct cw_kv_txn *t)
 {
     e->store.txn = (struct etcd_txn){ .t = t };
+    e->kv.refused = NULL;
     if (e->lead.role != ETCD_LEADING) {
         cw_etcd_txn_end(e, CW_KV_UNAVAILABLE, 0);
-    } else if (t->n_ops > NESTS_MAX * NEST_OPS) {
+    } else if (t->n_ops > CHANGE_MAX) {
         txn_on_refused(e, "too many operations");
     } else if (t->n_compares <= PLAIN_MAX && t->n_ops <= PLAIN_MAX) {
         txn_ask_plain(e);

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,6 +202,17 @@ etcd_take_tls(struct cw_etcd *e, char *why)
     return wanted ? cw_etcd_tls_new(&tls, &e->tls, why) : 0;
 }
 
+/* libevent and OpenSSL write into sockets that the other side has closed. */
+static void
+block_sigpipe(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    cw_assert(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+}
+
 int
 cw_etcd_new(const struct cw_etcd_opts *opts, struct cw_etcd **ret,
             char why[static CW_ETCD_WHY_SIZE])
@@ -209,6 +221,7 @@ cw_etcd_new(const struct cw_etcd_opts *opts, struct cw_etcd **ret,
     int err;
 
     cw_assert(e != NULL);
+    block_sigpipe();
     e->opts = *opts;
     e->env = cw_service_env(opts->service);
     cw_etcd_view_init(e);

@@ -14,8 +14,8 @@
  * Everything on the service's thread. Events come on turns of their own, never from inside a call;
  * from inside one, or a done, everything may be called but cw_etcd_free.
  *
- * A transaction has at most 4032 operations, and some 1.4 MiB of keys and values (etcd's own limit
- * on bytes); a larger one is UNAVAILABLE, and the log says why.
+ * A transaction has some 1.4 MiB of keys and values (etcd's own limit on requests) in at most 70000
+ * operations; a larger one is UNAVAILABLE, and cw_kv.refused and the log say why.
  */
 #pragma once
 
@@ -57,7 +57,8 @@ struct cw_etcd_opts {
 };
 
 /* 0, or -errno with one line in why (a URL that is none, a file that cannot be read). Reaches for
- * etcd on later loop turns; names in the URLs are looked up here, which may block. */
+ * etcd on later loop turns; names in the URLs are looked up here, which may block. SIGPIPE is
+ * blocked in the calling thread, the service's. */
 int cw_etcd_new(const struct cw_etcd_opts *opts, struct cw_etcd **ret,
                 char why[static CW_ETCD_WHY_SIZE]);
 

@@ -376,7 +376,7 @@ lmdb_check_dir(struct cw_lmdb *l, char *why)
     if (stat(l->dir, &st) != 0 && errno == ENOENT)
         return lmdb_fail(l, why, -ENOENT,
                          "does not exist; a new cluster starts with --bootstrap, a lost one comes "
-                         "back with: causeway-store rebuild-metadata");
+                         "back with: causeway-store metadata import, or rebuild-metadata");
     if (stat(l->dir, &st) != 0)
         return lmdb_fail(l, why, -errno, strerror(errno));
     return S_ISDIR(st.st_mode) ? 0 : lmdb_fail(l, why, -ENOTDIR, "is not a directory");
@@ -412,7 +412,7 @@ lmdb_check_data(struct cw_lmdb *l, char *why, uint64_t *ret_bytes)
         return 0;
     return lmdb_fail(l, why, -ENOENT,
                      "is empty; a new cluster starts with --bootstrap, a lost one comes back with "
-                     "causeway-store rebuild-metadata");
+                     "causeway-store metadata import, or rebuild-metadata");
 }
 
 static int

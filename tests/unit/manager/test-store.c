@@ -88,6 +88,23 @@ lost_reply_is_found_in_force(void **state)
     world_fini(&w);
 }
 
+/* What the store refuses for good is told as it says it. */
+static void
+a_refusal_of_the_store_is_told(void **state)
+{
+    static struct world w;
+
+    world_init(&w);
+    world_three(&w);
+    w.kv.fault = FAKEKV_DOWN;
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_UNAVAILABLE);
+    assert_string_equal(w.error.message, "the metadata store does not answer");
+    w.kv.kv.refused = "it is too large";
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_UNAVAILABLE);
+    assert_string_equal(w.error.message, "it is too large");
+    world_fini(&w);
+}
+
 /* A commit that was lost is not in force: nothing was changed, and the next one is. */
 static void
 lost_request_is_found_missing(void **state)
@@ -209,6 +226,7 @@ main(void)
         cmocka_unit_test(any_host_may_lead),
         cmocka_unit_test(lost_reply_is_found_in_force),
         cmocka_unit_test(lost_request_is_found_missing),
+        cmocka_unit_test(a_refusal_of_the_store_is_told),
         cmocka_unit_test(conflict_is_read_and_tried_again),
         cmocka_unit_test(store_away_stops_changes_only),
         cmocka_unit_test(stop_at_any_moment),

@@ -579,6 +579,19 @@ fake_down(struct fake *f)
 }
 
 void
+fake_reset(struct fake *f)
+{
+    const struct linger linger = { .l_onoff = 1 };
+
+    CW_LIST_EACH_SAFE (it, &f->links) {
+        struct link *c = cw_list_entry(it, struct link, link);
+
+        setsockopt(bufferevent_getfd(c->bev), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+        link_free(c);
+    }
+}
+
+void
 fake_init(struct fake *f, struct loop *l, struct ssl_ctx_st *tls)
 {
     *f = (struct fake){ .l = l, .tls = tls, .cluster_id = 7, .revision = 1 };

@@ -63,6 +63,7 @@ void fake_fini(struct fake *f);
 /* Nobody listens any more, and what is connected is closed; or again. */
 void fake_down(struct fake *f);
 void fake_up(struct fake *f);
+void fake_reset(struct fake *f); /* what is connected, as a host does that knows of nothing */
 
 unsigned fake_count(const struct fake *f, const char *path);
 

@@ -90,11 +90,11 @@ etcd_keeps_what_was_committed(void **state)
 static void
 etcd_takes_large_transactions(void **state)
 {
-    static char keys[4032][24];
-    static uint8_t value[200];
+    static char keys[20000][24];
+    static uint8_t value[100];
     struct cw_kv_op *ops = calloc(CW_LEN(keys), sizeof(*ops));
     struct cw_kv_compare *compares = calloc(CW_LEN(keys), sizeof(*compares));
-    static const size_t sizes[] = { 127, 128, 700, 4032 };
+    static const size_t sizes[] = { 127, 128, 700, 5000 };
     uint64_t version;
     struct rig r;
 
@@ -107,7 +107,8 @@ etcd_takes_large_transactions(void **state)
     for (size_t k = 0; k < CW_LEN(sizes); k++) {
         size_t n = sizes[k];
 
-        assert_int_equal(commit_all(&r.a, compares, n, ops, n, &version), CW_KV_APPLIED);
+        if (commit_all(&r.a, compares, n, ops, n, &version) != CW_KV_APPLIED)
+            fail_msg("%zu: %s", n, r.l.last_warning);
         assert_int_equal(dump_all(&r.a, "/s/").n, n);
         compares[n - 1].version = version - 1;
         for (size_t i = 0; i + 1 < n; i++)
@@ -126,7 +127,13 @@ etcd_takes_large_transactions(void **state)
         }
     }
     ops[0].key = "/t";
-    assert_int_equal(commit_all(&r.a, NULL, 0, ops, 4032, NULL), CW_KV_APPLIED);
+    assert_int_equal(commit_all(&r.a, NULL, 0, ops, 5000, NULL), CW_KV_APPLIED);
+    assert_null(cw_etcd_kv(r.a.e)->refused);
+    assert_int_equal(commit_all(&r.a, NULL, 0, ops, 14000, NULL), CW_KV_UNAVAILABLE);
+    assert_non_null(strstr(cw_etcd_kv(r.a.e)->refused, "too large; see its --max-txn-ops"));
+    assert_int_equal(commit_all(&r.a, NULL, 0, ops, CW_LEN(keys), NULL), CW_KV_UNAVAILABLE);
+    assert_non_null(strstr(cw_etcd_kv(r.a.e)->refused, "and --max-request-bytes"));
+    assert_int_equal(dump_all(&r.a, "/s/").n, 4999);
     free(ops);
     free(compares);
     rig_fini(&r);

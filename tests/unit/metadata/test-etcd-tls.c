@@ -70,6 +70,12 @@ meets(const char *cert, const char *key, bool wants_client, struct cw_etcd_opts 
         assert_true(loop_until(&l, node_leads, &n));
         for (int i = 0; i < 10; i++)
             assert_int_equal(commit_put(&n, "/a", "1"), CW_KV_APPLIED);
+        for (int i = 0; i < 5; i++) { /* what is written into it then is no end of the process */
+            fake_reset(&f);
+            loop_for_ms(&l, 20);
+            while (commit_put(&n, "/a", "1") != CW_KV_APPLIED)
+                ;
+        }
         fake_down(&f);
         loop_for_ms(&l, 50);
         assert_int_equal(commit_put(&n, "/a", "2"), CW_KV_UNAVAILABLE);

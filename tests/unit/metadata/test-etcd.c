@@ -1,6 +1,7 @@
 /* The etcd client against a fake that fails as it is told. */
 #include "tests/unit/metadata/etcd-node.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -194,6 +195,22 @@ an_endpoint_may_be_a_name(void **state)
     snprintf(r.urls, sizeof(r.urls), "http://no-such-host.invalid:%u", r.f.port);
     assert_int_equal(node_init(&r.n, &r.l, r.urls, ME, NULL), 0);
     assert_int_equal(dump_all(&r.n, "").result, CW_KV_UNAVAILABLE);
+    rig_fini(&r);
+}
+
+/* OpenSSL writes its farewell into connections that are closed; nobody dies of it. */
+static void
+a_broken_pipe_is_an_error_alone(void **state)
+{
+    struct rig r;
+    int fd[2];
+
+    rig_init(&r);
+    assert_int_equal(pipe(fd), 0);
+    close(fd[0]);
+    assert_int_equal(write(fd[1], "x", 1), -1);
+    assert_int_equal(errno, EPIPE);
+    close(fd[1]);
     rig_fini(&r);
 }
 
@@ -603,6 +620,7 @@ main(void)
         cmocka_unit_test(what_was_not_sent_was_not_done),
         cmocka_unit_test(a_dead_endpoint_is_left),
         cmocka_unit_test(an_endpoint_may_be_a_name),
+        cmocka_unit_test(a_broken_pipe_is_an_error_alone),
         cmocka_unit_test(another_cluster_is_not_believed),
         cmocka_unit_test(a_deposed_leader_commits_nothing),
         cmocka_unit_test(a_large_transaction_is_one),
