@@ -313,11 +313,14 @@ copy_on_sealed(struct copy *c, const struct cw_frame *f)
     cw_own_mark_dirty(c->s);
 }
 
+static void copy_take_durable(struct copy *c, uint64_t durable, uint64_t sent);
+
 /* After a disconnect: go on from what is durable there, if our records still reach back so far. */
 static void
 copy_resume(struct copy *c, uint64_t durable)
 {
     struct ring *r = &c->s->ring;
+    uint64_t sent = c->send_seq;
 
     if (c->health & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED))
         cw_own_copy_fault(c, "came back damaged");
@@ -333,7 +336,7 @@ copy_resume(struct copy *c, uint64_t durable)
         return;
     c->send_seq = durable + 1; /* nothing of this link is unanswered */
     c->stalled = false;
-    cw_own_copy_set_durable(c, durable);
+    copy_take_durable(c, durable, sent);
     cw_own_copy_pump(c);
 }
 
@@ -467,8 +470,9 @@ cum_at(const struct shard *s, uint64_t seq)
     return rec->cum_blocks - rec->cost;
 }
 
-void
-cw_own_copy_set_durable(struct copy *c, uint64_t durable)
+/* Of what was sent on this link up to but not including `sent`, the credit is given back. */
+static void
+copy_take_durable(struct copy *c, uint64_t durable, uint64_t sent)
 {
     struct ring *r = &c->s->ring;
     uint64_t now = cw_own_now(c->s->v->o);
@@ -477,14 +481,22 @@ cw_own_copy_set_durable(struct copy *c, uint64_t durable)
          seq <= durable && seq < c->send_seq && seq < r->next; seq++) {
         const struct rec *rec = cw_own_ring_at(r, seq);
 
-        c->peer->ops -= c->peer->ops > 0;
-        c->peer->bytes -= cw_min_u64(c->peer->bytes, rec->bytes);
+        if (seq < sent) {
+            c->peer->ops -= c->peer->ops > 0;
+            c->peer->bytes -= cw_min_u64(c->peer->bytes, rec->bytes);
+        }
         cw_histogram_add(&c->peer->acks, now - rec->begun_ns);
     }
     if (durable > c->durable) {
         c->durable = durable;
         c->n_gaps = c->n_bad_csum = 0;
     }
+}
+
+void
+cw_own_copy_set_durable(struct copy *c, uint64_t durable)
+{
+    copy_take_durable(c, durable, c->send_seq);
 }
 
 void
