@@ -113,14 +113,15 @@ struct sim_msg {
     struct cw_uuid disk_uuid;
     uint64_t shards[SIM_MSG_COPIES];
     uint32_t n_shards;
-    struct cw_shard_rec rec;
+    struct cw_shard_rec recs[SIM_SHARDS_MAX]; /* of a change: one */
     uint32_t n_recs;
     struct cw_disk_location disks[SIM_DAEMONS_MAX + 1];
     uint32_t n_disks;
 
     /* REPORT */
     struct cw_volume_report report;
-    struct cw_shard_report shard_report;
+    struct cw_shard_report shard_reports[SIM_SHARDS_MAX];
+    uint32_t n_shard_reports;
 };
 
 enum sim_way { SIM_TO_MANAGER, SIM_TO_PEER };
@@ -202,6 +203,8 @@ struct sim_peer *sim_lib_peer(struct sim_client *c);
 void sim_owner_change(struct sim_peer *p, struct cw_change *ch);
 void sim_owner_get(struct sim_peer *p, struct cw_volume_get *g);
 void sim_owner_release(struct sim_peer *p, struct cw_volume_give_up *g);
+/* Tells of all its shards. */
+struct sim_msg *sim_owner_report(const struct cw_volume *v, uint32_t n_shards);
 /* What an attach was granted; points into m. */
 void sim_desc_in(const struct sim_msg *m, struct cw_volume_desc *to);
 /* The peer's end of a connection. */
@@ -236,6 +239,7 @@ void sim_op_calls_free(struct sim *sim);
 /* ---- what is judged ---- */
 
 struct sim_asked {
+    uint64_t shard;
     uint32_t gen, cfg, n_want;
     struct cw_member want[CW_MEMBERS_MAX];
 };

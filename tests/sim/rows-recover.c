@@ -27,7 +27,7 @@ it_registered(struct sim *sim)
 static bool
 three_in_sync(struct sim *sim)
 {
-    return sim->reg.rec.n_members == sim->n_members && sim_all_in_sync(sim);
+    return sim->reg.recs[0].n_members == sim->n_members && sim_all_in_sync(sim);
 }
 
 static bool
@@ -76,7 +76,7 @@ lose(struct sim *sim, struct sim_daemon *stale, bool with_owner)
 static void
 go_on_from(struct sim *sim, struct sim_daemon *stale)
 {
-    uint64_t lineage = sim->reg.rec.lineage;
+    uint64_t lineage = sim->reg.recs[0].lineage;
     uint32_t gen = sim->reg.gen;
 
     sim_demand(sim, recover(sim, stale, true) == CW_MGR_BAD_REQUEST, "not while it is down");
@@ -85,10 +85,11 @@ go_on_from(struct sim *sim, struct sim_daemon *stale)
     sim_expect(sim, it_registered, 10000, "the stale copy registers");
     sim_pass(sim, 5000);
     sim_demand(sim, recover(sim, stale, false) == CW_MGR_OK, "it is told what could be done");
-    sim_demand(sim, sim->reg.gen == gen && sim->reg.rec.lineage == lineage, "and nothing is");
+    sim_demand(sim, sim->reg.gen == gen && sim->reg.recs[0].lineage == lineage, "and nothing is");
     sim->control->may_recover = true;
     sim_demand(sim, recover(sim, stale, true) == CW_MGR_OK, "an operator goes on from it");
-    sim_demand(sim, sim->reg.gen == gen + 1 && sim->reg.rec.lineage != lineage, "it is in force");
+    sim_demand(sim, sim->reg.gen == gen + 1 && sim->reg.recs[0].lineage != lineage,
+               "it is in force");
     sim_demand(sim, recover(sim, stale, true) == CW_MGR_BAD_REQUEST, "once");
     sim->control->may_recover = false;
 }

@@ -5,7 +5,7 @@
 static enum cw_member_state
 member(const struct sim *sim, uint32_t i)
 {
-    return sim->reg.rec.members[i].state;
+    return sim->reg.recs[0].members[i].state;
 }
 
 static bool
