@@ -204,9 +204,8 @@ cw_own_copy_close(struct copy *c)
         c->lost_ns = cw_own_now(c->s->v->o);
 }
 
-/* Gives the link's credit of unanswered records back. */
 void
-cw_own_copy_reset_stream(struct copy *c)
+cw_own_copy_cut_stream(struct copy *c)
 {
     struct ring *r = &c->s->ring;
 
@@ -217,6 +216,12 @@ cw_own_copy_reset_stream(struct copy *c)
     }
     cw_list_remove(&c->blocked_node);
     c->streaming = false;
+}
+
+void
+cw_own_copy_reset_stream(struct copy *c)
+{
+    cw_own_copy_cut_stream(c);
     c->held = false;
     c->stalled = false;
     c->joining = false;

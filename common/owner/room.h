@@ -540,7 +540,9 @@ void cw_own_copy_set_durable(struct copy *c, uint64_t durable);
 bool cw_own_copy_lease(const struct copy *c, uint64_t now);
 void cw_own_copy_drop_info(struct copy *c);
 void cw_own_copy_send_rec(struct copy *c); /* CFG: the record as it is */
-void cw_own_copy_reset_stream(struct copy *c);
+/* No stream any more: the link gets the credit of unanswered records back. */
+void cw_own_copy_cut_stream(struct copy *c);
+void cw_own_copy_reset_stream(struct copy *c); /* .. and nothing is left of it */
 
 static inline bool
 cw_own_is_overlay(const struct copy *c)
