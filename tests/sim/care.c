@@ -74,6 +74,7 @@ on_ready(struct cw_volume *v, void *user)
     sim_mark(sim_of(c), SIM_MARK_CARED);
     sim_log(sim_of(c), "%s cares for the volume, gen %u", c->d->proc.name, cw_volume_gen(v));
     sim_history_active(sim_of(c), cw_volume_gen(v));
+    sim_watch_active(sim_of(c), cw_volume_gen(v));
 }
 
 static void

@@ -17,6 +17,7 @@ struct sim_op {
     struct iovec iov;
     enum sim_op_kind kind;
     uint32_t first, n; /* of the workload's blocks */
+    bool late;         /* a newer owner was ACTIVE when it began, on some shard that it is of */
     uint32_t hop[SIM_BLOCKS];
     uint64_t value;
     uint8_t data[OP_BLOCKS_MAX * CW_BLOCK_SIZE];
@@ -79,6 +80,19 @@ op_judge_whole(const struct sim_op *op, const uint64_t *values)
     }
 }
 
+static bool
+op_is_late(const struct sim_op *op)
+{
+    struct sim *sim = op->client->proc.sim;
+
+    for (uint32_t i = 0, n; i < op->n; i += n) {
+        n = sim_blocks_in_shard(sim, op->first + i, op->n - i);
+        if (sim_watch_newer_active(sim, sim_block_shard(sim, op->first + i), op->client->epoch))
+            return true;
+    }
+    return false;
+}
+
 static void
 op_done(struct cw_io *io, int res)
 {
@@ -93,6 +107,11 @@ op_done(struct cw_io *io, int res)
         sim_fail(sim, "requests: %s: one on block %u ended with %d", c->proc.name, op->first, res);
     if (res != 0 && op->kind != SIM_READ)
         sim_mark(sim, SIM_MARK_UNKNOWN);
+    if (res == 0 && op->late)
+        sim_fail(sim,
+                 "exclusive: %s did a %s on block %u that began when a newer owner was ACTIVE (%s)",
+                 c->proc.name, op->kind == SIM_READ ? "read" : "write", op->first,
+                 op->kind == SIM_READ ? "I10, I11" : "I5");
     for (uint32_t i = 0; res == 0 && i < op->n; i++) {
         uint64_t value = op->value;
 
@@ -147,6 +166,9 @@ op_submit(struct sim_client *c, enum sim_op_kind kind, uint32_t first, uint32_t 
         .n_iov = kind != SIM_ZERO,
         .done = op_done,
     };
+    op->late = op_is_late(op);
+    if (op->late)
+        sim_mark(sim, SIM_MARK_TWO_OWNERS);
     cw_list_push_back(&c->ops, &op->node);
     c->n_pending++;
     op_count(op, 1);

@@ -15,8 +15,11 @@
  *   I12  the register: somebody is in sync, gen and cfg never fall
  *   I17  no copy in sync has to refuse a record for want of space
  *
- * I8, I10, I11 and I13 are judged by the histories (history.c), I14 by the scrub after rot (rot.c)
- * and a play, I15 by media.c; docs/testing.md has them all.
+ *   I11  no request that began after a newer owner was ACTIVE on its shard is done by an older one
+ *        (I5 of writes, I10 of reads; client.c asks)
+ *
+ * I8, I10 and I13, and I11 besides, are judged by the histories (history.c), I14 by the scrub after
+ * rot (rot.c) and a play, I15 by media.c; docs/testing.md has them all.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +62,7 @@ struct watch {
     uint64_t acked;
     uint32_t lost_epoch; /* what owners up to it acknowledged does not count any more */
     uint32_t gen, cfg;
+    uint32_t active_epoch;  /* of the newest owner that was ACTIVE here */
     uint32_t in_sync, logs; /* bit per daemon, as last looked at; logs: journals that have begun */
     struct cw_shard_view views[SIM_CLIENTS_MAX];
 };
@@ -340,6 +344,8 @@ check_client(struct sim *sim, uint32_t shard, uint32_t client)
     if (now.n_tails >= 3 && was->n_tails < 3)
         sim_mark(sim, SIM_MARK_TAILS);
     *was = now;
+    if (now.n > 0)
+        w->active_epoch = (uint32_t)cw_max_u64(w->active_epoch, c->epoch);
     if (c->epoch > w->lost_epoch)
         w->acked = cw_max_u64(w->acked, now.acked);
 }
@@ -441,6 +447,20 @@ sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon, uint64_t shar
     if (daemon->index < sim->n_daemons && CW_SHARD_VOLUME(shard) == SIM_VOLUME &&
         sim->watch->at[CW_SHARD_INDEX(shard)].in_sync & 1u << daemon->index)
         sim_fail(sim, "invariant: I17: %s is in sync, and has no room for a record", daemon->name);
+}
+
+bool
+sim_watch_newer_active(const struct sim *sim, uint32_t shard, uint32_t epoch)
+{
+    return sim->watch->at[shard].active_epoch > epoch;
+}
+
+void
+sim_watch_active(struct sim *sim, uint32_t epoch)
+{
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        sim->watch->at[i].active_epoch =
+            (uint32_t)cw_max_u64(sim->watch->at[i].active_epoch, epoch);
 }
 
 uint64_t

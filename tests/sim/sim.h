@@ -133,6 +133,7 @@ struct sim_event {
     M(CLOCK_EDGE, "clock-edge", "clocks at the very edge of the bound (I10, I11)") \
     M(SHARDS, "shards", "a volume of several shards") \
     M(ASTRIDE, "astride", "a request in two shards") \
+    M(TWO_OWNERS, "two-owners", "an owner was asked for something after the next was ACTIVE") \
     M(UNEVEN, "uneven", "one shard had all its copies in sync, another had not")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
@@ -455,6 +456,10 @@ void sim_watch_fini(struct sim *sim);
 void sim_watch_event(struct sim *sim);
 /* A record was refused there for want of space. */
 void sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon, uint64_t shard);
+/* That shard is ACTIVE, or was, for a newer owner than of that epoch. */
+bool sim_watch_newer_active(const struct sim *sim, uint32_t shard, uint32_t epoch);
+/* A daemon's owner of that generation is ACTIVE. */
+void sim_watch_active(struct sim *sim, uint32_t epoch);
 /* What the chunks of one more copy hold, by version; now and then. */
 void sim_watch_versions(struct sim *sim);
 /* This daemon's disk went back in time, on purpose. */
