@@ -256,7 +256,7 @@ step_build(struct mgr_op *op, struct mgr_txn *t)
     uint32_t i = 0;
     struct cw_rec rec;
 
-    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0)
+    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0 || cw_mgr_shard_ahead(t->m, s))
         return MGR_BUILD_NONE;
     rec = s->o.rec;
     switch (step_of(t->m, v, &rec.shard, &i, &fresh)) {
@@ -353,7 +353,8 @@ cw_mgr_quarantine_tick(struct cw_manager *m)
         struct cw_member fresh;
         uint32_t i = 0, evict;
 
-        if (v == NULL || v->o.rec.volume.purge_at_s != 0 || s->repairing)
+        if (v == NULL || v->o.rec.volume.purge_at_s != 0 || s->repairing ||
+            cw_mgr_shard_ahead(m, s))
             continue;
         if (step_of(m, v, r, &i, &fresh) != STEP_NONE) {
             step_queue(m, s);
