@@ -302,7 +302,7 @@ on_open_failed(struct cw_volume *v, void *user, int res, const char *text)
     struct sim_client *c = user;
 
     c->lost = true;
-    if (res != -ESHUTDOWN)
+    if (res != -ESHUTDOWN && !sim_control_is_behind(c->proc.sim))
         sim_fail(c->proc.sim, "requests: %s: open failed: %d %s", c->proc.name, res, text);
 }
 
@@ -312,7 +312,7 @@ on_fenced(struct cw_volume *v, void *user)
     struct sim_client *c = user;
 
     sim_mark(c->proc.sim, SIM_MARK_FENCED);
-    if (c->proc.sim->reg.gen == c->gen)
+    if (c->proc.sim->reg.gen == c->gen && !sim_control_is_behind(c->proc.sim))
         sim_fail(c->proc.sim, "fencing: %s was fenced though it is the newest owner", c->proc.name);
     c->lost = true;
 }

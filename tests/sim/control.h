@@ -30,6 +30,9 @@ struct sim_kv {
     uint64_t away_until_ns; /* without a quorum */
     uint32_t lose_256ths;   /* of transactions end in UNKNOWN */
     struct cw_list reqs;
+    struct sim_kv_row *saved; /* a copy for whoever wants it back */
+    uint32_t saved_gen, saved_cfg;
+    bool behind; /* that older copy is the store now: sim->reg is what it had been */
 };
 
 struct sim_mgr;
@@ -37,6 +40,10 @@ struct sim_mgr;
 void sim_kv_init(struct sim *sim);
 void sim_kv_fini(struct sim *sim);
 bool sim_kv_has(const struct sim *sim, const char *key);
+/* While no manager is up: the store is kept as it is; what was kept takes its place, and it the
+ * place of what was kept. */
+void sim_kv_save(struct sim *sim);
+void sim_kv_swap(struct sim *sim);
 /* The store's client of a manager that was elected with this term. */
 void sim_kv_seat(struct sim_mgr *m);
 

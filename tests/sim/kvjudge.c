@@ -295,6 +295,38 @@ is_of_volume(const struct cw_rec *r)
     return (r->kind == CW_REC_SHARD ? CW_SHARD_VOLUME(r->shard.shard) : r->volume.id) == SIM_VOLUME;
 }
 
+/* A daemon that the leader hears of tells a newer generation or record than the store has. */
+static bool
+behind_is_known(const struct sim *sim)
+{
+    const struct sim_kv *kv = &sim->control->kv;
+
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        const struct sim_daemon *d = &sim->daemons[i];
+        struct cw_replica_copy c;
+
+        for (uint64_t from = 0;
+             d->serving && sim_host_is_the_leaders(d) && cw_replica_copy_next(d->replica, from, &c);
+             from = c.shard + 1)
+            if (c.promised_gen > kv->saved_gen || c.rec_gen > kv->saved_gen ||
+                c.rec_cfg > kv->saved_cfg)
+                return true;
+    }
+    return false;
+}
+
+/* The store went back. Nothing may be decided by it that copies are known to know better. */
+static void
+judge_behind(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now)
+{
+    if (old == NULL || now == NULL || !behind_is_known(sim))
+        return;
+    if (now->kind == CW_REC_SHARD)
+        sim_fail(sim, "store: it went back, and a record goes on from cfg %u", old->shard.cfg);
+    else if (now->volume.gen != old->volume.gen)
+        sim_fail(sim, "store: it went back, and gen %u is granted again", now->volume.gen);
+}
+
 void
 sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now)
 {
@@ -304,7 +336,9 @@ sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now
         sim->control->cluster_id = now->cluster.cluster_id;
     if ((kind != CW_REC_SHARD && kind != CW_REC_VOLUME) || !is_of_volume(now != NULL ? now : old))
         return;
-    if (now == NULL)
+    if (sim->control->kv.behind)
+        judge_behind(sim, old, now);
+    else if (now == NULL)
         sim_fail(sim, "store: a record of the volume is gone");
     else if (kind == CW_REC_SHARD)
         judge_shard(sim, old != NULL ? &old->shard : NULL, &now->shard);

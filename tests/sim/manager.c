@@ -516,6 +516,12 @@ sim_control_init(struct sim *sim)
     }
 }
 
+bool
+sim_control_is_behind(const struct sim *sim)
+{
+    return sim->control != NULL && sim->control->kv.behind;
+}
+
 void
 sim_control_check(struct sim *sim)
 {

@@ -46,6 +46,10 @@ void sim_stale_asks(struct sim *sim);
 /* rows-clock.c */
 void sim_row_06(struct sim *sim);
 
+/* rows-metadata.c */
+void sim_row_56(struct sim *sim);
+void sim_row_56_at_once(struct sim *sim);
+
 /* rows-recover.c */
 void sim_row_36(struct sim *sim);
 

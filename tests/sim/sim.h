@@ -395,6 +395,8 @@ void sim_control_check(struct sim *sim);
 /* One of this process' connections was closed: its owner is silent at once. */
 void sim_control_closed(struct sim *sim, const struct sim_proc *proc);
 void sim_control_fini(struct sim *sim);
+/* The metadata store went back: generations may be granted twice. */
+bool sim_control_is_behind(const struct sim *sim);
 void sim_mgr_fault(struct sim *sim);
 void sim_mgr_heal(struct sim *sim);
 /* An operator, and disks that are replaced: operator.c. */
