@@ -347,6 +347,8 @@ on_resized(struct cw_volume *v, void *user, uint64_t size_bytes)
 {
     struct sim_client *c = user;
 
+    if (size_bytes > c->n_shards * CW_SHARD_BLOCKS * CW_BLOCK_SIZE)
+        sim_mark(c->proc.sim, SIM_MARK_SHARD_ADDED);
     c->size_blocks = (uint32_t)(size_bytes / CW_BLOCK_SIZE);
     c->n_shards = (uint32_t)cw_div_up(c->size_blocks, CW_SHARD_BLOCKS);
     sim_lib_resized(c);

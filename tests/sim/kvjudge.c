@@ -144,7 +144,6 @@ judge_recovery(struct sim *sim, const struct cw_shard_rec *old, const struct cw_
         if (old->members[i].state == CW_MEMBER_INSYNC && o != NULL && o->proc.up && o->serving)
             sim_fail(sim, "store: a new lineage while %s is in sync and up (I12)", o->proc.name);
     }
-    sim->control->may_recover = false;
     if (sim->result.failed)
         return;
     sim_history_forgive(sim);

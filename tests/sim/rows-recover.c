@@ -9,7 +9,10 @@
 static bool
 one_is_out(struct sim *sim)
 {
-    return sim_n_in_state(sim, CW_MEMBER_INSYNC) + 1 == sim->n_members;
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if (sim_reg_n_in_sync(sim, i) + 1 != sim->n_members)
+            return false;
+    return true;
 }
 
 static bool
@@ -27,13 +30,16 @@ it_registered(struct sim *sim)
 static bool
 three_in_sync(struct sim *sim)
 {
-    return sim->reg.recs[0].n_members == sim->n_members && sim_all_in_sync(sim);
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if (sim->reg.recs[i].n_members != sim->n_members)
+            return false;
+    return sim_all_in_sync(sim);
 }
 
 static bool
 both_dropped(struct sim *sim)
 {
-    return sim->result.marks[SIM_MARK_DROPPED] >= 2;
+    return sim->result.marks[SIM_MARK_DROPPED] >= 2 * sim->n_shards;
 }
 
 static bool
@@ -134,7 +140,8 @@ sim_row_36(struct sim *sim)
         sim_mgr_fault(sim);
     sim_expect(sim, both_dropped, 60000, "the copies of the old lineage are dropped");
     sim_expect(sim, three_in_sync, 90000, "others are made in their place");
-    sim_demand(sim, sim->result.marks[SIM_MARK_PROMOTE] >= promoted + 2, "by resyncs from scratch");
+    sim_demand(sim, sim->result.marks[SIM_MARK_PROMOTE] >= promoted + 2 * sim->n_shards,
+               "by resyncs from scratch");
     sim_goes_on(sim, 20, 20, 20000, "all serve");
     sim->result.marks[SIM_MARK_DROPPED] = 0;
 }

@@ -133,6 +133,7 @@ struct sim_event {
     M(CLOCK_EDGE, "clock-edge", "clocks at the very edge of the bound (I10, I11)") \
     M(SHARDS, "shards", "a volume of several shards") \
     M(ASTRIDE, "astride", "a request in two shards") \
+    M(SHARD_ADDED, "shard-added", "a volume got a shard more in use") \
     M(TWO_OWNERS, "two-owners", "an owner was asked for something after the next was ACTIVE") \
     M(UNEVEN, "uneven", "one shard had all its copies in sync, another had not")
 
