@@ -99,6 +99,7 @@ copy_seal(struct copy *c)
     uint8_t rec[CW_SHARD_REC_BYTES_MAX];
 
     h.flags = copy_may_be_made(c) ? CW_F_CREATE : 0;
+    c->n_blocks = c->s->rec.n_blocks;
     if (cw_own_call(c->peer, &c->call, h, rec, (uint32_t)cw_shard_rec_encode(&c->s->rec, rec)))
         c->session = SESSION_SEALING;
 }
@@ -351,6 +352,8 @@ copy_on_opened(struct copy *c, const struct cw_frame *f)
     struct cw_wire_ack a = { 0 };
 
     c->session = SESSION_OPEN;
+    if (c->s->rec.n_blocks > c->n_blocks && c->s->state == SHARD_ACTIVE)
+        cw_own_copy_send_rec(c); /* that of the resize may have been lost with the link */
     c->lost_ns = CW_NEVER;
     c->opened_ns = cw_own_now(c->s->v->o);
     c->n_refused = 0;

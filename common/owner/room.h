@@ -141,9 +141,10 @@ struct copy {
     bool gone; /* not in the record any more */
 
     enum session session;
-    bool sealed;      /* promised our gen, durably */
-    uint32_t open_hb; /* first heartbeat that counts for this session (I10) */
-    struct call call; /* SEAL, OPEN, JOIN */
+    bool sealed;       /* promised our gen, durably */
+    uint32_t n_blocks; /* of the shard, that a SEAL told it last */
+    uint32_t open_hb;  /* first heartbeat that counts for this session (I10) */
+    struct call call;  /* SEAL, OPEN, JOIN */
     struct seal_info info;
     uint64_t lost_ns;  /* since when there is no open session; CW_NEVER: there is one */
     uint64_t retry_ns; /* no new SEAL or OPEN before */

@@ -54,6 +54,8 @@ sim_keeps_what_it_found_of_shards(void **state)
         run(seeds[i], SIM_REGISTER, 2);
         run(seeds[i], SIM_REAL_MANAGER, 2);
     }
+    run(1796070000063, SIM_BY_SEED, 2); /* a copy was away when the volume grew */
+    run(1796070000121, SIM_BY_SEED, 2); /* a takeover began anew, and gave credit back twice */
     run(1, SIM_REGISTER, 3);
     run(1, SIM_REAL_MANAGER, 3);
 }
