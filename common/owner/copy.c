@@ -99,6 +99,7 @@ copy_seal(struct copy *c)
     uint8_t rec[CW_SHARD_REC_BYTES_MAX];
 
     h.flags = copy_may_be_made(c) ? CW_F_CREATE : 0;
+    c->n_blocks = c->s->rec.n_blocks;
     if (cw_own_call(c->peer, &c->call, h, rec, (uint32_t)cw_shard_rec_encode(&c->s->rec, rec)))
         c->session = SESSION_SEALING;
 }
@@ -204,9 +205,8 @@ cw_own_copy_close(struct copy *c)
         c->lost_ns = cw_own_now(c->s->v->o);
 }
 
-/* Gives the link's credit of unanswered records back. */
 void
-cw_own_copy_reset_stream(struct copy *c)
+cw_own_copy_cut_stream(struct copy *c)
 {
     struct ring *r = &c->s->ring;
 
@@ -217,6 +217,12 @@ cw_own_copy_reset_stream(struct copy *c)
     }
     cw_list_remove(&c->blocked_node);
     c->streaming = false;
+}
+
+void
+cw_own_copy_reset_stream(struct copy *c)
+{
+    cw_own_copy_cut_stream(c);
     c->held = false;
     c->stalled = false;
     c->joining = false;
@@ -313,11 +319,14 @@ copy_on_sealed(struct copy *c, const struct cw_frame *f)
     cw_own_mark_dirty(c->s);
 }
 
+static void copy_take_durable(struct copy *c, uint64_t durable, uint64_t sent);
+
 /* After a disconnect: go on from what is durable there, if our records still reach back so far. */
 static void
 copy_resume(struct copy *c, uint64_t durable)
 {
     struct ring *r = &c->s->ring;
+    uint64_t sent = c->send_seq;
 
     if (c->health & (CW_MEMBER_DAMAGED | CW_MEMBER_SYNCING | CW_MEMBER_FAILED))
         cw_own_copy_fault(c, "came back damaged");
@@ -333,7 +342,7 @@ copy_resume(struct copy *c, uint64_t durable)
         return;
     c->send_seq = durable + 1; /* nothing of this link is unanswered */
     c->stalled = false;
-    cw_own_copy_set_durable(c, durable);
+    copy_take_durable(c, durable, sent);
     cw_own_copy_pump(c);
 }
 
@@ -343,6 +352,8 @@ copy_on_opened(struct copy *c, const struct cw_frame *f)
     struct cw_wire_ack a = { 0 };
 
     c->session = SESSION_OPEN;
+    if (c->s->rec.n_blocks > c->n_blocks && c->s->state == SHARD_ACTIVE)
+        cw_own_copy_send_rec(c); /* that of the resize may have been lost with the link */
     c->lost_ns = CW_NEVER;
     c->opened_ns = cw_own_now(c->s->v->o);
     c->n_refused = 0;
@@ -467,8 +478,9 @@ cum_at(const struct shard *s, uint64_t seq)
     return rec->cum_blocks - rec->cost;
 }
 
-void
-cw_own_copy_set_durable(struct copy *c, uint64_t durable)
+/* Of what was sent on this link up to but not including `sent`, the credit is given back. */
+static void
+copy_take_durable(struct copy *c, uint64_t durable, uint64_t sent)
 {
     struct ring *r = &c->s->ring;
     uint64_t now = cw_own_now(c->s->v->o);
@@ -477,14 +489,22 @@ cw_own_copy_set_durable(struct copy *c, uint64_t durable)
          seq <= durable && seq < c->send_seq && seq < r->next; seq++) {
         const struct rec *rec = cw_own_ring_at(r, seq);
 
-        c->peer->ops -= c->peer->ops > 0;
-        c->peer->bytes -= cw_min_u64(c->peer->bytes, rec->bytes);
+        if (seq < sent) {
+            c->peer->ops -= c->peer->ops > 0;
+            c->peer->bytes -= cw_min_u64(c->peer->bytes, rec->bytes);
+        }
         cw_histogram_add(&c->peer->acks, now - rec->begun_ns);
     }
     if (durable > c->durable) {
         c->durable = durable;
         c->n_gaps = c->n_bad_csum = 0;
     }
+}
+
+void
+cw_own_copy_set_durable(struct copy *c, uint64_t durable)
+{
+    copy_take_durable(c, durable, c->send_seq);
 }
 
 void

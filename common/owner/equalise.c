@@ -42,6 +42,7 @@ cw_own_equalise_begin(struct shard *s, struct copy *src, bool alone)
         c->streaming = true;
         c->held = false;
         c->durable = c->info.last_seq;
+        c->send_seq = c->durable + 1;
         s->eq->next = cw_min_u64(s->eq->next, c->durable + 1);
         cw_own_copy_session(c);
     }

@@ -143,9 +143,10 @@ struct copy {
     bool gone; /* not in the record any more */
 
     enum session session;
-    bool sealed;      /* promised our gen, durably */
-    uint32_t open_hb; /* first heartbeat that counts for this session (I10) */
-    struct call call; /* SEAL, OPEN, JOIN */
+    bool sealed;       /* promised our gen, durably */
+    uint32_t n_blocks; /* of the shard, that a SEAL told it last */
+    uint32_t open_hb;  /* first heartbeat that counts for this session (I10) */
+    struct call call;  /* SEAL, OPEN, JOIN */
     struct seal_info info;
     uint64_t lost_ns;  /* since when there is no open session; CW_NEVER: there is one */
     uint64_t retry_ns; /* no new SEAL or OPEN before */
@@ -551,7 +552,9 @@ void cw_own_copy_set_durable(struct copy *c, uint64_t durable);
 bool cw_own_copy_lease(const struct copy *c, uint64_t now);
 void cw_own_copy_drop_info(struct copy *c);
 void cw_own_copy_send_rec(struct copy *c); /* CFG: the record as it is */
-void cw_own_copy_reset_stream(struct copy *c);
+/* No stream any more: the link gets the credit of unanswered records back. */
+void cw_own_copy_cut_stream(struct copy *c);
+void cw_own_copy_reset_stream(struct copy *c); /* .. and nothing is left of it */
 
 static inline bool
 cw_own_is_overlay(const struct copy *c)

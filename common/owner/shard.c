@@ -371,7 +371,7 @@ shard_cut(struct shard *s, struct copy *c)
         cw_own_resync_stop(c, "it fell behind the stream");
     else
         cw_own_copy_fault(c, "it fell behind the stream");
-    c->streaming = false;
+    cw_own_copy_cut_stream(c);
     return true;
 }
 

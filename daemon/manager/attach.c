@@ -458,8 +458,8 @@ cw_mgr_attach_fill(const struct cw_manager *m, const struct mgr_volume *v, struc
     ret->policy.resync_paused = cw_mgr_repair_paused(m);
 }
 
-static bool
-volume_behind(const struct cw_manager *m, const struct mgr_volume *v)
+bool
+cw_mgr_volume_behind(const struct cw_manager *m, const struct mgr_volume *v)
 {
     for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
         const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
@@ -468,6 +468,18 @@ volume_behind(const struct cw_manager *m, const struct mgr_volume *v)
             return true;
     }
     return false;
+}
+
+enum mgr_build
+cw_mgr_refuse_behind(struct mgr_call_op *c, const struct mgr_volume *v)
+{
+    cw_mgr_fail(c->call, CW_MGR_UNAVAILABLE, v->o.rec.volume.name,
+                "copies of volume %s know newer records than the metadata store: it went back",
+                v->o.rec.volume.name);
+    cw_mgr_error_hint(&c->call->error,
+                      "restore the newest copy of the metadata store, or rebuild it from the "
+                      "stores: causeway-store rebuild-metadata");
+    return cw_mgr_refused(c);
 }
 
 /* Is this daemon the one that was asked to take care of it? */
@@ -493,15 +505,7 @@ attach_refuse(struct mgr_call_op *c, const struct cw_manager *m, struct mgr_volu
                              "no caretaker of volume %s is wanted here", v->o.rec.volume.name);
     if (v->o.rec.volume.gen == UINT32_MAX)
         return cw_mgr_refuse(c, CW_MGR_LIMIT, v->o.rec.volume.name, "no generation is left");
-    if (!volume_behind(m, v))
-        return MGR_BUILD_COMMIT;
-    cw_mgr_fail(c->call, CW_MGR_UNAVAILABLE, v->o.rec.volume.name,
-                "copies of volume %s know newer records than the metadata store: it went back",
-                v->o.rec.volume.name);
-    cw_mgr_error_hint(&c->call->error,
-                      "restore the newest copy of the metadata store, or rebuild it from the "
-                      "stores: causeway-store rebuild-metadata");
-    return cw_mgr_refused(c);
+    return cw_mgr_volume_behind(m, v) ? cw_mgr_refuse_behind(c, v) : MGR_BUILD_COMMIT;
 }
 
 static enum mgr_build

@@ -76,6 +76,10 @@ drops_answered(struct cw_manager *m, struct mgr_ask *a, const struct cw_mgr_answ
 static bool
 drop_due(const struct cw_manager *m, const struct mgr_drop *drop, const struct cw_uuid *disk)
 {
+    const struct mgr_shard *s = cw_mgr_find_shard(&m->t, drop->o.rec.drop.shard);
+
+    if (s != NULL && cw_mgr_shard_ahead(m, s))
+        return false; /* by newer metadata it may be a copy in sync */
     return cw_uuid_equal(&drop->o.rec.drop.disk_uuid, disk) &&
            (drop->asked_ns == 0 || cw_now_ns(m->env) - drop->asked_ns >= DROP_AGAIN_NS);
 }

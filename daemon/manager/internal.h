@@ -285,6 +285,9 @@ void cw_mgr_copies_bad(struct cw_manager *m, struct mgr_host *h, const struct cw
 struct mgr_disk *cw_mgr_disk_named(const struct cw_manager *m, const char *name);
 /* Some copy knows a newer record than the store has: the metadata went back. */
 bool cw_mgr_shard_ahead(const struct cw_manager *m, const struct mgr_shard *s);
+/* .. of one of its shards: nothing may be decided by that until the newest is back. */
+bool cw_mgr_volume_behind(const struct cw_manager *m, const struct mgr_volume *v);
+enum mgr_build cw_mgr_refuse_behind(struct mgr_call_op *c, const struct mgr_volume *v);
 void cw_mgr_location_fill(const struct cw_manager *m, const struct cw_uuid *uuid,
                           uint64_t format_id, struct cw_mgr_location *ret);
 

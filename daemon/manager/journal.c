@@ -90,7 +90,7 @@ place_build(struct mgr_op *op, struct mgr_txn *t)
     char path[CW_OBJECT_SIZE];
     struct cw_rec rec;
 
-    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0 ||
+    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0 || cw_mgr_shard_ahead(t->m, s) ||
         !place(t->m, v, &s->o.rec.shard, &fresh))
         return MGR_BUILD_NONE;
     rec = s->o.rec;
@@ -158,7 +158,8 @@ cw_mgr_journal_tick(struct cw_manager *m)
         uint32_t journal = cw_mgr_journal_of(r);
         struct cw_member fresh;
 
-        if (v == NULL || v->o.rec.volume.purge_at_s != 0 || s->repairing)
+        if (v == NULL || v->o.rec.volume.purge_at_s != 0 || s->repairing ||
+            cw_mgr_shard_ahead(m, s))
             continue;
         if (journal == CW_MEMBERS_MAX && cw_now_ns(m->env) >= s->journal_ns &&
             place(m, v, r, &fresh))

@@ -420,15 +420,15 @@ step_add(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_shard *
                          index, disk_text(t->m, fresh, a));
 }
 
-/* While a host may go down at any time, its volumes have what they need beside it (repair.c): then
- * nothing else is moved. */
+/* Nothing is moved by metadata that went back; nor while a host may go down at any time: what its
+ * volumes need beside it they have from repair.c. */
 static bool
 shard_rule(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s,
            struct cw_place_rule *ret)
 {
     struct cw_mgr_error err;
 
-    return cw_mgr_member_to_go(m, &s->o.rec.shard) == CW_MEMBERS_MAX &&
+    return !cw_mgr_shard_ahead(m, s) && cw_mgr_member_to_go(m, &s->o.rec.shard) == CW_MEMBERS_MAX &&
            cw_mgr_policy_rule(cw_mgr_volume_policy(m, &v->o.rec.volume), ret, &err);
 }
 

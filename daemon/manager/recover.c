@@ -398,6 +398,8 @@ recover_build(struct mgr_call_op *c, struct mgr_txn *t)
 
     if (!volume_ok(t->m, v, q->name, &c->call->error))
         return cw_mgr_refused(c);
+    if (cw_mgr_volume_behind(t->m, v))
+        return cw_mgr_refuse_behind(c, v);
     if (q->copy[0] != '\0') {
         d = cw_mgr_disk_named(t->m, q->copy);
         if (!copy_ok(t->m, v, q->copy, d, &c->call->error))

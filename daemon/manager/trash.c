@@ -123,7 +123,8 @@ purge_build(struct mgr_op *op, struct mgr_txn *t)
     struct purge_op *p = cw_container_of(op, struct purge_op, op);
     struct mgr_volume *v = cw_mgr_find_volume(&t->m->t, p->id);
 
-    if (v == NULL || v->o.rec.volume.purge_at_s == 0 || trash_left_s(t->m, v) > 0)
+    if (v == NULL || v->o.rec.volume.purge_at_s == 0 || trash_left_s(t->m, v) > 0 ||
+        cw_mgr_volume_behind(t->m, v))
         return MGR_BUILD_NONE;
     txn_purge(t, v);
     return MGR_BUILD_COMMIT;
@@ -151,7 +152,8 @@ cw_mgr_trash_tick(struct cw_manager *m)
         struct purge_op *p;
 
         note |= note_due(m, v);
-        if (v->o.rec.volume.purge_at_s == 0 || trash_left_s(m, v) > 0 || v->purging)
+        if (v->o.rec.volume.purge_at_s == 0 || trash_left_s(m, v) > 0 || v->purging ||
+            cw_mgr_volume_behind(m, v))
             continue;
         p = calloc(1, sizeof(*p));
         cw_assert(p != NULL);

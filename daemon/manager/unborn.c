@@ -77,7 +77,7 @@ unborn_build(struct mgr_op *op, struct mgr_txn *t)
     struct cw_rec rec;
     uint32_t i = 0;
 
-    if (s == NULL || v == NULL || !cw_mgr_volume_unborn(v))
+    if (s == NULL || v == NULL || !cw_mgr_volume_unborn(v) || cw_mgr_shard_ahead(t->m, s))
         return MGR_BUILD_NONE;
     rec = s->o.rec;
     switch (step_of(t->m, v, &rec.shard, &i, &fresh)) {
@@ -121,7 +121,7 @@ cw_mgr_unborn_tick(struct cw_manager *m)
         struct cw_member fresh;
         uint32_t i;
 
-        if (v == NULL || !cw_mgr_volume_unborn(v) || s->repairing ||
+        if (v == NULL || !cw_mgr_volume_unborn(v) || s->repairing || cw_mgr_shard_ahead(m, s) ||
             step_of(m, v, &s->o.rec.shard, &i, &fresh) == UNBORN_NONE)
             continue;
         u = calloc(1, sizeof(*u));

@@ -416,6 +416,8 @@ resize_build(struct mgr_call_op *c, struct mgr_txn *t)
     if (!size_ok(q->size_bytes, q->name, err))
         return cw_mgr_refused(c);
     c->id = v->o.rec.volume.id;
+    if (cw_mgr_volume_behind(t->m, v))
+        return cw_mgr_refuse_behind(c, v);
     rec = v->o.rec;
     if (q->size_bytes == rec.volume.size_bytes)
         return MGR_BUILD_NONE;

@@ -113,13 +113,13 @@ sim_ambush_frame(struct sim *sim, struct sim_proc *from, struct sim_proc *to, ui
 }
 
 void
-sim_ambush_member(struct sim *sim, enum sim_moment moment, uint32_t member, enum cw_member_state to)
+sim_ambush_member(struct sim *sim, enum sim_moment moment, uint32_t daemon, enum cw_member_state to)
 {
     for (uint32_t i = 0; i < SIM_AMBUSHES; i++) {
         struct sim_ambush *a = &sim->ambushes[i];
 
         if (a->armed && a->moment == moment && (moment == SIM_MOMENT_ATTACH || a->to == to))
-            ambush_meets(sim, a, &sim->daemons[member].proc,
+            ambush_meets(sim, a, &sim->daemons[daemon].proc,
                          sim->present != NULL ? &sim->present->proc : NULL);
     }
 }

@@ -15,12 +15,12 @@ audit_take(struct sim_audit_read *ar)
     struct sim_audit *a = ar->audit;
     static const uint8_t zero[CW_BLOCK_SIZE];
 
-    for (uint32_t i = 0; i < SIM_AUDIT_RUN; i++) {
+    for (uint32_t i = 0; i < ar->n; i++) {
         const uint8_t *block = ar->read.zeroes ? zero : ar->read.buf->data + i * CW_BLOCK_SIZE;
 
         if (cw_bit_get(ar->read.bad, i))
             a->bad[ar->daemon][ar->first + i] = true;
-        else if (!sim_block_value(block, sim_block_lba(ar->first + i),
+        else if (!sim_block_value(block, sim_block_lba(a->sim, ar->first + i),
                                   &a->value[ar->daemon][ar->first + i]))
             sim_fail(a->sim, "audit: %s holds bytes in block %u that nobody wrote",
                      a->sim->daemons[ar->daemon].proc.name, ar->first + i);
@@ -36,9 +36,21 @@ audit_read_done(struct cw_store_read *read)
     if (read->res == 0)
         audit_take(ar);
     else
-        ar->audit->read[ar->daemon] = false;
+        ar->audit->read[sim_block_shard(ar->audit->sim, ar->first)][ar->daemon] = false;
     cw_buf_unref(read->buf);
     read->buf = NULL;
+}
+
+static void
+audit_judge_whole(struct sim_audit *a, uint32_t d)
+{
+    struct sim *sim = a->sim;
+
+    for (uint32_t b = 0, n; b < SIM_BLOCKS; b += n) {
+        n = sim_blocks_in_shard(sim, b, SIM_BLOCKS - b);
+        if (a->read[sim_block_shard(sim, b)][d])
+            sim_atoms_judge(sim, b, n, a->value[d] + b, a->bad[d] + b, sim->daemons[d].proc.name);
+    }
 }
 
 static void
@@ -47,15 +59,14 @@ audit_compare(struct sim_audit *a)
     struct sim *sim = a->sim;
 
     for (uint32_t d = 0; d < sim->n_daemons; d++)
-        if (a->read[d])
-            sim_atoms_judge(sim, 0, SIM_BLOCKS, a->value[d], a->bad[d], sim->daemons[d].proc.name);
-
+        audit_judge_whole(a, d);
     for (uint32_t b = 0; b < SIM_BLOCKS; b++) {
+        const bool *read = a->read[sim_block_shard(sim, b)];
         const char *first = NULL;
         uint64_t value = 0;
 
         for (uint32_t d = 0; d < sim->n_daemons; d++) {
-            if (!a->read[d] || a->bad[d][b])
+            if (!read[d] || a->bad[d][b])
                 continue;
             if (first != NULL && a->value[d][b] != value)
                 sim_fail(sim, "audit: epoch %u, block %u is %llu on %s and %llu on %s (I2, I7)",
@@ -102,7 +113,7 @@ audit_poll(struct sim_task *t)
         const struct sim_daemon *d = &t->sim->daemons[ar->daemon];
 
         if (d->proc.life != ar->life || !d->serving)
-            a->read[ar->daemon] = false;
+            a->read[sim_block_shard(a->sim, ar->first)][ar->daemon] = false;
         else
             busy = busy || !ar->done;
     }
@@ -117,7 +128,8 @@ audit_poll(struct sim_task *t)
 }
 
 static void
-audit_read(struct sim_audit *a, uint32_t daemon, struct cw_store_shard *sh, uint32_t first)
+audit_read(struct sim_audit *a, uint32_t daemon, struct cw_store_shard *sh, uint32_t first,
+           uint32_t n)
 {
     struct sim_audit_read *ar = &a->reads[a->n++];
 
@@ -125,10 +137,11 @@ audit_read(struct sim_audit *a, uint32_t daemon, struct cw_store_shard *sh, uint
     ar->daemon = daemon;
     ar->life = a->sim->daemons[daemon].proc.life;
     ar->first = first;
+    ar->n = n;
     ar->read = (struct cw_store_read){
         .shard = sh,
-        .lba = sim_block_lba(first),
-        .nblk = SIM_AUDIT_RUN,
+        .lba = sim_block_lba(a->sim, first) % CW_SHARD_BLOCKS,
+        .nblk = n,
         .done = audit_read_done,
     };
     cw_list_init(&ar->read.link);
@@ -138,20 +151,58 @@ audit_read(struct sim_audit *a, uint32_t daemon, struct cw_store_shard *sh, uint
 /* Where a journal stood in for it, a copy in sync that its owner has not reached is not a copy yet.
  */
 static bool
-audit_passes_over(const struct sim *sim, const struct sim_daemon *d)
+audit_passes_over(const struct sim *sim, uint32_t shard, const struct sim_daemon *d)
 {
+    const struct cw_shard_rec *rec = &sim->reg.recs[shard];
     struct cw_shard_report r;
     bool journal = false;
 
-    for (uint32_t k = 0; k < sim->reg.rec.n_members; k++)
-        journal |= sim->reg.rec.members[k].state == CW_MEMBER_JOURNAL;
-    if (!journal || sim->present == NULL || sim->present->volume == NULL)
+    for (uint32_t k = 0; k < rec->n_members; k++)
+        journal |= rec->members[k].state == CW_MEMBER_JOURNAL;
+    if (!journal || sim->present == NULL || sim->present->volume == NULL ||
+        shard >= sim->present->n_shards)
         return false;
-    cw_volume_report_shard(sim->present->volume, 0, &r);
+    cw_volume_report_shard(sim->present->volume, shard, &r);
     for (uint32_t i = 0; i < r.n_members; i++)
         if (cw_uuid_equal(&r.members[i].disk_uuid, &d->disk_uuid))
             return !r.members[i].connected;
     return false;
+}
+
+/* Runs of blocks, none of them in two shards. */
+static void
+audit_read_shard(struct sim_audit *a, uint32_t shard, uint32_t daemon, struct cw_store_shard *sh)
+{
+    struct sim *sim = a->sim;
+
+    a->read[shard][daemon] = true;
+    for (uint32_t b = 0, n; b < SIM_BLOCKS; b += n) {
+        n = sim_blocks_in_shard(sim, b, SIM_AUDIT_RUN - b % SIM_AUDIT_RUN);
+        if (sim_block_shard(sim, b) == shard)
+            audit_read(a, daemon, sh, b, n);
+    }
+    sim_proc_touch(&sim->daemons[daemon].proc);
+}
+
+static void
+audit_shard(struct sim_audit *a, uint32_t shard)
+{
+    struct sim *sim = a->sim;
+    const struct cw_shard_rec *rec = &sim->reg.recs[shard];
+
+    for (uint32_t k = 0; k < rec->n_members; k++) {
+        struct sim_daemon *d = sim_member_daemon(sim, &rec->members[k]);
+        struct cw_store_shard *sh;
+
+        if (rec->members[k].state != CW_MEMBER_INSYNC || d == NULL || !d->serving ||
+            sim_media_forgot(sim, shard, d->proc.index) || audit_passes_over(sim, shard, d))
+            continue;
+        sh = sim_copy_of(sim, d, shard);
+        if (sh == NULL)
+            sim_fail(sim, "audit: %s is in sync and has no copy (I2)", d->proc.name);
+        else
+            audit_read_shard(a, shard, d->proc.index, sh);
+    }
 }
 
 void
@@ -166,24 +217,8 @@ sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *
     a->epoch = epoch;
     a->begin_ns = sim->now_ns;
     cw_list_push_back(&sim->audits, &a->node);
-    for (uint32_t k = 0; k < sim->reg.rec.n_members; k++) {
-        struct sim_daemon *d = sim_member_daemon(sim, &sim->reg.rec.members[k]);
-        uint32_t i = d != NULL ? (uint32_t)(d - sim->daemons) : 0;
-        struct cw_store_shard *sh;
-
-        if (sim->reg.rec.members[k].state != CW_MEMBER_INSYNC || d == NULL || !d->serving ||
-            sim_media_forgot(sim, d->proc.index) || audit_passes_over(sim, d))
-            continue;
-        sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
-        if (sh == NULL) {
-            sim_fail(sim, "audit: %s is in sync and has no copy (I2)", d->proc.name);
-            continue;
-        }
-        a->read[i] = true;
-        for (uint32_t b = 0; b < SIM_BLOCKS; b += SIM_AUDIT_RUN)
-            audit_read(a, i, sh, b);
-        sim_proc_touch(&d->proc);
-    }
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        audit_shard(a, i);
     audit_poll_later(a);
 }
 

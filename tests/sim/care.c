@@ -16,6 +16,7 @@ struct sim_care {
     struct sim_peer *peer;
     struct cw_owner *owner; /* NULL: the daemon is down */
     struct cw_volume *v;    /* NULL: nothing is held */
+    uint32_t n_shards;
     bool releasing;
     struct sim_msg waiting[WAITING_MAX]; /* LET_GO, RESIZED */
     uint32_t n_waiting;
@@ -73,6 +74,7 @@ on_ready(struct cw_volume *v, void *user)
     sim_mark(sim_of(c), SIM_MARK_CARED);
     sim_log(sim_of(c), "%s cares for the volume, gen %u", c->d->proc.name, cw_volume_gen(v));
     sim_history_active(sim_of(c), cw_volume_gen(v));
+    sim_watch_active(sim_of(c), cw_volume_gen(v));
 }
 
 static void
@@ -109,7 +111,10 @@ on_released(struct cw_volume *v, void *user, bool clean)
 static void
 on_resized(struct cw_volume *v, void *user, uint64_t size_bytes)
 {
-    care_answer(user, CW_MGR_ASK_RESIZED, CW_MGR_OK);
+    struct sim_care *c = user;
+
+    c->n_shards = (uint32_t)cw_div_up(size_bytes, CW_SHARD_BLOCKS * CW_BLOCK_SIZE);
+    care_answer(c, CW_MGR_ASK_RESIZED, CW_MGR_OK);
 }
 
 static const struct cw_volume_events care_events = {
@@ -203,6 +208,7 @@ attached(struct sim_peer *p, const struct sim_msg *reply, void *arg)
     sim_kv_told_grant(sim_of(c), &c->d->proc, reply);
     sim_desc_in(reply, &desc);
     c->releasing = false;
+    c->n_shards = desc.n_shards;
     c->v = cw_volume_open(c->owner, &desc, &opts);
     cw_assert(c->v != NULL);
     sim_proc_touch(&c->d->proc);
@@ -245,7 +251,7 @@ care_let_go(struct sim_care *c, const struct sim_msg *m)
 static void
 care_resize(struct sim_care *c, const struct sim_msg *m)
 {
-    int res = cw_volume_resize(c->v, m->size_bytes, &m->rec, 1, m->disks, m->n_disks);
+    int res = cw_volume_resize(c->v, m->size_bytes, m->recs, m->n_recs, m->disks, m->n_disks);
 
     if (res == 0)
         care_wait(c, m);
@@ -277,15 +283,11 @@ void
 sim_care_tick(struct sim_care *c)
 {
     uint64_t now = cw_now_ns(&c->d->proc.env);
-    struct sim_msg *m;
 
     if (c->v == NULL || now < c->report_ns)
         return;
     c->report_ns = now + REPORT_NS;
-    m = sim_msg_new(SIM_MSG_REPORT);
-    cw_volume_report(c->v, &m->report);
-    cw_volume_report_shard(c->v, 0, &m->shard_report);
-    sim_peer_send(c->peer, m);
+    sim_peer_send(c->peer, sim_owner_report(c->v, c->n_shards));
 }
 
 /* ---- life ---- */

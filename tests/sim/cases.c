@@ -11,7 +11,7 @@
 #include "common/base/bits.h"
 
 const struct sim_case sim_cases[] = {
-    { "journal-alone", 1796054696046, 16328, 30, "0,1,2,3" },
+    { "journal-alone", 1796054696046, 16328, 30, "0,1,2,3", 1 },
     { 0 },
 };
 
@@ -31,6 +31,7 @@ sim_case_opts(const struct sim_case *c)
         .seed = c->seed,
         .chaos_ns = (uint64_t)c->until_ms * CW_NS_PER_MS,
         .plain = c->plain,
+        .shards = c->shards,
     };
     const char *at = c->events;
     char *end;

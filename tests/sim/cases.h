@@ -8,6 +8,7 @@ struct sim_case {
     uint64_t seed;
     uint32_t until_ms, plain; /* as in struct sim_opts */
     const char *events;       /* the numbers of those that come: "3,17" */
+    uint32_t shards;
 };
 
 /* Ends with one whose name is NULL. */

@@ -8,8 +8,6 @@
 #include "tests/sim/sim.h"
 
 #define POOL_BYTES (64 * CW_MIB)
-#define GROUP 16u /* blocks around a chunk border */
-#define GROUPS (SIM_BLOCKS / GROUP)
 #define OP_BLOCKS_MAX 8u
 
 struct sim_op {
@@ -19,6 +17,7 @@ struct sim_op {
     struct iovec iov;
     enum sim_op_kind kind;
     uint32_t first, n; /* of the workload's blocks */
+    bool late;         /* a newer owner was ACTIVE when it began, on some shard that it is of */
     uint32_t hop[SIM_BLOCKS];
     uint64_t value;
     uint8_t data[OP_BLOCKS_MAX * CW_BLOCK_SIZE];
@@ -28,12 +27,6 @@ static struct sim_client *
 client_of(struct sim_proc *p)
 {
     return cw_container_of(p, struct sim_client, proc);
-}
-
-uint32_t
-sim_block_lba(uint32_t block)
-{
-    return block / GROUP * CW_CHUNK_BLOCKS + CW_CHUNK_BLOCKS - GROUP / 2 + block % GROUP;
 }
 
 /* Four times a quarter whose words are an arithmetic progression: the RAM disk keeps two words. */
@@ -75,6 +68,31 @@ op_count(const struct sim_op *op, int by)
         op->client->writing[op->first + i] += (uint32_t)by;
 }
 
+/* In each of the shards that it reads; between them nothing is promised. */
+static void
+op_judge_whole(const struct sim_op *op, const uint64_t *values)
+{
+    struct sim *sim = op->client->proc.sim;
+
+    for (uint32_t i = 0, n; i < op->n; i += n) {
+        n = sim_blocks_in_shard(sim, op->first + i, op->n - i);
+        sim_atoms_judge(sim, op->first + i, n, values + i, NULL, op->client->proc.name);
+    }
+}
+
+static bool
+op_is_late(const struct sim_op *op)
+{
+    struct sim *sim = op->client->proc.sim;
+
+    for (uint32_t i = 0, n; i < op->n; i += n) {
+        n = sim_blocks_in_shard(sim, op->first + i, op->n - i);
+        if (sim_watch_newer_active(sim, sim_block_shard(sim, op->first + i), op->client->epoch))
+            return true;
+    }
+    return false;
+}
+
 static void
 op_done(struct cw_io *io, int res)
 {
@@ -89,11 +107,16 @@ op_done(struct cw_io *io, int res)
         sim_fail(sim, "requests: %s: one on block %u ended with %d", c->proc.name, op->first, res);
     if (res != 0 && op->kind != SIM_READ)
         sim_mark(sim, SIM_MARK_UNKNOWN);
+    if (res == 0 && op->late)
+        sim_fail(sim,
+                 "exclusive: %s did a %s on block %u that began when a newer owner was ACTIVE (%s)",
+                 c->proc.name, op->kind == SIM_READ ? "read" : "write", op->first,
+                 op->kind == SIM_READ ? "I10, I11" : "I5");
     for (uint32_t i = 0; res == 0 && i < op->n; i++) {
         uint64_t value = op->value;
 
         if (op->kind == SIM_READ && !sim_block_value(op->data + (size_t)i * CW_BLOCK_SIZE,
-                                                     sim_block_lba(op->first + i), &value))
+                                                     sim_block_lba(sim, op->first + i), &value))
             sim_fail(sim, "requests: %s: block %u read as bytes that nobody wrote (%llx)",
                      c->proc.name, op->first + i, (unsigned long long)value);
         sim_history_end(sim, op->first + i, op->hop[i], value);
@@ -101,7 +124,7 @@ op_done(struct cw_io *io, int res)
     }
     /* one that had to be put together from several copies is whole block by block only */
     if (res == 0 && op->kind == SIM_READ && !sim->media.touched && sim->flip_65536ths == 0)
-        sim_atoms_judge(sim, op->first, op->n, values, NULL, c->proc.name);
+        op_judge_whole(op, values);
     if (res == 0)
         *(op->kind == SIM_READ ? &c->n_reads_done : &c->n_writes_done) += 1;
     c->n_pending--;
@@ -116,9 +139,11 @@ op_submit(struct sim_client *c, enum sim_op_kind kind, uint32_t first, uint32_t 
 {
     struct sim *sim = c->proc.sim;
     struct sim_op *op = calloc(1, sizeof(*op));
-    uint32_t lba = sim_block_lba(first), end = sim_block_lba(first + n - 1) + 1;
+    uint32_t lba = sim_block_lba(sim, first), end = sim_block_lba(sim, first + n - 1) + 1;
 
     cw_assert(op != NULL);
+    if (sim_lba_shard(lba) != sim_lba_shard(end - 1))
+        sim_mark(sim, SIM_MARK_ASTRIDE);
     op->client = c;
     op->kind = kind;
     op->first = first;
@@ -141,6 +166,9 @@ op_submit(struct sim_client *c, enum sim_op_kind kind, uint32_t first, uint32_t 
         .n_iov = kind != SIM_ZERO,
         .done = op_done,
     };
+    op->late = op_is_late(op);
+    if (op->late)
+        sim_mark(sim, SIM_MARK_TWO_OWNERS);
     cw_list_push_back(&c->ops, &op->node);
     c->n_pending++;
     op_count(op, 1);
@@ -152,16 +180,26 @@ struct run {
     uint32_t first, n;
 };
 
+/* Into the volume as large as it is now. */
+static bool
+fits(const struct sim_client *c, uint32_t first, uint32_t n)
+{
+    return sim_block_lba(c->proc.sim, first + n - 1) < c->size_blocks;
+}
+
 static struct run
 client_pick(struct sim_client *c, bool read)
 {
     struct cw_prng *p = &c->proc.sim->rnd_load;
-    uint32_t group = (uint32_t)cw_prng_below(p, GROUPS), at = (uint32_t)cw_prng_below(p, GROUP);
-    uint32_t n = (uint32_t)sim_between(p, 1, cw_min_u64(OP_BLOCKS_MAX, GROUP - at));
+    uint32_t group = (uint32_t)cw_prng_below(p, SIM_GROUPS);
+    uint32_t at = (uint32_t)cw_prng_below(p, SIM_GROUP);
+    uint32_t n = (uint32_t)sim_between(p, 1, cw_min_u64(OP_BLOCKS_MAX, SIM_GROUP - at));
 
     if (c->proc.sim->apart)
-        group = read ? GROUPS / 2 + group / 2 : group / 2;
-    return (struct run){ group * GROUP + at, n };
+        group = read ? SIM_GROUPS / 2 + group / 2 : group / 2;
+    if (!fits(c, group * SIM_GROUP + at, n))
+        group = 0;
+    return (struct run){ group * SIM_GROUP + at, n };
 }
 
 static bool
@@ -191,13 +229,17 @@ client_change(struct sim_client *c)
 {
     struct sim *sim = c->proc.sim;
     struct cw_prng *p = &sim->rnd_load;
-    uint32_t dice = (uint32_t)cw_prng_below(p, 100), group;
+    uint32_t dice = (uint32_t)cw_prng_below(p, 100), group, n;
     struct run r = client_pick(c, false);
 
     if (dice < 3 && !sim->apart) { /* over several chunks, or all of it */
-        group = r.first / GROUP;
-        op_submit(c, SIM_ZERO, group * GROUP, GROUP * (uint32_t)sim_between(p, 1, GROUPS - group),
-                  dice == 0);
+        group = r.first / SIM_GROUP;
+        n = (uint32_t)sim_between(p, 1, SIM_GROUPS - group);
+        while (n > 1 && (sim->borders[group + n - 1] - sim->borders[group] > SIM_GROUPS ||
+                         !fits(c, group * SIM_GROUP, n * SIM_GROUP))) /* almost a shard; too far */
+            n--;
+        group = fits(c, group * SIM_GROUP, n * SIM_GROUP) ? group : 0;
+        op_submit(c, SIM_ZERO, group * SIM_GROUP, SIM_GROUP * n, dice == 0);
     } else if (dice < 3 + sim->zero_percent * 3 / 2) {
         op_submit(c, SIM_ZERO, r.first, r.n, dice & 1);
     } else {
@@ -260,7 +302,7 @@ on_open_failed(struct cw_volume *v, void *user, int res, const char *text)
     struct sim_client *c = user;
 
     c->lost = true;
-    if (res != -ESHUTDOWN)
+    if (res != -ESHUTDOWN && !sim_control_is_behind(c->proc.sim))
         sim_fail(c->proc.sim, "requests: %s: open failed: %d %s", c->proc.name, res, text);
 }
 
@@ -270,7 +312,7 @@ on_fenced(struct cw_volume *v, void *user)
     struct sim_client *c = user;
 
     sim_mark(c->proc.sim, SIM_MARK_FENCED);
-    if (c->proc.sim->reg.gen == c->gen)
+    if (c->proc.sim->reg.gen == c->gen && !sim_control_is_behind(c->proc.sim))
         sim_fail(c->proc.sim, "fencing: %s was fenced though it is the newest owner", c->proc.name);
     c->lost = true;
 }
@@ -303,7 +345,13 @@ on_kept(struct cw_volume *v, void *user)
 static void
 on_resized(struct cw_volume *v, void *user, uint64_t size_bytes)
 {
-    sim_lib_resized(user);
+    struct sim_client *c = user;
+
+    if (size_bytes > c->n_shards * CW_SHARD_BLOCKS * CW_BLOCK_SIZE)
+        sim_mark(c->proc.sim, SIM_MARK_SHARD_ADDED);
+    c->size_blocks = (uint32_t)(size_bytes / CW_BLOCK_SIZE);
+    c->n_shards = (uint32_t)cw_div_up(c->size_blocks, CW_SHARD_BLOCKS);
+    sim_lib_resized(c);
 }
 
 static const struct cw_volume_events volume_events = {
@@ -473,7 +521,7 @@ struct attach_task {
     uint32_t life, epoch;
     bool granted, released;
     struct cw_volume_desc desc;
-    struct cw_shard_rec rec;
+    struct cw_shard_rec recs[SIM_SHARDS_MAX];
     struct cw_disk_location disks[SIM_DAEMONS_MAX];
 };
 
@@ -484,6 +532,8 @@ sim_client_open(struct sim_client *c, const struct cw_volume_desc *desc, uint32_
 
     c->gen = desc->gen;
     c->epoch = epoch;
+    c->size_blocks = (uint32_t)(desc->size_bytes / CW_BLOCK_SIZE);
+    c->n_shards = desc->n_shards;
     c->volume = cw_volume_open(c->owner, desc, &opts);
     cw_assert(c->volume != NULL);
     sim_proc_touch(&c->proc);
@@ -492,7 +542,7 @@ sim_client_open(struct sim_client *c, const struct cw_volume_desc *desc, uint32_
 static void
 attach_open(struct attach_task *a)
 {
-    a->desc.shards = &a->rec;
+    a->desc.shards = a->recs;
     a->desc.disks = a->disks;
     a->desc.released = a->released;
     sim_client_open(a->client, &a->desc, a->epoch);
@@ -514,7 +564,7 @@ attach_step(struct sim_task *t)
         a->granted = true;
         sim_reg_attach(sim, &a->released);
         sim_reg_desc(sim, &a->desc, a->disks);
-        a->rec = sim->reg.rec;
+        memcpy(a->recs, sim->reg.recs, sizeof(a->recs));
         a->epoch = ++sim->epoch;
         sim->present = a->client;
         sim_log(sim, "%s attaches with gen %u%s", a->client->proc.name, a->desc.gen,

@@ -30,6 +30,9 @@ struct sim_kv {
     uint64_t away_until_ns; /* without a quorum */
     uint32_t lose_256ths;   /* of transactions end in UNKNOWN */
     struct cw_list reqs;
+    struct sim_kv_row *saved; /* a copy for whoever wants it back */
+    uint32_t saved_gen, saved_cfg;
+    bool behind; /* that older copy is the store now: sim->reg is what it had been */
 };
 
 struct sim_mgr;
@@ -37,6 +40,10 @@ struct sim_mgr;
 void sim_kv_init(struct sim *sim);
 void sim_kv_fini(struct sim *sim);
 bool sim_kv_has(const struct sim *sim, const char *key);
+/* While no manager is up: the store is kept as it is; what was kept takes its place, and it the
+ * place of what was kept. */
+void sim_kv_save(struct sim *sim);
+void sim_kv_swap(struct sim *sim);
 /* The store's client of a manager that was elected with this term. */
 void sim_kv_seat(struct sim_mgr *m);
 
@@ -113,14 +120,15 @@ struct sim_msg {
     struct cw_uuid disk_uuid;
     uint64_t shards[SIM_MSG_COPIES];
     uint32_t n_shards;
-    struct cw_shard_rec rec;
+    struct cw_shard_rec recs[SIM_SHARDS_MAX]; /* of a change: one */
     uint32_t n_recs;
     struct cw_disk_location disks[SIM_DAEMONS_MAX + 1];
     uint32_t n_disks;
 
     /* REPORT */
     struct cw_volume_report report;
-    struct cw_shard_report shard_report;
+    struct cw_shard_report shard_reports[SIM_SHARDS_MAX];
+    uint32_t n_shard_reports;
 };
 
 enum sim_way { SIM_TO_MANAGER, SIM_TO_PEER };
@@ -202,6 +210,8 @@ struct sim_peer *sim_lib_peer(struct sim_client *c);
 void sim_owner_change(struct sim_peer *p, struct cw_change *ch);
 void sim_owner_get(struct sim_peer *p, struct cw_volume_get *g);
 void sim_owner_release(struct sim_peer *p, struct cw_volume_give_up *g);
+/* Tells of all its shards. */
+struct sim_msg *sim_owner_report(const struct cw_volume *v, uint32_t n_shards);
 /* What an attach was granted; points into m. */
 void sim_desc_in(const struct sim_msg *m, struct cw_volume_desc *to);
 /* The peer's end of a connection. */
@@ -236,6 +246,7 @@ void sim_op_calls_free(struct sim *sim);
 /* ---- what is judged ---- */
 
 struct sim_asked {
+    uint64_t shard;
     uint32_t gen, cfg, n_want;
     struct cw_member want[CW_MEMBERS_MAX];
 };

@@ -79,8 +79,7 @@ peek_done(struct cw_store_read *read)
 bool
 sim_peek(struct sim *sim, struct sim_daemon *d, uint64_t off, uint8_t *to, uint32_t nblk)
 {
-    struct cw_store_shard *sh =
-        cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
+    struct cw_store_shard *sh = sim_copy_of(sim, d, 0);
     static struct peek p; /* the run may fail while it is under way */
     bool ok;
 
@@ -113,10 +112,10 @@ sim_guest_same_everywhere(struct sim *sim, uint64_t off, const uint8_t *want, ui
     uint8_t *have = malloc((size_t)nblk * CW_BLOCK_SIZE);
 
     cw_assert(have != NULL);
-    for (uint32_t i = 0; i < sim->reg.rec.n_members && !sim->result.failed; i++) {
+    for (uint32_t i = 0; i < sim->reg.recs[0].n_members && !sim->result.failed; i++) {
         struct sim_daemon *d = &sim->daemons[i];
 
-        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC || !d->serving)
+        if (sim->reg.recs[0].members[i].state != CW_MEMBER_INSYNC || !d->serving)
             continue;
         if (!sim_peek(sim, d, off, have, nblk))
             sim_fail(sim, "audit: %s cannot read what was written at %llu", d->proc.name,

@@ -245,7 +245,12 @@ answer_seen(struct sim_host *h, const struct sim_msg *ask)
 
 struct host_drop {
     struct cw_list node;
-    struct cw_replica_drop drop;
+    struct host_drop_one {
+        struct cw_replica_drop drop;
+        struct host_drop *of;
+    } drops[SIM_MSG_COPIES];
+    uint32_t n_left;
+    bool bad;
     struct sim_host *h;
     struct sim_msg ask;
 };
@@ -253,12 +258,15 @@ struct host_drop {
 static void
 drop_done(struct cw_replica_drop *drop, int res)
 {
-    struct host_drop *hd = cw_container_of(drop, struct host_drop, drop);
+    struct host_drop *hd = cw_container_of(drop, struct host_drop_one, drop)->of;
     struct sim *sim = hd->h->d->proc.sim;
 
     sim_mark(sim, SIM_MARK_DROPPED);
     sim_log(sim, "%s dropped its copy: %d", hd->h->d->proc.name, res);
-    sim_peer_answer(&hd->h->peer, &hd->ask, res == 0 || res == -2 ? CW_MGR_OK : CW_MGR_INTERNAL);
+    hd->bad = hd->bad || (res != 0 && res != -2);
+    if (--hd->n_left > 0)
+        return;
+    sim_peer_answer(&hd->h->peer, &hd->ask, hd->bad ? CW_MGR_INTERNAL : CW_MGR_OK);
     cw_list_remove(&hd->node);
     free(hd);
 }
@@ -272,14 +280,18 @@ answer_drop(struct sim_host *h, const struct sim_msg *ask)
         sim_peer_answer(&h->peer, ask, CW_MGR_OK); /* no such disk here */
         return;
     }
-    cw_assert(ask->n_shards == 1);
+    cw_assert(ask->n_shards >= 1 && ask->n_shards <= SIM_MSG_COPIES);
     hd = calloc(1, sizeof(*hd));
     cw_assert(hd != NULL);
     hd->h = h;
     hd->ask = *ask;
-    hd->drop = (struct cw_replica_drop){ .shard = ask->shards[0], .done = drop_done };
+    hd->n_left = ask->n_shards;
     cw_list_push_back(&h->drops, &hd->node);
-    cw_replica_drop(h->d->replica, &hd->drop);
+    for (uint32_t i = 0; i < ask->n_shards; i++) {
+        hd->drops[i].of = hd;
+        hd->drops[i].drop = (struct cw_replica_drop){ .shard = ask->shards[i], .done = drop_done };
+        cw_replica_drop(h->d->replica, &hd->drops[i].drop);
+    }
     sim_proc_touch(&h->d->proc);
 }
 

@@ -15,8 +15,11 @@
  *   I12  the register: somebody is in sync, gen and cfg never fall
  *   I17  no copy in sync has to refuse a record for want of space
  *
- * I8, I10, I11 and I13 are judged by the histories (history.c), I14 by the scrub after rot (rot.c)
- * and a play, I15 by media.c; docs/testing.md has them all.
+ *   I11  no request that began after a newer owner was ACTIVE on its shard is done by an older one
+ *        (I5 of writes, I10 of reads; client.c asks)
+ *
+ * I8, I10 and I13, and I11 besides, are judged by the histories (history.c), I14 by the scrub after
+ * rot (rot.c) and a play, I15 by media.c; docs/testing.md has them all.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +31,7 @@
 /* That the workload touches, and what fills disks. */
 #define CHUNKS (SIM_BLOCKS / 16 + 1)
 #define CHUNKS_ALL (SIM_GUEST_OFF / CW_MIB + SIM_FULL_CHUNKS)
+#define CHUNKS_SEVERAL (2 * SIM_GROUPS) /* of several shards: on both sides of each border */
 
 /* A durable record of a copy; id 0: not known. */
 struct seen {
@@ -52,14 +56,20 @@ struct version {
     uint32_t gen[VERSION_GENS]; /* 0: none yet */
 };
 
-struct sim_watch {
+/* One shard. */
+struct watch {
     struct shadow of[SIM_DAEMONS_MAX];
     uint64_t acked;
     uint32_t lost_epoch; /* what owners up to it acknowledged does not count any more */
     uint32_t gen, cfg;
+    uint32_t active_epoch;  /* of the newest owner that was ACTIVE here */
     uint32_t in_sync, logs; /* bit per daemon, as last looked at; logs: journals that have begun */
-    uint32_t starved;       /* bit per client: waits for space */
     struct cw_shard_view views[SIM_CLIENTS_MAX];
+};
+
+struct sim_watch {
+    struct watch at[SIM_SHARDS_MAX];
+    uint32_t starved;                     /* bit per client: waits for space */
     struct version *versions[CHUNKS_ALL]; /* by seq */
     uint64_t n_versions[CHUNKS_ALL];
     uint32_t next_look; /* at a daemon's chunks */
@@ -91,19 +101,24 @@ void
 sim_watch_fini(struct sim *sim)
 {
     for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++)
-        free(sim->watch->of[i].seen);
+        sim_watch_forget(sim, i);
     for (uint32_t i = 0; i < CHUNKS_ALL; i++)
         free(sim->watch->versions[i]);
     free(sim->watch);
 }
 
+static void
+forget_copy(struct watch *w, uint32_t daemon)
+{
+    free(w->of[daemon].seen);
+    w->of[daemon] = (struct shadow){ 0 };
+}
+
 void
 sim_watch_forget(struct sim *sim, uint32_t daemon)
 {
-    struct shadow *w = &sim->watch->of[daemon];
-
-    free(w->seen);
-    *w = (struct shadow){ 0 };
+    for (uint32_t i = 0; i < SIM_SHARDS_MAX; i++)
+        forget_copy(&sim->watch->at[i], daemon);
 }
 
 /* ---- copies ---- */
@@ -123,12 +138,12 @@ seen_at(const struct shadow *w, uint64_t seq)
 }
 
 static void
-compare_record(struct sim *sim, uint32_t daemon, uint64_t seq)
+compare_record(struct sim *sim, const struct watch *of, uint32_t daemon, uint64_t seq)
 {
-    const struct shadow *mine = &sim->watch->of[daemon];
+    const struct shadow *mine = &of->of[daemon];
 
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
-        const struct shadow *w = &sim->watch->of[i];
+        const struct shadow *w = &of->of[i];
         struct seen a = seen_at(mine, seq), b = seen_at(w, seq);
         struct seen a1 = seen_at(mine, seq - 1), b1 = seen_at(w, seq - 1);
 
@@ -144,10 +159,10 @@ compare_record(struct sim *sim, uint32_t daemon, uint64_t seq)
 /* Records (from, info->durable_seq] are new. Those that all have already are not listed any more.
  */
 static void
-take_records(struct sim *sim, uint32_t daemon, uint64_t from)
+take_records(struct sim *sim, struct watch *of, uint32_t daemon, uint64_t from)
 {
     struct sim_watch *w = sim->watch;
-    struct shadow *d = &w->of[daemon];
+    struct shadow *d = &of->of[daemon];
     uint32_t n = cw_store_tail_list(d->sh, w->tail, CW_TAIL_MAX);
     uint64_t last = 0;
 
@@ -165,14 +180,14 @@ take_records(struct sim *sim, uint32_t daemon, uint64_t from)
         if (d->info->syncing || d->syncing) /* what it drops it does not keep */
             continue;
         d->seen[e->seq] = (struct seen){ .id = entry_id(e), .gen = e->gen };
-        compare_record(sim, daemon, e->seq);
+        compare_record(sim, of, daemon, e->seq);
     }
 }
 
 static void
-check_promise(struct sim *sim, uint32_t daemon)
+check_promise(struct sim *sim, struct watch *of, uint32_t daemon)
 {
-    struct shadow *w = &sim->watch->of[daemon];
+    struct shadow *w = &of->of[daemon];
 
     /* a damaged copy has lost records, its promise may be among them; it serves nothing */
     if (w->info->promised_gen < w->promised && !w->info->damaged)
@@ -183,9 +198,9 @@ check_promise(struct sim *sim, uint32_t daemon)
 }
 
 static void
-check_records(struct sim *sim, uint32_t daemon)
+check_records(struct sim *sim, struct watch *of, uint32_t daemon)
 {
-    struct shadow *w = &sim->watch->of[daemon];
+    struct shadow *w = &of->of[daemon];
     const struct cw_store_shard_info *info = w->info;
     bool fell =
         info->durable_gen < w->gen || (info->durable_gen == w->gen && info->durable_seq < w->seq);
@@ -199,7 +214,7 @@ check_records(struct sim *sim, uint32_t daemon)
             memset(w->seen, 0, w->cap * sizeof(w->seen[0]));
         w->join_id = info->join_id;
     } else if (info->durable_seq > w->seq) {
-        take_records(sim, daemon, w->seq);
+        take_records(sim, of, daemon, w->seq);
     }
     w->syncing = info->syncing;
     w->gen = info->durable_gen;
@@ -207,20 +222,21 @@ check_records(struct sim *sim, uint32_t daemon)
 }
 
 static bool
-shadow_find(struct sim *sim, uint32_t daemon)
+shadow_find(struct sim *sim, uint32_t shard, uint32_t daemon)
 {
-    struct shadow *w = &sim->watch->of[daemon];
+    struct watch *of = &sim->watch->at[shard];
+    struct shadow *w = &of->of[daemon];
     const struct sim_daemon *d = &sim->daemons[daemon];
 
-    w->sh = cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
+    w->sh = sim_copy_of(sim, d, shard);
     w->life = d->proc.life;
     if (w->sh == NULL) {
         /* media: its creation was lost with the log */
         if (w->promised > 0 && !sim_drops_copies(sim) && !sim_media_excuses(sim, d))
             sim_fail(sim, "invariant: I6: %s has no copy any more", d->proc.name);
         if (w->promised > 0)
-            sim_media_lost_copy(sim, d);
-        sim_watch_forget(sim, daemon); /* managers have copies dropped */
+            sim_media_lost_copy(sim, shard, d);
+        forget_copy(of, daemon); /* managers have copies dropped */
         return false;
     }
     w->info = cw_store_shard_info(w->sh);
@@ -228,15 +244,16 @@ shadow_find(struct sim *sim, uint32_t daemon)
 }
 
 static void
-check_daemon(struct sim *sim, uint32_t daemon)
+check_daemon(struct sim *sim, uint32_t shard, uint32_t daemon)
 {
-    struct shadow *w = &sim->watch->of[daemon];
+    struct watch *of = &sim->watch->at[shard];
+    struct shadow *w = &of->of[daemon];
     const struct sim_daemon *d = &sim->daemons[daemon];
 
-    if (!d->proc.up || !d->serving || !shadow_find(sim, daemon))
+    if (!d->proc.up || !d->serving || !shadow_find(sim, shard, daemon))
         return;
-    check_promise(sim, daemon);
-    check_records(sim, daemon);
+    check_promise(sim, of, daemon);
+    check_records(sim, of, daemon);
     if (w->info->damaged && !w->damaged)
         sim_mark(sim, SIM_MARK_DAMAGED);
     w->damaged = w->info->damaged;
@@ -244,10 +261,10 @@ check_daemon(struct sim *sim, uint32_t daemon)
 
 /* What the shadow says is of the process that is up. */
 static bool
-shadow_is_now(const struct sim *sim, uint32_t daemon)
+shadow_is_now(const struct sim *sim, const struct watch *of, uint32_t daemon)
 {
     const struct sim_daemon *d = &sim->daemons[daemon];
-    const struct shadow *w = &sim->watch->of[daemon];
+    const struct shadow *w = &of->of[daemon];
 
     return d->proc.up && d->serving && w->sh != NULL && w->life == d->proc.life;
 }
@@ -289,9 +306,10 @@ is_begun_log(const struct cw_member *m)
 /* The newest owner waits for every copy that is in sync, whatever it knows by now, and reads no
  * other. */
 static void
-check_sets(struct sim *sim, const struct sim_client *c, const struct cw_shard_view *v)
+check_sets(struct sim *sim, uint32_t shard, const struct sim_client *c,
+           const struct cw_shard_view *v)
 {
-    const struct cw_shard_rec *rec = &sim->reg.rec;
+    const struct cw_shard_rec *rec = &sim->reg.recs[shard];
 
     if (v->n == 0 || c->lost || c->gen != sim->reg.gen)
         return;
@@ -310,15 +328,15 @@ check_sets(struct sim *sim, const struct sim_client *c, const struct cw_shard_vi
 }
 
 static void
-check_client(struct sim *sim, uint32_t client)
+check_client(struct sim *sim, uint32_t shard, uint32_t client)
 {
+    struct watch *w = &sim->watch->at[shard];
     const struct sim_client *c = &sim->clients[client];
-    struct cw_shard_view *was = &sim->watch->views[client], now = { 0 };
+    struct cw_shard_view *was = &w->views[client], now = { 0 };
 
-    if (c->proc.up && c->volume != NULL)
-        cw_volume_view_shard(c->volume, 0, &now);
-    check_space(sim, client);
-    check_sets(sim, c, &now);
+    if (c->proc.up && c->volume != NULL && shard < c->n_shards)
+        cw_volume_view_shard(c->volume, shard, &now);
+    check_sets(sim, shard, c, &now);
     if (now.lease_wait && !was->lease_wait)
         sim_mark(sim, SIM_MARK_LEASE_WAIT);
     if (now.doubt && !was->doubt)
@@ -326,25 +344,29 @@ check_client(struct sim *sim, uint32_t client)
     if (now.n_tails >= 3 && was->n_tails < 3)
         sim_mark(sim, SIM_MARK_TAILS);
     *was = now;
-    if (c->epoch > sim->watch->lost_epoch)
-        sim->watch->acked = cw_max_u64(sim->watch->acked, now.acked);
+    if (now.n > 0)
+        w->active_epoch = (uint32_t)cw_max_u64(w->active_epoch, c->epoch);
+    if (c->epoch > w->lost_epoch)
+        w->acked = cw_max_u64(w->acked, now.acked);
 }
 
 /* Who is promoted may be the only one left to give the others what they lack: so they lack nothing
  * from before its tail (1.10 step 5). */
 static void
-check_promoted(struct sim *sim, uint32_t daemon)
+check_promoted(struct sim *sim, uint32_t shard, uint32_t daemon)
 {
-    struct sim_watch *w = sim->watch;
+    struct watch *w = &sim->watch->at[shard];
+    struct cw_store_tail_entry *tail = sim->watch->tail;
     uint64_t last = w->of[daemon].info->durable_seq, first = last + 1;
 
-    if (cw_store_tail_list(w->of[daemon].sh, w->tail, CW_TAIL_MAX) > 0)
-        first = w->tail[0].seq;
+    if (cw_store_tail_list(w->of[daemon].sh, tail, CW_TAIL_MAX) > 0)
+        first = tail[0].seq;
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
         const struct shadow *o = &w->of[i];
 
-        if (i == daemon || !(w->in_sync & 1u << i) || !shadow_is_now(sim, i) || o->info->damaged ||
-            sim_media_forgot(sim, i) || sim_media_forgot(sim, daemon))
+        if (i == daemon || !(w->in_sync & 1u << i) || !shadow_is_now(sim, w, i) ||
+            o->info->damaged || sim_media_forgot(sim, shard, i) ||
+            sim_media_forgot(sim, shard, daemon))
             continue;
         if (o->info->durable_seq < last && o->info->durable_seq + 1 < first)
             sim_fail(sim,
@@ -355,50 +377,63 @@ check_promoted(struct sim *sim, uint32_t daemon)
 }
 
 static void
-check_register(struct sim *sim)
+note_uneven(struct sim *sim)
+{
+    uint32_t n_whole = 0;
+
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        n_whole += sim_reg_n_in_sync(sim, i) == sim->reg.recs[i].n_members;
+    if (n_whole > 0 && n_whole < sim->n_shards)
+        sim_mark(sim, SIM_MARK_UNEVEN);
+}
+
+static void
+check_register(struct sim *sim, uint32_t shard)
 {
     const struct sim_reg *r = &sim->reg;
-    struct sim_watch *w = sim->watch;
+    const struct cw_shard_rec *rec = &r->recs[shard];
+    struct watch *w = &sim->watch->at[shard];
     uint32_t n = 0, was = w->in_sync;
 
-    if (r->gen == w->gen && r->rec.cfg == w->cfg)
+    if (r->gen == w->gen && rec->cfg == w->cfg)
         return;
     for (uint32_t i = 0; i < sim->n_clients; i++)
         sim->touched |= 1u << sim->clients[i].proc.index;
-    if (r->gen < w->gen || r->rec.cfg < w->cfg)
+    if (r->gen < w->gen || rec->cfg < w->cfg)
         sim_fail(sim, "invariant: I5: the register went from gen %u cfg %u to gen %u cfg %u",
-                 w->gen, w->cfg, r->gen, r->rec.cfg);
+                 w->gen, w->cfg, r->gen, rec->cfg);
     w->gen = r->gen;
-    w->cfg = r->rec.cfg;
+    w->cfg = rec->cfg;
     w->in_sync = w->logs = 0;
-    for (uint32_t i = 0; i < r->rec.n_members; i++) {
-        const struct sim_daemon *d = sim_member_daemon(sim, &r->rec.members[i]);
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        const struct sim_daemon *d = sim_member_daemon(sim, &rec->members[i]);
 
-        n += r->rec.members[i].state == CW_MEMBER_INSYNC;
-        if (r->rec.members[i].state == CW_MEMBER_INSYNC && d != NULL)
+        n += rec->members[i].state == CW_MEMBER_INSYNC;
+        if (rec->members[i].state == CW_MEMBER_INSYNC && d != NULL)
             w->in_sync |= 1u << (d - sim->daemons);
-        if (is_begun_log(&r->rec.members[i]) && d != NULL)
+        if (is_begun_log(&rec->members[i]) && d != NULL)
             w->logs |= 1u << (d - sim->daemons);
     }
     if (n == 0)
         sim_fail(sim, "invariant: I12: nobody is in sync");
+    note_uneven(sim);
     for (uint32_t i = 0; was != 0 && i < sim->n_daemons; i++)
-        if (w->in_sync & ~was & 1u << i && shadow_is_now(sim, i))
-            check_promoted(sim, i);
+        if (w->in_sync & ~was & 1u << i && shadow_is_now(sim, w, i))
+            check_promoted(sim, shard, i);
 }
 
 static void
-check_covers(struct sim *sim)
+check_covers(struct sim *sim, uint32_t shard)
 {
-    const struct sim_watch *w = sim->watch;
+    const struct watch *w = &sim->watch->at[shard];
 
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
         const struct sim_daemon *d = &sim->daemons[i];
 
-        if (!((w->in_sync | w->logs) & 1u << i) || !shadow_is_now(sim, i))
+        if (!((w->in_sync | w->logs) & 1u << i) || !shadow_is_now(sim, w, i))
             continue;
         if (w->of[i].info->durable_seq < w->acked && !w->of[i].info->damaged &&
-            !sim_media_forgot(sim, i))
+            !sim_media_forgot(sim, shard, i))
             sim_fail(sim,
                      "invariant: I1, I2: %s is in sync with %llu durable, and %llu is acknowledged",
                      d->proc.name, (unsigned long long)w->of[i].info->durable_seq,
@@ -407,35 +442,64 @@ check_covers(struct sim *sim)
 }
 
 void
-sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon)
+sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon, uint64_t shard)
 {
-    if (daemon->index < sim->n_daemons && sim->watch->in_sync & 1u << daemon->index)
+    if (daemon->index < sim->n_daemons && CW_SHARD_VOLUME(shard) == SIM_VOLUME &&
+        sim->watch->at[CW_SHARD_INDEX(shard)].in_sync & 1u << daemon->index)
         sim_fail(sim, "invariant: I17: %s is in sync, and has no room for a record", daemon->name);
 }
 
-uint64_t
-sim_watch_acked(const struct sim *sim)
+bool
+sim_watch_newer_active(const struct sim *sim, uint32_t shard, uint32_t epoch)
 {
-    return sim->watch->acked;
+    return sim->watch->at[shard].active_epoch > epoch;
 }
 
 void
-sim_watch_recover(struct sim *sim, uint32_t daemon)
+sim_watch_active(struct sim *sim, uint32_t epoch)
 {
-    sim->watch->acked = sim->watch->of[daemon].seq;
-    sim->watch->lost_epoch = sim->epoch;
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        sim->watch->at[i].active_epoch =
+            (uint32_t)cw_max_u64(sim->watch->at[i].active_epoch, epoch);
 }
 
 uint64_t
-sim_watch_durable(const struct sim *sim, uint32_t daemon)
+sim_watch_acked(const struct sim *sim, uint32_t shard)
 {
-    return sim->watch->of[daemon].seq;
+    return sim->watch->at[shard].acked;
+}
+
+void
+sim_watch_recover(struct sim *sim, uint32_t shard, uint32_t daemon)
+{
+    struct watch *w = &sim->watch->at[shard];
+
+    w->acked = w->of[daemon].seq;
+    w->lost_epoch = sim->epoch;
+}
+
+uint64_t
+sim_watch_durable(const struct sim *sim, uint32_t shard, uint32_t daemon)
+{
+    return sim->watch->at[shard].of[daemon].seq;
 }
 
 bool
-sim_watch_damaged(const struct sim *sim, uint32_t daemon)
+sim_watch_damaged(const struct sim *sim, uint32_t shard, uint32_t daemon)
 {
-    return sim->watch->of[daemon].damaged;
+    return sim->watch->at[shard].of[daemon].damaged;
+}
+
+static void
+check_shard(struct sim *sim, uint32_t shard, uint32_t touched)
+{
+    for (uint32_t i = 0; touched != 0 && i < sim->n_daemons; i++)
+        if (touched & 1u << sim->daemons[i].proc.index)
+            check_daemon(sim, shard, i);
+    for (uint32_t i = 0; touched != 0 && i < sim->n_clients; i++)
+        if (touched & 1u << sim->clients[i].proc.index)
+            check_client(sim, shard, i);
+    check_covers(sim, shard);
 }
 
 void
@@ -443,31 +507,34 @@ sim_watch_event(struct sim *sim)
 {
     uint32_t touched;
 
-    check_register(sim);
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        check_register(sim, i);
     touched = sim->touched;
     sim->touched = 0;
-    for (uint32_t i = 0; touched != 0 && i < sim->n_daemons; i++)
-        if (touched & 1u << sim->daemons[i].proc.index)
-            check_daemon(sim, i);
     for (uint32_t i = 0; touched != 0 && i < sim->n_clients; i++)
         if (touched & 1u << sim->clients[i].proc.index)
-            check_client(sim, i);
-    check_covers(sim);
+            check_space(sim, i);
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        check_shard(sim, i, touched);
 }
 
 /* ---- versions ---- */
 
+/* chunk of the volume; it is remembered at that place. */
 static void
-see_version(struct sim *sim, uint32_t daemon, uint32_t chunk)
+see_version(struct sim *sim, uint32_t daemon, uint32_t chunk, uint32_t place)
 {
-    const struct shadow *d = &sim->watch->of[daemon];
-    struct version **all = &sim->watch->versions[chunk], *v;
+    const struct watch *w = &sim->watch->at[chunk / CW_SHARD_CHUNKS];
+    const struct shadow *d = &w->of[daemon];
+    struct version **all = &sim->watch->versions[place], *v;
     uint64_t csums[CW_CHUNK_BLOCKS], seq, hash;
     uint32_t gen, k;
 
-    if (!cw_store_chunk_view(d->sh, chunk, &gen, &seq, csums) || seq == CW_VER_VOID || gen == 0)
+    if (!shadow_is_now(sim, w, daemon) ||
+        !cw_store_chunk_view(d->sh, chunk % CW_SHARD_CHUNKS, &gen, &seq, csums) ||
+        seq == CW_VER_VOID || gen == 0)
         return;
-    *all = grow(*all, &sim->watch->n_versions[chunk], seq, sizeof(**all));
+    *all = grow(*all, &sim->watch->n_versions[place], seq, sizeof(**all));
     v = &(*all)[seq];
     hash = cw_hash(csums, sizeof(csums));
     k = gen % VERSION_GENS;
@@ -484,8 +551,8 @@ sim_watch_versions(struct sim *sim)
     uint32_t i = sim->watch->next_look++ % sim->n_daemons;
     uint32_t n = sim->full.on ? CHUNKS_ALL : CHUNKS;
 
-    if (!shadow_is_now(sim, i))
-        return;
-    for (uint32_t chunk = 0; chunk < n; chunk++)
-        see_version(sim, i, chunk);
+    for (uint32_t chunk = 0; sim->n_shards_goal == 1 && chunk < n; chunk++)
+        see_version(sim, i, chunk, chunk);
+    for (uint32_t k = 0; sim->n_shards_goal > 1 && k < CHUNKS_SEVERAL; k++)
+        see_version(sim, i, sim->borders[k / 2] - 1 + k % 2, k);
 }

@@ -31,9 +31,9 @@ spare_is_empty(struct sim *sim)
         return false;
     if (r->drop_life == d->proc.life)
         return false;
-    if (cw_store_shard_find(cw_replica_store(d->replica), r->rec.shard) == NULL)
+    if (cw_store_shard_find(cw_replica_store(d->replica), r->recs[0].shard) == NULL)
         return true;
-    r->drop = (struct cw_replica_drop){ .shard = r->rec.shard, .done = dropped };
+    r->drop = (struct cw_replica_drop){ .shard = r->recs[0].shard, .done = dropped };
     r->drop_life = d->proc.life;
     cw_replica_drop(d->replica, &r->drop);
     sim_proc_touch(&d->proc);
@@ -53,7 +53,7 @@ count(const struct cw_shard_rec *rec, enum cw_member_state state)
 static void
 journal_add(struct sim *sim)
 {
-    struct cw_shard_rec *rec = &sim->reg.rec;
+    struct cw_shard_rec *rec = &sim->reg.recs[0];
     const struct sim_daemon *d = spare_of(sim);
     struct sim_client *c = sim->present;
 
@@ -72,7 +72,7 @@ static void
 journal_look(struct sim_task *t)
 {
     struct sim *sim = t->sim;
-    const struct cw_shard_rec *rec = &sim->reg.rec;
+    const struct cw_shard_rec *rec = &sim->reg.recs[0];
     struct sim_task *again = calloc(1, sizeof(*again));
 
     cw_assert(again != NULL);

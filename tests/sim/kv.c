@@ -393,6 +393,30 @@ sim_kv_seat(struct sim_mgr *m)
 }
 
 void
+sim_kv_save(struct sim *sim)
+{
+    struct sim_kv *kv = &sim->control->kv;
+
+    rows_free(kv->saved);
+    kv->saved = rows_copy(kv->rows, "");
+    kv->saved_gen = sim->reg.gen;
+    kv->saved_cfg = sim->reg.recs[0].cfg;
+}
+
+void
+sim_kv_swap(struct sim *sim)
+{
+    struct sim_kv *kv = &sim->control->kv;
+    struct sim_kv_row *rows = kv->rows;
+
+    kv->rows = kv->saved;
+    kv->saved = rows;
+    kv->behind = !kv->behind;
+    kv->term++; /* what is under way is for the other */
+    sim_log(sim, "the metadata store %s", kv->behind ? "goes back" : "is the newest again");
+}
+
+void
 sim_kv_init(struct sim *sim)
 {
     cw_list_init(&sim->control->kv.reqs);
@@ -406,4 +430,5 @@ sim_kv_fini(struct sim *sim)
     while (!cw_list_empty(&kv->reqs))
         req_free(cw_list_first(&kv->reqs, struct kv_req, node));
     rows_free(kv->rows);
+    rows_free(kv->saved);
 }

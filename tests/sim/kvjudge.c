@@ -16,6 +16,7 @@ sim_kv_asked(struct sim *sim, const struct cw_change *ch)
     struct sim_control *k = sim->control;
     struct sim_asked *a = &k->asked[k->n_asked++ % SIM_ASKED];
 
+    a->shard = ch->shard;
     a->gen = ch->gen;
     a->cfg = ch->cfg;
     a->n_want = ch->n_want;
@@ -45,9 +46,11 @@ sim_kv_told_grant(struct sim *sim, const struct sim_proc *whom, const struct sim
 void
 sim_kv_told_record(struct sim *sim, const struct sim_proc *whom, const struct sim_msg *m)
 {
-    if (m->rec.cfg > sim->reg.rec.cfg)
+    uint32_t last = sim->reg.recs[CW_SHARD_INDEX(m->recs[0].shard)].cfg;
+
+    if (m->recs[0].cfg > last)
         sim_fail(sim, "store: %s is told of cfg %u, but cfg %u is the last (I4)", whom->name,
-                 m->rec.cfg, sim->reg.rec.cfg);
+                 m->recs[0].cfg, last);
 }
 
 static uint32_t
@@ -94,7 +97,7 @@ is_what_was_asked(const struct sim_asked *a, const struct cw_shard_rec *old,
 {
     uint32_t n = 0;
 
-    if (a->gen != now->gen || a->cfg != old->cfg)
+    if (a->shard != now->shard || a->gen != now->gen || a->cfg != old->cfg)
         return false;
     for (uint32_t i = 0; i < old->n_members; i++) {
         const struct cw_member *m = &old->members[i];
@@ -141,11 +144,10 @@ judge_recovery(struct sim *sim, const struct cw_shard_rec *old, const struct cw_
         if (old->members[i].state == CW_MEMBER_INSYNC && o != NULL && o->proc.up && o->serving)
             sim_fail(sim, "store: a new lineage while %s is in sync and up (I12)", o->proc.name);
     }
-    sim->control->may_recover = false;
     if (sim->result.failed)
         return;
     sim_history_forgive(sim);
-    sim_watch_recover(sim, (uint32_t)(d - sim->daemons));
+    sim_watch_recover(sim, CW_SHARD_INDEX(now->shard), (uint32_t)(d - sim->daemons));
 }
 
 static void
@@ -181,8 +183,11 @@ daemon_place(const struct sim *sim, const struct cw_member *m)
 static void
 mirror_shard(struct sim *sim, const struct cw_shard_rec *now)
 {
-    struct cw_shard_rec *to = &sim->reg.rec;
+    uint32_t index = CW_SHARD_INDEX(now->shard);
+    struct cw_shard_rec *to = &sim->reg.recs[index];
 
+    cw_assert(index < SIM_SHARDS_MAX);
+    sim->n_shards = (uint32_t)cw_max_u64(sim->n_shards, index + 1);
     *to = *now;
     for (uint32_t i = 1; i < to->n_members; i++) {
         struct cw_member m = to->members[i];
@@ -198,7 +203,7 @@ static void
 note_members(struct sim *sim, const struct cw_shard_rec *old, const struct cw_shard_rec *now)
 {
     sim->reg.n_changes++;
-    sim_log(sim, "store: gen %u cfg %u", now->gen, now->cfg);
+    sim_log(sim, "store: gen %u, shard %u cfg %u", now->gen, CW_SHARD_INDEX(now->shard), now->cfg);
     for (uint32_t i = 0; i < now->n_members; i++) {
         const struct cw_member *m = &now->members[i];
         struct cw_member was = *m;
@@ -289,6 +294,38 @@ is_of_volume(const struct cw_rec *r)
     return (r->kind == CW_REC_SHARD ? CW_SHARD_VOLUME(r->shard.shard) : r->volume.id) == SIM_VOLUME;
 }
 
+/* A daemon that the leader hears of tells a newer generation or record than the store has. */
+static bool
+behind_is_known(const struct sim *sim)
+{
+    const struct sim_kv *kv = &sim->control->kv;
+
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        const struct sim_daemon *d = &sim->daemons[i];
+        struct cw_replica_copy c;
+
+        for (uint64_t from = 0;
+             d->serving && sim_host_is_the_leaders(d) && cw_replica_copy_next(d->replica, from, &c);
+             from = c.shard + 1)
+            if (c.promised_gen > kv->saved_gen || c.rec_gen > kv->saved_gen ||
+                c.rec_cfg > kv->saved_cfg)
+                return true;
+    }
+    return false;
+}
+
+/* The store went back. Nothing may be decided by it that copies are known to know better. */
+static void
+judge_behind(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now)
+{
+    if (old == NULL || now == NULL || !behind_is_known(sim))
+        return;
+    if (now->kind == CW_REC_SHARD)
+        sim_fail(sim, "store: it went back, and a record goes on from cfg %u", old->shard.cfg);
+    else if (now->volume.gen != old->volume.gen)
+        sim_fail(sim, "store: it went back, and gen %u is granted again", now->volume.gen);
+}
+
 void
 sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now)
 {
@@ -298,7 +335,9 @@ sim_kv_judge(struct sim *sim, const struct cw_rec *old, const struct cw_rec *now
         sim->control->cluster_id = now->cluster.cluster_id;
     if ((kind != CW_REC_SHARD && kind != CW_REC_VOLUME) || !is_of_volume(now != NULL ? now : old))
         return;
-    if (now == NULL)
+    if (sim->control->kv.behind)
+        judge_behind(sim, old, now);
+    else if (now == NULL)
         sim_fail(sim, "store: a record of the volume is gone");
     else if (kind == CW_REC_SHARD)
         judge_shard(sim, old != NULL ? &old->shard : NULL, &now->shard);

@@ -65,8 +65,8 @@ sim_desc_in(const struct sim_msg *m, struct cw_volume_desc *to)
         .cold_start = m->cold,
         .min_insync = m->min_insync,
         .degrade_s = m->degrade_s,
-        .shards = &m->rec,
-        .n_shards = 1,
+        .shards = m->recs,
+        .n_shards = m->n_recs,
         .disks = m->disks,
         .n_disks = m->n_disks,
     };
@@ -205,7 +205,7 @@ change_done(struct sim_peer *p, const struct sim_msg *reply, void *arg)
         sim_kv_told_record(sim, p->proc, reply);
         ch->res = reply->applied ? CW_CALL_OK : CW_CALL_REFUSED;
         ch->volume_gen = reply->gen;
-        ch->rec = reply->rec;
+        ch->rec = reply->recs[0];
         ch->disks = reply->disks;
         ch->n_disks = reply->n_disks;
     } else if (reply != NULL) {
@@ -333,7 +333,7 @@ wish(struct sim_lib *l, const struct sim_msg *m)
         return -ENOENT; /* a verify: nobody asks for one here */
     if (l->resizing)
         return -EBUSY;
-    return cw_volume_resize(v, m->size_bytes, &m->rec, 1, m->disks, m->n_disks);
+    return cw_volume_resize(v, m->size_bytes, m->recs, m->n_recs, m->disks, m->n_disks);
 }
 
 /* As client/lib/volume.c does it. 0: answered later. */
@@ -444,14 +444,16 @@ lib_push(struct sim_peer *p, const struct sim_msg *m)
 
 /* ---- reports ---- */
 
-static void
-lib_report(struct sim_lib *l)
+struct sim_msg *
+sim_owner_report(const struct cw_volume *v, uint32_t n_shards)
 {
     struct sim_msg *m = sim_msg_new(SIM_MSG_REPORT);
 
-    cw_volume_report(l->c->volume, &m->report);
-    cw_volume_report_shard(l->c->volume, 0, &m->shard_report);
-    sim_peer_send(&l->peer, m);
+    cw_volume_report(v, &m->report);
+    m->n_shard_reports = n_shards;
+    for (uint32_t i = 0; i < n_shards; i++)
+        cw_volume_report_shard(v, i, &m->shard_reports[i]);
+    return m;
 }
 
 static void
@@ -465,7 +467,7 @@ lib_tick(struct sim_peer *p)
     if (l->c->volume == NULL || now < l->report_ns)
         return;
     l->report_ns = now + REPORT_NS;
-    lib_report(l);
+    sim_peer_send(&l->peer, sim_owner_report(l->c->volume, l->c->n_shards));
 }
 
 /* New limits of the policy, at once. */

@@ -19,7 +19,7 @@
 static const char help[] =
     "usage: causeway-sim [--seed N | --seeds N [--from S] | --minutes M [--from S]]\n"
     "                    [--scenario NAME|all] [--case NAME|all] [--mutation NAME|all]\n"
-    "                    [--manager register|real] [--spare]\n"
+    "                    [--manager register|real] [--spare] [--shards N]\n"
     "                    [--trace] [--shrink] [--json] [--keep-going] [--list]\n"
     "\n"
     "Runs whole clusters in virtual time: the owner, replica and store that ship, on simulated\n"
@@ -32,6 +32,7 @@ static const char help[] =
     "  --manager WHICH  a register in the manager's place, or a pair of real ones (a third of the\n"
     "                   seeds)\n"
     "  --spare          one more daemon, for journal members (a seventh of the seeds)\n"
+    "  --shards N       volumes of 1, 2 or 3 shards (several in a fifth of the seeds)\n"
     "  --case NAME      something that failed once, shrunk\n"
     "  --mutation NAME  takes that rule away: one of 500 seeds must fail (--seeds, --from)\n"
     "  --trace          every frame and every log line, on stderr; a failure shows the last 400\n"
@@ -47,6 +48,7 @@ struct args {
     double minutes;
     const char *scenario, *which, *mutation; /* NULL or a name */
     const char *manager;                     /* NULL: by the seed */
+    uint64_t shards;                         /* 0: by the seed */
     bool seed_given, spare, trace, shrink, json, keep_going;
 };
 
@@ -153,6 +155,7 @@ run(const struct args *a)
 
     opts.manager = manager_of(a);
     opts.spare = a->spare;
+    opts.shards = (uint32_t)a->shards;
     int bad = 0;
 
     c.report.begun_s = report_now_s();
@@ -171,7 +174,9 @@ run(const struct args *a)
 static int
 shrink(const struct args *a)
 {
-    struct sim_opts opts = { .seed = a->from, .manager = manager_of(a), .spare = a->spare };
+    struct sim_opts opts = {
+        .seed = a->from, .manager = manager_of(a), .spare = a->spare, .shards = (uint32_t)a->shards
+    };
     struct sim_shrunk s;
 
     if (!a->seed_given || a->scenario != NULL) {
@@ -311,6 +316,9 @@ take(struct args *a, int opt, const char *text)
     case 'g':
         a->manager = text;
         break;
+    case 'd':
+        a->shards = number(text);
+        break;
     default:
         a->trace = a->trace || opt == 't';
         a->shrink = a->shrink || opt == 'i';
@@ -327,6 +335,8 @@ go(struct args *a, char **argv)
     if (a->manager != NULL && strcmp(a->manager, "real") != 0 &&
         strcmp(a->manager, "register") != 0)
         return no_such("manager", a->manager);
+    if (a->shards > SIM_SHARDS_MAX)
+        return no_such("volume of so many shards:", "--shards");
     if (a->n == 0)
         a->n = a->mutation != NULL ? 500 : 20;
     /* A run's memory is the next one's. */
@@ -341,23 +351,15 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' },
-        { "seeds", required_argument, NULL, 'n' },
-        { "from", required_argument, NULL, 'f' },
-        { "minutes", required_argument, NULL, 'm' },
-        { "scenario", required_argument, NULL, 'c' },
-        { "case", required_argument, NULL, 'w' },
-        { "mutation", required_argument, NULL, 'u' },
-        { "manager", required_argument, NULL, 'g' },
-        { "trace", no_argument, NULL, 't' },
-        { "shrink", no_argument, NULL, 'i' },
-        { "json", no_argument, NULL, 'j' },
-        { "keep-going", no_argument, NULL, 'k' },
-        { "list", no_argument, NULL, 'l' },
-        { "version", no_argument, NULL, 'v' },
-        { "spare", no_argument, NULL, 'p' },
-        { "help", no_argument, NULL, 'h' },
-        { 0 },
+        { "seed", required_argument, NULL, 's' },     { "seeds", required_argument, NULL, 'n' },
+        { "from", required_argument, NULL, 'f' },     { "minutes", required_argument, NULL, 'm' },
+        { "scenario", required_argument, NULL, 'c' }, { "case", required_argument, NULL, 'w' },
+        { "mutation", required_argument, NULL, 'u' }, { "manager", required_argument, NULL, 'g' },
+        { "shards", required_argument, NULL, 'd' },   { "trace", no_argument, NULL, 't' },
+        { "shrink", no_argument, NULL, 'i' },         { "json", no_argument, NULL, 'j' },
+        { "keep-going", no_argument, NULL, 'k' },     { "list", no_argument, NULL, 'l' },
+        { "version", no_argument, NULL, 'v' },        { "spare", no_argument, NULL, 'p' },
+        { "help", no_argument, NULL, 'h' },           { 0 },
     };
     struct args a = { .from = (uint64_t)time(NULL) * 1000 };
     int opt;

@@ -141,7 +141,7 @@ locations_out(const struct cw_mgr_location *from, size_t n, struct cw_disk_locat
 static void
 reply_volume(const struct cw_mgr_attach_reply *r, struct sim_msg *to)
 {
-    cw_assert(r->n_shards == 1);
+    cw_assert(r->n_shards <= SIM_SHARDS_MAX);
     to->volume = r->spec.id;
     to->size_bytes = r->spec.size_bytes;
     to->gen = r->gen;
@@ -149,7 +149,8 @@ reply_volume(const struct cw_mgr_attach_reply *r, struct sim_msg *to)
     to->cold = r->cold_start;
     to->min_insync = r->policy.min_insync;
     to->degrade_s = r->policy.degrade_s;
-    to->rec = r->shards[0];
+    to->n_recs = (uint32_t)r->n_shards;
+    memcpy(to->recs, r->shards, r->n_shards * sizeof(to->recs[0]));
     to->n_disks = locations_out(r->disks, r->n_disks, to->disks);
 }
 
@@ -158,7 +159,8 @@ reply_change(const struct cw_mgr_change_reply *r, struct sim_msg *to)
 {
     to->applied = r->applied;
     to->gen = r->volume_gen;
-    to->rec = r->shard;
+    to->n_recs = 1;
+    to->recs[0] = r->shard;
     to->n_disks = locations_out(r->disks, r->n_disks, to->disks);
 }
 
@@ -211,30 +213,12 @@ sim_mgr_calls_free(struct sim_mgr *m)
 
 /* ---- reports, answers ---- */
 
-static void
-take_report(struct sim_ctl *c, const struct sim_msg *m)
+/* members: room for CW_MEMBERS_MAX; it points there. */
+static struct cw_mgr_shard_report
+report_shard(const struct cw_shard_report *from, struct cw_mgr_member_report *members)
 {
-    struct cw_mgr_member_report members[CW_MEMBERS_MAX];
-    struct cw_mgr_shard_report shard = { .shard = m->shard_report.shard,
-                                         .seq = m->shard_report.seq,
-                                         .suspended = m->shard_report.suspended,
-                                         .why = m->shard_report.why,
-                                         .members = members,
-                                         .n_members = m->shard_report.n_members };
-    struct cw_mgr_volume_report r = { .volume_id = m->report.volume,
-                                      .gen = m->report.gen,
-                                      .shards = &shard,
-                                      .n_shards = 1,
-                                      .reads = m->report.reads,
-                                      .writes = m->report.writes,
-                                      .read_bytes = m->report.read_bytes,
-                                      .write_bytes = m->report.write_bytes,
-                                      .repaired_blocks = m->report.repaired_blocks,
-                                      .error_blocks = m->report.error_blocks,
-                                      .lost_blocks = m->report.lost_blocks };
-
-    for (uint32_t i = 0; i < shard.n_members; i++) {
-        const struct cw_member_report *mr = &m->shard_report.members[i];
+    for (uint32_t i = 0; i < from->n_members; i++) {
+        const struct cw_member_report *mr = &from->members[i];
 
         members[i] = (struct cw_mgr_member_report){ .disk_uuid = mr->disk_uuid,
                                                     .chunks_left = mr->chunks_left,
@@ -245,6 +229,33 @@ take_report(struct sim_ctl *c, const struct sim_msg *m)
                                                     .flaps = mr->flaps,
                                                     .flapping = mr->flapping };
     }
+    return (struct cw_mgr_shard_report){ .shard = from->shard,
+                                         .seq = from->seq,
+                                         .suspended = from->suspended,
+                                         .why = from->why,
+                                         .members = members,
+                                         .n_members = from->n_members };
+}
+
+static void
+take_report(struct sim_ctl *c, const struct sim_msg *m)
+{
+    struct cw_mgr_member_report members[SIM_SHARDS_MAX][CW_MEMBERS_MAX];
+    struct cw_mgr_shard_report shards[SIM_SHARDS_MAX];
+    struct cw_mgr_volume_report r = { .volume_id = m->report.volume,
+                                      .gen = m->report.gen,
+                                      .shards = shards,
+                                      .n_shards = m->n_shard_reports,
+                                      .reads = m->report.reads,
+                                      .writes = m->report.writes,
+                                      .read_bytes = m->report.read_bytes,
+                                      .write_bytes = m->report.write_bytes,
+                                      .repaired_blocks = m->report.repaired_blocks,
+                                      .error_blocks = m->report.error_blocks,
+                                      .lost_blocks = m->report.lost_blocks };
+
+    for (uint32_t i = 0; i < m->n_shard_reports; i++)
+        shards[i] = report_shard(&m->shard_reports[i], members[i]);
     cw_manager_report(c->mgr->m, c->session, &r);
 }
 
@@ -334,7 +345,7 @@ push_ask(void *world, void *session_user, struct cw_mgr_ask *ask)
     struct mgr_asked *a = calloc(1, sizeof(*a));
     struct sim_msg *m = sim_msg_new(SIM_MSG_ASK);
 
-    cw_assert(a != NULL && ask->n_shards <= SIM_MSG_COPIES && ask->n_records <= 1);
+    cw_assert(a != NULL && ask->n_shards <= SIM_MSG_COPIES && ask->n_records <= SIM_SHARDS_MAX);
     a->ask = ask;
     a->serial = m->serial = ++c->peer->serial;
     a->until_ns = cw_now_ns(&c->mgr->proc.env) + ask->timeout_ms * CW_NS_PER_MS;
@@ -349,8 +360,9 @@ push_ask(void *world, void *session_user, struct cw_mgr_ask *ask)
     m->n_shards = (uint32_t)ask->n_shards;
     for (size_t i = 0; i < ask->n_shards; i++)
         m->shards[i] = ask->shards[i];
-    if (ask->n_records > 0)
-        m->rec = ask->records[0];
+    m->n_recs = (uint32_t)ask->n_records;
+    for (size_t i = 0; i < ask->n_records; i++)
+        m->recs[i] = ask->records[i];
     m->n_disks = locations_out(ask->disks, ask->n_disks, m->disks);
     sim_ctl_send(c, SIM_TO_PEER, m);
 }

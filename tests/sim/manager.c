@@ -191,6 +191,17 @@ hears_owner(const struct sim *sim, const struct cw_member *m, const struct sim_d
            gen == c->gen;
 }
 
+static void
+look_shard_heard(struct sim *sim, const struct cw_shard_rec *rec, bool *hears)
+{
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        const struct sim_daemon *d = sim_member_daemon(sim, &rec->members[i]);
+
+        if (d != NULL)
+            hears[d - sim->daemons] |= hears_owner(sim, &rec->members[i], d);
+    }
+}
+
 void
 sim_mgr_look_heard(struct sim *sim)
 {
@@ -199,13 +210,8 @@ sim_mgr_look_heard(struct sim *sim)
     bool well = c != NULL && c->ready && !c->lost && !c->leaving && c->volume != NULL;
     bool hears[SIM_DAEMONS_MAX] = { 0 };
 
-    for (uint32_t i = 0; well && i < sim->reg.rec.n_members; i++) {
-        const struct cw_member *m = &sim->reg.rec.members[i];
-        const struct sim_daemon *d = sim_member_daemon(sim, m);
-
-        if (d != NULL)
-            hears[d - sim->daemons] = hears_owner(sim, m, d);
-    }
+    for (uint32_t s = 0; well && s < sim->n_shards; s++)
+        look_shard_heard(sim, &sim->reg.recs[s], hears);
     for (uint32_t i = 0; i < SIM_DAEMONS_MAX; i++) {
         if (!hears[i])
             k->heard_ns[i] = 0;
@@ -406,6 +412,15 @@ must(struct sim *sim, enum cw_mgr_code code, const char *what)
         sim_fail(sim, "the beginning: %s: error %d", what, (int)code);
 }
 
+/* Several shards, or one that grows into a second in use (operator.c). */
+static uint64_t
+first_bytes(const struct sim *sim)
+{
+    uint64_t before = (uint64_t)(sim->n_shards_goal - 1) * CW_SHARD_BLOCKS * CW_BLOCK_SIZE;
+
+    return sim->grows ? before - sim->grows_bytes : before + SIZE_BYTES;
+}
+
 static void
 make_volume(struct sim *sim)
 {
@@ -435,7 +450,7 @@ make_volume(struct sim *sim)
     must(sim,
          sim_operate(sim, m, CW_MGR_VOLUME_CREATE,
                      &(union cw_mgr_request){ .volume_create = { .name = SIM_VOLUME_NAME,
-                                                                 .size_bytes = SIZE_BYTES,
+                                                                 .size_bytes = first_bytes(sim),
                                                                  .policy = "sim" } }),
          "a volume");
 }
@@ -499,6 +514,12 @@ sim_control_init(struct sim *sim)
         sim_kv_seat(m);
         mgr_start(m);
     }
+}
+
+bool
+sim_control_is_behind(const struct sim *sim)
+{
+    return sim->control != NULL && sim->control->kv.behind;
 }
 
 void

@@ -74,26 +74,30 @@ media_daemon(struct sim *sim)
                                               : sim->media.victim];
 }
 
+/* Of the shard that has fewest. */
 static uint32_t
 n_in_sync(const struct sim *sim)
 {
-    uint32_t n = 0;
+    uint32_t n = UINT32_MAX;
 
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
-        n += sim->reg.rec.members[i].state == CW_MEMBER_INSYNC;
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        n = (uint32_t)cw_min_u64(n, sim_reg_n_in_sync(sim, i));
     return n;
 }
 
-/* OUT if its copy has gone elsewhere. */
-static enum cw_member_state
-victim_state(const struct sim *sim)
+static bool
+victim_in_sync(const struct sim *sim, uint32_t shard)
 {
-    const struct sim_daemon *d = &sim->daemons[sim->media.victim];
+    return sim_reg_state(sim, shard, &sim->daemons[sim->media.victim]) == CW_MEMBER_INSYNC;
+}
 
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
-        if (sim_member_daemon(sim, &sim->reg.rec.members[i]) == d)
-            return sim->reg.rec.members[i].state;
-    return CW_MEMBER_OUT;
+static bool
+victim_in_sync_anywhere(const struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if (victim_in_sync(sim, i))
+            return true;
+    return false;
 }
 
 bool
@@ -274,7 +278,7 @@ may_forget(const struct sim *sim)
     const struct sim_media *m = &sim->media;
 
     if (m->unlimited || m->fragile || m->swapped || sim->now_ns < sim->unwell_until_ns ||
-        victim_state(sim) != CW_MEMBER_INSYNC || n_in_sync(sim) < 2)
+        !victim_in_sync_anywhere(sim) || n_in_sync(sim) < 2)
         return false;
     for (uint32_t i = 0; i < sim->n_procs; i++)
         for (uint32_t k = 0; k < sim->n_procs; k++)
@@ -298,7 +302,7 @@ forget_now(struct sim_daemon *d, bool power)
     cw_ramdisk_plan(d->disk, CW_RAMDISK_EIO, 0, 0, 0, 0);
     sim_watch_forget(sim, sim->media.victim);
     d->incarnation = 0;
-    sim->media.forgot = true;
+    sim->media.forgot = (uint32_t)CW_BIT(sim->n_shards) - 1;
     sim->media.forgot_ns = sim->now_ns;
     sim_mark(sim, SIM_MARK_FORGOT);
     media_after(d, sim_between(&sim->rnd_fault, 5, 800) * CW_NS_PER_MS, media_start);
@@ -404,48 +408,55 @@ forget_soon(struct sim *sim)
 }
 
 bool
-sim_media_forgot(const struct sim *sim, uint32_t daemon)
+sim_media_forgot(const struct sim *sim, uint32_t shard, uint32_t daemon)
 {
-    return (sim->media.forgot && daemon == sim->media.victim) ||
+    return ((sim->media.forgot & CW_BIT(shard)) != 0 && daemon == sim->media.victim) ||
            (sim->media.lost & CW_BIT(daemon)) != 0;
 }
 
 /* With its log, if it was not dropped; nothing there tells that it was. It is as a disk that forgot
  * all: whoever makes it anew finds another that has more. */
 void
-sim_media_lost_copy(struct sim *sim, const struct sim_daemon *d)
+sim_media_lost_copy(struct sim *sim, uint32_t shard, const struct sim_daemon *d)
 {
     struct sim_media *m = &sim->media;
 
     if (m->unlimited && m->touched)
         m->lost |= CW_BIT(d - sim->daemons);
     if (!sim_media_excuses(sim, d) || m->unlimited || m->fragile || m->swapped ||
-        victim_state(sim) != CW_MEMBER_INSYNC)
+        !victim_in_sync(sim, shard))
         return;
     sim_log(sim, "%s has lost its copy with its log", d->proc.name);
-    m->forgot = true;
+    m->forgot |= CW_BIT(shard);
     m->forgot_ns = sim->now_ns;
 }
 
 /* ---- after every event ---- */
 
+static bool
+copy_has_holes(const struct sim_daemon *d, uint64_t shard)
+{
+    struct cw_replica_copy c;
+
+    return d != NULL && d->serving && cw_replica_copy_next(d->replica, shard, &c) &&
+           c.shard == shard && c.bad_blocks > 0;
+}
+
 /* Those in sync are the victim, and what was resynced from it while that could not read all. */
 static bool
-victim_is_alone(const struct sim *sim)
+victim_is_alone(const struct sim *sim, uint32_t shard)
 {
+    const struct cw_shard_rec *rec = &sim->reg.recs[shard];
     bool any = false;
 
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++) {
-        const struct cw_member *m = &sim->reg.rec.members[i];
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        const struct cw_member *m = &rec->members[i];
         const struct sim_daemon *d = sim_member_daemon(sim, m);
-        struct cw_replica_copy c;
 
         if (m->state != CW_MEMBER_INSYNC)
             continue;
         any = true;
-        if (d != &sim->daemons[sim->media.victim] &&
-            !(d != NULL && d->serving && cw_replica_copy_next(d->replica, 0, &c) &&
-              c.bad_blocks > 0))
+        if (d != &sim->daemons[sim->media.victim] && !copy_has_holes(d, rec->shard))
             return false;
     }
     return any;
@@ -454,18 +465,35 @@ victim_is_alone(const struct sim *sim)
 bool
 sim_media_is_lost(const struct sim *sim)
 {
-    return sim->media.touched && sim_watch_damaged(sim, sim->media.victim) && victim_is_alone(sim);
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if (sim->media.touched && sim_watch_damaged(sim, i, sim->media.victim) &&
+            victim_is_alone(sim, i))
+            return true;
+    return false;
 }
 
 static bool
-is_noticed(const struct sim *sim)
+is_noticed(const struct sim *sim, uint32_t shard)
 {
     const struct sim_media *m = &sim->media;
 
-    if (victim_state(sim) != CW_MEMBER_INSYNC)
+    if (!victim_in_sync(sim, shard))
         return true;
     return sim->daemons[m->victim].serving &&
-           sim_watch_durable(sim, m->victim) >= sim_watch_acked(sim);
+           sim_watch_durable(sim, shard, m->victim) >= sim_watch_acked(sim, shard);
+}
+
+static void
+notice(struct sim *sim)
+{
+    struct sim_media *m = &sim->media;
+
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if ((m->forgot & CW_BIT(i)) && is_noticed(sim, i)) {
+            sim_log(sim, "%s is noticed to have forgotten", sim->daemons[m->victim].proc.name);
+            m->forgot &= ~(uint32_t)CW_BIT(i);
+            m->fragile = m->forgot != 0;
+        }
 }
 
 void
@@ -475,14 +503,12 @@ sim_media_event(struct sim *sim)
 
     if (!m->touched)
         return;
-    if (!m->unlimited && victim_is_alone(sim))
-        m->alone = true;
-    if (!m->forgot)
+    for (uint32_t i = 0; i < sim->n_shards && !m->unlimited; i++)
+        m->alone = m->alone || victim_is_alone(sim, i);
+    if (m->forgot == 0)
         return;
-    if (is_noticed(sim)) {
-        sim_log(sim, "%s is noticed to have forgotten", sim->daemons[m->victim].proc.name);
-        m->forgot = m->fragile = false;
-    } else if (!m->alone && sim->now_ns - m->forgot_ns > 60 * CW_NS_PER_S) {
+    notice(sim);
+    if (m->forgot != 0 && !m->alone && sim->now_ns - m->forgot_ns > 60 * CW_NS_PER_S) {
         sim_fail(sim, "invariant: I15: %s forgot what it had, and is in sync for 60 s",
                  sim->daemons[m->victim].proc.name);
     }

@@ -359,7 +359,7 @@ end_deliver(struct sim_end *e, struct sim_bytes *b)
     frame_marks(sim, h, f.data);
     frame_trace(e, &f);
     if (h->type == CW_FT_NACK && h->tag == 0 && *(const uint32_t *)f.data == CW_NACK_NO_SPACE)
-        sim_watch_no_space(sim, end_other(e)->proc);
+        sim_watch_no_space(sim, end_other(e)->proc, h->shard);
     sim_ambush_frame(sim, end_other(e)->proc, e->proc, h->type);
     if (sim->on_frame != NULL)
         sim->on_frame(e, h);

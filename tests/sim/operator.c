@@ -9,7 +9,7 @@
 #include "tests/sim/control.h"
 
 #define STEP_BYTES (4 * CW_MIB)
-#define SIZE_MAX_BYTES (64 * CW_MIB)
+#define GROWTH_MAX_BYTES (64 * CW_MIB) /* of the last shard */
 
 /* ---- calls ---- */
 
@@ -137,10 +137,11 @@ sim_op_calls_free(struct sim *sim)
 static void
 grow(struct sim *sim)
 {
-    uint64_t bytes = (uint64_t)sim->reg.rec.n_blocks * CW_BLOCK_SIZE;
+    uint32_t last = sim->n_shards - 1, n_blocks = sim->reg.recs[last].n_blocks;
+    uint64_t bytes = (last * CW_SHARD_BLOCKS + n_blocks) * CW_BLOCK_SIZE;
     struct op_call *op;
 
-    if (bytes >= SIZE_MAX_BYTES)
+    if (sim->n_shards == sim->n_shards_goal && n_blocks >= GROWTH_MAX_BYTES / CW_BLOCK_SIZE)
         return;
     op = op_new(sim->control->leader, CW_MGR_VOLUME_RESIZE);
     if (op == NULL)
@@ -148,6 +149,27 @@ grow(struct sim *sim)
     op->call.req.volume_resize =
         (struct cw_mgr_volume_resize){ .name = SIM_VOLUME_NAME, .size_bytes = bytes + STEP_BYTES };
     op_begin(op);
+}
+
+/* Again and again until it has the shard that it is to have. */
+static void
+grow_again(struct sim_task *t)
+{
+    struct sim *sim = t->sim;
+
+    if (sim->calm || sim->n_shards == sim->n_shards_goal)
+        return;
+    grow(sim);
+    sim_grow_after(sim, 3 * CW_NS_PER_S);
+}
+
+void
+sim_grow_after(struct sim *sim, uint64_t ns)
+{
+    struct sim_task *t = calloc(1, sizeof(*t));
+
+    cw_assert(t != NULL);
+    sim_after(sim, t, ns, grow_again);
 }
 
 /* Always the same one, and only if there is a place for another copy: else no copy there would ever
@@ -175,15 +197,27 @@ take_back_disk(struct sim *sim)
     op_begin(op);
 }
 
+static bool
+is_out_everywhere(const struct sim *sim, const struct sim_daemon *d)
+{
+    for (uint32_t i = 0; i < sim->n_shards; i++) {
+        enum cw_member_state s = sim_reg_state(sim, i, d);
+
+        if (s != CW_MEMBER_OUT && (s != CW_MEMBER_DEAD || i == 0))
+            return false;
+    }
+    return true;
+}
+
 /* Only of a copy that is out: nothing that was acknowledged lies there alone. */
 static void
 replace_disk(struct sim *sim)
 {
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++) {
-        const struct cw_member *m = &sim->reg.rec.members[i];
+    for (uint32_t i = 0; i < sim->reg.recs[0].n_members; i++) {
+        const struct cw_member *m = &sim->reg.recs[0].members[i];
         struct sim_daemon *d = sim_member_daemon(sim, m);
 
-        if (d == NULL || d->proc.up || m->state != CW_MEMBER_OUT || sim->n_disks == SIM_DISKS_MAX)
+        if (d == NULL || d->proc.up || !is_out_everywhere(sim, d) || sim->n_disks == SIM_DISKS_MAX)
             continue;
         sim_mark(sim, SIM_MARK_REPLACED);
         sim_log(sim, "fault: %s will return with another disk", d->proc.name);

@@ -1,4 +1,4 @@
-/* sim/reg.c - the manager as a register: one volume, one shard, compare-and-set (1.3).
+/* sim/reg.c - the manager as a register: one volume, its shards, compare-and-set (1.3).
  *
  * Requests take effect at one instant between being sent and being answered, or after the answer
  * was given up, or never; replies may be lost. A change compares the volume's gen and the record's
@@ -10,30 +10,41 @@
 #include "common/base/bits.h"
 #include "tests/sim/sim.h"
 
-#define SHARD CW_SHARD_ID(SIM_VOLUME, 0)
+static void
+reg_init_shard(struct sim *sim, uint32_t shard)
+{
+    struct cw_shard_rec *rec = &sim->reg.recs[shard];
+    bool last = shard == sim->n_shards - 1;
+
+    *rec = (struct cw_shard_rec){
+        .shard = CW_SHARD_ID(SIM_VOLUME, shard),
+        .gen = 1, /* of the record; the first attach raises the volume's */
+        .cfg = 1,
+        .lineage = 1,
+        .n_blocks = !last          ? (uint32_t)CW_SHARD_BLOCKS
+                    : sim->full.on ? 8192
+                                   : 4096,
+        .n_members = sim->n_members,
+    };
+    for (uint32_t i = 0; i < sim->n_members; i++) {
+        const struct sim_daemon *d = &sim->daemons[(shard * sim->shard_step + i) % sim->n_daemons];
+
+        rec->members[i] = (struct cw_member){
+            .disk_uuid = d->disk_uuid,
+            .format_id = d->format_id,
+            .state = CW_MEMBER_INSYNC,
+            .since_seq = CW_SINCE_NEW,
+        };
+    }
+}
 
 void
 sim_reg_init(struct sim *sim)
 {
-    struct sim_reg *r = &sim->reg;
-
-    r->rec = (struct cw_shard_rec){
-        .shard = SHARD,
-        .gen = 1, /* of the record; the first attach raises the volume's */
-        .cfg = 1,
-        .lineage = 1,
-        .n_blocks = sim->full.on ? 8192 : 4096,
-        .n_members = sim->n_members,
-    };
-    r->gen = 0;
-    r->released = true;
-    for (uint32_t i = 0; i < sim->n_members; i++)
-        r->rec.members[i] = (struct cw_member){
-            .disk_uuid = sim->daemons[i].disk_uuid,
-            .format_id = sim->daemons[i].format_id,
-            .state = CW_MEMBER_INSYNC,
-            .since_seq = CW_SINCE_NEW,
-        };
+    sim->reg.gen = 0;
+    sim->reg.released = true;
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        reg_init_shard(sim, i);
 }
 
 void
@@ -67,13 +78,14 @@ sim_reg_desc(struct sim *sim, struct cw_volume_desc *to, struct cw_disk_location
     *to = (struct cw_volume_desc){
         .id = SIM_VOLUME,
         .name = "v",
-        .size_bytes = (uint64_t)sim->reg.rec.n_blocks * CW_BLOCK_SIZE,
+        .size_bytes = (sim->n_shards - 1) * CW_SHARD_BLOCKS * CW_BLOCK_SIZE +
+                      (uint64_t)sim->reg.recs[sim->n_shards - 1].n_blocks * CW_BLOCK_SIZE,
         .gen = sim->reg.gen,
         .min_insync = sim->min_insync,
         .cold_start = sim->reg.cold,
         .degrade_s = -1,
-        .shards = &sim->reg.rec,
-        .n_shards = 1,
+        .shards = sim->reg.recs,
+        .n_shards = sim->n_shards,
         .disks = disks,
         .n_disks = reg_locations(sim, disks),
     };
@@ -160,15 +172,22 @@ reg_move(struct cw_shard_rec *rec, struct cw_member *m, const struct cw_member *
     return found;
 }
 
+static void
+reg_ambush(struct sim *sim, enum sim_moment moment, const struct cw_member *m,
+           enum cw_member_state to)
+{
+    sim_ambush_member(sim, moment, (uint32_t)(sim_member_daemon(sim, m) - sim->daemons), to);
+}
+
 /* CW_CALL_OK or CW_CALL_REFUSED. */
 static enum cw_call_res
-reg_apply(struct sim *sim, uint32_t gen, uint32_t cfg, const struct cw_member *want,
+reg_apply(struct sim *sim, uint32_t shard, uint32_t gen, uint32_t cfg, const struct cw_member *want,
           uint32_t n_want)
 {
     struct sim_reg *r = &sim->reg;
-    struct cw_shard_rec rec = r->rec;
+    struct cw_shard_rec *now = &r->recs[shard], rec = *now;
 
-    if (r->gen != gen || r->rec.cfg != cfg || r->released)
+    if (r->gen != gen || now->cfg != cfg || r->released)
         return CW_CALL_REFUSED;
     for (uint32_t i = 0; i < n_want; i++) {
         struct cw_member *m = rec_member(&rec, &want[i]);
@@ -179,16 +198,16 @@ reg_apply(struct sim *sim, uint32_t gen, uint32_t cfg, const struct cw_member *w
     if (rec_n_insync(&rec) == 0)
         return CW_CALL_REFUSED;
     for (uint32_t i = 0; i < n_want; i++) {
-        const struct cw_member *m = rec_member(&r->rec, &want[i]);
+        const struct cw_member *m = rec_member(now, &want[i]);
 
         sim_reg_note(sim, m, want[i].state);
-        sim_ambush_member(sim, SIM_MOMENT_CHANGE, (uint32_t)(m - r->rec.members), want[i].state);
+        reg_ambush(sim, SIM_MOMENT_CHANGE, m, want[i].state);
     }
     rec.cfg++;
     rec.gen = gen;
-    r->rec = rec;
+    *now = rec;
     r->n_changes++;
-    sim_log(sim, "register: gen %u cfg %u", gen, rec.cfg);
+    sim_log(sim, "register: gen %u, shard %u cfg %u", gen, shard, rec.cfg);
     return CW_CALL_OK;
 }
 
@@ -207,14 +226,14 @@ struct reg_call {
         struct cw_volume_get *get;
         struct cw_volume_give_up *give_up;
     } what;
-    uint32_t gen, cfg, n_want;
+    uint32_t shard, gen, cfg, n_want;
     struct cw_member want[CW_MEMBERS_MAX];
     bool lost, arrived, given_up;
     uint64_t begun_ns;
 
     enum cw_call_res res;
     uint32_t now_gen;
-    struct cw_shard_rec rec;
+    struct cw_shard_rec recs[SIM_SHARDS_MAX];
 };
 
 static bool
@@ -232,7 +251,7 @@ call_answer_change(struct reg_call *c, enum cw_call_res res)
     ch->res = res;
     ch->has_rec = res != CW_CALL_UNKNOWN;
     ch->volume_gen = c->now_gen;
-    ch->rec = c->rec;
+    ch->rec = c->recs[c->shard];
     ch->disks = disks;
     ch->n_disks = reg_locations(c->client->proc.sim, disks);
     ch->done(ch);
@@ -247,7 +266,7 @@ call_answer_get(struct reg_call *c, enum cw_call_res res)
 
     sim_reg_desc(c->client->proc.sim, &desc, disks);
     desc.gen = c->now_gen;
-    desc.shards = &c->rec;
+    desc.shards = c->recs;
     g->res = res;
     g->desc = res == CW_CALL_OK ? &desc : NULL;
     g->done(g);
@@ -292,7 +311,7 @@ call_effect(struct reg_call *c)
     if (c->kind == REG_CHANGE && !c->given_up && call_goes_to(c, r->refuse_to)) {
         c->res = CW_CALL_REFUSED;
     } else if (c->kind == REG_CHANGE) {
-        c->res = reg_apply(sim, c->gen, c->cfg, c->want, c->n_want);
+        c->res = reg_apply(sim, c->shard, c->gen, c->cfg, c->want, c->n_want);
         if (c->res == CW_CALL_OK && c->given_up)
             sim_mark(sim, SIM_MARK_LATE_CHANGE);
         if (c->res == CW_CALL_OK && c->lost)
@@ -304,7 +323,7 @@ call_effect(struct reg_call *c)
             r->released = true;
     }
     c->now_gen = r->gen;
-    c->rec = r->rec;
+    memcpy(c->recs, r->recs, sizeof(c->recs));
 }
 
 static void call_step(struct sim_task *t);
@@ -400,14 +419,12 @@ sim_reg_change(struct sim_client *client, struct cw_change *ch)
     c->cfg = ch->cfg;
     c->n_want = ch->n_want;
     memcpy(c->want, ch->want, sizeof(c->want));
-    cw_assert(ch->shard == SHARD && ch->volume == SIM_VOLUME);
+    c->shard = CW_SHARD_INDEX(ch->shard);
+    cw_assert(c->shard < client->proc.sim->n_shards && ch->volume == SIM_VOLUME);
     for (uint32_t i = 0; i < ch->n_want; i++)
-        sim_ambush_member(client->proc.sim, SIM_MOMENT_WANTED,
-                          (uint32_t)(rec_member(&client->proc.sim->reg.rec, &ch->want[i]) -
-                                     client->proc.sim->reg.rec.members),
-                          ch->want[i].state);
-    sim_log(client->proc.sim, "%s asks for a change at gen %u cfg %u: %s", client->proc.name,
-            ch->gen, ch->cfg, ch->why);
+        reg_ambush(client->proc.sim, SIM_MOMENT_WANTED, &ch->want[i], ch->want[i].state);
+    sim_log(client->proc.sim, "%s asks for a change at gen %u, shard %u cfg %u: %s",
+            client->proc.name, ch->gen, c->shard, ch->cfg, ch->why);
     call_send(c);
 }
 

@@ -52,8 +52,7 @@ rot_on_read(struct cw_store_read *read)
 void
 sim_rot_block(struct sim *sim, struct sim_daemon *d, uint32_t block, bool latent)
 {
-    struct cw_store_shard *sh =
-        cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
+    struct cw_store_shard *sh = sim_copy_of(sim, d, sim_block_shard(sim, block));
     struct rot_read *r;
 
     if (sh == NULL)
@@ -64,7 +63,10 @@ sim_rot_block(struct sim *sim, struct sim_daemon *d, uint32_t block, bool latent
     r->daemon = d;
     r->latent = latent;
     r->read = (struct cw_store_read){
-        .shard = sh, .lba = sim_block_lba(block), .nblk = 1, .done = rot_on_read
+        .shard = sh,
+        .lba = sim_block_lba(sim, block) % CW_SHARD_BLOCKS,
+        .nblk = 1,
+        .done = rot_on_read,
     };
     cw_store_read(&r->read);
     sim_proc_touch(&d->proc);
@@ -85,14 +87,27 @@ rot_never(struct sim *sim)
     return false;
 }
 
+/* With one shard any of the first will do: one without a copy has nothing that could rot. */
+static struct sim_daemon *
+rot_daemon(struct sim *sim, const struct cw_shard_rec *rec, uint32_t k)
+{
+    struct sim_daemon *d = NULL;
+
+    if (sim->n_shards > 1 && k < rec->n_members)
+        d = sim_member_daemon(sim, &rec->members[k]);
+    return d != NULL ? d : &sim->daemons[k];
+}
+
 void
 sim_rot(struct sim *sim)
 {
     for (uint32_t b = 0; b < SIM_BLOCKS; b++) {
-        uint32_t d = (uint32_t)cw_prng_below(&sim->rnd_fault, sim->n_members);
+        const struct cw_shard_rec *rec = &sim->reg.recs[sim_block_shard(sim, b)];
+        uint32_t k = (uint32_t)cw_prng_below(&sim->rnd_fault, sim->n_members);
+        struct sim_daemon *d = rot_daemon(sim, rec, k);
 
-        if (sim_chance(&sim->rnd_fault, 15))
-            sim_rot_block(sim, &sim->daemons[d], b, false);
+        if (sim_chance(&sim->rnd_fault, 15) && d->serving)
+            sim_rot_block(sim, d, b, false);
     }
     sim_run_until(sim, rot_never, 200 * CW_NS_PER_MS); /* the reads */
 }
@@ -127,8 +142,9 @@ sim_rot_is_mended(struct sim *sim)
 
         if (scrub_of(d).last_pass < sim->scrub_pass[i])
             return false;
-        if (cw_replica_copy_next(d->replica, 0, &c) && c.bad_blocks > 0)
-            return false;
+        for (uint64_t from = 0; cw_replica_copy_next(d->replica, from, &c); from = c.shard + 1)
+            if (c.bad_blocks > 0)
+                return false;
     }
     return true;
 }

@@ -50,7 +50,7 @@ change_msg(const struct sim *sim, uint32_t gen, uint32_t cfg)
     return (struct sim_msg){ .kind = SIM_MSG_CALL,
                              .call = CW_MGR_CHANGE,
                              .volume = SIM_VOLUME,
-                             .shard = sim->reg.rec.shard,
+                             .shard = sim->reg.recs[0].shard,
                              .gen = gen,
                              .cfg = cfg,
                              .why = "asked by nobody" };
@@ -75,7 +75,7 @@ refused(struct sim_client *c, const struct sim_msg *m, enum cw_mgr_code code, co
 static void
 ask_changes(struct sim *sim, struct sim_client *owner)
 {
-    const struct cw_shard_rec *r = &sim->reg.rec;
+    const struct cw_shard_rec *r = &sim->reg.recs[0];
     struct sim_msg none = change_msg(sim, sim->reg.gen, r->cfg);
     struct sim_msg late = change_msg(sim, sim->reg.gen, r->cfg - 1), old = late, wish = none;
 
@@ -128,15 +128,15 @@ sim_stale_asks(struct sim *sim)
     sim_goes_on(sim, 10, 10, 20000, "the others serve");
     if (sim->result.failed)
         return;
-    cfg = sim->reg.rec.cfg;
+    cfg = sim->reg.recs[0].cfg;
     gen = sim->reg.gen;
     ask_changes(sim, owner);
     m = change_msg(sim, gen, cfg);
-    want(&m, &sim->reg.rec.members[0], CW_MEMBER_OUT);
+    want(&m, &sim->reg.recs[0].members[0], CW_MEMBER_OUT);
     refused(old, &m, CW_MGR_CONFLICT, "a change of who does not own the volume is none");
     ask_release(sim, old, gen - 1, "a release of an older owner is none");
     ask_release(sim, old, gen, "nor one of who does not own the volume");
-    sim_demand(sim, sim->reg.rec.cfg == cfg && sim->reg.gen == gen && !sim->reg.released,
+    sim_demand(sim, sim->reg.recs[0].cfg == cfg && sim->reg.gen == gen && !sim->reg.released,
                "nothing changes");
     sim_goes_on(sim, 10, 10, 5000, "the owner goes on");
     sim_daemon_start(&sim->daemons[2]);

@@ -113,7 +113,7 @@ its_copy_left(struct sim *sim)
 {
     const struct sim_daemon *d = sim->spoken_of;
 
-    return cw_shard_rec_find(&sim->reg.rec, &d->disk_uuid, d->format_id) == NULL &&
+    return cw_shard_rec_find(&sim->reg.recs[0], &d->disk_uuid, d->format_id) == NULL &&
            sim_all_in_sync(sim);
 }
 
@@ -121,18 +121,18 @@ its_copy_left(struct sim *sim)
 void
 sim_row_23_given_up(struct sim *sim)
 {
-    struct sim_daemon *d = sim_member_daemon(sim, &sim->reg.rec.members[2]);
+    struct sim_daemon *d = sim_member_daemon(sim, &sim->reg.recs[0].members[2]);
     struct seen seen = { 0 };
     uint32_t cfg;
     char name[24];
 
     begin(sim);
-    cfg = sim->reg.rec.cfg;
+    cfg = sim->reg.recs[0].cfg;
     sim->spoken_of = d;
     for (uint32_t i = 0; i < 60 && !sim->result.failed; i++)
         flap(sim, (uint32_t)CW_BIT(d - sim->daemons), 1000, &seen);
     sim_demand(sim, its_copy_left(sim), "its copy is elsewhere");
-    sim_demand(sim, sim->reg.rec.cfg - cfg <= 6, "by six changes of members");
+    sim_demand(sim, sim->reg.recs[0].cfg - cfg <= 6, "by six changes of members");
     sim_demand(sim, seen.waits <= 3, "a guest waits three times");
     snprintf(name, sizeof(name), "%s/store-0", d->proc.name);
     sim_demand(sim,

@@ -5,7 +5,7 @@
 static bool
 journal_began(struct sim *sim)
 {
-    const struct cw_shard_rec *r = &sim->reg.rec;
+    const struct cw_shard_rec *r = &sim->reg.recs[0];
 
     return r->n_members > sim->n_members && r->members[sim->n_members].since_seq != 0;
 }
@@ -59,7 +59,7 @@ sim_row_17_journal(struct sim *sim)
 static bool
 member_0_left(struct sim *sim)
 {
-    return sim->reg.rec.members[0].state != CW_MEMBER_INSYNC;
+    return sim->reg.recs[0].members[0].state != CW_MEMBER_INSYNC;
 }
 
 /* Then the last full copy dies, with its owner or not, and an older one returns: with the journal
@@ -95,7 +95,7 @@ sim_row_18_journal(struct sim *sim)
 static bool
 member_1_left(struct sim *sim)
 {
-    return sim->reg.rec.members[1].state != CW_MEMBER_INSYNC;
+    return sim->reg.recs[0].members[1].state != CW_MEMBER_INSYNC;
 }
 
 /* The copy that returns left long before the journal began: with it, it is not whole. */

@@ -8,13 +8,13 @@
 static const struct cw_member *
 member_at(const struct sim *sim, const struct sim_daemon *d)
 {
-    return cw_shard_rec_find(&sim->reg.rec, &d->disk_uuid, d->format_id);
+    return cw_shard_rec_find(&sim->reg.recs[0], &d->disk_uuid, d->format_id);
 }
 
 static struct sim_daemon *
 daemon_of_member(const struct sim *sim, uint32_t i)
 {
-    return sim_member_daemon(sim, &sim->reg.rec.members[i]);
+    return sim_member_daemon(sim, &sim->reg.recs[0].members[i]);
 }
 
 /* ---- row 14 ---- */
@@ -110,8 +110,8 @@ sim_row_19(struct sim *sim)
 
     sim_daemon_kill(c, false);
     sim_expect(sim, one_left, 15000, "the third is ejected");
-    cw_volume_evict(sim->present->volume, sim->reg.rec.shard, &a->disk_uuid);
-    cw_volume_evict(sim->present->volume, sim->reg.rec.shard, &b->disk_uuid);
+    cw_volume_evict(sim->present->volume, sim->reg.recs[0].shard, &a->disk_uuid);
+    cw_volume_evict(sim->present->volume, sim->reg.recs[0].shard, &b->disk_uuid);
     sim_proc_touch(&sim->present->proc);
     sim_pass(sim, 15000);
     sim_demand(sim, is_in_sync(sim, a) && is_in_sync(sim, b), "neither may leave: too few stay");
@@ -215,7 +215,7 @@ its_copy_left(struct sim *sim)
 static bool
 one_more(struct sim *sim)
 {
-    return sim->reg.rec.n_members > sim->n_members;
+    return sim->reg.recs[0].n_members > sim->n_members;
 }
 
 static bool

@@ -9,7 +9,10 @@
 static bool
 one_is_out(struct sim *sim)
 {
-    return sim_n_in_state(sim, CW_MEMBER_INSYNC) + 1 == sim->n_members;
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if (sim_reg_n_in_sync(sim, i) + 1 != sim->n_members)
+            return false;
+    return true;
 }
 
 static bool
@@ -27,13 +30,16 @@ it_registered(struct sim *sim)
 static bool
 three_in_sync(struct sim *sim)
 {
-    return sim->reg.rec.n_members == sim->n_members && sim_all_in_sync(sim);
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if (sim->reg.recs[i].n_members != sim->n_members)
+            return false;
+    return sim_all_in_sync(sim);
 }
 
 static bool
 both_dropped(struct sim *sim)
 {
-    return sim->result.marks[SIM_MARK_DROPPED] >= 2;
+    return sim->result.marks[SIM_MARK_DROPPED] >= 2 * sim->n_shards;
 }
 
 static bool
@@ -76,7 +82,7 @@ lose(struct sim *sim, struct sim_daemon *stale, bool with_owner)
 static void
 go_on_from(struct sim *sim, struct sim_daemon *stale)
 {
-    uint64_t lineage = sim->reg.rec.lineage;
+    uint64_t lineage = sim->reg.recs[0].lineage;
     uint32_t gen = sim->reg.gen;
 
     sim_demand(sim, recover(sim, stale, true) == CW_MGR_BAD_REQUEST, "not while it is down");
@@ -85,10 +91,11 @@ go_on_from(struct sim *sim, struct sim_daemon *stale)
     sim_expect(sim, it_registered, 10000, "the stale copy registers");
     sim_pass(sim, 5000);
     sim_demand(sim, recover(sim, stale, false) == CW_MGR_OK, "it is told what could be done");
-    sim_demand(sim, sim->reg.gen == gen && sim->reg.rec.lineage == lineage, "and nothing is");
+    sim_demand(sim, sim->reg.gen == gen && sim->reg.recs[0].lineage == lineage, "and nothing is");
     sim->control->may_recover = true;
     sim_demand(sim, recover(sim, stale, true) == CW_MGR_OK, "an operator goes on from it");
-    sim_demand(sim, sim->reg.gen == gen + 1 && sim->reg.rec.lineage != lineage, "it is in force");
+    sim_demand(sim, sim->reg.gen == gen + 1 && sim->reg.recs[0].lineage != lineage,
+               "it is in force");
     sim_demand(sim, recover(sim, stale, true) == CW_MGR_BAD_REQUEST, "once");
     sim->control->may_recover = false;
 }
@@ -133,7 +140,8 @@ sim_row_36(struct sim *sim)
         sim_mgr_fault(sim);
     sim_expect(sim, both_dropped, 60000, "the copies of the old lineage are dropped");
     sim_expect(sim, three_in_sync, 90000, "others are made in their place");
-    sim_demand(sim, sim->result.marks[SIM_MARK_PROMOTE] >= promoted + 2, "by resyncs from scratch");
+    sim_demand(sim, sim->result.marks[SIM_MARK_PROMOTE] >= promoted + 2 * sim->n_shards,
+               "by resyncs from scratch");
     sim_goes_on(sim, 20, 20, 20000, "all serve");
     sim->result.marks[SIM_MARK_DROPPED] = 0;
 }

@@ -11,19 +11,19 @@
 static bool
 member_1_left(struct sim *sim)
 {
-    return sim->reg.rec.members[1].state != CW_MEMBER_INSYNC;
+    return sim->reg.recs[0].members[1].state != CW_MEMBER_INSYNC;
 }
 
 static bool
 member_2_left(struct sim *sim)
 {
-    return sim->reg.rec.members[2].state != CW_MEMBER_INSYNC;
+    return sim->reg.recs[0].members[2].state != CW_MEMBER_INSYNC;
 }
 
 static bool
 member_2_is_promoted(struct sim *sim)
 {
-    return sim->reg.rec.members[2].state == CW_MEMBER_INSYNC;
+    return sim->reg.recs[0].members[2].state == CW_MEMBER_INSYNC;
 }
 
 static bool
@@ -301,7 +301,7 @@ sim_void_stays(struct sim *sim)
 static bool
 member_2_is_synced(struct sim *sim)
 {
-    return sim->reg.rec.members[2].state == CW_MEMBER_IN_RESYNC;
+    return sim->reg.recs[0].members[2].state == CW_MEMBER_IN_RESYNC;
 }
 
 /* A copy in sync lacks records from before the JOIN, which the target of the resync has as chunks
@@ -366,7 +366,7 @@ sim_list_late(struct sim *sim)
 static bool
 member_0_left(struct sim *sim)
 {
-    return sim->reg.rec.members[0].state != CW_MEMBER_INSYNC;
+    return sim->reg.recs[0].members[0].state != CW_MEMBER_INSYNC;
 }
 
 /* It comes back alone, and is attached again and again; its copy cannot be told from one that was

@@ -9,19 +9,19 @@
 static bool
 member_2_is_lagging(struct sim *sim)
 {
-    return sim->reg.rec.members[2].state == CW_MEMBER_LAGGING;
+    return sim->reg.recs[0].members[2].state == CW_MEMBER_LAGGING;
 }
 
 static bool
 member_2_is_insync(struct sim *sim)
 {
-    return sim->reg.rec.members[2].state == CW_MEMBER_INSYNC;
+    return sim->reg.recs[0].members[2].state == CW_MEMBER_INSYNC;
 }
 
 static bool
 member_2_is_out(struct sim *sim)
 {
-    return sim->reg.rec.members[2].state == CW_MEMBER_OUT;
+    return sim->reg.recs[0].members[2].state == CW_MEMBER_OUT;
 }
 
 /* Reads as much as it can, of blocks that others write. */

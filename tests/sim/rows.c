@@ -5,7 +5,7 @@
 static enum cw_member_state
 member(const struct sim *sim, uint32_t i)
 {
-    return sim->reg.rec.members[i].state;
+    return sim->reg.recs[0].members[i].state;
 }
 
 static bool
@@ -649,6 +649,13 @@ const struct sim_scenario sim_scenarios[] = {
     { "row-22", "a deposed manager goes on", 3, 2, 0, sim_row_22, true, 0 },
     { "row-36", "on from a stale copy; the copies that were in sync return", 3, 1, 0, sim_row_36,
       true, 0 },
+    { "row-56", "an older copy of the metadata is put back", 3, 2, 0, sim_row_56, true, 1 },
+    { "row-56-at-once", "and somebody attaches before the daemons are back", 3, 2, 0,
+      sim_row_56_at_once, true, 1 },
+    { "row-36-shards", "the same with a volume of two shards", 3, 1, 0, sim_row_36, true, 0,
+      .n_shards = 2 },
+    { "row-31-shards", "a volume of two shards is handed over and back", 3, 2, 0,
+      sim_hand_to_and_fro, true, 0, .n_shards = 2 },
     { "stale-asks", "what no owner may ask, or may no more", 3, 2, 0, sim_stale_asks, true, 0 },
     { "care", "an owner dies for good while a copy is out", 3, 2, 0, sim_care_row, true, 0 },
     { "in-use", "attaches without force while managers fail over", 3, 2, 0, sim_in_use, true, 0 },

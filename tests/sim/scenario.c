@@ -8,6 +8,7 @@ sim_scenario_prepare(struct sim *sim, const struct sim_scenario *sc)
 {
     sim->n_members = sc->n_members;
     sim->n_daemons = sc->n_members + sc->n_spares + sc->spare;
+    sim->spare = sc->spare;
     sim->min_insync = sc->min_insync;
     sim->jitter_ns = cw_min_u64(sim->jitter_ns, CW_NS_PER_MS);
     sim->tail_ns = 5 * CW_NS_PER_MS; /* else a busy copy is slow by it alone */
@@ -167,7 +168,7 @@ sim_n_in_state(const struct sim *sim, enum cw_member_state state)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
-        n += sim->reg.rec.members[i].state == state;
+    for (uint32_t i = 0; i < sim->reg.recs[0].n_members; i++)
+        n += sim->reg.recs[0].members[i].state == state;
     return n;
 }

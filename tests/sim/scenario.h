@@ -18,6 +18,7 @@ struct sim_scenario {
     bool manager;          /* a real one, not the register */
     uint32_t n_spares;     /* daemons beyond the members; with a real manager */
     bool spare;            /* one more daemon, for a journal */
+    uint32_t n_shards;     /* 0: one */
     bool full;             /* small stores, and what fills them: full.c */
     enum cw_mutation rule; /* that it was written for; a hunt for it plays this more often */
 };
@@ -44,6 +45,10 @@ void sim_stale_asks(struct sim *sim);
 
 /* rows-clock.c */
 void sim_row_06(struct sim *sim);
+
+/* rows-metadata.c */
+void sim_row_56(struct sim *sim);
+void sim_row_56_at_once(struct sim *sim);
 
 /* rows-recover.c */
 void sim_row_36(struct sim *sim);

@@ -129,5 +129,5 @@ sim_shrunk_print(FILE *to, const struct sim_shrunk *s)
             fprintf(to, "%s%u", comma, i);
             comma = ",";
         }
-    fprintf(to, "\" },\n");
+    fprintf(to, "\", %u },\n", s->opts.shards);
 }

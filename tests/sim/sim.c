@@ -101,6 +101,13 @@ sim_init_control(struct sim *sim)
 }
 
 static void
+sim_add_spare(struct sim *sim)
+{
+    sim->spare = true;
+    sim->n_daemons++;
+}
+
+static void
 sim_init(struct sim *sim, struct sim_opts opts)
 {
     struct cw_prng root;
@@ -118,6 +125,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_mode, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_mgr, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_full, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_shard, cw_prng_next(&root));
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
@@ -134,8 +142,9 @@ sim_init(struct sim *sim, struct sim_opts opts)
     if (sim_has_manager(sim))
         sim_control_choose(sim);
     else if (opts.spare || (opts.scenario == NULL && sim_chance(&sim->rnd_mode, 15)))
-        sim->n_daemons++;
+        sim_add_spare(sim);
     sim_full_choose(sim);
+    sim_shards_choose(sim);
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_init(sim, &sim->daemons[i], i);
     for (uint32_t i = 0; i < sim->n_clients; i++)
@@ -200,8 +209,8 @@ sim_owner_is_well(struct sim *sim)
 bool
 sim_all_in_sync(struct sim *sim)
 {
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
-        if (sim->reg.rec.members[i].state != CW_MEMBER_INSYNC)
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if (sim_reg_n_in_sync(sim, i) < sim->reg.recs[i].n_members)
             return false;
     return sim_owner_is_well(sim) && daemons_serve(sim);
 }
@@ -228,26 +237,43 @@ nothing_pending(struct sim *sim)
 bool
 sim_drops_copies(const struct sim *sim)
 {
-    return sim->control != NULL || sim->n_daemons > sim->n_members;
+    return sim->control != NULL || sim->spare;
+}
+
+/* Its members have it, and room for more. */
+static bool
+shard_at_rest(struct sim *sim, uint32_t shard)
+{
+    const struct cw_shard_rec *rec = &sim->reg.recs[shard];
+
+    for (uint32_t i = 0; i < rec->n_members; i++) {
+        const struct sim_daemon *d = sim_member_daemon(sim, &rec->members[i]);
+        struct cw_store_shard *sh = d != NULL ? sim_copy_of(sim, d, shard) : NULL;
+
+        if (sh == NULL || cw_store_credit(sh) == 0)
+            return false;
+    }
+    return true;
 }
 
 /* Nothing is held back, under way or out of service inside the daemons. */
 static bool
 all_at_rest(struct sim *sim)
 {
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        if (!shard_at_rest(sim, i))
+            return false;
     for (uint32_t i = 0; i < sim->n_daemons; i++) {
         struct sim_daemon *d = &sim->daemons[i];
-        struct cw_store_shard *sh =
-            cw_store_shard_find(cw_replica_store(d->replica), sim->reg.rec.shard);
         struct cw_replica_stats r;
         struct cw_store_stats s;
 
         cw_replica_stats(d->replica, &r);
         cw_store_stats(cw_replica_store(d->replica), &s);
-        if (sh == NULL && sim_drops_copies(sim))
+        if (r.copies == 0 && sim_drops_copies(sim))
             continue; /* a spare one */
-        if (s.full || s.stuck || s.failed || sh == NULL || cw_store_credit(sh) == 0 ||
-            r.hold_bytes > 0 || r.sync_bytes > 0 || r.syncing > 0 || r.reads_waiting > 0)
+        if (s.full || s.stuck || s.failed || r.hold_bytes > 0 || r.sync_bytes > 0 ||
+            r.syncing > 0 || r.reads_waiting > 0)
             return false;
     }
     return true;
@@ -298,8 +324,10 @@ sim_why_not(struct sim *sim)
                 sim->daemons[i].serving   ? ""
                 : sim->daemons[i].proc.up ? "up"
                                           : "down");
-    for (uint32_t i = 0; i < sim->reg.rec.n_members; i++)
-        sim_log(sim, "member %u: %s", i, cw_member_state_name(sim->reg.rec.members[i].state));
+    for (uint32_t k = 0; k < sim->n_shards; k++)
+        for (uint32_t i = 0; i < sim->reg.recs[k].n_members; i++)
+            sim_log(sim, "shard %u, member %u: %s", k, i,
+                    cw_member_state_name(sim->reg.recs[k].members[i].state));
     if (sim->present == NULL || sim->present->volume == NULL)
         return;
     cw_volume_suspended(sim->present->volume, &why);
@@ -337,13 +365,23 @@ last_audited(struct sim_audit *a)
     *(bool *)a->arg = true;
 }
 
+static uint32_t
+cfg_sum(const struct sim *sim)
+{
+    uint32_t sum = 0;
+
+    for (uint32_t i = 0; i < sim->n_shards; i++)
+        sum += sim->reg.recs[i].cfg;
+    return sum;
+}
+
 /* Blocks that rotted on one copy are found by its scrub and mended from another, without anybody
  * reading them. */
 static void
 sim_settle_rot(struct sim *sim)
 {
     bool wanted = sim_chance(&sim->rnd_fault, 50) || sim->media.touched;
-    uint32_t cfg = sim->reg.rec.cfg;
+    uint32_t changes = cfg_sum(sim);
 
     if (sim->result.failed || !wanted || sim->full.on || sim_media_may_lose(sim))
         return;
@@ -352,7 +390,7 @@ sim_settle_rot(struct sim *sim)
     sim_must(sim, sim_rot_is_mended, "the repair of what rotted");
     sim_rot_scrub(sim);
     sim_must(sim, sim_rot_is_mended, "the end of a scrub");
-    if (sim->reg.rec.cfg != cfg) { /* one that rotted while it was out may have come in between */
+    if (cfg_sum(sim) != changes) { /* one that rotted while it was out may have come in between */
         sim_rot_scrub(sim);
         sim_must(sim, sim_rot_is_mended, "the end of the next scrub");
     }
@@ -442,7 +480,7 @@ sim_run(struct sim_opts opts)
         sim_control_begin(sim);
     sim_client_attach(&sim->clients[sim->next_client++]);
     sim_run_until(sim, sim_owner_is_well, 10 * CW_NS_PER_S);
-    if (sim->n_daemons > sim->n_members && sim->control == NULL)
+    if (sim->spare)
         sim_journal_start(sim);
     if (opts.scenario != NULL) {
         sim_play(sim);
@@ -453,6 +491,8 @@ sim_run(struct sim_opts opts)
         sim_faults_start(sim, sim->result.chaos_ns);
         if (sim->control != NULL)
             sim_operator_start(sim);
+        if (sim->grows)
+            sim_grow_after(sim, sim_between(&sim->rnd_shard, 1, 8) * CW_NS_PER_S);
         sim_run_until(sim, never, chaos);
     }
     if (!sim->result.failed)

@@ -5,6 +5,7 @@
  *   proc    a process: its clock, its timers; runs in turns; may crash, pause, start again
  *   daemon  a proc with a disk, the real store and the real replica
  *   client  a proc with the real owner, one volume and a workload
+ *   shard   the volume has one, or in some seeds two or three: the workload is around their borders
  *   conn    a connection: two ends, frames in order, until it breaks
  *   reg     the manager as a register: generation, shard record, compare-and-set, lost replies
  *   control in its place, real managers over a model of the metadata store: control.h
@@ -34,7 +35,10 @@
 #define SIM_CLIENTS_MAX 3u
 #define SIM_PROCS_MAX (SIM_DAEMONS_MAX + SIM_CLIENTS_MAX + 2u)
 #define SIM_VOLUME 1u
+#define SIM_SHARDS_MAX 3u
 #define SIM_BLOCKS 96u /* that the workload uses */
+#define SIM_GROUP 16u  /* of them around a border of two chunks */
+#define SIM_GROUPS (SIM_BLOCKS / SIM_GROUP)
 #define SIM_LINES 400u /* of log kept for a failure */
 
 enum sim_fault {
@@ -126,7 +130,12 @@ struct sim_event {
     M(CLEANED, "cleaned", "a cleaner moved what was live out of its way") \
     M(STARVED, "starved", "an owner waited for space for more than a second") \
     M(FED, "fed", "and went on") \
-    M(CLOCK_EDGE, "clock-edge", "clocks at the very edge of the bound (I10, I11)")
+    M(CLOCK_EDGE, "clock-edge", "clocks at the very edge of the bound (I10, I11)") \
+    M(SHARDS, "shards", "a volume of several shards") \
+    M(ASTRIDE, "astride", "a request in two shards") \
+    M(SHARD_ADDED, "shard-added", "a volume got a shard more in use") \
+    M(TWO_OWNERS, "two-owners", "an owner was asked for something after the next was ACTIVE") \
+    M(UNEVEN, "uneven", "one shard had all its copies in sync, another had not")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -290,7 +299,7 @@ bool sim_host_is_the_leaders(const struct sim_daemon *d);
 struct sim_reg {
     uint32_t gen;
     bool released;
-    struct cw_shard_rec rec;
+    struct cw_shard_rec recs[SIM_SHARDS_MAX]; /* sim->n_shards of them */
     uint64_t away_until_ns;
     uint32_t lose_256ths;          /* of replies */
     const struct sim_client *deaf; /* no reply reaches it; NULL: nobody */
@@ -311,6 +320,14 @@ void sim_reg_note(struct sim *sim, const struct cw_member *m, enum cw_member_sta
 /* Atomic: gen + 1. */
 void sim_reg_attach(struct sim *sim, bool *ret_released);
 void sim_reg_desc(struct sim *sim, struct cw_volume_desc *to, struct cw_disk_location *disks);
+/* Its copies in sync. */
+uint32_t sim_reg_n_in_sync(const struct sim *sim, uint32_t shard);
+/* What the register says of that disk's copy; DEAD: it has none. */
+enum cw_member_state sim_reg_state(const struct sim *sim, uint32_t shard,
+                                   const struct sim_daemon *d);
+/* Its copies of that shard, on its disk; NULL: none. */
+struct cw_store_shard *sim_copy_of(const struct sim *sim, const struct sim_daemon *d,
+                                   uint32_t shard);
 void sim_reg_change(struct sim_client *c, struct cw_change *ch);
 void sim_reg_get(struct sim_client *c, struct cw_volume_get *g);
 void sim_reg_release(struct sim_client *c, struct cw_volume_give_up *g);
@@ -332,6 +349,7 @@ struct sim_client {
     struct cw_uuid id;
     uint32_t epoch; /* of sim: which attach this was */
     uint32_t gen;
+    uint32_t size_blocks, n_shards; /* of the volume, as it knows it */
     bool ready, lost, leaving;
     uint32_t n_pending, n_writes;
     uint32_t writing[SIM_BLOCKS];         /* requests under way that change it */
@@ -378,10 +396,14 @@ void sim_control_check(struct sim *sim);
 /* One of this process' connections was closed: its owner is silent at once. */
 void sim_control_closed(struct sim *sim, const struct sim_proc *proc);
 void sim_control_fini(struct sim *sim);
+/* The metadata store went back: generations may be granted twice. */
+bool sim_control_is_behind(const struct sim *sim);
 void sim_mgr_fault(struct sim *sim);
 void sim_mgr_heal(struct sim *sim);
 /* An operator, and disks that are replaced: operator.c. */
 void sim_operator_start(struct sim *sim);
+/* The volume gets a shard more, in use. */
+void sim_grow_after(struct sim *sim, uint64_t ns);
 
 /* ---- history ---- */
 
@@ -414,13 +436,19 @@ void sim_history_forgive(struct sim *sim);
 /* Judges all blocks; a violation fails the run. */
 void sim_history_judge(struct sim *sim);
 void sim_history_free(struct sim_history *h);
-/* Blocks [first, first + n) as seen at one instant: is each write of several blocks wholly there or
- * wholly not (1.5)? skip: NULL, or which of them were not read. */
+/* Blocks [first, first + n) of one shard as seen at one instant: is each write of several blocks
+ * wholly there or wholly not (1.5)? skip: NULL, or which of them were not read. */
 void sim_atoms_judge(struct sim *sim, uint32_t first, uint32_t n, const uint64_t *values,
                      const bool *skip, const char *where);
 
 void sim_block_fill(uint8_t *block, uint64_t value, uint32_t lba);
-uint32_t sim_block_lba(uint32_t block);
+/* In the volume. */
+uint32_t sim_block_lba(const struct sim *sim, uint32_t block);
+/* Which shard an lba or a block of the workload is in. */
+uint32_t sim_lba_shard(uint32_t lba);
+uint32_t sim_block_shard(const struct sim *sim, uint32_t block);
+/* How many blocks from first on, up to n, are in one shard. */
+uint32_t sim_blocks_in_shard(const struct sim *sim, uint32_t first, uint32_t n);
 /* False: bytes that nobody ever wrote there. */
 bool sim_block_value(const uint8_t *block, uint32_t lba, uint64_t *ret);
 
@@ -430,27 +458,31 @@ void sim_watch_init(struct sim *sim);
 void sim_watch_fini(struct sim *sim);
 void sim_watch_event(struct sim *sim);
 /* A record was refused there for want of space. */
-void sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon);
+void sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon, uint64_t shard);
+/* That shard is ACTIVE, or was, for a newer owner than of that epoch. */
+bool sim_watch_newer_active(const struct sim *sim, uint32_t shard, uint32_t epoch);
+/* A daemon's owner of that generation is ACTIVE. */
+void sim_watch_active(struct sim *sim, uint32_t epoch);
 /* What the chunks of one more copy hold, by version; now and then. */
 void sim_watch_versions(struct sim *sim);
 /* This daemon's disk went back in time, on purpose. */
 /* There are daemons beyond the members: copies that are none any more are dropped. */
 bool sim_drops_copies(const struct sim *sim);
-void sim_watch_forget(struct sim *sim, uint32_t daemon);
+void sim_watch_forget(struct sim *sim, uint32_t daemon); /* all its copies */
 /* The highest seq acknowledged by anybody; durable on that copy, as last seen. */
-uint64_t sim_watch_acked(const struct sim *sim);
-/* What this daemon holds is all that counts as acknowledged. */
-void sim_watch_recover(struct sim *sim, uint32_t daemon);
-uint64_t sim_watch_durable(const struct sim *sim, uint32_t daemon);
-bool sim_watch_damaged(const struct sim *sim,
-                       uint32_t daemon); /* its copy, when it was seen last */
+uint64_t sim_watch_acked(const struct sim *sim, uint32_t shard);
+/* What this daemon holds of the shard is all that counts as acknowledged. */
+void sim_watch_recover(struct sim *sim, uint32_t shard, uint32_t daemon);
+uint64_t sim_watch_durable(const struct sim *sim, uint32_t shard, uint32_t daemon);
+/* Its copy, when it was seen last. */
+bool sim_watch_damaged(const struct sim *sim, uint32_t shard, uint32_t daemon);
 
 /* ---- audit: every copy in sync, read at its disk ---- */
 
 struct sim_audit_read {
     struct cw_store_read read;
     struct sim_audit *audit;
-    uint32_t daemon, life, first;
+    uint32_t daemon, life, first, n;
     bool done;
 };
 
@@ -463,9 +495,9 @@ struct sim_audit {
     void *arg;
     uint32_t epoch, n;
     uint64_t begin_ns;
-    bool read[SIM_DAEMONS_MAX], bad[SIM_DAEMONS_MAX][SIM_BLOCKS];
+    bool read[SIM_SHARDS_MAX][SIM_DAEMONS_MAX], bad[SIM_DAEMONS_MAX][SIM_BLOCKS];
     uint64_t value[SIM_DAEMONS_MAX][SIM_BLOCKS];
-    struct sim_audit_read reads[SIM_DAEMONS_MAX * SIM_BLOCKS / SIM_AUDIT_RUN];
+    struct sim_audit_read reads[SIM_DAEMONS_MAX * (SIM_BLOCKS / SIM_AUDIT_RUN + SIM_SHARDS_MAX)];
 };
 void sim_audit_start(struct sim *sim, uint32_t epoch, void (*done)(struct sim_audit *), void *arg);
 void sim_audit_free_all(struct sim *sim);
@@ -504,7 +536,7 @@ struct sim_ambush {
 #define SIM_AMBUSHES 4u
 void sim_ambush(struct sim *sim);
 void sim_ambush_frame(struct sim *sim, struct sim_proc *from, struct sim_proc *to, uint8_t type);
-void sim_ambush_member(struct sim *sim, enum sim_moment moment, uint32_t member,
+void sim_ambush_member(struct sim *sim, enum sim_moment moment, uint32_t daemon,
                        enum cw_member_state to);
 
 /* ---- modes: what a whole run is like (sim/modes.c) ---- */
@@ -517,6 +549,11 @@ void sim_choose_clocks(struct sim *sim);
 enum sim_fault sim_modes_next(struct sim *sim, uint64_t *ret_after_ns);
 void sim_modes_heal(struct sim *sim);
 
+/* ---- several shards (sim/shards.c) ---- */
+
+/* After all else that the seed chooses, before processes are made. */
+void sim_shards_choose(struct sim *sim);
+
 /* ---- disks that damage, lose or forget (sim/media.c) ---- */
 
 struct sim_media {
@@ -525,7 +562,7 @@ struct sim_media {
     bool touched;    /* it happened */
     bool alone;      /* since then the victim was the only one in sync for a while */
     bool fragile;    /* it forgets, or forgot: all else must be well */
-    bool forgot;     /* .. and nobody has noticed yet */
+    uint32_t forgot; /* bit per shard: .. and nobody has noticed yet */
     uint64_t forgot_ns;
     uint32_t lost;          /* unlimited: bit per daemon whose copy went with its log once */
     struct cw_ramdisk *old; /* a clone of its disk */
@@ -549,9 +586,9 @@ bool sim_media_excuses(const struct sim *sim, const struct sim_daemon *d);
 /* A disk has lost records of the only copy in sync: what is left is an operator's to accept. */
 bool sim_media_is_lost(const struct sim *sim);
 /* This copy has less than it had, and may be INSYNC in the register yet. */
-bool sim_media_forgot(const struct sim *sim, uint32_t daemon);
+bool sim_media_forgot(const struct sim *sim, uint32_t shard, uint32_t daemon);
 /* There is no copy on its disk any more. */
-void sim_media_lost_copy(struct sim *sim, const struct sim_daemon *d);
+void sim_media_lost_copy(struct sim *sim, uint32_t shard, const struct sim_daemon *d);
 
 /* ---- stores that fill up (sim/full.c) ---- */
 
@@ -606,6 +643,7 @@ struct sim_opts {
     bool mix;                            /* scenarios among them: sim_scenario_mixed */
     enum cw_mutation rule;               /* that the scenarios are to be for; NONE: any */
     bool spare;                          /* chaos with one more daemon, for a journal */
+    uint32_t shards;                     /* 0: by the seed */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */
@@ -642,11 +680,18 @@ struct sim {
     struct sim_watch *watch;
     uint32_t touched; /* bit per proc: since the last event */
     struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode, rnd_mgr,
-        rnd_full;
+        rnd_full, rnd_shard;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
-    uint32_t n_daemons, n_members;
+    uint32_t n_daemons, n_members; /* members: of each shard */
+    uint32_t n_shards;             /* that there are .. */
+    uint32_t n_shards_goal;        /* .. and will be: one more if it grows in use */
+    bool grows;
+    uint64_t grows_bytes;         /* that are missing of the first */
+    uint32_t shard_step;          /* step: daemons between the first members of two shards */
+    uint32_t borders[SIM_GROUPS]; /* chunks of the volume; each group of blocks is around one */
+    bool spare;                   /* the last daemon is for journals */
     struct sim_disk disks[SIM_DISKS_MAX];
     uint32_t n_disks;
     struct sim_client clients[SIM_CLIENTS_MAX];

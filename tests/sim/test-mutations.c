@@ -13,7 +13,8 @@ is_caught(enum cw_mutation m, uint64_t from)
     cw_mutation_now = m;
     for (uint64_t i = 0; i < 500; i++) {
         if (sim_run_one_apart(
-                (struct sim_opts){ .seed = from + i, .manager = SIM_REGISTER, .quiet = true })
+                (struct sim_opts){
+                    .seed = from + i, .manager = SIM_REGISTER, .shards = 1, .quiet = true })
                 .failed)
             return;
     }

@@ -8,14 +8,15 @@
 #include "tests/sim/cases.h"
 
 static void
-run(uint64_t seed, enum sim_manager manager)
+run(uint64_t seed, enum sim_manager manager, uint32_t shards)
 {
     static const char *const how[] = { "", "--manager register ", "--manager real " };
-    struct sim_result r = sim_run((struct sim_opts){ .seed = seed, .manager = manager });
+    struct sim_result r =
+        sim_run((struct sim_opts){ .seed = seed, .manager = manager, .shards = shards });
 
     if (r.failed)
-        fail_msg("seed %llu: %s; again: causeway-sim %s--seed %llu --trace",
-                 (unsigned long long)seed, r.why, how[manager], (unsigned long long)seed);
+        fail_msg("seed %llu: %s; again: causeway-sim %s--shards %u --seed %llu --trace",
+                 (unsigned long long)seed, r.why, how[manager], shards, (unsigned long long)seed);
 }
 
 /* Every seed that ever failed passes for ever after. */
@@ -29,7 +30,7 @@ sim_keeps_what_it_found(void **state)
     };
 
     for (size_t i = 0; i < CW_LEN(seeds); i++)
-        run(seeds[i], SIM_REGISTER);
+        run(seeds[i], SIM_REGISTER, 1);
 }
 
 /* The same with real managers. */
@@ -39,8 +40,26 @@ sim_keeps_what_it_found_of_managers(void **state)
     static const uint64_t seeds[] = { 1, 2, 400275, 700097 };
 
     for (size_t i = 0; i < CW_LEN(seeds); i++)
-        run(seeds[i], SIM_REAL_MANAGER);
+        run(seeds[i], SIM_REAL_MANAGER, 1);
 }
+
+/* Volumes of several shards. */
+static void
+sim_keeps_what_it_found_of_shards(void **state)
+{
+    /* a copy that came back with more than was known gave back credit that others had used */
+    static const uint64_t seeds[] = { 1, 9, 10 };
+
+    for (size_t i = 0; i < CW_LEN(seeds); i++) {
+        run(seeds[i], SIM_REGISTER, 2);
+        run(seeds[i], SIM_REAL_MANAGER, 2);
+    }
+    run(1796070000063, SIM_BY_SEED, 2); /* a copy was away when the volume grew */
+    run(1796070000121, SIM_BY_SEED, 2); /* a takeover began anew, and gave credit back twice */
+    run(1, SIM_REGISTER, 3);
+    run(1, SIM_REAL_MANAGER, 3);
+}
+
 static void
 sim_passes_every_case(void **state)
 {
@@ -65,11 +84,12 @@ sim_keeps_what_it_found_with_a_spare(void **state)
     };
 
     for (size_t i = 0; i < CW_LEN(seeds); i++) {
-        struct sim_result r =
-            sim_run((struct sim_opts){ .seed = seeds[i], .manager = SIM_REGISTER, .spare = true });
+        struct sim_result r = sim_run((struct sim_opts){
+            .seed = seeds[i], .manager = SIM_REGISTER, .spare = true, .shards = 1 });
 
         if (r.failed)
-            fail_msg("seed %llu: %s; again: causeway-sim --spare --manager register --seed %llu "
+            fail_msg("seed %llu: %s; again: causeway-sim --spare --shards 1 --manager register "
+                     "--seed %llu "
                      "--trace",
                      (unsigned long long)seeds[i], r.why, (unsigned long long)seeds[i]);
     }
@@ -82,7 +102,7 @@ sim_finds_nothing_new(void **state)
     uint64_t begun = (uint64_t)time(NULL), seed = begun * 1000;
 
     for (uint32_t i = 0; i < 1000 && (uint64_t)time(NULL) - begun < SIM_FRESH_S; i++)
-        run(seed + i, SIM_BY_SEED);
+        run(seed + i, SIM_BY_SEED, 0);
 }
 
 int
@@ -92,6 +112,7 @@ main(void)
         cmocka_unit_test(sim_keeps_what_it_found),
         cmocka_unit_test(sim_keeps_what_it_found_of_managers),
         cmocka_unit_test(sim_keeps_what_it_found_with_a_spare),
+        cmocka_unit_test(sim_keeps_what_it_found_of_shards),
         cmocka_unit_test(sim_passes_every_case),
         cmocka_unit_test(sim_finds_nothing_new),
     };

@@ -96,6 +96,44 @@ a_storm_is_answered_once(void **state)
     world_fini(&w);
 }
 
+/* Metadata that went back: by the newest, the copy that a record calls OUT may be the one in sync.
+ * None is replaced, moved or dropped, and no cfg is counted up to what copies know. */
+static void
+nothing_goes_on_by_metadata_that_went_back(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call grow = { .kind = CW_MGR_VOLUME_RESIZE,
+                                .req.volume_resize = { .name = "v", .size_bytes = 2 * CW_GIB } };
+    struct wdaemon *knows;
+    uint32_t cfg;
+
+    begin(&w, 4);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_report(&w, w.c[0].session, 1, 1);
+    look(&w);
+    move(&w, 0, CW_MEMBER_OUT);
+    knows = &w.d[world_daemon_of(&w, 1)];
+    world_down(&w, world_daemon_of(&w, 1));
+    knows->copies[0] = (struct cw_mgr_copy_state){ .shard = CW_SHARD_ID(1, 0),
+                                                   .disk_uuid = knows->disk_uuid,
+                                                   .format_id = knows->format_id,
+                                                   .gen = 1,
+                                                   .cfg = 9 };
+    knows->n_copies = 1;
+    assert_int_equal(world_register(&w, world_daemon_of(&w, 1)), CW_MGR_OK);
+    look(&w);
+    cfg = w.shards[0].cfg;
+    w.d[world_daemon_of(&w, 0)].scrub.storms = 1;
+    world_run(&w, 10000);
+    look(&w);
+    assert_true(world_finding(&w, "DISK_QUARANTINED", NULL));
+    assert_true(world_finding(&w, "METADATA_BEHIND", "v"));
+    assert_int_equal(w.shards[0].cfg, cfg);
+    assert_int_equal(w.shards[0].n_members, 3);
+    assert_int_equal(world_call(&w, NULL, &grow), CW_MGR_UNAVAILABLE);
+    world_fini(&w);
+}
+
 /* A copy on such a disk is built elsewhere first; only then its owner is asked to let it go, and
  * then it is removed and forgotten. */
 static void
@@ -434,6 +472,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_storm_is_answered_once),
+        cmocka_unit_test(nothing_goes_on_by_metadata_that_went_back),
         cmocka_unit_test(copies_leave_a_quarantined_disk),
         cmocka_unit_test(without_a_place_it_stays),
         cmocka_unit_test(copies_out_of_sync_are_replaced),

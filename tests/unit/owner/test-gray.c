@@ -154,6 +154,36 @@ a_copy_that_falls_behind_is_ejected(void **state)
     world_closed(w);
 }
 
+/* What it had not answered uses none of the link's credit any more: there is room for its resync,
+ * and for what else goes to that disk. */
+static void
+a_copy_that_fell_behind_leaves_the_link_usable(void **state)
+{
+    struct world *w = world_opened(2);
+    struct disk *x = &w->disks[2];
+    struct req r;
+    uint32_t n;
+
+    assert_true(slow_until(w, 4, 2, CW_MEMBER_LAGGING, 60));
+    cw_owner_link_credit(w->owner, &x->link, 64, 0);
+    x->hold_acks = true;
+    for (uint32_t i = 0; i < LOG_MAX - 200 && world_state(w, 2) == CW_MEMBER_LAGGING; i++) {
+        req_write(w, &r, 0, sizeof(r.data), 1);
+        assert_true(world_wait(w, &r.done, 100));
+    }
+    world_run(w, 100);
+    disk_release(x);
+    for (uint32_t i = 0; i < 600 && x->n_sync_from == 0; i++)
+        world_run(w, 100);
+    assert_true(x->n_sync_from > 0);
+    n = x->n_writes;
+    req_write(w, &r, 0, 4096, 1);
+    world_run(w, 100);
+    assert_true(r.done);
+    assert_true(x->n_writes > n);
+    world_closed(w);
+}
+
 /* From p on it is waited for; INSYNC only once p-1 is durable on it. */
 static void
 a_copy_is_taken_back_only_when_it_has_all(void **state)
@@ -200,6 +230,7 @@ main(void)
         cmocka_unit_test(a_copy_that_hangs_is_set_aside_not_ejected),
         cmocka_unit_test(a_copy_that_is_silent_is_ejected_at_once),
         cmocka_unit_test(a_copy_that_falls_behind_is_ejected),
+        cmocka_unit_test(a_copy_that_fell_behind_leaves_the_link_usable),
         cmocka_unit_test(a_copy_is_taken_back_only_when_it_has_all),
     };
 

@@ -586,10 +586,40 @@ row_46_a_repair_carries_no_unacked_write(void **state)
     world_closed(w);
 }
 
+/* A copy that was away when the volume grew learns its new size before it gets records from there.
+ */
+static void
+a_copy_that_missed_a_resize_is_told(void **state)
+{
+    struct world *w = world_opened(1);
+    struct disk *x = &w->disks[2];
+    struct cw_disk_location disks[N_DISKS];
+
+    x->refuse_connect = true;
+    disk_cut(x);
+    world_turn(w);
+    w->rec.n_blocks *= 2;
+    w->rec.cfg++;
+    for (uint32_t i = 0; i < N_DISKS; i++)
+        disks[i] = w->disks[i].loc;
+    assert_int_equal(
+        cw_volume_resize(w->v, (uint64_t)w->rec.n_blocks * 4096, &w->rec, 1, disks, N_DISKS), 0);
+    world_run(w, 20);
+    assert_int_equal(w->disks[0].shown.n_blocks, w->rec.n_blocks);
+    assert_int_not_equal(x->shown.n_blocks, w->rec.n_blocks);
+    x->refuse_connect = false;
+    world_run(w, 1500);
+    assert_true(x->session);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    assert_int_equal(x->shown.n_blocks, w->rec.n_blocks);
+    world_closed(w);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_copy_that_missed_a_resize_is_told),
         cmocka_unit_test(write_waits_for_every_copy),
         cmocka_unit_test(reads_see_acked_writes),
         cmocka_unit_test(reads_wait_for_overlapping_writes),
