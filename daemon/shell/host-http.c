@@ -68,7 +68,7 @@ cw_host_http_start(struct cw_host *h, char why[static CW_RPC_WHY_SIZE])
 {
     struct cw_http_opts opts = {
         .listen = h->o->http,
-        .managers = h->o->join,
+        .managers = h->o->join != NULL ? h->o->join : h->advertise,
         .name = h->o->host,
         .out_max = cw_memory_divide(h->o->memory_bytes, h->o->n_stores).control_bytes,
         .look = http_look,

@@ -77,8 +77,11 @@ learn_managers(struct cw_host *h, const Causeway__Control__RegisterReply *m)
     for (size_t i = 0; i < m->n_managers && n < sizeof(addrs); i++)
         n += (size_t)snprintf(addrs + n, sizeof(addrs) - n, "%s%s", i > 0 ? "," : "",
                               m->managers[i]);
-    if (n > 0 && n < sizeof(addrs))
-        cw_rpc_session_set_addrs(h->session, addrs);
+    if (n == 0 || n >= sizeof(addrs))
+        return;
+    cw_rpc_session_set_addrs(h->session, addrs);
+    if (h->http != NULL)
+        cw_http_set_managers(h->http, addrs);
 }
 
 static void
