@@ -82,6 +82,10 @@ remote_hint(const struct cw_cli *cli, const Causeway__Control__Error *e, char *t
     if (e->code != CAUSEWAY__CONTROL__ERROR_CODE__UNAVAILABLE &&
         e->code != CAUSEWAY__CONTROL__ERROR_CODE__TIMEOUT)
         return NULL;
+    if (strchr(cli->cluster, ',') != NULL)
+        return "where several may be the manager, another takes over within seconds: try again; "
+               "data "
+               "flows without it";
     snprintf(text, size, "is the manager at %s running? data flows without it", cli->cluster);
     return text;
 }
