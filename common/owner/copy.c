@@ -241,6 +241,17 @@ cw_own_copy_fault(struct copy *c, const char *why)
     cw_own_mark_dirty(c->s);
 }
 
+/* It is not what it was, so what it once acknowledged vouches for nothing that is not acknowledged
+ * to the guest yet: that waits until the others are all that count. No link owes it anything. */
+static void
+copy_vouches_no_more(struct copy *c)
+{
+    if (!c->streaming || c->s->state != SHARD_ACTIVE)
+        return;
+    c->durable = cw_min_u64(c->durable, c->s->acked);
+    c->send_seq = cw_min_u64(c->send_seq, c->durable + 1);
+}
+
 /* Until its daemon is another: the last copy in sync cannot be ejected, and must be had again. */
 static void
 copy_disk_failed(struct copy *c, const char *why)
@@ -255,6 +266,7 @@ static void
 copy_is_missing(struct copy *c)
 {
     copy_disk_failed(c, "its disk does not have it");
+    copy_vouches_no_more(c);
     cw_own_volume_get(c->s->v);
 }
 
@@ -308,6 +320,7 @@ copy_on_sealed(struct copy *c, const struct cw_frame *f)
         ok.format_id != c->format_id) {
         free(info.hist);
         cw_own_copy_fault(c, "answers with another identity (I15)");
+        copy_vouches_no_more(c);
         return;
     }
     cw_own_copy_drop_info(c);
@@ -338,8 +351,10 @@ copy_resume(struct copy *c, uint64_t durable)
         cw_own_copy_fault(c, "came back with records that were never sent to it");
     else if (durable + 1 < r->first)
         cw_own_copy_fault(c, "missed more records than are kept");
-    if (c->faulty)
+    if (c->faulty) {
+        copy_vouches_no_more(c);
         return;
+    }
     c->send_seq = durable + 1; /* nothing of this link is unanswered */
     c->stalled = false;
     copy_take_durable(c, durable, sent);

@@ -81,6 +81,7 @@ sim_modes_heal(struct sim *sim)
     memset(sim->bytes_per_s, 0, sizeof(sim->bytes_per_s));
     memset(sim->clog_bytes_per_s, 0, sizeof(sim->clog_bytes_per_s));
     memset(sim->wire_ns, 0, sizeof(sim->wire_ns));
+    sim->flip_65536ths = 0; /* each costs round trips: the copy at the end of a long way is slow */
     if (sim->raw_65536ths == 0)
         return;
     sim->raw_65536ths = 0;

@@ -173,7 +173,7 @@ on_seal(struct disk *d, const struct cw_frame *f)
     s.ok.last_gen = d->last_gen;
     s.ok.last_seq = d->last;
     s.ok.stable = d->stable;
-    s.ok.format_id = d->loc.format_id;
+    s.ok.format_id = d->loc.format_id + d->formatted;
     memcpy(s.ok.disk_uuid, d->loc.disk_uuid.b, 16);
     s.ok.n_hist = d->n_hist;
     s.ok.credit_blocks = (uint32_t)d->credit;
@@ -217,7 +217,7 @@ on_open(struct disk *d, const struct cw_frame *f)
     }
     d->session = true;
     d->received = d->last; /* what was not durable is lost with the old session */
-    a.health = health_of(d);
+    a.health = health_of(d) | (d->damaged ? CW_MEMBER_DAMAGED : 0);
     reply(d,
           (struct cw_wire_hdr){ .type = CW_FT_OPEN_OK,
                                 .tag = f->hdr->tag,

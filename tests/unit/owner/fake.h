@@ -42,7 +42,8 @@ struct disk {
     bool hold_open; /* OPEN is answered later */
     bool bad_reads; /* READ_ERR for block bad_block */
     bool tail_unreadable;
-    bool broken; /* the disk is: SEAL and OPEN are refused */
+    bool broken;    /* the disk is: SEAL and OPEN are refused */
+    bool formatted; /* answers SEAL as another disk */
     uint64_t bad_block;
     uint32_t mended[N_BLOCKS]; /* times that a BLOCK_REPAIR named the block */
     uint64_t credit;

@@ -24,6 +24,41 @@ write_waits_for_every_copy(void **state)
     world_closed(w);
 }
 
+/* A copy that comes back without what it had acknowledged, or damaged, or with nothing, or as
+ * another disk, is not counted on for writes that others still owe: they are done once it is out
+ * (I1, I15). */
+static void
+write_does_not_rest_on_what_a_copy_forgot(void **state)
+{
+    for (int how = 0; how < 4; how++) {
+        struct world *w = world_opened(MIN_INSYNC);
+        struct disk *x = &w->disks[1];
+        struct req r;
+
+        w->disks[2].hold_acks = true;
+        req_write(w, &r, 0, 4096, 0x11);
+        world_run(w, 100);
+        w->mode = MGR_HOLD;
+        if (how == 0)
+            x->last = x->received = x->last - 1;
+        x->damaged = how == 1;
+        x->exists = how != 2;
+        x->formatted = how == 3;
+        x->promised = how == 0 ? x->promised : 0; /* it is asked what it is */
+        disk_cut(x);
+        world_run(w, 1000);
+        disk_release(&w->disks[2]);
+        world_run(w, 100);
+        assert_false(r.done);
+        w->mode = MGR_OK;
+        world_answer_change(w);
+        world_run(w, 1000);
+        assert_true(r.done && r.res == 0);
+        assert_int_not_equal(world_state(w, 1), CW_MEMBER_INSYNC);
+        world_closed(w);
+    }
+}
+
 /* What was written is read back, also when the request spans blocks and starts inside one. */
 static void
 reads_see_acked_writes(void **state)
@@ -621,6 +656,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_copy_that_missed_a_resize_is_told),
         cmocka_unit_test(write_waits_for_every_copy),
+        cmocka_unit_test(write_does_not_rest_on_what_a_copy_forgot),
         cmocka_unit_test(reads_see_acked_writes),
         cmocka_unit_test(reads_wait_for_overlapping_writes),
         cmocka_unit_test(lease_expiry_delays_reads),
