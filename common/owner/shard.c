@@ -248,6 +248,14 @@ shard_drop_copy(struct shard *s, uint32_t i)
     cw_own_copy_free(c);
 }
 
+/* A journal begins where there is no copy: ours went, and we were not told of that record. */
+static bool
+is_another(const struct copy *c, const struct cw_member *m)
+{
+    return m->state == CW_MEMBER_JOURNAL && m->since_seq == 0 &&
+           (c->state != CW_MEMBER_JOURNAL || c->since_seq != 0);
+}
+
 /* Takes the record as it is now. Ends any doubt: whoever calls has seen a cfg above the compared
  * one. */
 void
@@ -259,13 +267,13 @@ cw_own_shard_adopt(struct shard *s, const struct cw_shard_rec *rec)
     for (uint32_t i = s->n_copies; i-- > 0;) {
         struct copy *c = s->copies[i];
         const struct cw_member *m = cw_shard_rec_find(rec, &c->disk_uuid, c->format_id);
-        bool streamed = c->streaming;
+        bool streamed = c->streaming, gone = m == NULL || is_another(c, m);
 
-        if (m == NULL)
+        if (gone)
             shard_drop_copy(s, i);
         else
             copy_take_state(c, m->state, m->since_seq);
-        streams_changed |= streamed && (m == NULL || !c->streaming);
+        streams_changed |= streamed && (gone || !c->streaming);
     }
     for (uint32_t i = 0; i < rec->n_members; i++) {
         if (shard_find_copy(s, &rec->members[i]) == NULL)

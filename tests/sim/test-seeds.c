@@ -93,6 +93,8 @@ sim_keeps_what_it_found_with_a_spare(void **state)
                      "--trace",
                      (unsigned long long)seeds[i], r.why, (unsigned long long)seeds[i]);
     }
+    /* a journal went and was placed there anew, and the owner heard of neither */
+    run(1796090000077, SIM_BY_SEED, 0);
 }
 
 /* A minute of fresh seeds loses nothing and always comes to rest. */

@@ -336,6 +336,7 @@ static void
 on_join(struct disk *d, const struct cw_frame *f)
 {
     d->n_joins++;
+    assert_true(f->hdr->seq != 0 && f->hdr->stable != 0);
     if (!(d->journal && d->join_id == f->hdr->stable)) {
         d->join_id = f->hdr->stable;
         d->journal = CW_JOIN_KIND(d->join_id) == CW_JOIN_JOURNAL;

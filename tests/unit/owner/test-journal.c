@@ -741,6 +741,78 @@ release_waits_for_it(void **state)
     world_closed(w);
 }
 
+/* ---- another one ---- */
+
+/* What was there is dropped, and it is placed there anew, before the owner hears of either. */
+static void
+placed_anew(struct world *w, uint32_t disk)
+{
+    struct disk *d = &w->disks[disk];
+
+    disk_lose(d);
+    d->promised = d->last_gen = d->received_gen = 0;
+    d->last = d->received = d->stable = d->join_id = 0;
+    d->n_log = d->n_hist = d->n_joins = 0;
+    d->journal = false;
+    w->rec.members[disk].state = CW_MEMBER_JOURNAL;
+    w->rec.members[disk].since_seq = 0;
+    w->rec.cfg += 2;
+    d->refuse_connect = false;
+    cw_volume_reread(w->v);
+    world_run(w, 500);
+}
+
+static void
+expect_begun(struct world *w, uint32_t disk)
+{
+    const struct cw_member *m = world_member(w, disk);
+
+    assert_non_null(m);
+    assert_int_equal(m->state, CW_MEMBER_JOURNAL);
+    assert_true(m->since_seq != 0);
+    assert_int_equal(w->disks[disk].n_joins, 1);
+    assert_true(w->disks[disk].journal);
+    write_now(w, 7, 77);
+    assert_int_equal(w->disks[disk].fill[7], 77);
+}
+
+/* One that took the place of one that we began. */
+static void
+begins_anew_where_ours_was(void **state)
+{
+    struct world *w = with_journal();
+
+    placed_anew(w, 2);
+    expect_begun(w, 2);
+    world_closed(w);
+}
+
+/* Of one that we took over: that we never sent a JOIN. */
+static void
+begins_anew_where_one_was_taken_over(void **state)
+{
+    struct world *w = left_behind(5, 2, 4, 5);
+
+    w->disks[1].refuse_connect = true;
+    world_open(w);
+    assert_true(world_wait(w, &w->ready, 1000));
+    placed_anew(w, 2);
+    expect_begun(w, 2);
+    world_closed(w);
+}
+
+/* Of a copy that was in sync. */
+static void
+begins_anew_where_a_copy_was(void **state)
+{
+    struct world *w = two_copies();
+
+    write_now(w, 1, 1);
+    placed_anew(w, 1);
+    expect_begun(w, 1);
+    world_closed(w);
+}
+
 int
 main(void)
 {
@@ -773,6 +845,9 @@ main(void)
         cmocka_unit_test(the_full_copy_comes_back),
         cmocka_unit_test(the_full_copy_is_tested),
         cmocka_unit_test(release_waits_for_it),
+        cmocka_unit_test(begins_anew_where_ours_was),
+        cmocka_unit_test(begins_anew_where_one_was_taken_over),
+        cmocka_unit_test(begins_anew_where_a_copy_was),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
