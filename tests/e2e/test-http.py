@@ -88,11 +88,19 @@ def test_json_of_the_admin_client_is_as_described(t):
                  ("volume", "import", "i", image), ("volume", "verify", "i"), ("volume", "export", "i", t.path("out")),
                  ("jobs", "ls"), ("volume", "rm", "v"), ("volume", "ls", "--trash"), ("volume", "restore", "v"),
                  ("volume", "rm", "v", "--now"), ("policy", "create", "p", "copies=2"), ("policy", "ls"),
+                 ("policy", "check", "p", "copies=3"), ("policy", "check", "copies=1"),
                  ("policy", "show", "p"), ("policy", "set", "p", "degrade=off"), ("policy", "rm", "p"), ("host", "ls"),
                  ("host", "show", "aws-1"), ("disk", "ls"), ("disk", "show", "aws-1/store-0"), ("scrub", "start"),
-                 ("scrub", "ls"), ("events",), ("doctor", c.addr)):
+                 ("scrub", "ls"), ("events",), ("doctor", c.addr), ("host", "add", "aws-1"), ("host", "add", "new"),
+                 ("host", "maintain", "aws-1", "--plan"), ("disk", "drain", "aws-1/store-0", "--plan"),
+                 ("repair", "ls"), ("repair", "pause"), ("repair", "resume"), ("repair", "limit", "20M"),
+                 ("repair", "limit", "auto"), ("repair", "now")):
         run(*args)
+    run("whatif", "--fail", "aws", code=1)
+    run("policy", "check", "copies=5", code=1)
     for args in (("volume", "show", "none"), ("host", "show", "none"), ("jobs", "show", "1000000"),
+                 ("host", "return", "aws-1"), ("host", "maintain", "none"), ("disk", "drain", "aws-1/none"),
+                 ("disk", "rm", "aws-1/store-0"), ("whatif", "--fail", "none"), ("repair", "now", "--volume", "none"),
                  ("volume", "recover", "i"), ("host", "rm", "aws-1"), ("disk", "return", "aws-1/store-0")):
         run(*args, code=1)
     run("volume", "create", code=2)
