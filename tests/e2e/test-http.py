@@ -159,10 +159,29 @@ def test_every_path_answers_as_the_description_says(t):
     assert p["copies"] == 2 and p["degrade_seconds"] is None, p
     do("get", "/v1/policies/{name}", "/v1/policies/p")
     assert do("patch", "/v1/policies/{name}", "/v1/policies/p", {"degrade_seconds": 30})["policy"]["degrade_seconds"] == 30
+    do("post", "/v1/policies/{name}/check", "/v1/policies/p/check", {"copies": 3})
     do("delete", "/v1/policies/{name}", "/v1/policies/p")
+    assert not do("post", "/v1/policies/check", "/v1/policies/check", {"copies": 5})["can_be_met"]
     do("get", "/v1/hosts/{name}", "/v1/hosts/aws-1")
     do("delete", "/v1/hosts/{name}", "/v1/hosts/aws-1", status=409)
     do("get", "/v1/disks/{host}/{disk}", disk)
+    m = do("post", "/v1/hosts/{name}/maintain", "/v1/hosts/aws-1/maintain", {"mode": "none"})["maintenance"]
+    assert m == {"host": "aws-1", "mode": "none", "ready": True, "job": 0, "why": ""}, m
+    do("post", "/v1/hosts/{name}/return", "/v1/hosts/aws-1/return")
+    do("post", "/v1/disks/{host}/{disk}/drain", disk + "/drain", {"plan": True})
+    do("delete", "/v1/disks/{host}/{disk}", disk, status=409)
+    do("get", "/v1/repairs", "/v1/repairs")
+    assert do("post", "/v1/repairs/pause", "/v1/repairs/pause")["repair"] == "paused"
+    do("post", "/v1/repairs/limit", "/v1/repairs/limit", {"limit_bytes_per_second": 20 << 20})
+    repairs = h.get("/v1/repairs").json
+    assert repairs["limit_bytes_per_second"] == 20 << 20 and repairs["paused_since"], repairs
+    h.fails(409, "CONFLICT", "POST", "/v1/repairs/now")
+    assert do("post", "/v1/repairs/resume", "/v1/repairs/resume")["repair"] == "resumed"
+    h.want(200, "POST", "/v1/repairs/limit", {"limit_bytes_per_second": 0})
+    repairs = h.get("/v1/repairs").json
+    assert repairs["limit_bytes_per_second"] == 0 and not repairs["paused_since"], repairs
+    do("post", "/v1/repairs/now", "/v1/repairs/now", {"volume": "i"})
+    do("post", "/v1/whatif", "/v1/whatif", {"fail": ["aws", "onprem-1/store-0"]})
     do("post", "/v1/disks/{host}/{disk}/return", disk + "/return", status=400)
     do("post", "/v1/scrubs", "/v1/scrubs", {"target": "aws-1/store-0"})
     assert did == set(ops), set(ops) - did
@@ -220,6 +239,27 @@ def test_errors_keys_and_dry_runs(t):
     assert len(h.get("/v1/policies").json["policies"]) == 1
     h.fails(400, "BAD_REQUEST", "POST", "/v1/volumes/v/resize?dry-run=true", {"size_bytes": 4096})
     h.fails(400, "BAD_REQUEST", "POST", "/v1/volumes/v/recover?dry-run=true", {"accept_loss": True})
+
+    for path, body in (("/v1/hosts/aws-1/maintain", {"mode": "gone"}), ("/v1/hosts/aws-1/maintain", {}),
+                       ("/v1/hosts/aws-1/return", None), ("/v1/repairs/limit", {}), ("/v1/repairs/limit", None),
+                       ("/v1/repairs/limit", {"limit_bytes_per_second": 1}), ("/v1/repairs/limit", {"limit_bytes_per_second": None}),
+                       ("/v1/repairs/now", {"host": "aws-1", "volume": "v"}), ("/v1/whatif", {}), ("/v1/whatif", {"fail": []}),
+                       ("/v1/whatif", {"fail": "aws"}), ("/v1/whatif", {"fail": [1]}), ("/v1/whatif", {"fail": ["a\0b"]}),
+                       ("/v1/whatif", {"fail": {"a": "b"}}), ("/v1/whatif?dry-run=true", {"fail": ["aws"]}),
+                       ("/v1/policies/check", {"copies": 9}), ("/v1/disks/aws-1/store-0/drain", {"cancel": True})):
+        h.fails(400, "BAD_REQUEST", "POST", path, body)
+    for path, body in (("/v1/hosts/none/maintain", {"mode": "full"}), ("/v1/hosts/none/maintain", {"plan": True}),
+                       ("/v1/hosts/none/return", None), ("/v1/disks/aws-1/none/drain", {"plan": True}),
+                       ("/v1/repairs/now", {"volume": "none"}), ("/v1/whatif", {"fail": ["aws", "none"]}),
+                       ("/v1/policies/none/check", {})):
+        h.fails(404, "NOT_FOUND", "POST", path, body)
+    h.fails(400, "BAD_REQUEST", "DELETE", "/v1/hosts/aws-1?accept_loss=perhaps")
+    jobs, events = h.get("/v1/jobs").json, len(h.get("/v1/events").json["events"])
+    for path, body in (("/v1/hosts/aws-1/maintain", {"mode": "full"}), ("/v1/disks/aws-1/store-0/drain", {}),
+                       ("/v1/repairs/now", {}), ("/v1/repairs/pause", None), ("/v1/repairs/limit", {"limit_bytes_per_second": 1 << 20})):
+        assert h.want(200, "POST", path + "?dry-run=true", body) == {"schema": 1, "dry_run": True}
+    assert h.get("/v1/jobs").json == jobs and len(h.get("/v1/events").json["events"]) == events
+    assert h.get("/v1/hosts/aws-1").json["host"]["maintenance"] is None
 
 
 class Stream:
