@@ -110,6 +110,87 @@ def test_json_of_the_admin_client_is_as_described(t):
     schema.check(json.loads(t.ok("causeway", "local", "ls", "--dir", c.dir, "--json").out))
 
 
+def test_json_of_maintenance_and_removal(t):
+    """What the admin client tells while hosts and disks go, and HTTP the same of it."""
+    c = t.cluster("onprem:3,aws:2", store_size="512M")
+    h = https_of(c)["onprem-1"]
+    with open(t.path("image"), "wb") as f:
+        f.write(b"x" * 65536)
+    c.admin("volume", "import", "i", t.path("image"))
+
+    def holders():
+        return sorted({m["host"] for s in c.volume("i")["shards"] for m in s["members"]})
+
+    def run(*args):
+        j = json.loads(c.admin("--json", *args).out)
+        schema.check(j)
+        return j
+
+    def same(*args, path, body=None):
+        """The same object both ways."""
+        told, got = run(*args), h.want(200, "GET" if body is None else "POST", path, body)
+        assert told == got, (told, got)
+        return told
+
+    def keys_of(v):
+        return {k: keys_of(x) for k, x in v.items()} if isinstance(v, dict) else None
+
+    first, second = holders()[:2]
+    disk = second + "/store-0"
+    plan = same("host", "maintain", first, "--plan", path=f"/v1/hosts/{first}/maintain", body={"plan": True})
+    assert [p["mode"] for p in plan["plans"]] == ["accessible", "full", "none"] and plan["host"] == first, plan
+    assert plan["plans"][1]["moves"] == 1 and plan["plans"][1]["volumes"][0]["name"] == "i", plan
+    plan = same("disk", "drain", disk, "--plan", path=f"/v1/disks/{disk}/drain", body={"plan": True})
+    assert plan["disk"] == disk and plan["plans"][0]["moves"] == 1, plan
+    same("policy", "check", "default", "copies=2", path="/v1/policies/default/check", body={"copies": 2})
+    same("policy", "check", "copies=2", "spread=site", path="/v1/policies/check", body={"copies": 2, "spread": "site"})
+    same("repair", "ls", path="/v1/repairs")
+
+    maintained = run("host", "maintain", first)
+    assert maintained["maintenance"]["ready"] and maintained["maintenance"]["mode"] == "accessible", maintained
+    assert h.want(200, "GET", f"/v1/hosts/{first}")["host"]["maintenance"]["ready"]
+    assert run("host", "ls").keys() == h.want(200, "GET", "/v1/hosts").keys()
+    assert run("host", "return", first) == {"schema": 1, "returned": first}
+    again = h.want(200, "POST", f"/v1/hosts/{first}/maintain", {"mode": "accessible"})
+    assert keys_of(again) == keys_of(maintained), (again, maintained)
+    assert h.want(200, "POST", f"/v1/hosts/{first}/return") == {"schema": 1, "returned": first}
+
+    # A disk that is emptied over HTTP, and then removed.
+    drain = h.want(200, "POST", f"/v1/disks/{disk}/drain")["drain"]
+    assert drain["job"] > 0 and not drain["done"] and drain["disk"].endswith(disk), drain
+    assert h.want(200, "GET", f"/v1/jobs/{drain['job']}")["job"]["kind"] == "drain"
+    wait_for("it is empty", lambda: h.want(200, "POST", f"/v1/disks/{disk}/drain")["drain"]["done"], 60, 0.2)
+    assert second not in holders(), holders()
+    assert h.want(200, "GET", f"/v1/disks/{disk}")["disk"]["state"] == "draining"
+    assert run("disk", "drain", disk)["drain"]["done"]
+    assert h.want(200, "POST", f"/v1/disks/{disk}/drain", {"cancel": True})["drain"]["cancelled"]
+    assert h.want(200, "DELETE", f"/v1/disks/{disk}?dry-run=true") == {"schema": 1, "dry_run": True}
+    gone = h.want(200, "DELETE", f"/v1/disks/{disk}")
+    assert gone["removed"].endswith(disk) and gone["copies"] == 0 and gone["lost"] == [], gone
+
+    # A host that is lost, and what follows from that.
+    lost = next(x for x in holders() if x != "onprem-1")
+    c.local("kill", lost)
+    wait_for("it is absent", lambda: h.get(f"/v1/hosts/{lost}").json["host"]["state"] == "absent", 15, 0.2)
+    fail = [x for x in holders() if x != lost][:1]
+    told = json.loads(c.try_admin("--json", "whatif", "--fail", fail[0]).out)
+    schema.check(told)
+    whatif = h.want(200, "POST", "/v1/whatif", {"fail": fail})["whatif"]
+    assert whatif["health"] == "error" and keys_of(whatif) == keys_of(told["whatif"]), (whatif, told)
+    assert len(h.want(200, "POST", "/v1/whatif", {"fail": holders()})["whatif"]["disks"]) == len(holders())
+    wait_for("its copy waits", lambda: run("repair", "ls")["repairs"], 20, 0.2)
+    assert h.want(200, "GET", "/v1/repairs")["repairs"][0]["volume"] == "i"
+    assert h.want(202, "POST", "/v1/repairs/now", {"host": lost})["job"]["kind"] == "repair"
+    wait_for("it is made again elsewhere", lambda: lost not in holders(), 60, 0.2)
+    c.wait_full("i")
+    gone = h.want(200, "DELETE", f"/v1/hosts/{lost}")
+    assert gone["removed"] == lost and gone["lost"] == [], gone
+    assert lost not in [x["name"] for x in run("host", "ls")["hosts"]]
+    c.local("kill", second)
+    wait_for("it can be removed", lambda: c.try_admin("--json", "host", "rm", second).code == 0, 20, 0.2)
+    run("status"), run("jobs", "ls"), run("events"), run("explain", "i")
+
+
 def routes_of_the_server():
     with open(os.path.join(harness.TOP, "daemon", "http", "routes.c")) as f:
         return {(m.lower(), p) for m, p in re.findall(r'\{ (GET|POST|PATCH|DELETE), "([^"]+)"', f.read())}
