@@ -12,8 +12,8 @@
 #include "client/admin/progress.h"
 #include "client/admin/text.h"
 #include "common/base/bits.h"
+#include "common/shape/payload.h"
 
-typedef Causeway__Control__HostMaintainReply maintain_reply;
 typedef Causeway__Control__Plan cw_pb_plan;
 
 #define POLL_NS (200 * 1000 * 1000)
@@ -21,44 +21,6 @@ typedef Causeway__Control__Plan cw_pb_plan;
 #define SILENT_MAX 100
 
 /* ---- plans ---- */
-
-static json_t *
-plan_volumes_json(const cw_pb_plan *p)
-{
-    json_t *volumes = json_array();
-
-    for (size_t i = 0; i < p->n_volumes; i++) {
-        const Causeway__Control__PlanVolume *v = p->volumes[i];
-
-        json_array_append_new(volumes, json_pack("{s:s,s:s,s:s,s:s,s:I,s:s}", "name", v->name,
-                                                 "protection_now", v->now, "protection", v->then,
-                                                 "why", v->why, "move_bytes",
-                                                 (json_int_t)v->move_bytes, "blocked", v->blocked));
-    }
-    return volumes;
-}
-
-static int
-plans_json(struct cw_cli *cli, const maintain_reply *r, const char *kind)
-{
-    json_t *plans = json_array();
-
-    for (size_t i = 0; i < r->n_plans; i++) {
-        const cw_pb_plan *p = r->plans[i];
-
-        json_array_append_new(
-            plans,
-            json_pack("{s:s,s:I,s:I,s:I,s:o,s:I,s:I,s:s,s:o}", "mode", p->mode, "copies",
-                      (json_int_t)p->copies, "moves", (json_int_t)p->moves, "move_bytes",
-                      (json_int_t)p->move_bytes, "eta_seconds",
-                      p->seconds > 0 || p->move_bytes == 0 ? json_integer((json_int_t)p->seconds)
-                                                           : json_null(),
-                      "volumes_reduced", (json_int_t)p->reduced, "volumes_unavailable",
-                      (json_int_t)p->unavailable, "refused", p->refused, "volumes",
-                      plan_volumes_json(p)));
-    }
-    return cw_out_json(cli, json_pack("{s:s,s:o}", kind, r->object, "plans", plans));
-}
 
 static const char *
 plan_time(const cw_pb_plan *p, char text[static CW_TEXT_SIZE])
@@ -69,7 +31,7 @@ plan_time(const cw_pb_plan *p, char text[static CW_TEXT_SIZE])
 }
 
 static void
-plan_rows(struct cw_cli *cli, const maintain_reply *r)
+plan_rows(struct cw_cli *cli, const cw_pb_maintain *r)
 {
     static const char *const columns[] = { "MODE",  ">COPIES",  ">MOVES",       ">TO-MOVE",
                                            ">TIME", ">REDUCED", ">UNAVAILABLE", "NOTE.." };
@@ -93,13 +55,13 @@ plan_rows(struct cw_cli *cli, const maintain_reply *r)
 }
 
 static int
-plans_print(struct cw_cli *cli, const maintain_reply *r, const char *kind)
+plans_print(struct cw_cli *cli, const cw_pb_maintain *r, const char *kind)
 {
     static const char *const columns[] = { "MODE", "VOLUME", "NOW", "THEN", ">TO-MOVE", "WHY.." };
     struct cw_table *t;
 
     if (cli->json)
-        return plans_json(cli, r, kind);
+        return cw_out_json(cli, cw_payload_plans(r, kind));
     plan_rows(cli, r);
     t = cw_table_new(cli, columns, CW_LEN(columns));
     for (size_t i = 0; i < r->n_plans; i++) {
@@ -181,7 +143,7 @@ follow_end(struct follow *f, const char *what)
 
 /* True: what was asked for is so. */
 static bool
-follow_reply(struct cw_cli *cli, struct cw_remote *r, const maintain_reply *m, bool wait,
+follow_reply(struct cw_cli *cli, struct cw_remote *r, const cw_pb_maintain *m, bool wait,
              const char *what, int *ret_status)
 {
     struct follow f = { .cli = cli, .id = m->job, .object = m->object };
@@ -198,12 +160,10 @@ follow_reply(struct cw_cli *cli, struct cw_remote *r, const maintain_reply *m, b
 /* ---- host maintain ---- */
 
 static int
-maintain_print(struct cw_cli *cli, const maintain_reply *m, const char *mode, bool ready)
+maintain_print(struct cw_cli *cli, const cw_pb_maintain *m, const char *mode, bool ready)
 {
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:{s:s,s:s,s:b,s:I,s:s}}", "maintenance", "host",
-                                          m->object, "mode", mode, "ready", ready, "job",
-                                          (json_int_t)m->job, "why", ready ? "" : m->why));
+        return cw_out_json(cli, cw_payload_maintenance(m, mode, ready));
     if (ready)
         fprintf(cli->out, "host %s is in maintenance (%s): it may go down\n", m->object, mode);
     else
@@ -291,7 +251,7 @@ host_return(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     body.name = a.operand[0];
     status = cw_remote_do(cli, CW_ASK(HOST_RETURN, host_return, &body));
     if (status == CW_EXIT_OK && cli->json)
-        return cw_out_json(cli, json_pack("{s:s}", "returned", body.name));
+        return cw_out_json(cli, cw_payload_done("returned", body.name));
     if (status == CW_EXIT_OK)
         fprintf(cli->out, "host %s is out of maintenance\n", body.name);
     return status;
@@ -300,12 +260,10 @@ host_return(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 /* ---- disk drain ---- */
 
 static int
-drain_print(struct cw_cli *cli, const maintain_reply *m, bool cancel, bool done)
+drain_print(struct cw_cli *cli, const cw_pb_maintain *m, bool cancel, bool done)
 {
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:{s:s,s:b,s:b,s:I,s:s}}", "drain", "disk", m->object,
-                                          "cancelled", cancel, "done", done, "job",
-                                          (json_int_t)m->job, "why", done ? "" : m->why));
+        return cw_out_json(cli, cw_payload_drain(m, cancel, done));
     if (cancel)
         fprintf(cli->out, "disk %s takes copies again\n", m->object);
     else if (done)

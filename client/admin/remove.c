@@ -1,4 +1,5 @@
 /* admin/remove.c - hosts that come and hosts and disks that are gone for good. */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -9,24 +10,11 @@
 #include "client/admin/text.h"
 #include "common/shape/payload.h"
 
-typedef Causeway__Control__RemoveReply remove_reply;
-
 static int
-remove_print_json(struct cw_cli *cli, const remove_reply *r)
-{
-    json_t *lost = json_array();
-
-    for (size_t i = 0; i < r->n_lost; i++)
-        json_array_append_new(lost, json_string(r->lost[i]));
-    return cw_out_json(cli, json_pack("{s:s,s:I,s:o}", "removed", r->object, "copies",
-                                      (json_int_t)r->copies, "lost", lost));
-}
-
-static int
-remove_print(struct cw_cli *cli, const remove_reply *r, const char *what)
+remove_print(struct cw_cli *cli, const cw_pb_removed *r, const char *what)
 {
     if (cli->json)
-        return remove_print_json(cli, r);
+        return cw_out_json(cli, cw_payload_removed(r));
     fprintf(cli->out, "%s %s is forgotten", what, r->object);
     if (r->copies > 0)
         fprintf(cli->out, "; %llu cop%s there %s given up and will be made again elsewhere",
@@ -106,21 +94,24 @@ host_of(const cw_envelope *reply, const char *name)
     return NULL;
 }
 
-/* What to run on the new host; NULL if out of memory. */
-static json_t *
+/* What to run on the new host. */
+static char *
 add_command(const struct cw_cli *cli, const struct add *x)
 {
-    return json_sprintf("causewayd --host %s --domain site=%s%s%s --listen %s --store %s --join %s",
-                        x->name, x->site != NULL ? x->site : "SITE",
-                        x->rack != NULL ? ",rack=" : "", x->rack != NULL ? x->rack : "", x->listen,
-                        x->store, cli->cluster);
+    char *text;
+
+    if (asprintf(&text, "causewayd --host %s --domain site=%s%s%s --listen %s --store %s --join %s",
+                 x->name, x->site != NULL ? x->site : "SITE", x->rack != NULL ? ",rack=" : "",
+                 x->rack != NULL ? x->rack : "", x->listen, x->store, cli->cluster) < 0)
+        abort();
+    return text;
 }
 
 static int
 add_print_joined(struct cw_cli *cli, const cw_pb_host *h)
 {
     if (cli->json)
-        return cw_out_json(cli, json_pack("{s:b,s:o}", "joined", 1, "host", cw_shape_host(h)));
+        return cw_out_json(cli, cw_payload_host_joined(h));
     fprintf(cli->out, "host %s has joined: site %s, %s since %s, at %s, %zu disk%s\n", h->name,
             h->domain != NULL ? h->domain->site : "?", h->state, h->since, h->addr, h->n_disks,
             h->n_disks == 1 ? "" : "s");
@@ -130,17 +121,16 @@ add_print_joined(struct cw_cli *cli, const cw_pb_host *h)
 static int
 add_print_command(struct cw_cli *cli, const struct add *x)
 {
-    json_t *command = add_command(cli, x);
-    const char *text = command != NULL ? json_string_value(command) : "";
+    char *command = add_command(cli, x);
 
     if (cli->json)
-        return cw_out_json(
-            cli, json_pack("{s:b,s:s,s:o}", "joined", 0, "name", x->name, "command", command));
-    fprintf(cli->out,
-            "host %s has not joined. On it, make a store and start its daemon, which adds itself:\n"
-            "  causewayd --format --store %s\n  %s\n",
-            x->name, x->store, text);
-    json_decref(command);
+        cw_out_json(cli, cw_payload_host_to_join(x->name, command));
+    else
+        fprintf(cli->out,
+                "host %s has not joined. On it, make a store and start its daemon, which adds "
+                "itself:\n  causewayd --format --store %s\n  %s\n",
+                x->name, x->store, command);
+    free(command);
     return CW_EXIT_OK;
 }
 

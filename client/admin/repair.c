@@ -11,33 +11,9 @@
 #include "common/base/size.h"
 #include "common/shape/payload.h"
 
-typedef Causeway__Control__RepairLsReply repair_reply;
 typedef Causeway__Control__RepairInfo repair_info;
 
 /* ---- ls ---- */
-
-static json_t *
-repair_json(const repair_info *i)
-{
-    return json_pack("{s:s,s:I,s:I,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I}", "volume", i->volume,
-                     "shard", (json_int_t)i->shard, "index", (json_int_t)(i->shard & 0xffff),
-                     "state", i->state, "why", i->why, "at", i->at, "source", i->source, "target",
-                     i->target, "done_bytes", (json_int_t)i->done_bytes, "total_bytes",
-                     (json_int_t)i->total_bytes, "bytes_per_second", (json_int_t)i->bytes_per_s,
-                     "insync_copies", (json_int_t)i->insync);
-}
-
-static int
-repair_print_json(struct cw_cli *cli, const repair_reply *r)
-{
-    json_t *repairs = json_array();
-
-    for (size_t i = 0; i < r->n_repairs; i++)
-        json_array_append_new(repairs, repair_json(r->repairs[i]));
-    return cw_out_json(cli, json_pack("{s:o,s:s,s:I}", "repairs", repairs, "paused_since",
-                                      r->paused_since, "limit_bytes_per_second",
-                                      (json_int_t)r->limit_bytes_per_s));
-}
 
 static const char *
 repair_when(const repair_info *i, char text[static CW_TEXT_SIZE * 3])
@@ -56,7 +32,7 @@ repair_when(const repair_info *i, char text[static CW_TEXT_SIZE * 3])
 }
 
 static int
-repair_print_table(struct cw_cli *cli, const repair_reply *r)
+repair_print_table(struct cw_cli *cli, const cw_pb_repairs *r)
 {
     static const char *const columns[] = { "VOLUME",  ">SHARD", ">INSYNC", "STATE",
                                            "HOW-FAR", "FROM",   "TO",      "WHY.." };
@@ -94,7 +70,7 @@ repair_ls(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
                           CW_REMOTE_LS_MS, &status);
     if (reply == NULL)
         return status;
-    status = cli->json ? repair_print_json(cli, reply->repair_ls_reply)
+    status = cli->json ? cw_out_json(cli, cw_payload_repairs(reply->repair_ls_reply))
                        : repair_print_table(cli, reply->repair_ls_reply);
     cw_envelope_free(reply);
     return status;
@@ -127,7 +103,7 @@ repair_now(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     if (reply == NULL)
         return status;
     if (cli->json)
-        status = cw_out_json(cli, json_pack("{s:o}", "job", cw_shape_job(reply->job)));
+        status = cw_out_json(cli, cw_payload_job(reply->job));
     else
         fprintf(cli->out,
                 "absent copies are not waited for any more (job %llu); see: causeway repair ls\n",
@@ -149,7 +125,7 @@ repair_set(struct cw_cli *cli, Causeway__Control__RepairSet__What what, uint64_t
     body.bytes_per_s = bytes_per_s;
     status = cw_remote_do(cli, CW_ASK(REPAIR_SET, repair_set, &body));
     if (status == CW_EXIT_OK && cli->json)
-        return cw_out_json(cli, json_pack("{s:s}", "repair", says));
+        return cw_out_json(cli, cw_payload_done("repair", says));
     if (status == CW_EXIT_OK)
         fprintf(cli->out, "repair is %s\n", says);
     return status;

@@ -8,68 +8,21 @@
 #include "client/admin/remote.h"
 #include "client/admin/text.h"
 #include "common/base/bits.h"
+#include "common/shape/payload.h"
 
-typedef Causeway__Control__WhatifReply whatif_reply;
 typedef Causeway__Control__WhatifVolume whatif_volume;
 
 #define FAIL_MAX 64
 
-/* As a finding about such a volume counts for status. */
 static int
-word_status(const char *word)
+print_json(struct cw_cli *cli, const cw_pb_whatif *r)
 {
-    static const char *const warnings[] = { "reduced-waiting", "reduced-rebuilding",
-                                            "reduced-stuck" };
-
-    if (strcmp(word, "full") == 0)
-        return CW_EXIT_OK;
-    for (size_t i = 0; i < CW_LEN(warnings); i++) {
-        if (strcmp(word, warnings[i]) == 0)
-            return 1;
-    }
-    return 2;
+    cw_out_json(cli, cw_payload_whatif(r));
+    return cw_shape_whatif_health(r);
 }
 
 static int
-worst(const whatif_reply *r)
-{
-    int status = 0;
-
-    for (size_t i = 0; i < r->n_volumes; i++) {
-        int s = word_status(r->volumes[i]->word);
-
-        status = s > status ? s : status;
-    }
-    return status;
-}
-
-static json_t *
-volume_json(const whatif_volume *v)
-{
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:s,s:I}", "name", v->name, "protection",
-                     v->word, "protection_now", v->now, "protection_for_good", v->for_good, "why",
-                     v->why, "next", v->next, "restorable", v->restorable, "restore_why",
-                     v->restore_why, "restore_bytes", (json_int_t)v->restore_bytes);
-}
-
-static int
-print_json(struct cw_cli *cli, const whatif_reply *r)
-{
-    static const char *const healths[] = { "ok", "warning", "error" };
-    json_t *disks = json_array(), *volumes = json_array();
-
-    for (size_t i = 0; i < r->n_disks; i++)
-        json_array_append_new(disks, json_string(r->disks[i]));
-    for (size_t i = 0; i < r->n_volumes; i++)
-        json_array_append_new(volumes, volume_json(r->volumes[i]));
-    cw_out_json(cli,
-                json_pack("{s:{s:s,s:o,s:I,s:o}}", "whatif", "health", healths[worst(r)], "disks",
-                          disks, "unaffected", (json_int_t)r->unaffected, "volumes", volumes));
-    return worst(r);
-}
-
-static int
-print_table(struct cw_cli *cli, const whatif_reply *r)
+print_table(struct cw_cli *cli, const cw_pb_whatif *r)
 {
     static const char *const columns[] = { "VOLUME",   "NOW",      "WOULD-BE", "FOR-GOOD",
                                            "RESTORED", ">TO-COPY", "WHY.." };
@@ -82,7 +35,7 @@ print_table(struct cw_cli *cli, const whatif_reply *r)
         const whatif_volume *v = r->volumes[i];
         char bytes[CW_TEXT_SIZE];
 
-        if (word_status(v->word) == 0)
+        if (cw_shape_protection_health(v->word) == 0)
             continue;
         cw_table_row(t, (const char *[]){ v->name, v->now, v->word, v->for_good,
                                           v->restorable ? "yes" : "no",
@@ -90,7 +43,7 @@ print_table(struct cw_cli *cli, const whatif_reply *r)
                                           v->restorable ? v->why : v->restore_why });
     }
     cw_table_print(t);
-    return worst(r);
+    return cw_shape_whatif_health(r);
 }
 
 static int

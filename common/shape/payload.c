@@ -306,6 +306,217 @@ cw_payload_event(const cw_pb_event *e)
     return payload_one("event", cw_shape_event(e));
 }
 
+/* ---- maintenance, removal, repair, what-if ---- */
+
+static void
+payload_set_text(json_t *o, const char *key, const char *text)
+{
+    json_object_set_new(o, key, payload_text(text));
+}
+
+static void
+payload_set_number(json_t *o, const char *key, uint64_t n)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)n));
+}
+
+static void
+payload_set_bool(json_t *o, const char *key, bool value)
+{
+    json_object_set_new(o, key, json_boolean(value));
+}
+
+static json_t *
+payload_plan_volume(const Causeway__Control__PlanVolume *v)
+{
+    json_t *o = json_object();
+
+    payload_set_text(o, "name", v->name);
+    payload_set_text(o, "protection_now", v->now);
+    payload_set_text(o, "protection", v->then);
+    payload_set_text(o, "why", v->why);
+    payload_set_number(o, "move_bytes", v->move_bytes);
+    payload_set_text(o, "blocked", v->blocked);
+    return o;
+}
+
+static json_t *
+payload_plan(const Causeway__Control__Plan *p)
+{
+    json_t *o = json_object(), *volumes = json_array();
+    bool known = p->seconds > 0 || p->move_bytes == 0;
+
+    for (size_t i = 0; i < p->n_volumes; i++)
+        json_array_append_new(volumes, payload_plan_volume(p->volumes[i]));
+    payload_set_text(o, "mode", p->mode);
+    payload_set_number(o, "copies", p->copies);
+    payload_set_number(o, "moves", p->moves);
+    payload_set_number(o, "move_bytes", p->move_bytes);
+    json_object_set_new(o, "eta_seconds",
+                        known ? json_integer((json_int_t)p->seconds) : json_null());
+    payload_set_number(o, "volumes_reduced", p->reduced);
+    payload_set_number(o, "volumes_unavailable", p->unavailable);
+    payload_set_text(o, "refused", p->refused);
+    json_object_set_new(o, "volumes", volumes);
+    return o;
+}
+
+json_t *
+cw_payload_plans(const cw_pb_maintain *r, const char *kind)
+{
+    json_t *o = cw_payload_done(kind, r->object), *plans = json_array();
+
+    for (size_t i = 0; i < r->n_plans; i++)
+        json_array_append_new(plans, payload_plan(r->plans[i]));
+    json_object_set_new(o, "plans", plans);
+    return o;
+}
+
+json_t *
+cw_payload_maintenance(const cw_pb_maintain *r, const char *mode, bool ready)
+{
+    json_t *o = json_object();
+
+    payload_set_text(o, "host", r->object);
+    payload_set_text(o, "mode", mode);
+    payload_set_bool(o, "ready", ready);
+    payload_set_number(o, "job", r->job);
+    payload_set_text(o, "why", ready ? "" : r->why);
+    return payload_one("maintenance", o);
+}
+
+json_t *
+cw_payload_drain(const cw_pb_maintain *r, bool cancelled, bool done)
+{
+    json_t *o = json_object();
+
+    payload_set_text(o, "disk", r->object);
+    payload_set_bool(o, "cancelled", cancelled);
+    payload_set_bool(o, "done", done);
+    payload_set_number(o, "job", r->job);
+    payload_set_text(o, "why", done ? "" : r->why);
+    return payload_one("drain", o);
+}
+
+json_t *
+cw_payload_removed(const cw_pb_removed *r)
+{
+    json_t *o = cw_payload_done("removed", r->object), *lost = json_array();
+
+    for (size_t i = 0; i < r->n_lost; i++)
+        json_array_append_new(lost, payload_text(r->lost[i]));
+    payload_set_number(o, "copies", r->copies);
+    json_object_set_new(o, "lost", lost);
+    return o;
+}
+
+json_t *
+cw_payload_host_joined(const cw_pb_host *h)
+{
+    json_t *o = payload_one("joined", json_true());
+
+    json_object_set_new(o, "host", cw_shape_host(h));
+    return o;
+}
+
+json_t *
+cw_payload_host_to_join(const char *name, const char *command)
+{
+    json_t *o = payload_one("joined", json_false());
+
+    payload_set_text(o, "name", name);
+    payload_set_text(o, "command", command);
+    return o;
+}
+
+static json_t *
+payload_repair(const Causeway__Control__RepairInfo *i)
+{
+    json_t *o = json_object();
+
+    payload_set_text(o, "volume", i->volume);
+    payload_set_number(o, "shard", i->shard);
+    payload_set_number(o, "index", i->shard & 0xffff);
+    payload_set_text(o, "state", i->state);
+    payload_set_text(o, "why", i->why);
+    payload_set_text(o, "at", i->at);
+    payload_set_text(o, "source", i->source);
+    payload_set_text(o, "target", i->target);
+    payload_set_number(o, "done_bytes", i->done_bytes);
+    payload_set_number(o, "total_bytes", i->total_bytes);
+    payload_set_number(o, "bytes_per_second", i->bytes_per_s);
+    payload_set_number(o, "insync_copies", i->insync);
+    return o;
+}
+
+json_t *
+cw_payload_repairs(const cw_pb_repairs *ls)
+{
+    json_t *o, *repairs = json_array();
+
+    for (size_t i = 0; i < ls->n_repairs; i++)
+        json_array_append_new(repairs, payload_repair(ls->repairs[i]));
+    o = payload_one("repairs", repairs);
+    payload_set_text(o, "paused_since", ls->paused_since);
+    payload_set_number(o, "limit_bytes_per_second", ls->limit_bytes_per_s);
+    return o;
+}
+
+int
+cw_shape_protection_health(const char *word)
+{
+    if (strcmp(word, "full") == 0)
+        return 0;
+    return strncmp(word, "reduced-", strlen("reduced-")) == 0 ? 1 : 2;
+}
+
+int
+cw_shape_whatif_health(const cw_pb_whatif *r)
+{
+    int worst = 0;
+
+    for (size_t i = 0; i < r->n_volumes; i++) {
+        int health = cw_shape_protection_health(r->volumes[i]->word);
+
+        worst = health > worst ? health : worst;
+    }
+    return worst;
+}
+
+static json_t *
+payload_whatif_volume(const Causeway__Control__WhatifVolume *v)
+{
+    json_t *o = json_object();
+
+    payload_set_text(o, "name", v->name);
+    payload_set_text(o, "protection", v->word);
+    payload_set_text(o, "protection_now", v->now);
+    payload_set_text(o, "protection_for_good", v->for_good);
+    payload_set_text(o, "why", v->why);
+    payload_set_text(o, "next", v->next);
+    payload_set_bool(o, "restorable", v->restorable);
+    payload_set_text(o, "restore_why", v->restore_why);
+    payload_set_number(o, "restore_bytes", v->restore_bytes);
+    return o;
+}
+
+json_t *
+cw_payload_whatif(const cw_pb_whatif *r)
+{
+    static const char *const healths[] = { "ok", "warning", "error" };
+    json_t *o = json_object(), *disks = json_array(), *volumes = json_array();
+
+    for (size_t i = 0; i < r->n_disks; i++)
+        json_array_append_new(disks, payload_text(r->disks[i]));
+    for (size_t i = 0; i < r->n_volumes; i++)
+        json_array_append_new(volumes, payload_whatif_volume(r->volumes[i]));
+    payload_set_text(o, "health", healths[cw_shape_whatif_health(r)]);
+    json_object_set_new(o, "disks", disks);
+    payload_set_number(o, "unaffected", r->unaffected);
+    json_object_set_new(o, "volumes", volumes);
+    return payload_one("whatif", o);
+}
+
 /* ---- answers without an object ---- */
 
 json_t *

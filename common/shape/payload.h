@@ -21,6 +21,10 @@ typedef Causeway__Control__ScrubStartReply cw_pb_scrub_started;
 typedef Causeway__Control__RecoverReply cw_pb_recover;
 typedef Causeway__Control__VolumeExplainReply cw_pb_reasons;
 typedef Causeway__Control__PolicyCheckReply cw_pb_policy_check;
+typedef Causeway__Control__HostMaintainReply cw_pb_maintain;
+typedef Causeway__Control__RemoveReply cw_pb_removed;
+typedef Causeway__Control__RepairLsReply cw_pb_repairs;
+typedef Causeway__Control__WhatifReply cw_pb_whatif;
 
 json_t *cw_payload_status(const cw_pb_status *s);
 json_t *cw_payload_volumes(const cw_pb_volumes *ls);
@@ -43,6 +47,24 @@ json_t *cw_payload_verify(const cw_pb_job *j); /* j->verify is not NULL */
 json_t *cw_payload_cancelled(uint64_t job);
 json_t *cw_payload_events(const cw_pb_events *ls);
 json_t *cw_payload_event(const cw_pb_event *e);
+
+/* ---- maintenance, removal, repair, what-if ---- */
+
+/* kind: "host", "disk" */
+json_t *cw_payload_plans(const cw_pb_maintain *r, const char *kind);
+json_t *cw_payload_maintenance(const cw_pb_maintain *r, const char *mode, bool ready);
+json_t *cw_payload_drain(const cw_pb_maintain *r, bool cancelled, bool done);
+json_t *cw_payload_removed(const cw_pb_removed *r);
+json_t *cw_payload_host_joined(const cw_pb_host *h);
+/* command: what to run there */
+json_t *cw_payload_host_to_join(const char *name, const char *command);
+json_t *cw_payload_repairs(const cw_pb_repairs *ls);
+json_t *cw_payload_whatif(const cw_pb_whatif *r);
+
+/* What a volume of that protection is to `status`: 0 ok, 1 a warning, 2 an error. */
+int cw_shape_protection_health(const char *word);
+/* .. the worst of them */
+int cw_shape_whatif_health(const cw_pb_whatif *r);
 
 /* {"removed": name} */
 json_t *cw_payload_done(const char *what, const char *name);

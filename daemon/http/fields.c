@@ -67,9 +67,36 @@ set_number(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, uint64_t n)
     return true;
 }
 
+/* Texts; the array is of the message, they are borrowed. */
+static bool
+set_array(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const json_t *v)
+{
+    size_t n = json_array_size(v);
+    char **to;
+
+    if (f->type != PROTOBUF_C_TYPE_STRING || !json_is_array(v))
+        return false;
+    if (n == 0)
+        return true;
+    to = calloc(n, sizeof(*to));
+    cw_assert(to != NULL);
+    *(char ***)field_at(m, f) = to;
+    *(size_t *)((char *)m + f->quantifier_offset) = n;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *text = json_array_get(v, i);
+
+        to[i] = (char *)json_string_value(text);
+        if (to[i] == NULL || strlen(to[i]) != json_string_length(text))
+            return false;
+    }
+    return true;
+}
+
 static bool
 set_json(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const json_t *v)
 {
+    if (f->label == PROTOBUF_C_LABEL_REPEATED)
+        return set_array(m, f, v);
     if (f->type == PROTOBUF_C_TYPE_STRING && json_is_string(v)) {
         if (strlen(json_string_value(v)) != json_string_length(v))
             return false;
@@ -104,6 +131,8 @@ set_text(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const char *tex
 {
     uint64_t n;
 
+    if (f->label == PROTOBUF_C_LABEL_REPEATED)
+        return false;
     if (f->type == PROTOBUF_C_TYPE_STRING) {
         *(char **)field_at(m, f) = (char *)text;
         return true;
@@ -153,7 +182,9 @@ cw_http_message_free(ProtobufCMessage *m)
     for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
 
-        if (f->type == PROTOBUF_C_TYPE_MESSAGE && f->label != PROTOBUF_C_LABEL_REPEATED)
+        if (f->label == PROTOBUF_C_LABEL_REPEATED)
+            free(*(void **)field_at(m, f));
+        else if (f->type == PROTOBUF_C_TYPE_MESSAGE)
             cw_http_message_free(*(ProtobufCMessage **)field_at(m, f));
     }
     free(m);
@@ -239,24 +270,34 @@ body_descriptor(http_body_case body)
     return f->descriptor;
 }
 
+static void
+set_fixed(const struct http_route *r, ProtobufCMessage *m)
+{
+    const ProtobufCFieldDescriptor *f;
+
+    if (r->set == NULL)
+        return;
+    f = protobuf_c_message_descriptor_get_field_by_name(m->descriptor, r->set);
+    cw_assert(f != NULL && (f->type == PROTOBUF_C_TYPE_BOOL || f->type == PROTOBUF_C_TYPE_ENUM));
+    if (f->type == PROTOBUF_C_TYPE_BOOL)
+        *(protobuf_c_boolean *)field_at(m, f) = true;
+    else
+        *(int *)field_at(m, f) = r->set_to;
+}
+
 ProtobufCMessage *
 cw_http_message(const struct http_ask *a, char why[static CW_RPC_WHY_SIZE])
 {
     ProtobufCMessage *m = message_new(body_descriptor(a->route->ask));
     ProtobufCMessage *part = message_part(m, a->route->in);
     const char *object = a->route->object;
-    const ProtobufCFieldDescriptor *f;
     bool ok = take_body(a, part, why) && take_params(a, part, why);
 
     if (ok && object != NULL && !set_text(part, part_field(part, object), a->object)) {
         snprintf(why, CW_RPC_WHY_SIZE, "'%.100s' is no %s", a->object, object);
         ok = false;
     }
-    if (a->route->set != NULL) {
-        f = protobuf_c_message_descriptor_get_field_by_name(m->descriptor, a->route->set);
-        cw_assert(f != NULL && f->type == PROTOBUF_C_TYPE_BOOL);
-        *(protobuf_c_boolean *)field_at(m, f) = true;
-    }
+    set_fixed(a->route, m);
     if (ok)
         return m;
     cw_http_message_free(m);

@@ -26,13 +26,14 @@ struct http_ask;
 
 struct http_route {
     const char *method;
-    const char *path;    /* "/v1/volumes/{name}/resize"; {..} is any one segment */
-    const char *object;  /* the message's field that gets what stood there ("h1/store-0"); NULL */
-    http_body_case ask;  /* 0: only `run` */
-    const char *fields;  /* what query (GET, DELETE) or JSON (else) may say: "name size_bytes",
-                            "json_name=field" where they differ; NULL: nothing */
-    const char *in;      /* the fields are of this part of the message; NULL: its own */
-    const char *set;     /* a bool of the message that is true; NULL */
+    const char *path;   /* "/v1/volumes/{name}/resize"; {..} is any one segment */
+    const char *object; /* the message's field that gets what stood there ("h1/store-0"); NULL */
+    http_body_case ask; /* 0: only `run` */
+    const char *fields; /* what query (GET, DELETE) or JSON (else) may say: "name size_bytes",
+                           "json_name=field" where they differ; NULL: nothing */
+    const char *in;     /* the fields are of this part of the message; NULL: its own */
+    const char *set;    /* a bool of the message that is true, or an enum: set_to; NULL */
+    int set_to;
     http_body_case want; /* of the reply; 0: an empty one */
     int status;
     /* NULL: what was asked for is not in the reply. */

@@ -7,6 +7,7 @@
     "copies spread sites min_insync degrade_seconds=degrade_s journal ack async compression " \
     "iops_limit bandwidth_limit_bytes=bandwidth_limit repair_delay_seconds=repair_delay_s " \
     "quorum_loss space_full"
+#define LIMIT_FIELD "limit_bytes_per_second"
 
 /* ---- the JSON of each reply ---- */
 
@@ -29,6 +30,24 @@ SHAPE(shape_policy_put, cw_payload_policy(r->policy))
 SHAPE(shape_jobs, cw_payload_jobs(r->job_ls_reply))
 SHAPE(shape_job, cw_payload_job(r->job))
 SHAPE(shape_events, cw_payload_events(r->event_ls_reply))
+SHAPE(shape_policy_check, cw_payload_policy_check(r->policy_check_reply))
+SHAPE(shape_gone, cw_payload_removed(r->remove_reply))
+SHAPE(shape_maintain,
+      cw_http_flag(a, "plan", false)
+          ? cw_payload_plans(r->host_maintain_reply, "host")
+          : cw_payload_maintenance(r->host_maintain_reply, cw_http_text(a, "mode", ""),
+                                   r->host_maintain_reply->ready))
+SHAPE(shape_drain, cw_http_flag(a, "plan", false)
+                       ? cw_payload_plans(r->host_maintain_reply, "disk")
+                       : cw_payload_drain(r->host_maintain_reply, cw_http_flag(a, "cancel", false),
+                                          r->host_maintain_reply->ready))
+SHAPE(shape_repairs, cw_payload_repairs(r->repair_ls_reply))
+SHAPE(shape_paused, cw_payload_done("repair", "paused"))
+SHAPE(shape_resumed, cw_payload_done("repair", "resumed"))
+SHAPE(shape_limited,
+      cw_payload_done("repair",
+                      cw_http_number(a, LIMIT_FIELD, 0) > 0 ? "limited" : "limited by load alone"))
+SHAPE(shape_whatif, cw_payload_whatif(r->whatif_reply))
 SHAPE(shape_removed, cw_payload_done("removed", a->object))
 SHAPE(shape_returned, cw_payload_done("returned", a->object))
 SHAPE(shape_restored, cw_payload_done("restored", cw_http_text(a, "new_name", a->object)))
@@ -127,6 +146,17 @@ run_explain(struct http_ask *a)
     cw_http_call(a, HTTP_BODY(VOLUME_SHOW), &m.base, HTTP_READ_MS, explain_on_volume);
 }
 
+/* A limit that is forgotten does not lift the one that there is. */
+static void
+run_limit(struct http_ask *a)
+{
+    if (json_object_get(a->body, LIMIT_FIELD) != NULL)
+        cw_http_ask(a);
+    else
+        cw_http_fail(a, 400, "BAD_REQUEST", a->object, "0: as clients leave room",
+                     "'" LIMIT_FIELD "' is missing");
+}
+
 /* ---- the table ---- */
 
 #define GET .method = "GET"
@@ -135,6 +165,8 @@ run_explain(struct http_ask *a)
 #define DELETE .method = "DELETE"
 #define ASK(CASE, WANT) .ask = HTTP_BODY(CASE), .want = HTTP_BODY(WANT)
 #define DO(CASE) .ask = HTTP_BODY(CASE)
+#define REPAIR(WHAT) \
+    DO(REPAIR_SET), .set = "what", .set_to = CAUSEWAY__CONTROL__REPAIR_SET__WHAT__##WHAT
 
 const struct http_route cw_http_routes[] = {
     { GET, "/healthz", .run = cw_http_run_health },
@@ -168,16 +200,37 @@ const struct http_route cw_http_routes[] = {
     { PATCH, "/v1/policies/{name}", "name", ASK(POLICY_PUT, POLICY), .in = "policy",
       .fields = POLICY_FIELDS, .shape = shape_policy_put },
     { DELETE, "/v1/policies/{name}", "name", DO(POLICY_RM), .shape = shape_removed },
+    { POST, "/v1/policies/check", ASK(POLICY_CHECK, POLICY_CHECK_REPLY), .in = "policy",
+      .fields = POLICY_FIELDS, .shape = shape_policy_check },
+    { POST, "/v1/policies/{name}/check", "name", ASK(POLICY_CHECK, POLICY_CHECK_REPLY),
+      .in = "policy", .fields = POLICY_FIELDS, .shape = shape_policy_check },
 
     { GET, "/v1/hosts", ASK(HOST_LS, HOST_LS_REPLY), .shape = shape_hosts },
     { GET, "/v1/hosts/{name}", ASK(HOST_LS, HOST_LS_REPLY), .shape = shape_host },
-    { DELETE, "/v1/hosts/{name}", "name", DO(HOST_RM), .shape = shape_removed },
+    { DELETE, "/v1/hosts/{name}", "name", ASK(HOST_RM, REMOVE_REPLY), .fields = "accept_loss",
+      .shape = shape_gone },
+    { POST, "/v1/hosts/{name}/maintain", "name", ASK(HOST_MAINTAIN, HOST_MAINTAIN_REPLY),
+      .fields = "mode plan force", .shape = shape_maintain },
+    { POST, "/v1/hosts/{name}/return", "name", DO(HOST_RETURN), .shape = shape_returned },
     { GET, "/v1/disks", ASK(HOST_LS, HOST_LS_REPLY), .shape = shape_disks },
     { GET, "/v1/disks/{host}/{disk}", ASK(HOST_LS, HOST_LS_REPLY), .shape = shape_disk },
+    { DELETE, "/v1/disks/{host}/{disk}", "disk", ASK(DISK_RM, REMOVE_REPLY),
+      .fields = "accept_loss", .shape = shape_gone },
+    { POST, "/v1/disks/{host}/{disk}/drain", "disk", ASK(DISK_DRAIN, HOST_MAINTAIN_REPLY),
+      .fields = "plan cancel", .shape = shape_drain },
     { POST, "/v1/disks/{host}/{disk}/return", "disk", DO(DISK_RETURN), .shape = shape_returned },
     { GET, "/v1/scrubs", ASK(HOST_LS, HOST_LS_REPLY), .shape = shape_scrubs },
     { POST, "/v1/scrubs", ASK(SCRUB_START, SCRUB_START_REPLY), .fields = "target",
       .shape = shape_scrub_started, .status = 202 },
+
+    { GET, "/v1/repairs", ASK(REPAIR_LS, REPAIR_LS_REPLY), .shape = shape_repairs },
+    { POST, "/v1/repairs/now", ASK(REPAIR_NOW, JOB), .fields = "host volume", .shape = shape_job,
+      .status = 202 },
+    { POST, "/v1/repairs/pause", REPAIR(PAUSE), .shape = shape_paused },
+    { POST, "/v1/repairs/resume", REPAIR(RESUME), .shape = shape_resumed },
+    { POST, "/v1/repairs/limit", REPAIR(LIMIT), .fields = LIMIT_FIELD "=bytes_per_s",
+      .shape = shape_limited, .run = run_limit },
+    { POST, "/v1/whatif", ASK(WHATIF, WHATIF_REPLY), .fields = "fail", .shape = shape_whatif },
 
     { GET, "/v1/jobs", ASK(JOB_LS, JOB_LS_REPLY), .shape = shape_jobs },
     { GET, "/v1/jobs/{id}", "id", ASK(JOB_LS, JOB_LS_REPLY), .shape = shape_job_found },

@@ -168,6 +168,12 @@ call_can_dry_run(enum cw_mgr_call_kind kind)
     case CW_MGR_JOB_CANCEL:
     case CW_MGR_SCRUB_START:
     case CW_MGR_DISK_RETURN:
+    case CW_MGR_HOST_MAINTAIN:
+    case CW_MGR_HOST_RETURN:
+    case CW_MGR_DISK_DRAIN:
+    case CW_MGR_DISK_RM:
+    case CW_MGR_REPAIR_NOW:
+    case CW_MGR_REPAIR_SET:
         return true;
     default:
         return false;

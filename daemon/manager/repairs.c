@@ -273,6 +273,8 @@ now_refuse(struct mgr_call_op *c, const struct cw_manager *m)
     const struct cw_mgr_repair_now *q = &c->call->req.repair_now;
     const struct mgr_host *h = cw_mgr_find_host(&m->t, q->host);
 
+    if (q->host[0] != '\0' && q->volume[0] != '\0')
+        return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, "", "either of a host or of a volume");
     if (q->host[0] != '\0' && h == NULL)
         return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, q->host, "there is no host %.63s", q->host);
     if (q->volume[0] != '\0' && cw_mgr_find_volume_named(&m->t, q->volume) == NULL)
@@ -356,6 +358,9 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
         cw_mgr_txn_event(t, "REPAIR_SET", "repair", "resumed");
         break;
     case CW_MGR_REPAIR_LIMIT:
+        if (q->bytes_per_s > 0 && q->bytes_per_s < CW_MIB)
+            return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, "repair",
+                                 "a limit is at least 1 MiB per second, or 0 for none");
         r->repair_limit = q->bytes_per_s;
         cw_mgr_txn_event(t, "REPAIR_SET", "repair", "%llu bytes per second of each owner (0: none)",
                          (unsigned long long)q->bytes_per_s);

@@ -88,11 +88,19 @@ def test_json_of_the_admin_client_is_as_described(t):
                  ("volume", "import", "i", image), ("volume", "verify", "i"), ("volume", "export", "i", t.path("out")),
                  ("jobs", "ls"), ("volume", "rm", "v"), ("volume", "ls", "--trash"), ("volume", "restore", "v"),
                  ("volume", "rm", "v", "--now"), ("policy", "create", "p", "copies=2"), ("policy", "ls"),
+                 ("policy", "check", "p", "copies=3"), ("policy", "check", "copies=1"),
                  ("policy", "show", "p"), ("policy", "set", "p", "degrade=off"), ("policy", "rm", "p"), ("host", "ls"),
                  ("host", "show", "aws-1"), ("disk", "ls"), ("disk", "show", "aws-1/store-0"), ("scrub", "start"),
-                 ("scrub", "ls"), ("events",), ("doctor", c.addr)):
+                 ("scrub", "ls"), ("events",), ("doctor", c.addr), ("host", "add", "aws-1"), ("host", "add", "new"),
+                 ("host", "maintain", "aws-1", "--plan"), ("disk", "drain", "aws-1/store-0", "--plan"),
+                 ("repair", "ls"), ("repair", "pause"), ("repair", "resume"), ("repair", "limit", "20M"),
+                 ("repair", "limit", "auto"), ("repair", "now")):
         run(*args)
+    run("whatif", "--fail", "aws", code=1)
+    run("policy", "check", "copies=5", code=1)
     for args in (("volume", "show", "none"), ("host", "show", "none"), ("jobs", "show", "1000000"),
+                 ("host", "return", "aws-1"), ("host", "maintain", "none"), ("disk", "drain", "aws-1/none"),
+                 ("disk", "rm", "aws-1/store-0"), ("whatif", "--fail", "none"), ("repair", "now", "--volume", "none"),
                  ("volume", "recover", "i"), ("host", "rm", "aws-1"), ("disk", "return", "aws-1/store-0")):
         run(*args, code=1)
     run("volume", "create", code=2)
@@ -100,6 +108,87 @@ def test_json_of_the_admin_client_is_as_described(t):
     run("jobs", "show", job)
     run("jobs", "cancel", job)
     schema.check(json.loads(t.ok("causeway", "local", "ls", "--dir", c.dir, "--json").out))
+
+
+def test_json_of_maintenance_and_removal(t):
+    """What the admin client tells while hosts and disks go, and HTTP the same of it."""
+    c = t.cluster("onprem:3,aws:2", store_size="512M")
+    h = https_of(c)["onprem-1"]
+    with open(t.path("image"), "wb") as f:
+        f.write(b"x" * 65536)
+    c.admin("volume", "import", "i", t.path("image"))
+
+    def holders():
+        return sorted({m["host"] for s in c.volume("i")["shards"] for m in s["members"]})
+
+    def run(*args):
+        j = json.loads(c.admin("--json", *args).out)
+        schema.check(j)
+        return j
+
+    def same(*args, path, body=None):
+        """The same object both ways."""
+        told, got = run(*args), h.want(200, "GET" if body is None else "POST", path, body)
+        assert told == got, (told, got)
+        return told
+
+    def keys_of(v):
+        return {k: keys_of(x) for k, x in v.items()} if isinstance(v, dict) else None
+
+    first, second = holders()[:2]
+    disk = second + "/store-0"
+    plan = same("host", "maintain", first, "--plan", path=f"/v1/hosts/{first}/maintain", body={"plan": True})
+    assert [p["mode"] for p in plan["plans"]] == ["accessible", "full", "none"] and plan["host"] == first, plan
+    assert plan["plans"][1]["moves"] == 1 and plan["plans"][1]["volumes"][0]["name"] == "i", plan
+    plan = same("disk", "drain", disk, "--plan", path=f"/v1/disks/{disk}/drain", body={"plan": True})
+    assert plan["disk"] == disk and plan["plans"][0]["moves"] == 1, plan
+    same("policy", "check", "default", "copies=2", path="/v1/policies/default/check", body={"copies": 2})
+    same("policy", "check", "copies=2", "spread=site", path="/v1/policies/check", body={"copies": 2, "spread": "site"})
+    same("repair", "ls", path="/v1/repairs")
+
+    maintained = run("host", "maintain", first)
+    assert maintained["maintenance"]["ready"] and maintained["maintenance"]["mode"] == "accessible", maintained
+    assert h.want(200, "GET", f"/v1/hosts/{first}")["host"]["maintenance"]["ready"]
+    assert run("host", "ls").keys() == h.want(200, "GET", "/v1/hosts").keys()
+    assert run("host", "return", first) == {"schema": 1, "returned": first}
+    again = h.want(200, "POST", f"/v1/hosts/{first}/maintain", {"mode": "accessible"})
+    assert keys_of(again) == keys_of(maintained), (again, maintained)
+    assert h.want(200, "POST", f"/v1/hosts/{first}/return") == {"schema": 1, "returned": first}
+
+    # A disk that is emptied over HTTP, and then removed.
+    drain = h.want(200, "POST", f"/v1/disks/{disk}/drain")["drain"]
+    assert drain["job"] > 0 and not drain["done"] and drain["disk"].endswith(disk), drain
+    assert h.want(200, "GET", f"/v1/jobs/{drain['job']}")["job"]["kind"] == "drain"
+    wait_for("it is empty", lambda: h.want(200, "POST", f"/v1/disks/{disk}/drain")["drain"]["done"], 60, 0.2)
+    assert second not in holders(), holders()
+    assert h.want(200, "GET", f"/v1/disks/{disk}")["disk"]["state"] == "draining"
+    assert run("disk", "drain", disk)["drain"]["done"]
+    assert h.want(200, "POST", f"/v1/disks/{disk}/drain", {"cancel": True})["drain"]["cancelled"]
+    assert h.want(200, "DELETE", f"/v1/disks/{disk}?dry-run=true") == {"schema": 1, "dry_run": True}
+    gone = h.want(200, "DELETE", f"/v1/disks/{disk}")
+    assert gone["removed"].endswith(disk) and gone["copies"] == 0 and gone["lost"] == [], gone
+
+    # A host that is lost, and what follows from that.
+    lost = next(x for x in holders() if x != "onprem-1")
+    c.local("kill", lost)
+    wait_for("it is absent", lambda: h.get(f"/v1/hosts/{lost}").json["host"]["state"] == "absent", 15, 0.2)
+    fail = [x for x in holders() if x != lost][:1]
+    told = json.loads(c.try_admin("--json", "whatif", "--fail", fail[0]).out)
+    schema.check(told)
+    whatif = h.want(200, "POST", "/v1/whatif", {"fail": fail})["whatif"]
+    assert whatif["health"] == "error" and keys_of(whatif) == keys_of(told["whatif"]), (whatif, told)
+    assert len(h.want(200, "POST", "/v1/whatif", {"fail": holders()})["whatif"]["disks"]) == len(holders())
+    wait_for("its copy waits", lambda: run("repair", "ls")["repairs"], 20, 0.2)
+    assert h.want(200, "GET", "/v1/repairs")["repairs"][0]["volume"] == "i"
+    assert h.want(202, "POST", "/v1/repairs/now", {"host": lost})["job"]["kind"] == "repair"
+    wait_for("it is made again elsewhere", lambda: lost not in holders(), 60, 0.2)
+    c.wait_full("i")
+    gone = h.want(200, "DELETE", f"/v1/hosts/{lost}")
+    assert gone["removed"] == lost and gone["lost"] == [], gone
+    assert lost not in [x["name"] for x in run("host", "ls")["hosts"]]
+    c.local("kill", second)
+    wait_for("it can be removed", lambda: c.try_admin("--json", "host", "rm", second).code == 0, 20, 0.2)
+    run("status"), run("jobs", "ls"), run("events"), run("explain", "i")
 
 
 def routes_of_the_server():
@@ -151,10 +240,29 @@ def test_every_path_answers_as_the_description_says(t):
     assert p["copies"] == 2 and p["degrade_seconds"] is None, p
     do("get", "/v1/policies/{name}", "/v1/policies/p")
     assert do("patch", "/v1/policies/{name}", "/v1/policies/p", {"degrade_seconds": 30})["policy"]["degrade_seconds"] == 30
+    do("post", "/v1/policies/{name}/check", "/v1/policies/p/check", {"copies": 3})
     do("delete", "/v1/policies/{name}", "/v1/policies/p")
+    assert not do("post", "/v1/policies/check", "/v1/policies/check", {"copies": 5})["can_be_met"]
     do("get", "/v1/hosts/{name}", "/v1/hosts/aws-1")
     do("delete", "/v1/hosts/{name}", "/v1/hosts/aws-1", status=409)
     do("get", "/v1/disks/{host}/{disk}", disk)
+    m = do("post", "/v1/hosts/{name}/maintain", "/v1/hosts/aws-1/maintain", {"mode": "none"})["maintenance"]
+    assert m == {"host": "aws-1", "mode": "none", "ready": True, "job": 0, "why": ""}, m
+    do("post", "/v1/hosts/{name}/return", "/v1/hosts/aws-1/return")
+    do("post", "/v1/disks/{host}/{disk}/drain", disk + "/drain", {"plan": True})
+    do("delete", "/v1/disks/{host}/{disk}", disk, status=409)
+    do("get", "/v1/repairs", "/v1/repairs")
+    assert do("post", "/v1/repairs/pause", "/v1/repairs/pause")["repair"] == "paused"
+    do("post", "/v1/repairs/limit", "/v1/repairs/limit", {"limit_bytes_per_second": 20 << 20})
+    repairs = h.get("/v1/repairs").json
+    assert repairs["limit_bytes_per_second"] == 20 << 20 and repairs["paused_since"], repairs
+    h.fails(409, "CONFLICT", "POST", "/v1/repairs/now")
+    assert do("post", "/v1/repairs/resume", "/v1/repairs/resume")["repair"] == "resumed"
+    h.want(200, "POST", "/v1/repairs/limit", {"limit_bytes_per_second": 0})
+    repairs = h.get("/v1/repairs").json
+    assert repairs["limit_bytes_per_second"] == 0 and not repairs["paused_since"], repairs
+    do("post", "/v1/repairs/now", "/v1/repairs/now", {"volume": "i"})
+    do("post", "/v1/whatif", "/v1/whatif", {"fail": ["aws", "onprem-1/store-0"]})
     do("post", "/v1/disks/{host}/{disk}/return", disk + "/return", status=400)
     do("post", "/v1/scrubs", "/v1/scrubs", {"target": "aws-1/store-0"})
     assert did == set(ops), set(ops) - did
@@ -212,6 +320,27 @@ def test_errors_keys_and_dry_runs(t):
     assert len(h.get("/v1/policies").json["policies"]) == 1
     h.fails(400, "BAD_REQUEST", "POST", "/v1/volumes/v/resize?dry-run=true", {"size_bytes": 4096})
     h.fails(400, "BAD_REQUEST", "POST", "/v1/volumes/v/recover?dry-run=true", {"accept_loss": True})
+
+    for path, body in (("/v1/hosts/aws-1/maintain", {"mode": "gone"}), ("/v1/hosts/aws-1/maintain", {}),
+                       ("/v1/hosts/aws-1/return", None), ("/v1/repairs/limit", {}), ("/v1/repairs/limit", None),
+                       ("/v1/repairs/limit", {"limit_bytes_per_second": 1}), ("/v1/repairs/limit", {"limit_bytes_per_second": None}),
+                       ("/v1/repairs/now", {"host": "aws-1", "volume": "v"}), ("/v1/whatif", {}), ("/v1/whatif", {"fail": []}),
+                       ("/v1/whatif", {"fail": "aws"}), ("/v1/whatif", {"fail": [1]}), ("/v1/whatif", {"fail": ["a\0b"]}),
+                       ("/v1/whatif", {"fail": {"a": "b"}}), ("/v1/whatif?dry-run=true", {"fail": ["aws"]}),
+                       ("/v1/policies/check", {"copies": 9}), ("/v1/disks/aws-1/store-0/drain", {"cancel": True})):
+        h.fails(400, "BAD_REQUEST", "POST", path, body)
+    for path, body in (("/v1/hosts/none/maintain", {"mode": "full"}), ("/v1/hosts/none/maintain", {"plan": True}),
+                       ("/v1/hosts/none/return", None), ("/v1/disks/aws-1/none/drain", {"plan": True}),
+                       ("/v1/repairs/now", {"volume": "none"}), ("/v1/whatif", {"fail": ["aws", "none"]}),
+                       ("/v1/policies/none/check", {})):
+        h.fails(404, "NOT_FOUND", "POST", path, body)
+    h.fails(400, "BAD_REQUEST", "DELETE", "/v1/hosts/aws-1?accept_loss=perhaps")
+    jobs, events = h.get("/v1/jobs").json, len(h.get("/v1/events").json["events"])
+    for path, body in (("/v1/hosts/aws-1/maintain", {"mode": "full"}), ("/v1/disks/aws-1/store-0/drain", {}),
+                       ("/v1/repairs/now", {}), ("/v1/repairs/pause", None), ("/v1/repairs/limit", {"limit_bytes_per_second": 1 << 20})):
+        assert h.want(200, "POST", path + "?dry-run=true", body) == {"schema": 1, "dry_run": True}
+    assert h.get("/v1/jobs").json == jobs and len(h.get("/v1/events").json["events"]) == events
+    assert h.get("/v1/hosts/aws-1").json["host"]["maintenance"] is None
 
 
 class Stream:

@@ -4,6 +4,15 @@
 #include "daemon/http/internal.h"
 #include "tests/lib/cw-test.h"
 
+static bool
+is_fixed(const ProtobufCFieldDescriptor *f, int value)
+{
+    if (f == NULL || f->type == PROTOBUF_C_TYPE_BOOL)
+        return f != NULL;
+    return f->type == PROTOBUF_C_TYPE_ENUM &&
+           protobuf_c_enum_descriptor_get_value(f->descriptor, value) != NULL;
+}
+
 static const struct http_route *
 find(const char *method, const char *path, char object[static HTTP_OBJECT_SIZE],
      char allow[static 64])
@@ -26,6 +35,10 @@ paths_find_their_route(void **state)
     assert_string_equal(object, "h1/store-0");
     assert_ptr_equal(find("HEAD", "/v1/volumes", object, allow),
                      find("GET", "/v1/volumes/", object, allow));
+    assert_string_equal(find("POST", "/v1/policies/check", object, allow)->path,
+                        "/v1/policies/check");
+    assert_string_equal(find("GET", "/v1/policies/check", object, allow)->path,
+                        "/v1/policies/{name}");
     assert_null(find("PUT", "/v1/volumes/a", object, allow));
     assert_string_equal(allow, "GET, PATCH, DELETE");
     assert_null(find("GET", "/v1/volumes/a/b/c", object, allow));
@@ -60,8 +73,9 @@ every_field_is_of_its_message(void **state)
         if (r->object != NULL)
             assert_non_null(protobuf_c_message_descriptor_get_field_by_name(part, r->object));
         if (r->set != NULL)
-            assert_non_null(
-                protobuf_c_message_descriptor_get_field_by_name(body->descriptor, r->set));
+            assert_true(
+                is_fixed(protobuf_c_message_descriptor_get_field_by_name(body->descriptor, r->set),
+                         r->set_to));
         snprintf(list, sizeof(list), "%s", r->fields != NULL ? r->fields : "");
         assert_true(strlen(list) < sizeof(list) - 1);
         while ((word = strsep(&rest, " ")) != NULL) {

@@ -87,6 +87,69 @@ says_what_it_would_do_and_does_nothing(void **state)
     world_fini(&w);
 }
 
+static enum cw_mgr_code
+dry_maintain(struct world *w, const char *host, const char *mode)
+{
+    return dry(w, (struct cw_mgr_call){ .kind = CW_MGR_HOST_MAINTAIN,
+                                        .req.host_maintain = { .name = host, .mode = mode } });
+}
+
+static enum cw_mgr_code
+dry_drain(struct world *w, const char *disk, bool cancel)
+{
+    return dry(w, (struct cw_mgr_call){ .kind = CW_MGR_DISK_DRAIN,
+                                        .req.disk_drain = { .disk = disk, .cancel = cancel } });
+}
+
+static enum cw_mgr_code
+dry_repair(struct world *w, enum cw_mgr_repair_what what, uint64_t bytes)
+{
+    return dry(
+        w, (struct cw_mgr_call){ .kind = CW_MGR_REPAIR_SET, .req.repair_set = { what, bytes } });
+}
+
+static uint64_t
+jobs_count(struct world *w)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_JOB_LS };
+
+    assert_int_equal(world_call(w, NULL, &call), CW_MGR_OK);
+    return call.reply.jobs.n_jobs;
+}
+
+static void
+maintenance_and_repair_are_only_tried(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call now = { .kind = CW_MGR_REPAIR_NOW, .req.repair_now = { "", "" } };
+    struct cw_mgr_call rm = { .kind = CW_MGR_DISK_RM, .req.disk_rm.disk = "dc1-1/store-0" };
+    uint64_t events;
+
+    world_init(&w);
+    world_three(&w);
+    world_client(&w, 0);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    events = events_count(&w);
+    assert_int_equal(dry_maintain(&w, "dc1-1", "accessible"), CW_MGR_OK);
+    assert_int_equal(dry_maintain(&w, "dc1-1", "full"), CW_MGR_OK);
+    assert_int_equal(dry_maintain(&w, "dc1-1", "gone"), CW_MGR_BAD_REQUEST);
+    assert_int_equal(dry_maintain(&w, "none", "full"), CW_MGR_NOT_FOUND);
+    assert_int_equal(dry(&w, named(CW_MGR_HOST_RETURN, "dc1-1")), CW_MGR_BAD_REQUEST);
+    assert_int_equal(dry_drain(&w, "dc1-1/store-0", false), CW_MGR_OK);
+    assert_int_equal(dry_drain(&w, "dc1-1/store-0", true), CW_MGR_BAD_REQUEST);
+    assert_int_equal(dry_drain(&w, "dc1-1/none", false), CW_MGR_NOT_FOUND);
+    assert_int_equal(dry(&w, rm), CW_MGR_BUSY);
+    assert_int_equal(dry(&w, now), CW_MGR_OK);
+    now.req.repair_now.volume = "none";
+    assert_int_equal(dry(&w, now), CW_MGR_NOT_FOUND);
+    assert_int_equal(dry_repair(&w, CW_MGR_REPAIR_PAUSE, 0), CW_MGR_OK);
+    assert_int_equal(dry_repair(&w, CW_MGR_REPAIR_LIMIT, CW_MIB), CW_MGR_OK);
+    assert_int_equal(dry_repair(&w, CW_MGR_REPAIR_LIMIT, 1), CW_MGR_BAD_REQUEST);
+    assert_int_equal(events_count(&w), events);
+    assert_int_equal(jobs_count(&w), 0);
+    world_fini(&w);
+}
+
 /* What has effects of its own is refused rather than done by mistake. */
 static void
 is_refused_where_there_is_none(void **state)
@@ -109,6 +172,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_it_would_do_and_does_nothing),
+        cmocka_unit_test(maintenance_and_repair_are_only_tried),
         cmocka_unit_test(is_refused_where_there_is_none),
     };
 

@@ -764,6 +764,8 @@ repair_is_paused(void **state)
     begin(&w, 4, 3, 2);
     d = world_daemon_of(&w, 0);
     assert_int_equal(repair_set(&w, CW_MGR_REPAIR_LIMIT, 7 * CW_MIB), CW_MGR_OK);
+    assert_int_equal(repair_set(&w, CW_MGR_REPAIR_LIMIT, CW_MIB - 1), CW_MGR_BAD_REQUEST);
+    assert_int_equal(repair_now(&w, w.d[d].name, "v"), CW_MGR_BAD_REQUEST);
     assert_int_equal(repair_set(&w, CW_MGR_REPAIR_PAUSE, 0), CW_MGR_OK);
     assert_int_equal(repair_now(&w, "", ""), CW_MGR_CONFLICT);
     world_down(&w, d);
