@@ -10,6 +10,7 @@
 
 #include "client/lib/control-internal.h"
 #include "client/lib/latch.h"
+#include "common/base/addr.h"
 
 #define HELLO_MS 5000
 
@@ -65,13 +66,9 @@ hello_greeted(struct cw_control *c)
 static void
 learn_managers(struct cw_control *c, const Causeway__Control__ClientHelloReply *m)
 {
-    char addrs[CTL_ADDRS_SIZE] = "";
-    size_t n = 0;
+    char addrs[CTL_ADDRS_SIZE];
 
-    for (size_t i = 0; i < m->n_managers && n < sizeof(addrs); i++)
-        n += (size_t)snprintf(addrs + n, sizeof(addrs) - n, "%s%s", i > 0 ? "," : "",
-                              m->managers[i]);
-    if (n > 0 && n < sizeof(addrs))
+    if (cw_addr_join(m->managers, m->n_managers, addrs, sizeof(addrs)))
         cw_rpc_session_set_addrs(c->session, addrs);
 }
 

@@ -45,3 +45,13 @@ cw_addr_format(const struct cw_addr *a, char text[static CW_ADDR_TEXT_SIZE])
     snprintf(text, CW_ADDR_TEXT_SIZE, strchr(a->host, ':') ? "[%s]:%u" : "%s:%u", a->host, a->port);
     return text;
 }
+
+bool
+cw_addr_join(char *const *list, size_t n, char *to, size_t size)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < n && used < size; i++)
+        used += (size_t)snprintf(to + used, size - used, "%s%s", i > 0 ? "," : "", list[i]);
+    return used > 0 && used < size;
+}

@@ -42,6 +42,18 @@ cw_mgr_disk_path(const struct cw_manager *m, const struct mgr_disk *d,
              d->o.rec.disk.host, d->o.rec.disk.name);
 }
 
+const char *
+cw_mgr_copy_path(const struct cw_manager *m, const struct cw_member *mb,
+                 char path[static CW_OBJECT_SIZE])
+{
+    const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &mb->disk_uuid);
+
+    path[0] = '\0';
+    if (d != NULL)
+        cw_mgr_disk_path(m, d, path);
+    return path;
+}
+
 void
 cw_mgr_location_fill(const struct cw_manager *m, const struct cw_uuid *uuid, uint64_t format_id,
                      struct cw_mgr_location *ret)

@@ -303,6 +303,10 @@ bool cw_mgr_disk_crowded(const struct mgr_disk *d);
 void cw_mgr_disk_path(const struct cw_manager *m, const struct mgr_disk *d,
                       char path[static CW_OBJECT_SIZE]);
 
+/* That of the disk of a copy, for people; "" if there is no such disk. */
+const char *cw_mgr_copy_path(const struct cw_manager *m, const struct cw_member *mb,
+                             char path[static CW_OBJECT_SIZE]);
+
 /* Everything may have lost power: in-sync copies of hosts not seen since are waited for. */
 void cw_mgr_cold_begin(struct cw_manager *m);
 bool cw_mgr_volume_cold(const struct cw_manager *m, const struct mgr_volume *v);

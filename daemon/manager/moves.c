@@ -272,13 +272,6 @@ cw_mgr_moves_possible(const struct cw_manager *m, const struct mgr_volume *v,
 
 /* ---- steps ---- */
 
-/* Nobody has ever had the volume: there is nothing to copy, and nobody to ask. */
-static bool
-volume_is_blank(const struct mgr_volume *v)
-{
-    return v->o.rec.volume.gen == 0;
-}
-
 static bool
 stays(const struct mgr_plan *p, uint32_t i)
 {
@@ -375,7 +368,7 @@ step_of(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr
             return STEP_REMOVE;
         }
     }
-    if (volume_is_blank(v) && (*ret_member = evict_due(m, v, s, p)) < CW_MEMBERS_MAX)
+    if (cw_mgr_volume_unborn(v) && (*ret_member = evict_due(m, v, s, p)) < CW_MEMBERS_MAX)
         return STEP_REMOVE;
     if (p->n_add > count_repairs(m, v, r) && r->n_members < CW_MEMBERS_MAX)
         return STEP_ADD;
@@ -387,17 +380,6 @@ struct step_op {
     uint64_t shard;
 };
 
-static const char *
-disk_text(const struct cw_manager *m, const struct cw_member *mb, char path[static CW_OBJECT_SIZE])
-{
-    const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &mb->disk_uuid);
-
-    path[0] = '\0';
-    if (d != NULL)
-        cw_mgr_disk_path(m, d, path);
-    return path;
-}
-
 static void
 step_add(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_shard *s,
          const struct mgr_plan *p, struct cw_shard_rec *r)
@@ -407,17 +389,18 @@ step_add(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_shard *
     struct cw_member *fresh = &r->members[r->n_members++];
 
     *fresh = p->add[0];
-    if (volume_is_blank(v)) {
+    if (cw_mgr_volume_unborn(v)) {
         fresh->state = CW_MEMBER_INSYNC;
         fresh->since_seq = CW_SINCE_NEW;
     }
     if (from < CW_MEMBERS_MAX)
         cw_mgr_txn_event(t, "COPY_ADDED", v->o.rec.volume.name,
-                         "shard %u: on %.90s, to leave %.90s", index, disk_text(t->m, fresh, a),
-                         disk_text(t->m, &s->o.rec.shard.members[from], b));
+                         "shard %u: on %.90s, to leave %.90s", index,
+                         cw_mgr_copy_path(t->m, fresh, a),
+                         cw_mgr_copy_path(t->m, &s->o.rec.shard.members[from], b));
     else
         cw_mgr_txn_event(t, "COPY_ADDED", v->o.rec.volume.name, "shard %u: one more, on %.90s",
-                         index, disk_text(t->m, fresh, a));
+                         index, cw_mgr_copy_path(t->m, fresh, a));
 }
 
 /* Nothing is moved by metadata that went back; nor while a host may go down at any time: what its
@@ -456,7 +439,8 @@ step_build(struct mgr_op *op, struct mgr_txn *t)
         break;
     case STEP_REMOVE:
         cw_mgr_txn_event(t, "COPY_REMOVED", v->o.rec.volume.name, "shard %u: from %.120s",
-                         CW_SHARD_INDEX(so->shard), disk_text(t->m, &rec.shard.members[i], from));
+                         CW_SHARD_INDEX(so->shard),
+                         cw_mgr_copy_path(t->m, &rec.shard.members[i], from));
         cw_mgr_txn_drop(t, &rec.shard.members[i], so->shard);
         cw_mgr_member_remove(&rec.shard, i);
         break;
@@ -587,17 +571,18 @@ shard_doing(const struct cw_manager *m, const struct mgr_volume *v, const struct
     char path[CW_OBJECT_SIZE];
 
     if (mb != NULL && cw_mgr_owner_session(m, v) == NULL)
-        snprintf(text, size, "%.120s waits for somebody to attach it", disk_text(m, mb, path));
+        snprintf(text, size, "%.120s waits for somebody to attach it",
+                 cw_mgr_copy_path(m, mb, path));
     else if (mb != NULL)
         snprintf(text, size, "%.120s is synchronised, %llu of %llu MiB left",
-                 disk_text(m, mb, path),
+                 cw_mgr_copy_path(m, mb, path),
                  (unsigned long long)s->now[mb - s->o.rec.shard.members].chunks_left,
                  (unsigned long long)s->now[mb - s->o.rec.shard.members].chunks_total);
     else if (evict < CW_MEMBERS_MAX)
         snprintf(text, size, "the copy on %.120s is let go",
-                 disk_text(m, &s->o.rec.shard.members[evict], path));
+                 cw_mgr_copy_path(m, &s->o.rec.shard.members[evict], path));
     else if (p->n_add > 0)
-        snprintf(text, size, "a copy on %.120s is next", disk_text(m, &p->add[0], path));
+        snprintf(text, size, "a copy on %.120s is next", cw_mgr_copy_path(m, &p->add[0], path));
     else if (p->met)
         snprintf(text, size, "copies too many leave when all others are in sync");
     else

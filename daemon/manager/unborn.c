@@ -55,17 +55,6 @@ struct unborn_op {
     uint64_t shard;
 };
 
-static const char *
-disk_text(const struct cw_manager *m, const struct cw_member *mb, char path[static CW_OBJECT_SIZE])
-{
-    const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &mb->disk_uuid);
-
-    cw_mgr_text_clip(path, CW_OBJECT_SIZE, "a host that was removed");
-    if (d != NULL)
-        cw_mgr_disk_path(m, d, path);
-    return path;
-}
-
 static enum mgr_build
 unborn_build(struct mgr_op *op, struct mgr_txn *t)
 {
@@ -95,7 +84,7 @@ unborn_build(struct mgr_op *op, struct mgr_txn *t)
     cw_mgr_txn_put(t, &rec);
     cw_mgr_txn_event(t, "COPY_REPLACED", v->o.rec.volume.name,
                      "shard %u, which nobody has written yet: a copy on %.120s",
-                     CW_SHARD_INDEX(u->shard), disk_text(t->m, &fresh, path));
+                     CW_SHARD_INDEX(u->shard), cw_mgr_copy_path(t->m, &fresh, path));
     return MGR_BUILD_COMMIT;
 }
 

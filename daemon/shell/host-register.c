@@ -71,13 +71,9 @@ register_refused_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
 static void
 learn_managers(struct cw_host *h, const Causeway__Control__RegisterReply *m)
 {
-    char addrs[16 * CW_ADDR_TEXT_SIZE] = "";
-    size_t n = 0;
+    char addrs[16 * CW_ADDR_TEXT_SIZE];
 
-    for (size_t i = 0; i < m->n_managers && n < sizeof(addrs); i++)
-        n += (size_t)snprintf(addrs + n, sizeof(addrs) - n, "%s%s", i > 0 ? "," : "",
-                              m->managers[i]);
-    if (n == 0 || n >= sizeof(addrs))
+    if (!cw_addr_join(m->managers, m->n_managers, addrs, sizeof(addrs)))
         return;
     cw_rpc_session_set_addrs(h->session, addrs);
     if (h->http != NULL)

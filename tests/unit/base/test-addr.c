@@ -48,12 +48,25 @@ addr_refuses_nonsense(void **state)
     assert_int_equal(a.port, 0);
 }
 
+/* A list is whole or none. */
+static void
+addresses_are_joined(void **state)
+{
+    char *list[] = { (char *)"127.0.0.1:1", (char *)"[::1]:2" }, to[20];
+
+    assert_true(cw_addr_join(list, 2, to, sizeof(to)));
+    assert_string_equal(to, "127.0.0.1:1,[::1]:2");
+    assert_false(cw_addr_join(list, 2, to, sizeof(to) - 1));
+    assert_false(cw_addr_join(list, 0, to, sizeof(to)));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addr_round_trips),
         cmocka_unit_test(addr_refuses_nonsense),
+        cmocka_unit_test(addresses_are_joined),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
