@@ -242,11 +242,12 @@ cw_own_copy_fault(struct copy *c, const char *why)
 }
 
 /* It is not what it was, so what it once acknowledged vouches for nothing that is not acknowledged
- * to the guest yet: that waits until the others are all that count. No link owes it anything. */
+ * to the guest yet, nor for the GEN_START: that waits until the others are all that count. No link
+ * owes it anything. */
 static void
 copy_vouches_no_more(struct copy *c)
 {
-    if (!c->streaming || c->s->state != SHARD_ACTIVE)
+    if (!c->streaming || (c->s->state != SHARD_ACTIVE && c->s->state != SHARD_GEN_START))
         return;
     c->durable = cw_min_u64(c->durable, c->s->acked);
     c->send_seq = cw_min_u64(c->send_seq, c->durable + 1);

@@ -429,7 +429,8 @@ takeover_gen_start(struct shard *s)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
-        if (c->streaming && (c->durable + 1 < s->ring.next || c->session != SESSION_OPEN)) {
+        if (c->streaming &&
+            (c->faulty || c->durable + 1 < s->ring.next || c->session != SESSION_OPEN)) {
             takeover_watch(s);
             return;
         }

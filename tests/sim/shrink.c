@@ -37,6 +37,8 @@ search_horizon(struct search *s)
     for (; step >= HORIZON_STEP_MIN; step /= 2) {
         struct sim_opts opts = s->best->opts;
 
+        if (opts.chaos_ns <= step)
+            continue;
         opts.chaos_ns -= step;
         still_fails(s, opts);
     }

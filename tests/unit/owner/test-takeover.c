@@ -231,6 +231,42 @@ lagging_copy_is_tested(void **state)
     }
 }
 
+/* A copy that comes back without the GEN_START that it had made durable carries nobody into
+ * activity: the others go on once it is out (I1, I15). With the same again it is one of them. */
+static void
+gen_start_does_not_rest_on_what_a_copy_forgot(void **state)
+{
+    for (int again = 0; again < 2; again++) {
+        struct world *w = left_behind(2, 2, 2);
+        struct disk *x = &w->disks[1];
+
+        w->disks[2].hold_acks = true;
+        world_open(w);
+        world_run(w, 100);
+        assert_false(w->ready);
+        assert_int_equal(x->last, 4);
+        w->mode = MGR_HOLD;
+        if (!again) {
+            x->last = x->received = 3;
+            x->last_gen = 1;
+        }
+        x->hold_open = true;
+        disk_cut(x);
+        world_run(w, 200);
+        disk_release(&w->disks[2]);
+        world_run(w, 10);
+        assert_false(w->ready);
+        x->hold_open = false; /* all that is missing */
+        world_run(w, 200);
+        assert_int_equal(w->ready, again);
+        w->mode = MGR_OK;
+        world_answer_change(w);
+        assert_true(world_wait(w, &w->ready, 10000));
+        assert_true(again || world_state(w, 1) != CW_MEMBER_INSYNC || x->last >= 4);
+        world_closed(w);
+    }
+}
+
 /* A record that its only holder cannot read was never acked: the holder goes, the others continue.
  */
 static void
@@ -401,6 +437,7 @@ main(void)
         cmocka_unit_test(newer_promise_aborts),
         cmocka_unit_test(row_42_a_copy_below_stable_is_ejected),
         cmocka_unit_test(lagging_copy_is_tested),
+        cmocka_unit_test(gen_start_does_not_rest_on_what_a_copy_forgot),
         cmocka_unit_test(unreadable_record_ejects_its_holder),
         cmocka_unit_test(unreadable_record_ejects_who_lags),
         cmocka_unit_test(copy_lost_on_the_way),
