@@ -81,5 +81,7 @@ void ckpt_free(struct cw_store *s);
 struct recovery;
 void recovery_start(struct cw_store *s);
 void recovery_free(struct cw_store *s);
+/* A read of what is needed failed. Nothing unless a recovery is under way. (lapse.c) */
+void recovery_missed(struct cw_store *s, uint64_t off, uint64_t len);
 /* The checkpoint that is being loaded refers to these blocks of META. */
 void checkpoint_refers(struct cw_store *s, uint64_t loc, uint32_t n_blocks);

@@ -38,6 +38,12 @@ checkpoint_reset(struct recovery *r)
 }
 
 static void
+checkpoint_none(struct recovery *r)
+{
+    recovery_fail(r, CW_STORE_E_UNREADABLE);
+}
+
+static void
 checkpoint_bad(struct recovery *r, const char *what)
 {
     struct cw_store *s = r->s;
@@ -46,7 +52,7 @@ checkpoint_bad(struct recovery *r, const char *what)
               (unsigned long long)s->sb.ckpt[r->which].number, what);
     s->stats.csum_errors++;
     if (r->which == 1) {
-        recovery_fail(r, CW_STORE_E_UNREADABLE);
+        recovery_look_again(r, checkpoint_none);
         return;
     }
     r->which = 1;
@@ -159,6 +165,8 @@ tabs_on_fetched(struct store_fetch *f)
         const void *page = r->mem + (size_t)i * CW_BLOCK_SIZE;
         struct layer *l = layer_find(r->s, dir[r->tab_at].layer);
 
+        if (cw_bit_get(r->bad, i))
+            recovery_missed(r->s, r->runs[i].off, CW_BLOCK_SIZE);
         if (cw_bit_get(r->bad, i) || l == NULL || !tab_load(r->s, l, page, &dir[r->tab_at])) {
             checkpoint_bad(r, "table page");
             return;
@@ -218,6 +226,8 @@ part_on_read(struct store_io *io, int res)
     const struct cw_root_part *p = &r->root->parts[r->part];
     uint8_t *grown;
 
+    if (res != 0)
+        recovery_missed(r->s, io->io.off, io->io.len);
     if (res != 0 || cw_hash(r->mem, p->bytes) != p->csum) {
         checkpoint_bad(r, "part");
         return;
@@ -247,6 +257,7 @@ checkpoint_next_part(struct recovery *r)
         return;
     }
     r->io.done = part_on_read;
+    r->io.twice = true;
     store_io_start(r->s, &r->io, CW_DISK_READ, loc_off(r->s, p->loc), r->mem,
                    (uint64_t)n * CW_BLOCK_SIZE);
 }
@@ -257,6 +268,8 @@ root_on_read(struct store_io *io, int res)
     struct recovery *r = cw_container_of(io, struct recovery, io);
     const struct cw_sb_ckpt *c = &r->s->sb.ckpt[r->which];
 
+    if (res != 0)
+        recovery_missed(r->s, io->io.off, io->io.len);
     if (res != 0 || cw_inspect_root(&r->s->sb, c, r->mem) != NULL) {
         checkpoint_bad(r, "root");
         return;
@@ -284,5 +297,6 @@ recovery_checkpoint(struct recovery *r)
     free(r->mem);
     r->mem = store_alloc_aligned(CW_BATCH_PAYLOAD_MAX);
     r->io.done = root_on_read;
+    r->io.twice = true;
     store_io_start(r->s, &r->io, CW_DISK_READ, loc_off(r->s, c->loc), r->mem, c->len);
 }

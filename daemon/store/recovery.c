@@ -155,9 +155,10 @@ headers_on_fetched(struct store_fetch *f)
         const struct cw_seg_hdr *h = (const void *)at;
         uint32_t no = r->header_no[i];
 
-        if (cw_bit_get(r->bad, i))
+        if (cw_bit_get(r->bad, i)) {
+            recovery_missed(r->s, r->runs[i].off, CW_BLOCK_SIZE);
             header_suspect(r, no, true);
-        else if (segment_hdr_valid(r->s, h, no) && header_fits(r, no, h))
+        } else if (segment_hdr_valid(r->s, h, no) && header_fits(r, no, h))
             header_take(r, no, h);
         else if (!cw_block_is_zero(at) || header_was_there(r, no))
             header_suspect(r, no, false);
@@ -432,10 +433,14 @@ recovery_damage(struct recovery *r)
 {
     struct cw_store *s = r->s;
 
-    store_log(s, CW_LOG_ERROR,
-              "batch %llu is missing but was durable (up to %llu), or cannot be read: "
-              "all copies are damaged",
-              (unsigned long long)r->next, (unsigned long long)r->covered);
+    if (s->sb_older)
+        store_log(s, CW_LOG_ERROR,
+                  "the two superblocks that may be newer are lost: all copies are damaged");
+    else
+        store_log(s, CW_LOG_ERROR,
+                  "batch %llu is missing but was durable (up to %llu), or cannot be read: "
+                  "all copies are damaged",
+                  (unsigned long long)r->next, (unsigned long long)r->covered);
     CW_LIST_EACH (it, &s->shards)
         cw_list_entry(it, struct cw_store_shard, link)->info.damaged = true;
 }
@@ -463,8 +468,8 @@ recovery_numbers_ok(const struct cw_store *s)
     return max < STORE_SEQ_MAX - STORE_SEQ_ROOM;
 }
 
-void
-recovery_end(struct recovery *r)
+static void
+recovery_finish(struct recovery *r)
 {
     struct cw_store *s = r->s;
     uint64_t beyond = 0;
@@ -473,7 +478,7 @@ recovery_end(struct recovery *r)
     for (uint32_t i = r->at; i < r->n; i++)
         beyond += r->b[i].h.batch_seq >= r->next && !recovery_is_void(r, r->b[i].h.batch_seq);
     s->recovered.dropped_batches += beyond;
-    damaged = (r->covered >= r->next || recovery_lost(r, beyond > 0)) &&
+    damaged = (r->covered >= r->next || recovery_lost(r, beyond > 0) || s->sb_older) &&
               !cw_mutated(CW_MUTATION_TORN_IS_END);
     if (damaged)
         recovery_damage(r);
@@ -500,6 +505,12 @@ recovery_end(struct recovery *r)
         recovery_unsettle(r);
     else
         recovery_end_checkpoint(s);
+}
+
+void
+recovery_end(struct recovery *r)
+{
+    recovery_look_again(r, recovery_finish);
 }
 
 static void

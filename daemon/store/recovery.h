@@ -18,6 +18,7 @@ struct last_seg {
 };
 
 #define RECOVERY_HEADERS_MAX 256u /* at once */
+#define RECOVERY_MISSED_MAX 16u
 
 struct recovery {
     struct cw_store *s;
@@ -61,6 +62,13 @@ struct recovery {
     uint64_t unreadable; /* a batch that is there but whose payload cannot be read; 0: none */
 
     struct sb_wait unsettle;
+
+    /* reads that failed, see lapse.c */
+    struct {
+        uint64_t off, len;
+    } missed[RECOVERY_MISSED_MAX];
+    uint32_t n_missed, look_at;
+    void (*after_look)(struct recovery *r);
 };
 
 /* recovery.c */
@@ -77,6 +85,11 @@ void recovery_checkpoint(struct recovery *r);
 /* resume.c */
 void resume_note_scan(struct recovery *r, const struct scan *sc); /* batches of a segment */
 void resume_segments(struct recovery *r); /* all is replayed; nothing was damaged */
+
+/* lapse.c */
+/* Reads again what was missed: then(r) if it is bad for good or nothing was; if the disk was or is
+ * away the recovery fails with -EIO. */
+void recovery_look_again(struct recovery *r, void (*then)(struct recovery *r));
 
 /* replay.c */
 void recovery_find_cuts(struct recovery *r);

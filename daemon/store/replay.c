@@ -127,8 +127,10 @@ payload_on_read(struct store_io *io, int res)
     struct recovery *r = cw_container_of(io, struct recovery, io);
     const struct scan_batch *b = &r->b[r->at];
 
-    if (res != 0)
+    if (res != 0) {
+        recovery_missed(r->s, io->io.off, io->io.len);
         r->unreadable = b->h.batch_seq;
+    }
     /* the header too: a summary may tell of a batch that never got to its place */
     if (res == 0 && memcmp(r->mem, b->bytes, b->used) == 0 &&
         payload_matches(r->s, b, r->mem + b->h.hdr_bytes)) {

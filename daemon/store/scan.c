@@ -147,6 +147,7 @@ window_on_read(struct store_io *io, int res)
         sc->small_end = sc->at + sc->win_len; /* so far in small pieces */
         sc->win_len = 0;
     } else if (res != 0) {
+        recovery_missed(sc->s, io->io.off, io->io.len);
         sc->lost++;
         sc->lost_end++;
         sc->patient = false;

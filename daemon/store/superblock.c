@@ -50,6 +50,9 @@ reader_finish(struct sb_reader *r, int res)
     if (res == 0) {
         reader_take(s, cw_inspect_places_best(&r->places));
         s->sb_whole = cw_inspect_places_whole(&r->places);
+        s->sb_older = cw_inspect_places_older(&r->places);
+        if (s->sb_older) /* what comes next is above any that may turn up again */
+            s->sb.sb_seq += CW_SB_SLOTS;
     }
     store_own_free(&r->own);
     done(s, res);
@@ -101,7 +104,9 @@ reader_on_read(struct store_io *io, int res)
 
     if (r->at < CW_SB_PLACES) {
         r->places.res[r->at] = res;
-        if (res == 0)
+        if (res != 0)
+            recovery_missed(r->s, io->io.off, io->io.len);
+        else
             memcpy(&r->places.sb[r->at], r->own.mem, sizeof(r->places.sb[0]));
     } else if (res == 0 && cw_inspect_is_trace((const void *)r->own.mem)) {
         reader_finish(r, CW_STORE_E_LOST);

@@ -62,6 +62,8 @@ suspect_on_read(struct store_io *io, int res)
     struct cw_batch_hdr h;
 
     memcpy(&h, x->mem, sizeof(h));
+    if (res != 0)
+        recovery_missed(x->s, io->io.off, io->io.len);
     if (res != 0 || (one->unreadable && suspect_is_ours(x, &h)))
         x->lost = true; /* no torn write looks like this */
     if (res != 0 || !suspect_is_ours(x, &h)) {
