@@ -97,7 +97,8 @@ sim_lost_tail(struct sim *sim)
     d->incarnation = incarnation;
     sim->on_frame = count_opens;
     sim_daemon_start(d);
-    sim_expect(sim, was_seen, 1500, "its owner meets it again");
+    /* that the link is reset takes up to 2 s; after 3 s the slow copy would be set aside */
+    sim_expect(sim, was_seen, 2500, "its owner meets it again");
     hold_writes(d);
     sim_pass(sim, 50); /* it has the records again, not durably */
     release_disk(slow);
