@@ -118,7 +118,8 @@ return_build(struct mgr_call_op *c, struct mgr_txn *t)
     rec.disk.quarantined = false;
     rec.disk.quarantined_s = 0;
     rec.disk.quarantined_by = CW_QUARANTINE_BLOCKS;
-    rec.disk.storms = d->now.scrub.storms;
+    if (d->reported) /* else the store counts at least those on record */
+        rec.disk.storms = d->now.scrub.storms;
     cw_mgr_txn_put(t, &rec);
     cw_mgr_disk_path(t->m, d, path);
     cw_mgr_txn_event(t, "DISK_RETURNED", path, "by an operator's word: it takes copies again");

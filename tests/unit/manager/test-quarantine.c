@@ -96,6 +96,29 @@ a_storm_is_answered_once(void **state)
     world_fini(&w);
 }
 
+/* A manager that has just started does not know yet how many storms the store counts: the one that
+ * is on record was answered by the return. */
+static void
+a_return_before_the_disk_is_heard_answers_its_storm(void **state)
+{
+    static struct world w;
+
+    begin(&w, 3);
+    w.d[1].scrub.storms = 1;
+    world_run(&w, 2000);
+    assert_true(world_finding(&w, "DISK_QUARANTINED", "dc1/dc1-2/store-0"));
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    assert_int_equal(call_named(&w, CW_MGR_DISK_RETURN, "dc1-2/store-0"), CW_MGR_OK);
+    world_three(&w);
+    world_run(&w, 3000);
+    assert_false(world_finding(&w, "DISK_QUARANTINED", NULL));
+    w.d[1].scrub.storms = 2;
+    world_run(&w, 3000);
+    assert_true(world_finding(&w, "DISK_QUARANTINED", "dc1/dc1-2/store-0"));
+    world_fini(&w);
+}
+
 /* Metadata that went back: by the newest, the copy that a record calls OUT may be the one in sync.
  * None is replaced, moved or dropped, and no cfg is counted up to what copies know. */
 static void
@@ -472,6 +495,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_storm_is_answered_once),
+        cmocka_unit_test(a_return_before_the_disk_is_heard_answers_its_storm),
         cmocka_unit_test(nothing_goes_on_by_metadata_that_went_back),
         cmocka_unit_test(copies_leave_a_quarantined_disk),
         cmocka_unit_test(without_a_place_it_stays),
