@@ -1,7 +1,6 @@
 #include "common/base/uuid.h"
 
 #include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "common/base/bits.h"
@@ -45,13 +44,16 @@ cw_uuid_hash(const struct cw_uuid *u)
 char *
 cw_uuid_format(const struct cw_uuid *u, char text[static CW_UUID_TEXT_SIZE])
 {
+    static const char digits[] = "0123456789abcdef";
     char *at = text;
 
     for (int i = 0; i < 16; i++) {
         if (i == 4 || i == 6 || i == 8 || i == 10)
             *at++ = '-';
-        at += snprintf(at, 3, "%02x", u->b[i]);
+        *at++ = digits[u->b[i] >> 4];
+        *at++ = digits[u->b[i] & 15];
     }
+    *at = '\0';
     return text;
 }
 

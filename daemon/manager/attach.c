@@ -98,7 +98,7 @@ static void
 claim_turn(struct claim *c)
 {
     c->deadline_ns = 0;
-    cw_mgr_call_op(c->m, c->call, claim_build, claim_ok);
+    cw_mgr_call_op_of(c->m, c->call, c->volume_id, claim_build, claim_ok);
 }
 
 /* ---- looking ---- */

@@ -17,7 +17,7 @@
 #define SILENT_NS (30 * CW_NS_PER_S)
 #define BACKOFF_NS (2 * CW_NS_PER_S)
 #define BACKOFF_MAX_NS (60 * CW_NS_PER_S)
-#define HELD_PER_DAEMON_MAX 16u
+#define HELD_PER_DAEMON_MAX 32u
 #define MEND_NS (60 * CW_NS_PER_S)
 #define MEND_AGAIN_NS (3600 * CW_NS_PER_S)
 

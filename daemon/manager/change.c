@@ -264,7 +264,7 @@ change_ok(struct mgr_call_op *c)
 void
 cw_mgr_call_change(struct cw_manager *m, struct cw_mgr_call *call)
 {
-    cw_mgr_call_op(m, call, change_build, change_ok);
+    cw_mgr_call_op_of(m, call, call->req.change.volume_id, change_build, change_ok);
 }
 
 /* ---- release ---- */
@@ -315,5 +315,5 @@ release_ok(struct mgr_call_op *c)
 void
 cw_mgr_call_release(struct cw_manager *m, struct cw_mgr_call *call)
 {
-    cw_mgr_call_op(m, call, release_build, release_ok);
+    cw_mgr_call_op_of(m, call, call->req.release.volume_id, release_build, release_ok);
 }

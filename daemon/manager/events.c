@@ -50,6 +50,7 @@ cw_mgr_event(struct cw_manager *m, const char *code, const char *object, const c
     va_start(args, fmt);
     vsnprintf(e->text, sizeof(e->text), fmt, args);
     va_end(args);
+    e->op.scope = MGR_SCOPE_EVENTS;
     e->op.build = event_build;
     e->op.end = event_end;
     cw_mgr_op_queue(m, &e->op);

@@ -1,11 +1,11 @@
 /* manager/internal.h - what the files of this room share. Private to it.
  *
  *   call --> queue --kick timer--> answered from memory (reads)
- *                              \-> op queue --one at a time--> txn --> apply --> op ends --> reply
+ *                              \-> op queue --its turn--> txn --> apply --> op ends --> reply
  *
  * An op decides when its turn comes, from memory that equals the store, so nothing it looked at can
- * change before its transaction does. A transaction in doubt makes the manager read the store
- * again before the next op.
+ * change before its transaction does. Ops of different volumes share one (ops.c). A transaction in
+ * doubt makes the manager read the store again before the next op.
  */
 #pragma once
 
@@ -22,19 +22,23 @@ struct mgr_txn_item {
     struct mgr_txn_item *next;
     const char *key;
     uint64_t version; /* compared */
+    uint32_t of;      /* the op that put it first */
     bool del;
     struct cw_rec rec; /* of a delete: only the kind counts */
 };
 
-/* What an op wants to change; built in its turn. */
+/* What ops want to change; each builds in its turn. */
 struct mgr_txn {
     struct cw_kv_txn kv;
     struct cw_manager *m;
     struct cw_mgr_arena *arena;
     struct mgr_txn_item *items;
     size_t n_items;
-    bool quiet; /* raises no epoch: nothing that anybody must look at again */
-    bool dry;   /* is only built */
+    uint32_t n_ops; /* whose part is built */
+    bool clash;     /* the op at work touched what another one did */
+    bool loud;      /* some op was not quiet */
+    bool quiet;     /* raises no epoch: nothing that anybody must look at again */
+    bool dry;       /* is only built */
 };
 
 enum mgr_build {
@@ -49,10 +53,16 @@ struct mgr_op {
     struct cw_manager *m;
     uint32_t tries;
     bool dry_run; /* build alone: nothing is committed */
+    bool alone;   /* it shared a transaction that failed: the next is its own */
+    /* 0: its transaction is its own. A volume's id: it looks at records of that volume, and at what
+     * no op with a scope changes; it changes records of that volume and adds events. */
+    uint64_t scope;
     enum mgr_build (*build)(struct mgr_op *, struct mgr_txn *);
     /* OK: in force, memory shows it. UNAVAILABLE: not, or nobody knows; why is one line. */
     void (*end)(struct mgr_op *, enum cw_mgr_code, const char *why);
 };
+
+#define MGR_SCOPE_EVENTS UINT64_MAX /* it adds events and nothing else */
 
 void cw_mgr_op_queue(struct cw_manager *m, struct mgr_op *op);
 
@@ -87,6 +97,9 @@ typedef void mgr_end_fn(struct mgr_call_op *);
  * fills the reply or takes the call over; then the call is done. */
 void cw_mgr_call_op(struct cw_manager *m, struct cw_mgr_call *call, mgr_build_fn *build,
                     mgr_end_fn *ok);
+/* The same of an op with that scope. */
+void cw_mgr_call_op_of(struct cw_manager *m, struct cw_mgr_call *call, uint64_t scope,
+                       mgr_build_fn *build, mgr_end_fn *ok);
 
 /* From build, each returns MGR_BUILD_GONE: answers with the error that was set; sets it first;
  * frees the op without an answer. */
@@ -178,7 +191,7 @@ struct cw_manager {
     struct cw_list calls;      /* by link: waiting for the kick */
     struct cw_list calls_open; /* by open_link: every one that is not answered */
     struct cw_list ops;
-    struct mgr_op *running;
+    struct cw_list running; /* whose transaction is under way */
     struct mgr_txn txn;
     bool committing, reading, doubt;
     struct cw_kv_read read;

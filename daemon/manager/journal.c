@@ -125,6 +125,7 @@ place_queue(struct cw_manager *m, struct mgr_shard *s)
 
     cw_assert(po != NULL);
     po->shard = s->o.rec.shard.shard;
+    po->op.scope = CW_SHARD_VOLUME(po->shard);
     po->op.build = place_build;
     po->op.end = place_end;
     s->repairing = true;

@@ -27,6 +27,7 @@ static void
 load_entry(struct cw_kv_read *read, const struct cw_kv_entry *e)
 {
     struct cw_manager *m = cw_container_of(read, struct cw_manager, read);
+    char key[CW_KV_KEY_SIZE];
     struct mgr_loaded *l;
     enum cw_rec_kind kind;
 
@@ -37,7 +38,8 @@ load_entry(struct cw_kv_read *read, const struct cw_kv_entry *e)
     l->version = e->version;
     l->rec.kind = kind;
     if (!cw_mgr_text_set(l->key, sizeof(l->key), e->key) ||
-        !m->opts.codec->decode(e->value, e->len, &l->rec)) {
+        !m->opts.codec->decode(e->value, e->len, &l->rec) ||
+        strcmp(cw_rec_key(&l->rec, key), e->key) != 0) { /* it is found by what it says */
         snprintf(m->load_error, sizeof(m->load_error), "the record %.100s cannot be read", e->key);
         free(l);
         return;

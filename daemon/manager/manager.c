@@ -410,6 +410,7 @@ cw_manager_new(const struct cw_manager_opts *opts)
     cw_list_init(&m->calls);
     cw_list_init(&m->calls_open);
     cw_list_init(&m->ops);
+    cw_list_init(&m->running);
     cw_list_init(&m->attaches);
     cw_list_init(&m->waiting);
     cw_list_init(&m->scrubs);

@@ -471,6 +471,7 @@ step_queue(struct cw_manager *m, struct mgr_shard *s)
 
     cw_assert(so != NULL);
     so->shard = s->o.rec.shard.shard;
+    so->op.scope = CW_SHARD_VOLUME(so->shard);
     so->op.build = step_build;
     so->op.end = step_end;
     s->repairing = true;

@@ -1,9 +1,15 @@
-/* manager/ops.c - one change of the records at a time.
+/* manager/ops.c - one transaction at a time, of one change of the records or of several.
  *
  *   queued --its turn--> build --> commit --APPLIED--> memory shows it, end(OK)
- *                                    |----CONFLICT---> read the store, build again
+ *                                    |----CONFLICT---> read the store, build again, each alone
  *                                    |----UNKNOWN----> read the store, end(UNAVAILABLE)
  *                                    \----UNAVAILABLE-> end(UNAVAILABLE)
+ *
+ * Ops that stand one behind the other in the queue and have different scopes share a transaction:
+ * while one is under way the changes of many volumes gather, as when a host is lost. What an op
+ * that changes nothing had put so far is taken back before the next one builds. One that touches a
+ * record of another op of the transaction waits for the next, so that none builds upon what may
+ * not come true. Where the store refuses what is shared, each is tried alone.
  *
  * Every transaction compares the cluster record, which every transaction writes: a manager that
  * was deposed, or that misses a change, can change nothing any more.
@@ -17,6 +23,7 @@
 #include "daemon/manager/internal.h"
 
 #define OP_TRIES_MAX 4
+#define SHARED_ITEMS 96u /* no more ops then; well below what etcd takes in one go */
 
 static void ops_committed(struct cw_kv_txn *kv, enum cw_kv_result res, uint64_t version);
 
@@ -46,11 +53,14 @@ txn_item(struct mgr_txn *t, enum cw_rec_kind kind, const char *key)
     struct mgr_txn_item *i = txn_find(t, key);
     struct mgr_obj *o;
 
-    if (i != NULL)
+    if (i != NULL) {
+        t->clash |= i->of != t->n_ops;
         return i;
+    }
     o = cw_mgr_find_key(&t->m->t, kind, key);
     i = cw_mgr_arena_get(t->arena, 1, sizeof(*i));
     i->key = cw_mgr_arena_text(t->arena, key);
+    i->of = t->n_ops;
     i->version = o != NULL ? o->version : 0;
     i->rec.kind = kind;
     i->next = t->items;
@@ -175,21 +185,68 @@ txn_apply(struct cw_manager *m, uint64_t version)
         cw_mgr_events_new(m);
 }
 
+/* Back to where they were, in their order. */
+static void
+ops_again(struct cw_manager *m, struct cw_list *ops)
+{
+    cw_list_splice_back(ops, &m->ops);
+    cw_list_splice_back(&m->ops, ops);
+}
+
+/* Moves those of ops to be tried again to ret. */
+static void
+ops_choose_again(struct cw_list *ops, enum cw_kv_result res, bool refused, struct cw_list *ret)
+{
+    bool shared = ops->next != ops->prev;
+
+    CW_LIST_EACH_SAFE (it, ops) {
+        struct mgr_op *op = cw_list_entry(it, struct mgr_op, link);
+
+        if (res == CW_KV_CONFLICT ? ++op->tries < OP_TRIES_MAX
+                                  : res == CW_KV_UNAVAILABLE && refused && shared) {
+            op->alone |= shared;
+            cw_list_remove(it);
+            cw_list_push_back(ret, it);
+        }
+    }
+}
+
+static const char *
+result_why(enum cw_kv_result res, const char *refused)
+{
+    if (res == CW_KV_UNKNOWN)
+        return "the metadata store did not confirm the change";
+    return refused != NULL ? refused : "the metadata store does not answer";
+}
+
+static void
+ops_end(struct cw_list *ops, enum cw_mgr_code code, const char *why)
+{
+    struct cw_list *node;
+
+    while ((node = cw_list_pop_front(ops)) != NULL) {
+        struct mgr_op *op = cw_list_entry(node, struct mgr_op, link);
+
+        op->end(op, code, why);
+    }
+}
+
 static void
 ops_committed(struct cw_kv_txn *kv, enum cw_kv_result res, uint64_t version)
 {
     struct cw_manager *m = cw_container_of(kv, struct cw_manager, txn.kv);
-    struct mgr_op *op = m->running;
     const char *refused = m->opts.kv->refused;
-    bool again;
+    struct cw_list ops, again;
 
     if (res == CW_KV_UNKNOWN && cw_mutated(CW_MUTATION_DOUBT_IS_DONE)) {
         res = CW_KV_APPLIED;
         version = 1;
     }
-    again = res == CW_KV_CONFLICT && ++op->tries < OP_TRIES_MAX;
+    cw_list_init(&ops);
+    cw_list_init(&again);
+    cw_list_splice_back(&ops, &m->running);
+    ops_choose_again(&ops, res, refused != NULL, &again);
     m->committing = false;
-    m->running = NULL;
     if (res == CW_KV_APPLIED)
         txn_apply(m, version);
     txn_end(m);
@@ -199,54 +256,119 @@ ops_committed(struct cw_kv_txn *kv, enum cw_kv_result res, uint64_t version)
                res == CW_KV_CONFLICT ? "met a change of another manager" : "is in doubt");
         cw_mgr_load(m);
     }
-    if (again)
-        cw_list_push_front(&m->ops, &op->link);
-    else if (res == CW_KV_APPLIED)
-        op->end(op, CW_MGR_OK, "");
+    ops_again(m, &again);
+    if (res == CW_KV_APPLIED)
+        ops_end(&ops, CW_MGR_OK, "");
     else
-        op->end(op, CW_MGR_UNAVAILABLE,
-                res == CW_KV_UNKNOWN ? "the metadata store did not confirm the change"
-                : refused != NULL    ? refused
-                                     : "the metadata store does not answer");
+        ops_end(&ops, CW_MGR_UNAVAILABLE, result_why(res, refused));
     cw_mgr_kick(m);
 }
 
 static void
-op_commit(struct cw_manager *m, struct mgr_op *op)
+txn_commit(struct cw_manager *m)
 {
     struct mgr_txn *t = &m->txn;
     struct cw_cluster_rec *c = cw_mgr_txn_cluster(t);
 
-    if (!t->quiet)
+    if (t->loud)
         c->epoch++;
     txn_encode(t);
-    m->running = op;
     m->committing = true;
     cw_kv_commit(m->opts.kv, &t->kv);
+}
+
+/* ---- what shares a transaction ---- */
+
+/* What ops had built before the one at work. */
+struct txn_mark {
+    struct mgr_txn_item *items;
+    size_t n_items;
+    bool has_cluster;
+    struct cw_cluster_rec cluster; /* the one record that all of them change */
+};
+
+static void
+txn_mark(struct mgr_txn *t, struct txn_mark *ret)
+{
+    struct mgr_txn_item *c = txn_find(t, "/cluster");
+
+    *ret = (struct txn_mark){ .items = t->items, .n_items = t->n_items, .has_cluster = c != NULL };
+    if (c != NULL)
+        ret->cluster = c->rec.cluster;
+}
+
+static void
+txn_undo(struct mgr_txn *t, const struct txn_mark *mark)
+{
+    t->items = mark->items;
+    t->n_items = mark->n_items;
+    if (mark->has_cluster)
+        *cw_mgr_txn_cluster(t) = mark->cluster;
+}
+
+static bool
+op_shares(const struct cw_manager *m, const struct mgr_op *op)
+{
+    if (m->txn.n_ops == 0)
+        return true;
+    if (op->scope == 0 || op->dry_run || op->alone || m->txn.n_items >= SHARED_ITEMS)
+        return false;
+    CW_LIST_EACH (it, &m->running) {
+        const struct mgr_op *x = cw_list_entry(it, struct mgr_op, link);
+
+        if (x->scope == 0 || x->alone || (x->scope == op->scope && op->scope != MGR_SCOPE_EVENTS))
+            return false;
+    }
+    return true;
+}
+
+/* Has the op put its part. False: it waits for the next transaction. */
+static bool
+op_build(struct cw_manager *m, struct mgr_op *op)
+{
+    struct mgr_txn *t = &m->txn;
+    bool dry = op->dry_run;
+    struct txn_mark mark;
+    enum mgr_build b;
+
+    txn_mark(t, &mark);
+    t->dry = dry;
+    t->quiet = t->clash = false;
+    b = op->build(op, t);
+    if (b == MGR_BUILD_COMMIT && t->clash) {
+        txn_undo(t, &mark);
+        cw_list_push_front(&m->ops, &op->link);
+        return false;
+    }
+    if (b == MGR_BUILD_COMMIT && t->n_items > mark.n_items && !dry) {
+        cw_list_push_back(&m->running, &op->link);
+        t->loud |= !t->quiet;
+        t->n_ops++;
+        return true;
+    }
+    txn_undo(t, &mark);
+    if (b != MGR_BUILD_GONE)
+        op->end(op, CW_MGR_OK, "");
+    return true;
 }
 
 /* Until one is under way, or none is left, or the store must be read first. */
 void
 cw_mgr_ops_run(struct cw_manager *m)
 {
-    struct cw_list *node;
-
-    while (!m->committing && !m->doubt && (node = cw_list_pop_front(&m->ops)) != NULL) {
-        struct mgr_op *op = cw_list_entry(node, struct mgr_op, link);
-        enum mgr_build b;
-
-        bool dry = op->dry_run;
+    while (!m->committing && !m->doubt && !cw_list_empty(&m->ops)) {
+        struct mgr_op *op;
 
         txn_begin(m);
-        m->txn.dry = dry;
-        b = op->build(op, &m->txn);
-        if (b == MGR_BUILD_COMMIT && m->txn.n_items > 0 && !dry) {
-            op_commit(m, op);
-            return;
+        while ((op = cw_list_first(&m->ops, struct mgr_op, link)) != NULL && op_shares(m, op)) {
+            cw_list_remove(&op->link);
+            if (!op_build(m, op))
+                break;
         }
-        txn_end(m);
-        if (b != MGR_BUILD_GONE)
-            op->end(op, CW_MGR_OK, "");
+        if (m->txn.n_ops > 0)
+            txn_commit(m);
+        else
+            txn_end(m);
     }
 }
 
@@ -254,21 +376,12 @@ cw_mgr_ops_run(struct cw_manager *m)
 void
 cw_mgr_ops_fail(struct cw_manager *m)
 {
-    struct cw_list *node;
-
-    if (m->running != NULL) {
-        struct mgr_op *op = m->running;
-
-        m->running = NULL;
+    if (m->committing) {
         m->committing = false;
         txn_end(m);
-        op->end(op, CW_MGR_UNAVAILABLE, "the manager stops; it may have been done");
     }
-    while ((node = cw_list_pop_front(&m->ops)) != NULL) {
-        struct mgr_op *op = cw_list_entry(node, struct mgr_op, link);
-
-        op->end(op, cw_mgr_not_begun(m), "the manager stops");
-    }
+    ops_end(&m->running, CW_MGR_UNAVAILABLE, "the manager stops; it may have been done");
+    ops_end(&m->ops, cw_mgr_not_begun(m), "the manager stops");
 }
 
 /* ---- an op for a call ---- */
@@ -310,7 +423,8 @@ call_op_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
 }
 
 void
-cw_mgr_call_op(struct cw_manager *m, struct cw_mgr_call *call, mgr_build_fn *build, mgr_end_fn *ok)
+cw_mgr_call_op_of(struct cw_manager *m, struct cw_mgr_call *call, uint64_t scope,
+                  mgr_build_fn *build, mgr_end_fn *ok)
 {
     struct call_op_impl *i = calloc(1, sizeof(*i));
 
@@ -319,9 +433,16 @@ cw_mgr_call_op(struct cw_manager *m, struct cw_mgr_call *call, mgr_build_fn *bui
     i->c.op.build = call_op_build;
     i->c.op.end = call_op_end;
     i->c.op.dry_run = call->dry_run;
+    i->c.op.scope = scope;
     i->build = build;
     i->ok = ok;
     cw_mgr_op_queue(m, &i->c.op);
+}
+
+void
+cw_mgr_call_op(struct cw_manager *m, struct cw_mgr_call *call, mgr_build_fn *build, mgr_end_fn *ok)
+{
+    cw_mgr_call_op_of(m, call, 0, build, ok);
 }
 
 enum mgr_build

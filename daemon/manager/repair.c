@@ -228,6 +228,7 @@ repair_queue(struct cw_manager *m, struct mgr_shard *s, const struct cw_member *
         r->old_disk = mb->disk_uuid;
         r->old_format = mb->format_id;
     }
+    r->op.scope = CW_SHARD_VOLUME(r->shard);
     r->op.build = repair_build;
     r->op.end = repair_end;
     s->repairing = true;

@@ -74,53 +74,97 @@ cw_mgr_find_key(const struct mgr_tables *t, enum cw_rec_kind kind, const char *k
     return found ? t->of[kind].at[i] : NULL;
 }
 
-static struct mgr_obj *
-find_like(const struct mgr_tables *t, const struct cw_rec *like)
-{
-    char key[CW_KV_KEY_SIZE];
+/* ---- by what the key is made of: deciders look up so much that to write keys would be most of
+ * their work. Numbers have a fixed number of hexadecimal digits in a key, and bytes two, so that
+ * keys are in the order of these. ---- */
 
-    return cw_mgr_find_key(t, like->kind, cw_rec_key(like, key));
+/* Below, at or above 0, as o stands before, at or behind what is looked for. */
+typedef int order_fn(const struct mgr_obj *o, const void *what);
+
+static struct mgr_obj *
+find_by(const struct mgr_tables *t, enum cw_rec_kind kind, order_fn *order, const void *what)
+{
+    const struct mgr_table *table = &t->of[kind];
+    size_t lo = 0, hi = table->n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        int o = order(table->at[mid], what);
+
+        if (o == 0)
+            return table->at[mid];
+        if (o < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+static int
+number_order(uint64_t a, uint64_t b)
+{
+    return a < b ? -1 : a > b;
+}
+
+static int
+host_order(const struct mgr_obj *o, const void *what)
+{
+    return strcmp(o->rec.host.name, what);
+}
+
+static int
+policy_order(const struct mgr_obj *o, const void *what)
+{
+    return strcmp(o->rec.policy.name, what);
+}
+
+static int
+disk_order(const struct mgr_obj *o, const void *what)
+{
+    return memcmp(&o->rec.disk.uuid, what, sizeof(struct cw_uuid));
+}
+
+static int
+volume_order(const struct mgr_obj *o, const void *what)
+{
+    return number_order(o->rec.volume.id, *(const uint64_t *)what);
+}
+
+static int
+shard_order(const struct mgr_obj *o, const void *what)
+{
+    return number_order(o->rec.shard.shard, *(const uint64_t *)what);
 }
 
 struct mgr_host *
 cw_mgr_find_host(const struct mgr_tables *t, const char *name)
 {
-    struct cw_rec like = { .kind = CW_REC_HOST };
-
-    if (!cw_mgr_text_set(like.host.name, sizeof(like.host.name), name))
-        return NULL;
-    return (struct mgr_host *)find_like(t, &like);
+    return (struct mgr_host *)find_by(t, CW_REC_HOST, host_order, name);
 }
 
 struct mgr_disk *
 cw_mgr_find_disk(const struct mgr_tables *t, const struct cw_uuid *uuid)
 {
-    return (struct mgr_disk *)find_like(
-        t, &(struct cw_rec){ .kind = CW_REC_DISK, .disk = { .uuid = *uuid } });
+    return (struct mgr_disk *)find_by(t, CW_REC_DISK, disk_order, uuid);
 }
 
 struct mgr_policy *
 cw_mgr_find_policy(const struct mgr_tables *t, const char *name)
 {
-    struct cw_rec like = { .kind = CW_REC_POLICY };
-
-    if (!cw_mgr_text_set(like.policy.name, sizeof(like.policy.name), name))
-        return NULL;
-    return (struct mgr_policy *)find_like(t, &like);
+    return (struct mgr_policy *)find_by(t, CW_REC_POLICY, policy_order, name);
 }
 
 struct mgr_volume *
 cw_mgr_find_volume(const struct mgr_tables *t, uint64_t id)
 {
-    return (struct mgr_volume *)find_like(
-        t, &(struct cw_rec){ .kind = CW_REC_VOLUME, .volume = { .id = id } });
+    return (struct mgr_volume *)find_by(t, CW_REC_VOLUME, volume_order, &id);
 }
 
 struct mgr_shard *
 cw_mgr_find_shard(const struct mgr_tables *t, uint64_t shard)
 {
-    return (struct mgr_shard *)find_like(
-        t, &(struct cw_rec){ .kind = CW_REC_SHARD, .shard = { .shard = shard } });
+    return (struct mgr_shard *)find_by(t, CW_REC_SHARD, shard_order, &shard);
 }
 
 static struct mgr_volume *

@@ -30,6 +30,7 @@ cw_mgr_if_init(struct mgr_if *f, const struct cw_manager *m)
     cw_list_init(&f->x.calls);
     cw_list_init(&f->x.calls_open);
     cw_list_init(&f->x.ops);
+    cw_list_init(&f->x.running);
     cw_list_init(&f->x.attaches);
     cw_list_init(&f->x.waiting);
     cw_list_init(&f->x.scrubs);

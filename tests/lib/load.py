@@ -19,7 +19,8 @@ def content(block, counter):
 
 class Load:
     def __init__(self, path, export, n_blocks, depth=16, seed=1, rate=None):
-        self.args = (path, export)
+        """rate: at most so many writes a second, so that many loads fit on a small machine."""
+        self.args, self.rate = (path, export), rate
         self.n_blocks, self.depth, self.rng = n_blocks, depth, random.Random(seed)
         self.acked, self.sent = {}, {}
         self.counter, self.errors, self.n_acked = 0, [], 0
@@ -55,6 +56,8 @@ class Load:
                 else:
                     self.acked[block] = counter
                     self.n_acked += 1
+                if self.rate:
+                    self.stop_asked.wait(1 / self.rate)
             nbd.close()
         except (NbdError, OSError) as e:
             self.errors.append(str(e))

@@ -91,7 +91,8 @@ answer_txn(struct fakekv *f)
     f->commits++;
     if (fault == FAKEKV_LOSE_REPLY || fault == FAKEKV_LOSE_REQUEST)
         f->fault = FAKEKV_OK;
-    if (fault == FAKEKV_OK || fault == FAKEKV_LOSE_REPLY)
+    f->kv.refused = f->ops_max > 0 && t->n_ops > f->ops_max ? "it is too large" : NULL;
+    if (f->kv.refused == NULL && (fault == FAKEKV_OK || fault == FAKEKV_LOSE_REPLY))
         res = txn_apply(f, t);
     if (fault == FAKEKV_LOSE_REPLY || fault == FAKEKV_LOSE_REQUEST)
         res = CW_KV_UNKNOWN;
@@ -186,6 +187,12 @@ fakekv_put(struct fakekv *f, const struct cw_rec *rec)
 {
     char key[CW_KV_KEY_SIZE];
 
+    fakekv_put_at(f, cw_rec_key(rec, key), rec);
+}
+
+void
+fakekv_put_at(struct fakekv *f, const char *key, const struct cw_rec *rec)
+{
     f->version++;
-    row_set(f, cw_rec_key(rec, key), (const uint8_t *)rec, sizeof(*rec));
+    row_set(f, key, (const uint8_t *)rec, sizeof(*rec));
 }

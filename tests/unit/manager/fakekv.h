@@ -31,6 +31,7 @@ struct fakekv {
     uint64_t version;
     enum fakekv_fault fault;
     uint64_t commits;
+    size_t ops_max; /* larger ones are refused for good; 0: none is */
     struct cw_kv_txn *txn;
     struct cw_kv_read *read;
     struct cw_timer timer;
@@ -46,4 +47,5 @@ bool fakekv_get(const struct fakekv *f, const char *key, struct cw_rec *ret);
 
 /* Changes a record behind the manager's back, as another manager would. */
 void fakekv_put(struct fakekv *f, const struct cw_rec *rec);
+void fakekv_put_at(struct fakekv *f, const char *key, const struct cw_rec *rec);
 void fakekv_del(struct fakekv *f, const struct cw_rec *rec);

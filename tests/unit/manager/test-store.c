@@ -99,7 +99,8 @@ a_refusal_of_the_store_is_told(void **state)
     w.kv.fault = FAKEKV_DOWN;
     assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_UNAVAILABLE);
     assert_string_equal(w.error.message, "the metadata store does not answer");
-    w.kv.kv.refused = "it is too large";
+    w.kv.fault = FAKEKV_OK;
+    w.kv.ops_max = 1;
     assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_UNAVAILABLE);
     assert_string_equal(w.error.message, "it is too large");
     world_fini(&w);
@@ -218,6 +219,234 @@ events_are_numbered_and_kept(void **state)
     world_fini(&w);
 }
 
+/* A record that lies under the key of another would be found by the one and changed by the other.
+ */
+static void
+a_record_under_a_foreign_key_is_refused(void **state)
+{
+    static struct world w;
+    struct cw_rec rec;
+
+    world_init(&w);
+    world_three(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    world_stop_manager(&w);
+    assert_true(fakekv_get(&w.kv, "/vol/0000000000000001", &rec));
+    fakekv_put_at(&w.kv, "/vol/0000000000000002", &rec);
+    world_start_manager(&w, false);
+    assert_non_null(strstr(w.why_not, "/vol/0000000000000002 cannot be read"));
+    world_fini(&w);
+}
+
+/* ---- changes of several volumes at once ---- */
+
+#define N_AT_ONCE 8
+
+struct at_once {
+    struct cw_mgr_call call;
+    struct cw_member want;
+    struct cw_shard_rec rec; /* as its owner knows it */
+    bool done, applied;
+    enum cw_mgr_code code;
+};
+
+static void
+at_once_done(struct cw_mgr_call *call)
+{
+    struct at_once *c = cw_container_of(call, struct at_once, call);
+
+    c->done = true;
+    c->code = call->error.code;
+    c->applied = call->error.code == CW_MGR_OK && call->reply.change.applied;
+}
+
+/* That many volumes, each attached by client 0. */
+static void
+at_once_make(struct world *w, struct at_once *c)
+{
+    char name[8];
+
+    world_init(w);
+    world_three(w);
+    world_client(w, 0);
+    for (int i = 0; i < N_AT_ONCE; i++) {
+        snprintf(name, sizeof(name), "v%d", i);
+        assert_int_equal(world_create(w, name, CW_GIB, ""), CW_MGR_OK);
+        assert_int_equal(world_attach(w, 0, name, false), CW_MGR_OK);
+        c[i] = (struct at_once){ .rec = w->shards[0] };
+    }
+    world_run(w, 1000);
+}
+
+/* c's owner wants its first n members to be OUT. */
+static void
+at_once_ask(struct world *w, struct at_once *c, struct cw_member *want, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        want[i] = c->rec.members[i];
+        want[i].state = CW_MEMBER_OUT;
+        want[i].since_seq = 0;
+    }
+    c->done = false;
+    c->call = (struct cw_mgr_call){ .kind = CW_MGR_CHANGE,
+                                    .req.change = { .volume_id = CW_SHARD_VOLUME(c->rec.shard),
+                                                    .gen = 1,
+                                                    .shard = c->rec.shard,
+                                                    .cfg = c->rec.cfg,
+                                                    .want = want,
+                                                    .n_want = n,
+                                                    .why = "test" },
+                                    .done = at_once_done };
+    cw_manager_call(w->m, w->c[0].session, &c->call);
+}
+
+static void
+at_once_ask_all(struct world *w, struct at_once *c)
+{
+    for (int i = 0; i < N_AT_ONCE; i++)
+        at_once_ask(w, &c[i], &c[i].want, 1);
+}
+
+static void
+at_once_wait(struct world *w, struct at_once *c)
+{
+    for (int i = 0; i < N_AT_ONCE; i++)
+        assert_true(cw_simenv_run_until(&w->env, &c[i].done, 60 * CW_NS_PER_S));
+    cw_manager_check(w->m);
+}
+
+/* What the store has of it. */
+static uint32_t
+at_once_cfg(const struct world *w, const struct at_once *c)
+{
+    struct cw_rec like = { .kind = CW_REC_SHARD, .shard.shard = c->rec.shard }, rec;
+    char key[CW_KV_KEY_SIZE];
+
+    assert_true(fakekv_get(&w->kv, cw_rec_key(&like, key), &rec));
+    return rec.shard.cfg;
+}
+
+/* As many as wait share one transaction, and have its events in order; two changes of one volume do
+ * not. */
+static void
+changes_of_volumes_share_a_transaction(void **state)
+{
+    static struct world w;
+    struct at_once c[N_AT_ONCE], twice;
+    uint64_t commits;
+
+    at_once_make(&w, c);
+    commits = w.kv.commits;
+    at_once_ask_all(&w, c);
+    at_once_wait(&w, c);
+    assert_in_range(w.kv.commits - commits, 1, 2); /* a look at all may add its events */
+    for (int i = 0; i < N_AT_ONCE; i++) {
+        assert_true(c[i].applied);
+        assert_int_equal(at_once_cfg(&w, &c[i]), c[i].rec.cfg + 1);
+    }
+    twice = c[0] = (struct at_once){ .rec = c[0].rec };
+    twice.rec.cfg = c[0].rec.cfg = at_once_cfg(&w, &c[0]);
+    at_once_ask(&w, &c[0], &c[0].want, 1);
+    at_once_ask(&w, &twice, &twice.want, 1);
+    at_once_wait(&w, c);
+    assert_true(cw_simenv_run_until(&w.env, &twice.done, 60 * CW_NS_PER_S));
+    assert_int_equal(at_once_cfg(&w, &c[0]), c[0].rec.cfg + 1);
+    world_fini(&w);
+}
+
+/* What is refused, or knows an old record, is told so; the others take effect all the same. */
+static void
+a_change_that_is_refused_undoes_no_other(void **state)
+{
+    static struct world w;
+    struct at_once c[N_AT_ONCE];
+    struct cw_member all[CW_MEMBERS_MAX];
+
+    at_once_make(&w, c);
+    for (int i = 0; i < N_AT_ONCE; i++) {
+        if (i == 2)
+            c[i].rec.cfg += 5;
+        at_once_ask(&w, &c[i], i == 4 ? all : &c[i].want, i == 4 ? 3 : 1);
+    }
+    at_once_wait(&w, c);
+    for (int i = 0; i < N_AT_ONCE; i++) {
+        assert_int_equal(c[i].code, i == 4 ? CW_MGR_LAST_COPY : CW_MGR_OK);
+        assert_int_equal(c[i].applied, i != 4 && i != 2);
+    }
+    world_stop_manager(&w); /* the store has it so */
+    world_start_manager(&w, false);
+    assert_string_equal(w.why_not, "");
+    for (int i = 0; i < N_AT_ONCE; i++)
+        assert_int_equal(at_once_cfg(&w, &c[i]), i == 2 || i == 4 ? 1 : 2);
+    world_fini(&w);
+}
+
+/* Another manager changed one of them: that one is told, the others are made, each alone. */
+static void
+a_conflict_is_of_one_volume_alone(void **state)
+{
+    static struct world w;
+    struct at_once c[N_AT_ONCE];
+    struct cw_rec rec = { .kind = CW_REC_SHARD };
+    char key[CW_KV_KEY_SIZE];
+    uint64_t commits;
+
+    at_once_make(&w, c);
+    rec.shard.shard = c[3].rec.shard;
+    assert_true(fakekv_get(&w.kv, cw_rec_key(&rec, key), &rec));
+    rec.shard.cfg += 7;
+    fakekv_put(&w.kv, &rec);
+    commits = w.kv.commits;
+    at_once_ask_all(&w, c);
+    at_once_wait(&w, c);
+    for (int i = 0; i < N_AT_ONCE; i++) {
+        assert_int_equal(c[i].code, CW_MGR_OK);
+        assert_int_equal(c[i].applied, i != 3);
+        assert_int_equal(at_once_cfg(&w, &c[i]), i == 3 ? 8 : 2);
+    }
+    assert_true(w.kv.commits - commits >= N_AT_ONCE);
+    world_fini(&w);
+}
+
+/* A store that refuses so much at once is given less. */
+static void
+what_is_too_large_together_is_made_one_by_one(void **state)
+{
+    static struct world w;
+    struct at_once c[N_AT_ONCE];
+
+    at_once_make(&w, c);
+    w.kv.ops_max = 4;
+    at_once_ask_all(&w, c);
+    at_once_wait(&w, c);
+    for (int i = 0; i < N_AT_ONCE; i++)
+        assert_true(c[i].applied);
+    world_fini(&w);
+}
+
+/* A reply that is lost leaves all of them in doubt, and each is told so; what the store has is
+ * known afterwards. */
+static void
+doubt_is_of_all_that_shared(void **state)
+{
+    static struct world w;
+    struct at_once c[N_AT_ONCE];
+
+    at_once_make(&w, c);
+    w.kv.fault = FAKEKV_LOSE_REPLY;
+    at_once_ask_all(&w, c);
+    at_once_wait(&w, c);
+    for (int i = 0; i < N_AT_ONCE; i++)
+        assert_int_equal(c[i].code, CW_MGR_UNAVAILABLE);
+    at_once_ask_all(&w, c); /* the same requests again */
+    at_once_wait(&w, c);
+    for (int i = 0; i < N_AT_ONCE; i++) {
+        assert_true(c[i].applied);
+        assert_int_equal(at_once_cfg(&w, &c[i]), 2);
+    }
+    world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -231,6 +460,12 @@ main(void)
         cmocka_unit_test(store_away_stops_changes_only),
         cmocka_unit_test(stop_at_any_moment),
         cmocka_unit_test(events_are_numbered_and_kept),
+        cmocka_unit_test(a_record_under_a_foreign_key_is_refused),
+        cmocka_unit_test(changes_of_volumes_share_a_transaction),
+        cmocka_unit_test(a_change_that_is_refused_undoes_no_other),
+        cmocka_unit_test(a_conflict_is_of_one_volume_alone),
+        cmocka_unit_test(what_is_too_large_together_is_made_one_by_one),
+        cmocka_unit_test(doubt_is_of_all_that_shared),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
