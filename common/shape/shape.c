@@ -417,6 +417,7 @@ shape_site(const cw_pb_site *s)
     json_t *o = json_object();
 
     shape_set_text(o, "name", s->name);
+    shape_set_text(o, "region", s->region);
     shape_set_text(o, "kind", cw_shape_site_kind(s->kind));
     shape_set_number(o, "hosts", s->hosts);
     shape_set_number(o, "hosts_up", s->hosts_up);

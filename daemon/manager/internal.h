@@ -265,6 +265,8 @@ mgr_call_fn cw_mgr_call_repair_ls, cw_mgr_call_repair_now, cw_mgr_call_repair_se
 
 /* Connected and heard from within CW_MGR_ABSENT_MS. */
 bool cw_mgr_host_serves(const struct cw_manager *m, const struct mgr_host *h);
+/* Of a site; "": none of its hosts names one. */
+const char *cw_mgr_site_region(const struct cw_manager *m, const char *site);
 void cw_mgr_hosts_tick(struct cw_manager *m);
 void cw_mgr_host_gone(struct cw_manager *m, struct mgr_host *h);
 

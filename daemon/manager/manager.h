@@ -283,7 +283,7 @@ struct cw_mgr_repair_set {
 };
 
 struct cw_mgr_whatif {
-    const char *const *fail; /* site, site/rack, host, host/disk */
+    const char *const *fail; /* region, site, site/rack, host, host/disk */
     size_t n_fail;
 };
 
@@ -495,7 +495,7 @@ struct cw_mgr_finding {
 };
 
 struct cw_mgr_site_info {
-    const char *name;
+    const char *name, *region; /* region: "" unknown */
     enum cw_site_kind kind;
     uint32_t hosts_up, hosts;
     uint64_t size_bytes, used_bytes;

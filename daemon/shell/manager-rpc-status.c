@@ -38,6 +38,7 @@ site_out(struct cw_mgr_arena *a, const struct cw_mgr_site_info *from, CW_PB(Site
     to->hosts = from->hosts;
     to->size_bytes = from->size_bytes;
     to->used_bytes = from->used_bytes;
+    to->region = cw_pb_text(from->region);
     to->size_without_worst_bytes = from->size_without_worst_bytes;
 }
 

@@ -434,7 +434,7 @@ world_register(struct world *w, int i)
         .kind = CW_MGR_REGISTER,
         .req.register_host = { .name = d->name,
                                .host_key = d->host_key,
-                               .domain = { "", d->site, "", d->name },
+                               .domain = { d->region, d->site, "", d->name },
                                .advertise = d->addr,
                                .unix_path = "",
                                .boot_id = { { 9 } },

@@ -16,6 +16,7 @@ struct world;
 struct wdaemon {
     struct world *w;
     char name[16], site[16], addr[40];
+    char region[16]; /* "": it names none */
     struct cw_mgr_session *session; /* NULL: down */
     struct cw_uuid host_key, disk_uuid;
     uint64_t format_id, incarnation, up_ms;
