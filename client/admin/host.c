@@ -92,6 +92,24 @@ host_print_maintenance(struct cw_cli *cli, const Causeway__Control__Maintenance 
                 m->ready ? "it may go down" : "not ready: ", m->ready ? "" : m->why);
 }
 
+/* "network   within dc1: rtt 0.3 ms; to aws: rtt 34 ms  link 212 Mb/s" */
+static void
+host_print_links(struct cw_cli *cli, const cw_pb_host *h)
+{
+    const char *site = h->domain != NULL ? h->domain->site : "";
+    char text[CW_TEXT_LINK_SIZE];
+
+    for (size_t i = 0; i < h->n_links; i++) {
+        const Causeway__Control__SiteLink *l = h->links[i];
+
+        fprintf(cli->out, "%s%s %s: %s", i == 0 ? "network   " : "; ",
+                strcmp(l->site, site) == 0 ? "within" : "to", l->site,
+                cw_text_link(l->rtt_ns, l->bytes_per_s, text));
+    }
+    if (h->n_links > 0)
+        fputc('\n', cli->out);
+}
+
 static void
 host_print_disks(struct cw_cli *cli, const cw_pb_host *h)
 {
@@ -130,6 +148,7 @@ host_print_one(struct cw_cli *cli, const cw_pb_host *h)
             (unsigned long long)h->copies);
     host_print_maintenance(cli, h->maintenance);
     host_print_memory(cli, h->memory);
+    host_print_links(cli, h);
     host_print_disks(cli, h);
     return CW_EXIT_OK;
 }

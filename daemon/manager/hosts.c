@@ -431,6 +431,8 @@ cw_mgr_call_beat(struct cw_manager *m, struct cw_mgr_call *call)
         cw_mgr_disks_seen(m, call->session->host, b->disks, b->n_disks);
         cw_mgr_copies_used(m, call->session->host, b->uses, b->n_uses);
         cw_mgr_copies_bad(m, call->session->host, b->bads, b->n_bads);
+        cw_mgr_ways_took(m, call->session->host, b->trips, b->n_trips);
+        cw_mgr_ways_ask(m, call->session->host, cw_mgr_reply_arena(call), &call->reply.beat);
     }
     cw_mgr_done(call);
 }
@@ -526,6 +528,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         .memory = h->memory,
         .up = !h->absent,
     };
+    ret->links = cw_mgr_ways_of(m, r->site, a, &ret->n_links);
     maintain_fill(m, h, a, ret);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {

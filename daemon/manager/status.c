@@ -122,6 +122,8 @@ fill_sites(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_sta
         s->used_bytes += d->now.used_bytes;
     }
     fill_without_worst(m, to, ret->n_sites);
+    for (size_t i = 0; i < ret->n_sites; i++)
+        to[i].links = cw_mgr_ways_of(m, to[i].name, a, &to[i].n_links);
 }
 
 static void

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Where hosts are: regions and sites."""
+"""Where hosts are: regions and sites, and how far from each other."""
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
+from harness import wait_for
 
 from daemons import Daemons
+from proxy import Net
 
 
 def test_regions(t):
@@ -30,6 +32,60 @@ def test_regions(t):
     r = t.fails("causewayd", "--host", "y", "--domain", "region=us,site=dc1", "--listen",
                 "127.0.0.1:0", "--join", c.join, "--store", c.format("y"), code=1, says="a site lies in one region", timeout=20)
     assert "host a puts it into region eu" in r.err and "--domain region=eu,site=dc1" in r.err, r
+
+
+def links(c, site):
+    s = next(s for s in c.json("status")["sites"] if s["name"] == site)
+    return {x["site"]: x for x in s["links"]}
+
+
+def rtt_ms(c, site, to):
+    return links(c, site).get(to, {"rtt_ns": 0})["rtt_ns"] / 1e6
+
+
+def test_distance(t):
+    net = Net(t)
+    c = Daemons(t, net)
+    net.set("a", "x", "to", delay_ms=30)
+    net.set("x", "a", "to", delay_ms=30)
+    net.set("b", "x", "to", delay_ms=30)
+    net.set("x", "b", "to", delay_ms=30)
+    for host, site in (("a", "dc1"), ("b", "dc1"), ("x", "aws")):
+        c.start(host, [c.format(host)], site=site)
+    wait_for("the way between the sites", lambda: rtt_ms(c, "dc1", "aws") >= 30, 40)
+    wait_for("the way within dc1", lambda: rtt_ms(c, "dc1", "dc1") > 0, 40)
+    assert rtt_ms(c, "dc1", "aws") == rtt_ms(c, "aws", "dc1") < 200, links(c, "dc1")
+    assert rtt_ms(c, "dc1", "dc1") < 30, links(c, "dc1")
+    lines = c.try_admin("status").out.splitlines()
+    assert any(" dc1 " in x and " rtt " in x for x in lines), lines
+    assert any("rtt 3" in x and " ms" in x for x in lines), lines
+    assert "rtt" in c.admin("host", "show", "x").out
+    told = c.json("policy", "check", "copies=3")
+    assert 30e6 <= told["write_wait_ns"] < 200e6 and "each write waits for" in told["round_trips_text"], told
+    net.heal()
+    wait_for("a shorter way", lambda: 0 < rtt_ms(c, "dc1", "aws") < 30, 40)
+
+
+def test_throughput(t):
+    net = Net(t)
+    c = Daemons(t, net)
+    for host, site in (("a", "dc1"), ("x", "aws")):
+        c.start(host, [c.format(host, "1G")], site=site)
+    c.admin("policy", "create", "p", "copies=1", "sites=only:dc1")
+    with open(t.path("image"), "wb") as f:
+        f.write(os.urandom(64 << 20))
+    c.admin("volume", "import", "v", t.path("image"), "--policy", "p")
+    net.set("*", "a", "from", rate=10 << 20)
+    net.set("*", "x", "to", rate=10 << 20)
+    c.admin("policy", "set", "p", "copies=2", "sites=any")
+
+    def speed():
+        return links(c, "dc1").get("aws", {"link_bytes_per_second": 0})["link_bytes_per_second"]
+
+    wait_for("the resync's speed", speed, 60)
+    assert speed() < 40 << 20, links(c, "dc1")
+    wait_for("it is in sync", lambda: c.protection("v") == "full" and c.volume("v")["compliant"], 90)
+    assert any("link" in x and "b/s" in x for x in c.try_admin("status").out.splitlines())
 
 
 harness.main(globals())
