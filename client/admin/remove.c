@@ -80,7 +80,7 @@ disk_rm(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 /* ---- host add ---- */
 
 struct add {
-    const char *name, *site, *rack, *listen, *store;
+    const char *name, *region, *site, *rack, *listen, *store;
     uint64_t wait_s;
 };
 
@@ -100,9 +100,12 @@ add_command(const struct cw_cli *cli, const struct add *x)
 {
     char *text;
 
-    if (asprintf(&text, "causewayd --host %s --domain site=%s%s%s --listen %s --store %s --join %s",
-                 x->name, x->site != NULL ? x->site : "SITE", x->rack != NULL ? ",rack=" : "",
-                 x->rack != NULL ? x->rack : "", x->listen, x->store, cli->cluster) < 0)
+    if (asprintf(&text,
+                 "causewayd --host %s --domain %s%s%ssite=%s%s%s --listen %s --store %s --join %s",
+                 x->name, x->region != NULL ? "region=" : "", x->region != NULL ? x->region : "",
+                 x->region != NULL ? "," : "", x->site != NULL ? x->site : "SITE",
+                 x->rack != NULL ? ",rack=" : "", x->rack != NULL ? x->rack : "", x->listen,
+                 x->store, cli->cluster) < 0)
         abort();
     return text;
 }
@@ -171,6 +174,7 @@ host_add(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     const struct cw_opt opts[] = {
         { "site", 0, CW_OPT_TEXT, &x.site, "SITE", "the site that it is in" },
         { "rack", 0, CW_OPT_TEXT, &x.rack, "RACK", "the rack" },
+        { "region", 0, CW_OPT_TEXT, &x.region, "REGION", "the region of that site" },
         { "listen", 0, CW_OPT_TEXT, &x.listen, "ADDR:PORT", "where its daemon is to listen" },
         { "store", 0, CW_OPT_TEXT, &x.store, "PATH[:SIZE]", "its first store" },
         { "wait", 0, CW_OPT_SECONDS, &x.wait_s, "TIME", "until it has joined, at most so long" },

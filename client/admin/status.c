@@ -61,6 +61,30 @@ status_print_protection(FILE *out, const cw_pb_status *s)
 }
 
 static void
+status_print_link(FILE *out, const cw_pb_site *site, const char *to)
+{
+    bool within = strcmp(to, site->name) == 0;
+    char text[CW_TEXT_LINK_SIZE];
+
+    for (size_t i = 0; i < site->n_links; i++) {
+        const Causeway__Control__SiteLink *l = site->links[i];
+
+        if (strcmp(l->site, to) == 0)
+            fprintf(out, "   %s%s%s%s", within ? "" : "to ", within ? "" : to, within ? "" : ": ",
+                    cw_text_link(l->rtt_ns, l->bytes_per_s, text));
+    }
+}
+
+/* Within the site, and to those above it: each way is told once. */
+static void
+status_print_links(FILE *out, const cw_pb_status *s, size_t i)
+{
+    status_print_link(out, s->sites[i], s->sites[i]->name);
+    for (size_t k = 0; k < i; k++)
+        status_print_link(out, s->sites[i], s->sites[k]->name);
+}
+
+static void
 status_print_sites(FILE *out, const cw_pb_status *s)
 {
     char used[CW_TEXT_SIZE], size[CW_TEXT_SIZE], worst[CW_TEXT_SIZE];
@@ -75,6 +99,7 @@ status_print_sites(FILE *out, const cw_pb_status *s)
         if (site->size_without_worst_bytes > 0)
             fprintf(out, " (%s after its worst host)",
                     cw_text_percent(site->used_bytes, site->size_without_worst_bytes, worst));
+        status_print_links(out, s, i);
         fputc('\n', out);
     }
     if (s->n_sites == 0)

@@ -100,6 +100,30 @@ cw_text_rate(double bytes_per_s, char text[static CW_TEXT_SIZE])
 }
 
 char *
+cw_text_bits(uint64_t bytes_per_s, char text[static CW_TEXT_SIZE])
+{
+    double mb = (double)bytes_per_s * 8 / 1e6;
+
+    if (mb >= 10000)
+        snprintf(text, CW_TEXT_SIZE, "%.1f Gb/s", mb / 1e3);
+    else
+        snprintf(text, CW_TEXT_SIZE, "%.*f Mb/s", mb < 10 ? 1 : 0, mb);
+    return text;
+}
+
+char *
+cw_text_link(uint64_t rtt_ns, uint64_t bytes_per_s, char text[static CW_TEXT_LINK_SIZE])
+{
+    char rtt[CW_TEXT_SIZE], rate[CW_TEXT_SIZE];
+    bool far = rtt_ns != 0, fast = bytes_per_s != 0;
+
+    snprintf(text, CW_TEXT_LINK_SIZE, "%s%s%s%s%s", far ? "rtt " : "",
+             far ? cw_text_latency(rtt_ns, rtt) : "", far && fast ? "  " : "", fast ? "link " : "",
+             fast ? cw_text_bits(bytes_per_s, rate) : "");
+    return text;
+}
+
+char *
 cw_text_size(uint64_t bytes, char text[static CW_TEXT_SIZE])
 {
     return cw_size_format(bytes, text);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define CW_TEXT_SIZE 32
+#define CW_TEXT_LINK_SIZE 80
 
 /* "41m12s", "6m", "2h10m", "3d4h", "12s". */
 char *cw_text_seconds(uint64_t s, char text[static CW_TEXT_SIZE]);
@@ -21,6 +22,12 @@ char *cw_text_percent(uint64_t part, uint64_t whole, char text[static CW_TEXT_SI
 
 /* "310 MB/s", decimal as disks and networks are sold. */
 char *cw_text_rate(double bytes_per_s, char text[static CW_TEXT_SIZE]);
+
+/* "212 Mb/s": bits, as links are sold. */
+char *cw_text_bits(uint64_t bytes_per_s, char text[static CW_TEXT_SIZE]);
+
+/* "rtt 34 ms  link 212 Mb/s"; what is 0 is left out. */
+char *cw_text_link(uint64_t rtt_ns, uint64_t bytes_per_s, char text[static CW_TEXT_LINK_SIZE]);
 
 /* "64M" of bytes, as common/base/size.h. */
 char *cw_text_size(uint64_t bytes, char text[static CW_TEXT_SIZE]);

@@ -73,7 +73,7 @@ whatif(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     const char *fail = NULL;
     const struct cw_opt opts[] = {
         { "fail", 0, CW_OPT_TEXT, &fail, "DOMAIN[,DOMAIN..]",
-          "SITE, SITE/RACK, HOST or HOST/DISK: together" },
+          "REGION, SITE, SITE/RACK, HOST or HOST/DISK: together" },
         { 0 },
     };
     struct cw_args a = { .opts = opts };

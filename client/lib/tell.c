@@ -26,6 +26,8 @@ fill_member(Causeway__Control__MemberReport *to, struct cw_member_report *from)
     to->connected = from->connected;
     to->flaps = from->flaps;
     to->flapping = from->flapping;
+    to->source_uuid.data = from->source_uuid.b;
+    to->source_uuid.len = cw_uuid_is_nil(&from->source_uuid) ? 0 : sizeof(from->source_uuid.b);
 }
 
 static void

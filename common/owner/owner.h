@@ -353,6 +353,7 @@ struct cw_member_report {
     bool connected;
     uint64_t flaps; /* losses of the link to its disk while others answered, since we began */
     bool flapping;  /* .. too many lately: it is not waited for, or not taken back */
+    struct cw_uuid source_uuid; /* of a resync: the disk that it comes from; nil: none */
 };
 
 struct cw_shard_report {

@@ -23,6 +23,14 @@ cw_volume_report(const struct cw_volume *v, struct cw_volume_report *ret)
     };
 }
 
+static struct cw_uuid
+source_uuid(const struct copy *c)
+{
+    bool copying = c->state == CW_MEMBER_IN_RESYNC && c->source != NULL;
+
+    return copying ? c->source->disk_uuid : (struct cw_uuid){ { 0 } };
+}
+
 static struct cw_member_report
 member_report(const struct copy *c)
 {
@@ -39,6 +47,7 @@ member_report(const struct copy *c)
         .connected = c->peer->state == PEER_UP,
         .flaps = c->peer->flaps.n,
         .flapping = c->peer->flaps.shaky,
+        .source_uuid = source_uuid(c),
     };
 }
 

@@ -282,6 +282,22 @@ cw_shape_host_space(const cw_pb_host *h, uint64_t *ret_size, uint64_t *ret_used)
     }
 }
 
+static json_t *
+shape_links(Causeway__Control__SiteLink *const *links, size_t n)
+{
+    json_t *a = json_array();
+
+    for (size_t i = 0; i < n; i++) {
+        json_t *o = json_object();
+
+        shape_set_text(o, "site", links[i]->site);
+        shape_set_number(o, "rtt_ns", links[i]->rtt_ns);
+        shape_set_number(o, "link_bytes_per_second", links[i]->bytes_per_s);
+        json_array_append_new(a, o);
+    }
+    return a;
+}
+
 json_t *
 cw_shape_host(const cw_pb_host *h)
 {
@@ -308,6 +324,7 @@ cw_shape_host(const cw_pb_host *h)
     if (h->memory != NULL)
         json_object_set_new(o, "memory", shape_memory(h->memory));
     json_object_set_new(o, "disks", disks);
+    json_object_set_new(o, "links", shape_links(h->links, h->n_links));
     return o;
 }
 
@@ -417,12 +434,14 @@ shape_site(const cw_pb_site *s)
     json_t *o = json_object();
 
     shape_set_text(o, "name", s->name);
+    shape_set_text(o, "region", s->region);
     shape_set_text(o, "kind", cw_shape_site_kind(s->kind));
     shape_set_number(o, "hosts", s->hosts);
     shape_set_number(o, "hosts_up", s->hosts_up);
     shape_set_number(o, "size_bytes", s->size_bytes);
     shape_set_number(o, "used_bytes", s->used_bytes);
     shape_set_number(o, "size_without_worst_host_bytes", s->size_without_worst_bytes);
+    json_object_set_new(o, "links", shape_links(s->links, s->n_links));
     return o;
 }
 

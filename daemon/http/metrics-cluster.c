@@ -105,6 +105,34 @@ site_used(const cw_pb_site *s)
 }
 
 static void
+status_links(FILE *f, const cw_pb_status *s)
+{
+    cw_http_metric(f, "causeway_site_rtt_seconds", "gauge",
+                   "Round trip from the site to another, or within it.");
+    for (size_t i = 0; i < s->n_sites; i++) {
+        for (size_t k = 0; k < s->sites[i]->n_links; k++) {
+            const Causeway__Control__SiteLink *l = s->sites[i]->links[k];
+
+            if (l->rtt_ns != 0)
+                cw_http_sample(f, "causeway_site_rtt_seconds",
+                               L("site", s->sites[i]->name, "to", l->site),
+                               (double)l->rtt_ns / CW_NS_PER_S);
+        }
+    }
+    cw_http_metric(f, "causeway_site_link_bytes_per_second", "gauge",
+                   "That resyncs reached lately between the two sites.");
+    for (size_t i = 0; i < s->n_sites; i++) {
+        for (size_t k = 0; k < s->sites[i]->n_links; k++) {
+            const Causeway__Control__SiteLink *l = s->sites[i]->links[k];
+
+            if (l->bytes_per_s != 0)
+                cw_http_sample_u64(f, "causeway_site_link_bytes_per_second",
+                                   L("site", s->sites[i]->name, "to", l->site), l->bytes_per_s);
+        }
+    }
+}
+
+static void
 status_io(FILE *f, const cw_pb_status *s)
 {
     cw_http_metric(f, "causeway_client_operations_per_second", "gauge",
@@ -138,6 +166,7 @@ cw_http_metrics_status(struct http_ask *a, const cw_pb_status *s)
     status_site_metric(f, s, "causeway_site_hosts_up", "Those that are up.", site_hosts_up);
     status_site_metric(f, s, "causeway_site_size_bytes", "Size of its stores.", site_size);
     status_site_metric(f, s, "causeway_site_used_bytes", "Used of it.", site_used);
+    status_links(f, s);
     status_io(f, s);
 }
 

@@ -197,19 +197,79 @@ sites_text(const struct afford *f)
     return text;
 }
 
-static uint32_t
-n_sites(const struct afford *f)
+/* An owner waits for the farthest copy. 0: the way to one of them is not known. */
+static uint64_t
+wait_of(const struct afford *f, const char *from, const char **ret_site)
 {
-    uint32_t n = 0;
+    uint64_t worst = 0;
 
+    *ret_site = from;
     for (uint32_t i = 0; i < f->got.n; i++) {
-        bool again = false;
+        const char *site = f->disks[f->got.at[i]].site;
+        const struct mgr_way *w = cw_mgr_way(f->m, from, site);
 
-        for (uint32_t k = 0; k < i; k++)
-            again |= f->disks[f->got.at[k]].site_no == f->disks[f->got.at[i]].site_no;
-        n += !again;
+        if (strcmp(site, from) == 0 && (w == NULL || w->rtt_ns == 0))
+            continue; /* within a site it is the least of it */
+        if (w == NULL || w->rtt_ns == 0) {
+            *ret_site = site;
+            return 0;
+        }
+        if (w->rtt_ns > worst) {
+            worst = w->rtt_ns;
+            *ret_site = site;
+        }
     }
-    return n;
+    return worst;
+}
+
+/* Owners are rather where they wait least. */
+static void
+wait_fill(const struct afford *f, struct cw_mgr_policy_check_reply *ret)
+{
+    ret->wait_from = ret->wait_site = "";
+    for (uint32_t i = 0; i < f->got.n; i++) {
+        const char *from = f->disks[f->got.at[i]].site, *site;
+        uint64_t ns = wait_of(f, from, &site);
+
+        if (ns == 0 || (ret->write_wait_ns != 0 && ns >= ret->write_wait_ns))
+            continue;
+        ret->write_wait_ns = ns;
+        ret->wait_from = from;
+        ret->wait_site = site;
+    }
+}
+
+/* "34 ms", "0.3 ms" */
+static const char *
+ms_text(const struct afford *f, uint64_t ns)
+{
+    uint64_t tenths = (ns + CW_NS_PER_MS / 20) / (CW_NS_PER_MS / 10);
+
+    if (tenths >= 100)
+        return cw_mgr_arena_printf(f->a, "%llu ms", (unsigned long long)((tenths + 5) / 10));
+    if (tenths == 0)
+        return "less than 0.1 ms";
+    return cw_mgr_arena_printf(f->a, "%llu.%llu ms", (unsigned long long)(tenths / 10),
+                               (unsigned long long)(tenths % 10));
+}
+
+static const char *
+trips_text(const struct afford *f, const struct cw_mgr_policy_check_reply *r)
+{
+    const char *sites = sites_text(f), *wait = "";
+    bool far = strchr(sites, ',') != NULL;
+
+    if (f->got.n == 0)
+        return "one per write";
+    if (r->write_wait_ns != 0 && far)
+        wait = cw_mgr_arena_printf(f->a, ": each write waits for %s: %s (its owner is in %s)",
+                                   r->wait_site, ms_text(f, r->write_wait_ns), r->wait_from);
+    else if (r->write_wait_ns != 0)
+        wait = cw_mgr_arena_printf(f->a, ": %s", ms_text(f, r->write_wait_ns));
+    else if (far)
+        wait = ": the farthest decides (how far they are is not measured yet)";
+    return far ? cw_mgr_arena_printf(f->a, "one per write, to copies in %s at once%s", sites, wait)
+               : cw_mgr_arena_printf(f->a, "one per write, within site %s%s", sites, wait);
 }
 
 static void
@@ -225,14 +285,8 @@ afford(struct afford *f, struct cw_mgr_policy_check_reply *ret)
     ret->factor = f->policy->copies;
     ret->storable_bytes = storable(f);
     ret->round_trips = 1;
-    ret->round_trips_text =
-        f->got.n == 0 ? "one per write"
-        : n_sites(f) > 1
-            ? cw_mgr_arena_printf(f->a,
-                                  "one per write, to copies in %s at once: the farthest site "
-                                  "decides (its round-trip time is not measured here)",
-                                  sites_text(f))
-            : cw_mgr_arena_printf(f->a, "one per write, within site %s", sites_text(f));
+    wait_fill(f, ret);
+    ret->round_trips_text = trips_text(f, ret);
     ret->losses = cw_mgr_arena_get(f->a, 2, sizeof(*ret->losses));
     if (!ret->met)
         return; /* there is no example to take anything from */

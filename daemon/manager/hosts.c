@@ -51,8 +51,10 @@ register_sane(const struct cw_mgr_register *r, struct cw_mgr_call *call)
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
                     "host %s advertises \"%.80s\", which nobody can connect to", r->name,
                     r->advertise);
+    else if (r->domain.region[0] != '\0' && !cw_mgr_name_ok(r->domain.region))
+        cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
+                    "host %s: a region is 1 to 63 of [A-Za-z0-9._-]", r->name);
     else if (!cw_mgr_name_ok(r->domain.site) || strlen(r->domain.rack) >= sizeof(size.rack) ||
-             strlen(r->domain.region) >= sizeof(size.region) ||
              strlen(r->unix_path) >= sizeof(size.unix_path) ||
              strlen(r->advertise) >= sizeof(size.advertise))
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
@@ -79,6 +81,50 @@ name_taken(const struct cw_manager *m, const struct cw_mgr_register *r, const st
            !cw_uuid_equal(&old->boot_id, &r->boot_id);
 }
 
+/* ---- a site lies in one region: the one that any of its hosts names ---- */
+
+static const struct mgr_host *
+region_named(const struct cw_manager *m, const char *site, const char *but_host)
+{
+    MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
+    {
+        const struct cw_host_rec *r = &h->o.rec.host;
+
+        if (r->region[0] != '\0' && strcmp(r->site, site) == 0 && strcmp(r->name, but_host) != 0)
+            return h;
+    }
+    return NULL;
+}
+
+const char *
+cw_mgr_site_region(const struct cw_manager *m, const char *site)
+{
+    const struct mgr_host *h = region_named(m, site, "");
+
+    return h != NULL ? h->o.rec.host.region : "";
+}
+
+static bool
+region_allowed(const struct cw_manager *m, const struct cw_mgr_register *r,
+               struct cw_mgr_call *call)
+{
+    const struct mgr_host *h = region_named(m, r->domain.site, r->name);
+    const struct cw_host_rec *other = h != NULL ? &h->o.rec.host : NULL;
+
+    if (other == NULL || r->domain.region[0] == '\0' ||
+        strcmp(other->region, r->domain.region) == 0)
+        return true;
+    cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
+                "host %s puts site %s into region %s, host %s puts it into region %s: a site lies "
+                "in one region",
+                r->name, r->domain.site, r->domain.region, other->name, other->region);
+    cw_mgr_error_hint(&call->error,
+                      "start it with --domain region=%s,site=%s; or, to move the site, start each "
+                      "of its hosts without a region first (causeway host ls)",
+                      other->region, r->domain.site);
+    return false;
+}
+
 static bool
 register_allowed(const struct cw_manager *m, const struct cw_mgr_register *r,
                  struct cw_mgr_call *call)
@@ -101,7 +147,7 @@ register_allowed(const struct cw_manager *m, const struct cw_mgr_register *r,
         cw_mgr_error_hint(&call->error, "choose another --host name, or stop that daemon first");
         return false;
     }
-    return true;
+    return region_allowed(m, r, call);
 }
 
 static bool
@@ -385,6 +431,8 @@ cw_mgr_call_beat(struct cw_manager *m, struct cw_mgr_call *call)
         cw_mgr_disks_seen(m, call->session->host, b->disks, b->n_disks);
         cw_mgr_copies_used(m, call->session->host, b->uses, b->n_uses);
         cw_mgr_copies_bad(m, call->session->host, b->bads, b->n_bads);
+        cw_mgr_ways_took(m, call->session->host, b->trips, b->n_trips);
+        cw_mgr_ways_ask(m, call->session->host, cw_mgr_reply_arena(call), &call->reply.beat);
     }
     cw_mgr_done(call);
 }
@@ -467,7 +515,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
 
     *ret = (struct cw_mgr_host_info){
         .name = r->name,
-        .domain = { r->region, r->site, r->rack, r->name },
+        .domain = { cw_mgr_site_region(m, r->site), r->site, r->rack, r->name },
         .site_kind = r->site_kind,
         .state = cw_mgr_host_maintained(h) ? "maintenance"
                  : h->absent               ? "absent"
@@ -480,6 +528,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         .memory = h->memory,
         .up = !h->absent,
     };
+    ret->links = cw_mgr_ways_of(m, r->site, a, &ret->n_links);
     maintain_fill(m, h, a, ret);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {

@@ -178,6 +178,18 @@ struct mgr_set_aside {
     uint64_t at_ns; /* 0: never */
 };
 
+/* Between two sites, or within one; while this manager runs. */
+#define MGR_WAYS_MAX 300u
+#define MGR_WAY_SITES_MAX 24u /* so many sites have ways for every two of them */
+struct mgr_way {
+    char a[CW_NAME_SIZE], b[CW_NAME_SIZE]; /* a <= b */
+    uint64_t rtt_ns;                       /* 0: not measured yet */
+    uint8_t rank;                          /* of rtt_ns, for placement: struct cw_place_disk */
+    uint64_t asked_ns;                     /* some daemon was asked to measure it; 0: none was */
+    uint64_t link_bytes_per_s;             /* that resyncs reached; 0: none was long enough */
+    uint64_t moved_ns, window_ns, window_bytes;
+};
+
 struct cw_manager {
     struct cw_manager_opts opts;
     struct cw_env *env;
@@ -214,6 +226,8 @@ struct cw_manager {
     uint32_t n_maintain[CW_MAINTAIN_NONE + 1];         /* hosts by mode */
     uint64_t worked_ns;                                /* the last look of work.c */
     uint64_t moved_per_s; /* bytes a resync moved lately; 0: none did */
+    struct mgr_way *ways; /* in the order in which they were first of interest */
+    size_t n_ways, ways_turn;
     bool stopping;
 
     struct cw_timer kick, tick, retry;
@@ -278,6 +292,8 @@ mgr_call_fn cw_mgr_call_repair_ls, cw_mgr_call_repair_now, cw_mgr_call_repair_se
 
 /* Connected and heard from within CW_MGR_ABSENT_MS. */
 bool cw_mgr_host_serves(const struct cw_manager *m, const struct mgr_host *h);
+/* Of a site; "": none of its hosts names one. */
+const char *cw_mgr_site_region(const struct cw_manager *m, const char *site);
 void cw_mgr_hosts_tick(struct cw_manager *m);
 void cw_mgr_host_gone(struct cw_manager *m, struct mgr_host *h);
 
@@ -335,6 +351,26 @@ enum mgr_copy cw_mgr_copy_state(const struct cw_manager *m, const struct cw_memb
                                 uint32_t repair_delay_s);
 /* More than a third of the hosts are absent: it is the network, nothing is rebuilt. */
 bool cw_mgr_many_absent(const struct cw_manager *m);
+
+/* ---- ways.c ---- */
+
+/* NULL: nothing is known of it. The same whichever site is named first. */
+const struct mgr_way *cw_mgr_way(const struct cw_manager *m, const char *a, const char *b);
+/* What h measured. */
+void cw_mgr_ways_took(struct cw_manager *m, const struct mgr_host *h,
+                      const struct cw_mgr_round_trip *trips, size_t n);
+/* What h should measure. */
+void cw_mgr_ways_ask(struct cw_manager *m, struct mgr_host *h, struct cw_mgr_arena *a,
+                     struct cw_mgr_beat_reply *ret);
+/* A resync moved so much since then. */
+void cw_mgr_ways_moved(struct cw_manager *m, const struct cw_uuid *source,
+                       const struct cw_uuid *target, uint64_t bytes, uint64_t since_ns);
+const struct cw_mgr_site_link *cw_mgr_ways_of(const struct cw_manager *m, const char *site,
+                                              struct cw_mgr_arena *a, size_t *ret_n);
+/* Tells indexed disks how far their sites are from each other. */
+void cw_mgr_ways_place(const struct cw_manager *m, struct cw_mgr_arena *a,
+                       struct cw_place_disk *disks, size_t n);
+void cw_mgr_ways_fini(struct cw_manager *m);
 
 /* ---- policy.c, volume.c ---- */
 

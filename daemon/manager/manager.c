@@ -466,5 +466,6 @@ cw_manager_free(struct cw_manager *m)
     cw_mgr_findings_fini(m);
     cw_mgr_load_forget(m);
     cw_mgr_tables_fini(&m->t);
+    cw_mgr_ways_fini(m);
     free(m);
 }

@@ -164,6 +164,11 @@ struct cw_mgr_register {
     struct cw_mgr_memory memory;
 };
 
+struct cw_mgr_round_trip {
+    const char *host;
+    uint64_t ns;
+};
+
 struct cw_mgr_beat {
     const struct cw_mgr_disk_state *disks;
     size_t n_disks;
@@ -172,6 +177,8 @@ struct cw_mgr_beat {
     const struct cw_mgr_copy_bad *bads; /* all that there are */
     size_t n_bads;
     struct cw_mgr_memory memory;
+    const struct cw_mgr_round_trip *trips; /* measured since the last beat */
+    size_t n_trips;
 };
 
 struct cw_mgr_client_hello {
@@ -283,7 +290,7 @@ struct cw_mgr_repair_set {
 };
 
 struct cw_mgr_whatif {
-    const char *const *fail; /* site, site/rack, host, host/disk */
+    const char *const *fail; /* region, site, site/rack, host, host/disk */
     size_t n_fail;
 };
 
@@ -327,6 +334,8 @@ struct cw_mgr_policy_check_reply {
     uint64_t storable_bytes;
     uint32_t round_trips;
     const char *round_trips_text;
+    uint64_t write_wait_ns;            /* for the farthest copy; 0: not known */
+    const char *wait_from, *wait_site; /* an owner in the one waits for the other; "" */
     struct cw_mgr_policy_loss *losses;
     size_t n_losses;
 };
@@ -363,6 +372,15 @@ struct cw_mgr_register_reply {
     const char *const *managers;
     size_t n_managers;
     uint32_t beat_ms;
+};
+
+struct cw_mgr_probe { /* the way to that host is to be measured */
+    const char *host, *addr;
+};
+
+struct cw_mgr_beat_reply {
+    const struct cw_mgr_probe *probes;
+    size_t n_probes;
 };
 
 struct cw_mgr_client_hello_reply {
@@ -468,6 +486,13 @@ struct cw_mgr_policy_list {
     size_t n_policies;
 };
 
+/* From one site to another, or within it. */
+struct cw_mgr_site_link {
+    const char *site;
+    uint64_t rtt_ns;      /* 0: not measured */
+    uint64_t bytes_per_s; /* that resyncs reached; 0: unknown */
+};
+
 struct cw_mgr_host_info {
     const char *name;
     struct cw_mgr_domain domain;
@@ -482,7 +507,9 @@ struct cw_mgr_host_info {
     const char *maintain; /* the mode; "": none, and then nothing of the next counts */
     bool maintain_ready;  /* it may go down */
     const char *maintain_since, *maintain_why;
-    uint64_t maintain_job; /* that prepares it; 0: none */
+    uint64_t maintain_job;                /* that prepares it; 0: none */
+    const struct cw_mgr_site_link *links; /* of its site */
+    size_t n_links;
 };
 
 struct cw_mgr_host_list {
@@ -495,11 +522,13 @@ struct cw_mgr_finding {
 };
 
 struct cw_mgr_site_info {
-    const char *name;
+    const char *name, *region; /* region: "" unknown */
     enum cw_site_kind kind;
     uint32_t hosts_up, hosts;
     uint64_t size_bytes, used_bytes;
     uint64_t size_without_worst_bytes; /* if its largest host failed */
+    const struct cw_mgr_site_link *links;
+    size_t n_links;
 };
 
 struct cw_mgr_word_count {
@@ -702,6 +731,7 @@ union cw_mgr_request {
 
 union cw_mgr_reply {
     struct cw_mgr_register_reply register_reply;
+    struct cw_mgr_beat_reply beat;
     struct cw_mgr_client_hello_reply client_hello;
     struct cw_mgr_attach_reply attach;
     struct cw_mgr_change_reply change;
@@ -751,7 +781,7 @@ struct cw_mgr_call {
 /* ---- reports of owners: VolumeReport ---- */
 
 struct cw_mgr_member_report {
-    struct cw_uuid disk_uuid;
+    struct cw_uuid disk_uuid, source_uuid; /* source: of a resync; nil: none, or unknown */
     uint64_t chunks_left, chunks_total, bytes_moved, lag;
     bool connected, flapping;
     uint64_t flaps;

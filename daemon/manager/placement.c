@@ -117,7 +117,8 @@ cw_place_tenths(const struct cw_place_disk *d)
 
 struct score {
     bool preferred, new_site, new_rack;
-    uint64_t load; /* tenths of its size, so that nearly equal disks are chosen by chance */
+    uint64_t load; /* tenths of its size, so that nearly equal disks are chosen by what follows */
+    uint32_t far;  /* the farthest of the other copies: writes wait for it */
     uint64_t chance;
 };
 
@@ -135,6 +136,8 @@ disk_score(const struct place *p, const struct cw_place_disk *d)
     for (uint32_t i = 0; i < p->n_held; i++) {
         s.new_site &= !same_site(d, &p->disks[p->held[i]]);
         s.new_rack &= !same_rack(d, &p->disks[p->held[i]]);
+        if (d->far_of != NULL && d->far_of[p->disks[p->held[i]].site_no] > s.far)
+            s.far = d->far_of[p->disks[p->held[i]].site_no];
     }
     return s;
 }
@@ -150,6 +153,8 @@ score_better(const struct score *a, const struct score *b)
         return a->new_rack;
     if (a->load != b->load)
         return a->load < b->load;
+    if (a->far != b->far)
+        return a->far < b->far;
     return a->chance > b->chance;
 }
 

@@ -3,7 +3,8 @@
  * A pure function of the tree (region / site / rack / host / disk), the rule and a seed: the same
  * inputs give the same disks, and the order of the input does not matter. Copies never share a
  * spread domain and never break the site rule. Among what is allowed it prefers, in this order: the
- * preferred site, a site without a copy, a rack without a copy, emptier disks, chance by seed.
+ * preferred site, a site without a copy, a rack without a copy, emptier disks, a site near to the
+ * other copies, chance by seed.
  *
  * Domains nest and each site rule is a quota on whole sites, so choosing one copy after another,
  * quotas first, finds a set whenever there is one.
@@ -20,6 +21,7 @@
 #define CW_PLACE_SITES_MAX 5
 #define CW_PLACE_NAME_SIZE 64
 #define CW_PLACE_WHY_SIZE 300
+#define CW_PLACE_FAR_UNKNOWN 32u
 
 enum cw_place_spread { CW_PLACE_HOST, CW_PLACE_RACK, CW_PLACE_SITE };
 enum cw_place_sites { CW_PLACE_ANY, CW_PLACE_EACH, CW_PLACE_ONLY, CW_PLACE_PREFER };
@@ -43,6 +45,10 @@ struct cw_place_disk {
     /* cw_place_index: equal where the names are; comparing them is the price of a placement */
     uint32_t site_no, rack_no, host_no;
     uint64_t tenth_bytes, hash;
+
+    /* By site_no, of all sites: how far that is from here, in coarse ranks; CW_PLACE_FAR_UNKNOWN:
+     * not known. NULL: of none it is. Borrowed; set after the index was made. */
+    const uint8_t *far_of;
 };
 
 struct cw_place_answer {

@@ -41,6 +41,21 @@ moved_at(const struct cw_manager *m, const struct mgr_member_now before[static C
     return cw_max_u64(cw_now_ns(m->env), 1);
 }
 
+/* What a resync moved since the report before; 0 if there was none, of this owner, to compare. */
+static uint64_t
+moved_since(const struct mgr_volume *v, const struct mgr_member_now before[static CW_MEMBERS_MAX],
+            const struct cw_mgr_member_report *mr)
+{
+    if (!v->report.have)
+        return 0;
+    for (uint32_t i = 0; i < CW_MEMBERS_MAX; i++) {
+        if (cw_uuid_equal(&before[i].disk, &mr->disk_uuid) &&
+            before[i].bytes_moved <= mr->bytes_moved)
+            return mr->bytes_moved - before[i].bytes_moved;
+    }
+    return mr->bytes_moved;
+}
+
 static void
 shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s,
            const struct cw_mgr_shard_report *r, struct mgr_report *sum)
@@ -70,6 +85,9 @@ shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s
             if (v->report.have && flapped(before, mr))
                 cw_mgr_flaps_told(m, cw_mgr_find_copy_disk(&m->t, &rec->members[k]),
                                   &v->o.rec.volume.owner_id);
+            if (!cw_uuid_is_nil(&mr->source_uuid))
+                cw_mgr_ways_moved(m, &mr->source_uuid, &mr->disk_uuid, moved_since(v, before, mr),
+                                  v->report.at_ns);
             sum->chunks_left += mr->chunks_left;
             sum->bytes_moved += mr->bytes_moved;
         }

@@ -42,6 +42,7 @@ struct mgr_host {
     char version[CW_NAME_SIZE];
     bool bads;                   /* it named bad blocks in its last beat */
     struct cw_mgr_memory memory; /* as it said last */
+    uint64_t probe_ns;           /* it may be asked to measure ways from then on */
     uint64_t returned_ns;        /* from maintenance; its absence counts from then on; 0: never */
 };
 

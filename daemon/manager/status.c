@@ -106,7 +106,8 @@ fill_sites(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_sta
     {
         struct cw_mgr_site_info *s = site_find(to, &ret->n_sites, &h->o.rec.host);
 
-        s->hosts++;
+        if (s->hosts++ == 0)
+            s->region = cw_mgr_site_region(m, s->name);
         s->hosts_up += !h->absent;
     }
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
@@ -121,6 +122,8 @@ fill_sites(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_sta
         s->used_bytes += d->now.used_bytes;
     }
     fill_without_worst(m, to, ret->n_sites);
+    for (size_t i = 0; i < ret->n_sites; i++)
+        to[i].links = cw_mgr_ways_of(m, to[i].name, a, &to[i].n_links);
 }
 
 static void

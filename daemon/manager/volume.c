@@ -67,6 +67,7 @@ cw_mgr_place_disks(const struct cw_manager *m, struct cw_mgr_arena *a, enum mgr_
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     n += cw_mgr_place_disk(m, d, what, &to[n]);
     cw_place_index(to, n);
+    cw_mgr_ways_place(m, a, to, n);
     *ret_n = n;
     return to;
 }

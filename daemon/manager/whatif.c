@@ -1,9 +1,9 @@
 /* manager/whatif.c - what if these failed now?
  *
- * Domains that fail are named as site, site/rack, host, host/disk, or with the site in front. Hosts
- * fall silent, as they do when they die: their copies are waited for. A disk that is named fails.
- * The answer is what health.c says of a copy of what is known (suppose.c), and whether repair.c
- * would find places.
+ * Domains that fail are named as site, region, site/rack, host, host/disk, or with the site in
+ * front. Hosts fall silent, as they do when they die: their copies are waited for. A disk that is
+ * named fails. The answer is what health.c says of a copy of what is known (suppose.c), and whether
+ * repair.c would find places.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,16 @@
 #include "daemon/manager/internal.h"
 
 /* How a name may mean a disk: the first kind that means any is what is meant. */
-enum fail_kind { FAIL_SITE, FAIL_RACK, FAIL_HOST, FAIL_SITE_HOST, FAIL_DISK, FAIL_PATH, FAIL_NONE };
+enum fail_kind {
+    FAIL_SITE,
+    FAIL_REGION,
+    FAIL_RACK,
+    FAIL_HOST,
+    FAIL_SITE_HOST,
+    FAIL_DISK,
+    FAIL_PATH,
+    FAIL_NONE,
+};
 
 static bool
 is_pair(const char *text, const char *a, const char *b)
@@ -33,6 +42,8 @@ means(enum fail_kind kind, const char *name, const struct cw_manager *m, const s
     switch (kind) {
     case FAIL_SITE:
         return strcmp(name, r->site) == 0;
+    case FAIL_REGION:
+        return name[0] != '\0' && strcmp(name, cw_mgr_site_region(m, r->site)) == 0;
     case FAIL_RACK:
         return is_pair(name, r->site, r->rack);
     case FAIL_HOST:
@@ -200,7 +211,10 @@ fill_disks(const struct cw_manager *m, const struct cw_mgr_whatif *q, struct cw_
            struct cw_mgr_whatif_reply *ret)
 {
     const char **to = cw_mgr_arena_get(a, m->t.of[CW_REC_DISK].n + 1, sizeof(const char *));
+    enum fail_kind *kinds = cw_mgr_arena_get(a, q->n_fail + 1, sizeof(*kinds));
 
+    for (size_t i = 0; i < q->n_fail; i++)
+        kinds[i] = kind_of(m, q->fail[i]);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {
         const struct mgr_host *h = cw_mgr_disk_host(m, d);
@@ -208,7 +222,7 @@ fill_disks(const struct cw_manager *m, const struct cw_mgr_whatif *q, struct cw_
         bool fails = false;
 
         for (size_t i = 0; h != NULL && i < q->n_fail; i++)
-            fails |= means(kind_of(m, q->fail[i]), q->fail[i], m, h, d);
+            fails |= means(kinds[i], q->fail[i], m, h, d);
         if (!fails)
             continue;
         cw_mgr_disk_path(m, d, path);
@@ -255,9 +269,9 @@ cw_mgr_call_whatif(struct cw_manager *m, struct cw_mgr_call *call)
         if (kind_of(m, q->fail[i]) != FAIL_NONE)
             continue;
         cw_mgr_fail(call, CW_MGR_NOT_FOUND, q->fail[i],
-                    "%.120s is no site, rack, host or disk of this cluster", q->fail[i]);
+                    "%.120s is no region, site, rack, host or disk of this cluster", q->fail[i]);
         cw_mgr_error_hint(&call->error,
-                          "name SITE, SITE/RACK, HOST or HOST/DISK; see: causeway host ls");
+                          "name REGION, SITE, SITE/RACK, HOST or HOST/DISK; see: causeway host ls");
     }
     if (q->n_fail == 0)
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, "", "what is to fail?");

@@ -203,6 +203,7 @@ shard_out(const struct cw_shard_report *from, Causeway__Control__ShardReport *to
         members[i].connected = mr->connected;
         members[i].flaps = mr->flaps;
         members[i].flapping = mr->flapping;
+        members[i].source_uuid = cw_host_uuid(&mr->source_uuid);
         list[i] = &members[i];
     }
 }

@@ -432,6 +432,7 @@ cw_host_main(const struct cw_options *o, struct cw_log_sink *log)
         host_start_data(&h))
         cw_service_run(h.service);
     cw_host_http_stop(&h);
+    cw_probes_fini(&h.probes);
     cw_rpc_session_free(h.session);
     h.session = NULL;
     cw_rpc_server_free(h.server);

@@ -125,6 +125,14 @@ on_register_reply(struct cw_rpc_call *call, const cw_envelope *reply)
 }
 
 static void
+probes_begin(struct cw_host *h, const Causeway__Control__BeatReply *m)
+{
+    h->probes.cluster_id = h->cluster_id;
+    for (size_t i = 0; i < m->n_probes; i++)
+        cw_probe_begin(&h->probes, m->probes[i]->host, m->probes[i]->addr);
+}
+
+static void
 on_beat_reply(struct cw_rpc_call *call, const cw_envelope *reply)
 {
     struct cw_host *h = cw_container_of(call, struct cw_host, call);
@@ -135,6 +143,8 @@ on_beat_reply(struct cw_rpc_call *call, const cw_envelope *reply)
     if (reply->error != NULL && reply->error->code != CAUSEWAY__CONTROL__ERROR_CODE__UNAVAILABLE &&
         reply->error->code != CAUSEWAY__CONTROL__ERROR_CODE__TIMEOUT)
         h->registered = false;
+    if (reply->body_case == CAUSEWAY__CONTROL__ENVELOPE__BODY_BEAT_REPLY)
+        probes_begin(h, reply->beat_reply);
     beat_set(h, h->registered ? h->beat_ms : AGAIN_MS);
 }
 
@@ -258,9 +268,26 @@ bads_out(const struct cw_host *h, Causeway__Control__CopyBad *at)
     return list;
 }
 
+/* What came out of the probes; at and list have room for CW_PROBES_MAX. */
+static size_t
+trips_out(struct cw_host *h, Causeway__Control__RoundTrip *at, Causeway__Control__RoundTrip **list)
+{
+    struct cw_probe_result of[CW_PROBES_MAX];
+    uint32_t n = cw_probe_take(&h->probes, of);
+
+    for (uint32_t i = 0; i < n; i++) {
+        causeway__control__round_trip__init(&at[i]);
+        at[i].host = cw_host_text(of[i].host);
+        at[i].ns = of[i].ns;
+        list[i] = &at[i];
+    }
+    return n;
+}
+
 static void
 beat_send(struct cw_host *h)
 {
+    Causeway__Control__RoundTrip trips[CW_PROBES_MAX], *trip_list[CW_PROBES_MAX];
     cw_envelope m = CAUSEWAY__CONTROL__ENVELOPE__INIT;
     Causeway__Control__Beat b = CAUSEWAY__CONTROL__BEAT__INIT;
     Causeway__Control__HostMemory memory;
@@ -277,6 +304,8 @@ beat_send(struct cw_host *h)
     b.copies = uses_out(h, uses);
     b.n_bad = h->look.n_bads;
     b.bad = bads_out(h, bads);
+    b.n_round_trips = trips_out(h, trips, trip_list);
+    b.round_trips = trip_list;
     m.body_case = CAUSEWAY__CONTROL__ENVELOPE__BODY_BEAT;
     m.beat = &b;
     h->call.done = on_beat_reply;
@@ -345,6 +374,7 @@ void
 cw_host_register_init(struct cw_host *h)
 {
     h->look.done = on_looked;
+    h->probes.service = h->service;
     h->beat_timer.fn = on_beat_timer;
     h->beat_ms = BEAT_MS;
     beat_set(h, BEAT_MS);

@@ -13,6 +13,7 @@
 #include "daemon/shell/data.h"
 #include "daemon/shell/lead.h"
 #include "daemon/shell/options.h"
+#include "daemon/shell/probe.h"
 #include "daemon/shell/watchdog.h"
 
 enum cw_host_state { CW_HOST_STARTING, CW_HOST_RUNNING, CW_HOST_STOPPING };
@@ -44,6 +45,7 @@ struct cw_host {
     bool ever;       /* on any: from then on refusals are not fatal */
     bool look_busy, want_register;
     struct cw_uuid disk_uuid[CW_STORES_MAX]; /* of o->stores, as last registered */
+    struct cw_probes probes;                 /* that the manager asked for */
 
     /* HTTP, and the watchdog */
     struct cw_http *http;

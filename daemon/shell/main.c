@@ -1,8 +1,10 @@
 /* causewayd: a host of the cluster, its manager, or the maker of stores. */
 #include <stdio.h>
+#include <string.h>
 
 #include "daemon/shell/format.h"
 #include "daemon/shell/host.h"
+#include "daemon/shell/instance.h"
 #include "daemon/shell/manager-main.h"
 #include "daemon/shell/options.h"
 
@@ -27,8 +29,34 @@ manager_main(const struct cw_options *o, struct cw_log_sink *log)
     });
 }
 
+/* What is said beside `auto` wins. */
+static bool
+find_domain(struct cw_options *o, struct cw_log_sink *log)
+{
+    const char *addr = o->instance_metadata != NULL ? o->instance_metadata : CW_INSTANCE_ADDR;
+    char why[CW_INSTANCE_WHY_SIZE], line[CW_INSTANCE_WHY_SIZE + 240];
+    struct cw_instance at;
+
+    if (!cw_instance_find(addr, CW_INSTANCE_MS, &at, why)) {
+        snprintf(line, sizeof(line),
+                 "--domain auto: %s; say where it is: --domain site=SITE[,rack=RACK]", why);
+        cw_log_sink_write(log, CW_LOG_ERROR, line);
+        return false;
+    }
+    if (o->site[0] == '\0' && o->region[0] == '\0')
+        strcpy(o->region, at.region);
+    if (o->site[0] == '\0')
+        strcpy(o->site, at.site);
+    if (o->rack[0] == '\0')
+        strcpy(o->rack, at.rack);
+    snprintf(line, sizeof(line), "--domain auto: region=%s,site=%s,rack=%s, as %s says", o->region,
+             o->site, o->rack, at.provider);
+    cw_log_sink_write(log, CW_LOG_NOTICE, line);
+    return true;
+}
+
 static int
-run(const struct cw_options *o)
+run(struct cw_options *o)
 {
     struct cw_log_sink log;
     int status;
@@ -38,6 +66,8 @@ run(const struct cw_options *o)
         status = cw_format_main(o, &log);
     else if (o->role == CW_ROLE_MANAGER)
         status = manager_main(o, &log);
+    else if (o->domain_auto && !find_domain(o, &log))
+        status = 1;
     else
         status = cw_host_main(o, &log);
     cw_log_sink_fini(&log);

@@ -296,3 +296,19 @@ cw_pb_policy(struct cw_mgr_arena *a, const struct cw_mgr_policy *from)
     to->resync_paused = from->resync_paused;
     return to;
 }
+
+static void
+link_out(struct cw_mgr_arena *a, const struct cw_mgr_site_link *from, CW_PB(SiteLink) *to)
+{
+    to->site = cw_pb_text(from->site);
+    to->rtt_ns = from->rtt_ns;
+    to->bytes_per_s = from->bytes_per_s;
+}
+
+CW_PB_LIST(links_out, SiteLink, site_link, struct cw_mgr_site_link, link_out)
+
+CW_PB(SiteLink) **
+cw_pb_links(struct cw_mgr_arena *a, const struct cw_mgr_site_link *from, size_t n)
+{
+    return links_out(a, from, n);
+}

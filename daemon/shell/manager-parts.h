@@ -60,4 +60,6 @@ CW_PB(DiskState) **cw_pb_disks(struct cw_mgr_arena *a, const struct cw_mgr_disk_
 CW_PB(DiskLocation) **cw_pb_locations(struct cw_mgr_arena *a, const struct cw_mgr_location *from,
                                       size_t n);
 CW_PB(ShardRec) **cw_pb_shards(struct cw_mgr_arena *a, const struct cw_shard_rec *from, size_t n);
+CW_PB(SiteLink) **cw_pb_links(struct cw_mgr_arena *a, const struct cw_mgr_site_link *from,
+                              size_t n);
 CW_PB(Policy) *cw_pb_policy(struct cw_mgr_arena *a, const struct cw_mgr_policy *from);

@@ -152,6 +152,18 @@ bads_in(struct cw_mgr_arena *a, const CW_PB(Beat) *from, struct cw_mgr_beat *to)
     return true;
 }
 
+static void
+trips_in(struct cw_mgr_arena *a, const CW_PB(Beat) *from, struct cw_mgr_beat *to)
+{
+    struct cw_mgr_round_trip *list = cw_mgr_arena_get(a, from->n_round_trips + 1, sizeof(*list));
+
+    for (size_t i = 0; i < from->n_round_trips; i++)
+        list[i] = (struct cw_mgr_round_trip){ .host = from->round_trips[i]->host,
+                                              .ns = from->round_trips[i]->ns };
+    to->trips = list;
+    to->n_trips = from->n_round_trips;
+}
+
 static bool
 beat_ask(struct cw_manager_req *r, const cw_envelope *m)
 {
@@ -159,8 +171,33 @@ beat_ask(struct cw_manager_req *r, const cw_envelope *m)
 
     b->n_disks = m->beat->n_disks;
     b->memory = memory_in(m->beat->memory);
+    trips_in(r->arena, m->beat, b);
     return cw_pb_disks_in(r->arena, m->beat->disks, m->beat->n_disks, &b->disks) &&
            uses_in(r->arena, m->beat, b) && bads_in(r->arena, m->beat, b);
+}
+
+static void
+probe_out(struct cw_mgr_arena *a, const struct cw_mgr_probe *from, CW_PB(Probe) *to)
+{
+    to->host = cw_pb_text(from->host);
+    to->addr = cw_pb_text(from->addr);
+}
+
+CW_PB_LIST(probes_out, Probe, probe, struct cw_mgr_probe, probe_out)
+
+static void
+beat_answer(struct cw_manager_req *r, cw_envelope *out)
+{
+    const struct cw_mgr_beat_reply *f = &r->call.reply.beat;
+    CW_PB(BeatReply) *to;
+
+    if (f->n_probes == 0)
+        return;
+    to = CW_PB_NEW(r->arena, BeatReply, beat_reply);
+    to->n_probes = f->n_probes;
+    to->probes = probes_out(r->arena, f->probes, f->n_probes);
+    out->body_case = CW_PB_BODY(BEAT_REPLY);
+    out->beat_reply = to;
 }
 
 static bool
@@ -229,6 +266,8 @@ host_out(struct cw_mgr_arena *a, const struct cw_mgr_host_info *from, CW_PB(Host
     to->incarnation = from->incarnation;
     to->memory = memory_out(a, &from->memory);
     to->up = from->up;
+    to->n_links = from->n_links;
+    to->links = cw_pb_links(a, from->links, from->n_links);
     if (from->maintain[0] != '\0')
         to->maintenance = maintenance_out(a, from);
 }
@@ -295,7 +334,7 @@ disk_return_ask(struct cw_manager_req *r, const cw_envelope *m)
 
 const struct cw_manager_route cw_manager_routes_hosts[] = {
     { CW_PB_BODY(REGISTER), CW_MGR_REGISTER, register_ask, register_answer },
-    { CW_PB_BODY(BEAT), CW_MGR_BEAT, beat_ask, NULL },
+    { CW_PB_BODY(BEAT), CW_MGR_BEAT, beat_ask, beat_answer },
     { CW_PB_BODY(CLIENT_HELLO), CW_MGR_CLIENT_HELLO, client_hello_ask, client_hello_answer },
     { CW_PB_BODY(HOST_LS), CW_MGR_HOST_LS, host_ls_ask, host_ls_answer },
     { CW_PB_BODY(HOST_RM), CW_MGR_HOST_RM, host_rm_ask, cw_manager_remove_answer },

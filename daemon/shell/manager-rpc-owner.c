@@ -151,7 +151,8 @@ member_report_in(const CW_PB(MemberReport) *from, struct cw_mgr_member_report *t
     to->connected = from->connected;
     to->flaps = from->flaps;
     to->flapping = from->flapping;
-    return cw_pb_uuid_in(from->disk_uuid, &to->disk_uuid);
+    return cw_pb_uuid_in(from->disk_uuid, &to->disk_uuid) &&
+           cw_pb_uuid_in(from->source_uuid, &to->source_uuid);
 }
 
 static bool

@@ -87,6 +87,9 @@ policy_check_answer(struct cw_manager_req *r, cw_envelope *out)
     to->storable_bytes = f->storable_bytes;
     to->round_trips = f->round_trips;
     to->round_trips_text = cw_pb_text(f->round_trips_text);
+    to->write_wait_ns = f->write_wait_ns;
+    to->wait_from = cw_pb_text(f->wait_from);
+    to->wait_site = cw_pb_text(f->wait_site);
     to->n_losses = f->n_losses;
     to->losses = cw_mgr_arena_get(r->arena, f->n_losses + 1, sizeof(*to->losses));
     for (size_t i = 0; i < f->n_losses; i++)

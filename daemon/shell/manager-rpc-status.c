@@ -38,6 +38,9 @@ site_out(struct cw_mgr_arena *a, const struct cw_mgr_site_info *from, CW_PB(Site
     to->hosts = from->hosts;
     to->size_bytes = from->size_bytes;
     to->used_bytes = from->used_bytes;
+    to->region = cw_pb_text(from->region);
+    to->n_links = from->n_links;
+    to->links = cw_pb_links(a, from->links, from->n_links);
     to->size_without_worst_bytes = from->size_without_worst_bytes;
 }
 

@@ -17,7 +17,7 @@
 #define NAME_MAX_BYTES 63
 
 const char cw_options_usage[] =
-    "Usage: causewayd --host NAME --domain site=SITE[,rack=R][,region=R] --listen ADDR:PORT\n"
+    "Usage: causewayd --host NAME --domain site=SITE[,rack=R][,region=R]|auto --listen ADDR:PORT\n"
     "                 --store PATH.. --join ADDR:PORT[,ADDR:PORT..] [OPTION..]\n"
     "       causewayd --role manager --metadata lmdb:DIR --listen ADDR:PORT [--bootstrap]\n"
     "       causewayd --format --store PATH[:SIZE].. [--force]\n"
@@ -26,7 +26,11 @@ const char cw_options_usage[] =
     "\n"
     "  --host NAME             name of this host in the cluster\n"
     "  --domain site=S[,..]    where it is: site, and rack and region if there are such\n"
-    "  --site-kind KIND        on-premise (default) or cloud\n"
+    "  --domain auto[,rack=R]  on a cloud instance: as its metadata service says (AWS, Azure, "
+    "GCP);\n"
+    "                          what is given beside it wins\n"
+    "  --site-kind KIND        on-premise (default) or cloud (default with --domain auto)\n"
+    "  --instance-metadata ADDR:PORT  of that service (default 169.254.169.254:80)\n"
     "  --listen ADDR:PORT      for data and control; port 0 picks a free one\n"
     "  --advertise ADDR:PORT   what others connect to (default: the listen address)\n"
     "  --store PATH[:SIZE]     a file or block device; up to 32 times. SIZE makes the file "
@@ -64,6 +68,7 @@ static const struct option_key keys[] = {
     { "host", offsetof(struct cw_options, host) },
     { "domain", offsetof(struct cw_options, domain) },
     { "site-kind", offsetof(struct cw_options, site_kind) },
+    { "instance-metadata", offsetof(struct cw_options, instance_metadata) },
     { "listen", offsetof(struct cw_options, listen) },
     { "advertise", offsetof(struct cw_options, advertise) },
     { "join", offsetof(struct cw_options, join) },
@@ -285,8 +290,10 @@ domain_part(struct cw_options *o, char *part, char why[static CW_OPT_WHY_SIZE])
 {
     char *eq = strchr(part, '='), *to = NULL;
 
+    if (strcmp(part, "auto") == 0)
+        return o->domain_auto = true;
     if (eq == NULL)
-        return refuse(why, "--domain %s: not key=value", part);
+        return refuse(why, "--domain %s: not auto, and not key=value", part);
     *eq = '\0';
     if (strcmp(part, "site") == 0)
         to = o->site;
@@ -310,14 +317,14 @@ domain_read(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 
     if (o->domain == NULL)
         return refuse(why, "--domain is missing: where is this host? e.g. --domain site=dc1");
-    if (strcmp(o->domain, "auto") == 0)
-        return refuse(why, "--domain auto: not available in this version (%s)", CW_VERSION);
     text = rest = copy(o->domain);
     while (ok && (part = strsep(&rest, ",")) != NULL)
         ok = domain_part(o, part, why);
     free(text);
-    if (ok && o->site[0] == '\0')
+    if (ok && o->site[0] == '\0' && !o->domain_auto)
         return refuse(why, "--domain %s: the site is missing", o->domain);
+    if (ok && o->instance_metadata != NULL && !o->domain_auto)
+        return refuse(why, "--instance-metadata: only with --domain auto");
     return ok;
 }
 
@@ -403,10 +410,12 @@ host_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
         return refuse(why, "--host %s: a name is 1 to 63 of [A-Za-z0-9._-]", o->host);
     if (o->n_stores == 0)
         return refuse(why, "--store PATH is missing");
-    o->is_cloud = o->site_kind != NULL && strcmp(o->site_kind, "cloud") == 0;
+    if (!domain_read(o, why))
+        return false;
+    o->is_cloud = o->site_kind != NULL ? strcmp(o->site_kind, "cloud") == 0 : o->domain_auto;
     if (o->site_kind != NULL && !o->is_cloud && strcmp(o->site_kind, "on-premise") != 0)
         return refuse(why, "--site-kind %s: on-premise or cloud", o->site_kind);
-    return domain_read(o, why) && listen_sane(o, why) && host_metadata_sane(o, why);
+    return listen_sane(o, why) && host_metadata_sane(o, why);
 }
 
 static bool

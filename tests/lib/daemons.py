@@ -81,7 +81,8 @@ class Daemons(Cluster):
         port, stores, args, site, _ = self.hosts[host]
         more = [x for path in stores for x in ("--store", path)]
         addr = f"127.0.0.1:{port}"
-        return ["--host", host, "--domain", f"site={site}", "--listen", addr, "--advertise",
+        domain = site if site.startswith("auto") else f"site={site}"
+        return ["--host", host, "--domain", domain, "--listen", addr, "--advertise",
                 self.seen_as(host, addr), "--join", self.join, *more, *args]
 
     def is_up(self, host):

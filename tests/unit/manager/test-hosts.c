@@ -277,6 +277,53 @@ host_rm_needs_a_host_that_is_down(void **state)
     world_fini(&w);
 }
 
+static void
+keep_regions(struct world *w, const union cw_mgr_reply *r)
+{
+    for (size_t i = 0; i < r->hosts.n_hosts; i++)
+        snprintf(w->text[i], sizeof(w->text[i]), "%s %s", r->hosts.hosts[i].name,
+                 r->hosts.hosts[i].domain.region);
+}
+
+static enum cw_mgr_code
+up_in(struct world *w, int i, const char *name, const char *site, const char *region)
+{
+    if (w->d[i].session != NULL)
+        world_down(w, i);
+    snprintf(w->d[i].region, sizeof(w->d[i].region), "%s", region);
+    return world_up(w, i, name, site);
+}
+
+/* A host that contradicts the others of its site is refused, with who says otherwise and what to
+ * do; one that names no region lies in that of its site; a site moves by way of none. */
+static void
+a_site_lies_in_one_region(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call ls = { .kind = CW_MGR_HOST_LS };
+
+    world_init(&w);
+    assert_int_equal(up_in(&w, 0, "dc1-1", "dc1", "eu"), CW_MGR_OK);
+    assert_int_equal(up_in(&w, 1, "dc1-2", "dc1", ""), CW_MGR_OK);
+    assert_int_equal(up_in(&w, 2, "dc1-3", "dc1", "us"), CW_MGR_BAD_REQUEST);
+    assert_non_null(strstr(w.d[2].error.message, "host dc1-1 puts it into region eu"));
+    assert_non_null(strstr(w.d[2].error.hint, "--domain region=eu,site=dc1"));
+    assert_int_equal(up_in(&w, 2, "dc1-3", "dc1", "e u"), CW_MGR_BAD_REQUEST);
+    assert_int_equal(up_in(&w, 2, "aws-1", "aws", "us"), CW_MGR_OK);
+    w.keep = keep_regions;
+    assert_int_equal(world_call(&w, NULL, &ls), CW_MGR_OK);
+    w.keep = NULL;
+    assert_string_equal(w.text[0], "aws-1 us");
+    assert_string_equal(w.text[1], "dc1-1 eu");
+    assert_string_equal(w.text[2], "dc1-2 eu");
+
+    assert_int_equal(up_in(&w, 1, "dc1-2", "dc1", "us"), CW_MGR_BAD_REQUEST);
+    assert_int_equal(up_in(&w, 0, "dc1-1", "dc1", ""), CW_MGR_OK);
+    assert_int_equal(up_in(&w, 1, "dc1-2", "dc1", "us"), CW_MGR_OK);
+    assert_int_equal(up_in(&w, 0, "dc1-1", "dc1", "us"), CW_MGR_OK);
+    world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -291,6 +338,7 @@ main(void)
         cmocka_unit_test(disk_trouble_is_found),
         cmocka_unit_test(disks_keep_their_names),
         cmocka_unit_test(host_rm_needs_a_host_that_is_down),
+        cmocka_unit_test(a_site_lies_in_one_region),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

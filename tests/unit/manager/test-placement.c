@@ -206,6 +206,36 @@ prefers_emptier_disks(void **state)
     }
 }
 
+/* Of sites that are as good otherwise the nearer one is taken; but a fuller one is not, nor one
+ * that has a copy already, however near it is. */
+static void
+prefers_near_sites(void **state)
+{
+    static const uint8_t far_of[3][4] = { { 0, 0, 7, 2 },
+                                          { 0, 7, 0, CW_PLACE_FAR_UNKNOWN },
+                                          { 0, 2, CW_PLACE_FAR_UNKNOWN, 0 } };
+    struct tree t = { 0 };
+    struct cw_place_rule r = { .copies = 2, .spread = CW_PLACE_HOST };
+    const uint32_t have[] = { 0 };
+    struct cw_place_answer got;
+
+    for (unsigned i = 0; i < 3; i++) {
+        tree_add(&t, i, 0, 0, true);
+        tree_add(&t, i, 0, 1, true);
+    }
+    for (size_t i = 0; i < t.n; i++)
+        t.disks[i].far_of = far_of[t.disks[i].site_no - 1];
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        assert_true(cw_place(&r, t.disks, t.n, have, 1, seed, &got));
+        assert_string_equal(t.disks[got.at[0]].site, "s2");
+    }
+    t.disks[4].load_bytes = t.disks[5].load_bytes = 30 * CW_GIB;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        assert_true(cw_place(&r, t.disks, t.n, have, 1, seed, &got));
+        assert_string_equal(t.disks[got.at[0]].site, "s1");
+    }
+}
+
 /* A refusal names the smallest changes that would satisfy the rule. */
 static void
 refusal_says_what_would_help(void **state)
@@ -233,6 +263,7 @@ main(void)
         cmocka_unit_test(replacement_respects_the_others),
         cmocka_unit_test(prefers_different_sites),
         cmocka_unit_test(prefers_emptier_disks),
+        cmocka_unit_test(prefers_near_sites),
         cmocka_unit_test(refusal_says_what_would_help),
     };
 

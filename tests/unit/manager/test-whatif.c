@@ -224,6 +224,35 @@ domains_are_named(void **state)
     world_fini(&w);
 }
 
+/* A region is all its sites, also their hosts that name none; where a site has the name of a region
+ * the site is meant. */
+static void
+a_region_fails_whole(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    run(&w, 1);
+    assert_int_equal(whatif(&w, "eu", NULL), CW_MGR_NOT_FOUND);
+    world_down(&w, 0);
+    snprintf(w.d[0].region, sizeof(w.d[0].region), "eu");
+    assert_int_equal(world_up(&w, 0, hosts[0], sites[0]), CW_MGR_OK);
+    world_down(&w, 3);
+    snprintf(w.d[3].region, sizeof(w.d[3].region), "dc1");
+    assert_int_equal(world_up(&w, 3, hosts[3], sites[3]), CW_MGR_OK);
+    assert_int_equal(world_up(&w, 5, "dc2-1", "dc2"), CW_MGR_OK);
+    world_down(&w, 5);
+    snprintf(w.d[5].region, sizeof(w.d[5].region), "eu");
+    assert_int_equal(world_up(&w, 5, "dc2-1", "dc2"), CW_MGR_OK);
+    run(&w, 1);
+    assert_int_equal(whatif(&w, "eu", NULL), CW_MGR_OK);
+    assert_int_equal(n_disks, 4);
+    assert_true(strcmp(told_of("three")->word, "full") != 0);
+    assert_int_equal(whatif(&w, "dc1", NULL), CW_MGR_OK);
+    assert_int_equal(n_disks, 3);
+    world_fini(&w);
+}
+
 /* Silence is not loss: hosts may come back. For good it is, and what is left says whether repair
  * could make it full. */
 static void
@@ -260,6 +289,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_told_comes_true),
         cmocka_unit_test(domains_are_named),
+        cmocka_unit_test(a_region_fails_whole),
         cmocka_unit_test(loss_and_restoration_are_told),
     };
 

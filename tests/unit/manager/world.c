@@ -376,11 +376,28 @@ daemon_disk(const struct wdaemon *d)
     };
 }
 
+/* What is asked for is measured at once, and told in the next beat. */
+static void
+daemon_probes(struct wdaemon *d, const struct cw_mgr_beat_reply *r)
+{
+    d->n_trips = 0;
+    for (size_t i = 0; i < r->n_probes && i < CW_LEN(d->trips); i++) {
+        snprintf(d->probes[i], sizeof(d->probes[i]), "%s", r->probes[i].host);
+        d->n_probes++;
+        if (d->rtt == NULL)
+            continue;
+        d->trips[d->n_trips++] =
+            (struct cw_mgr_round_trip){ d->probes[i], d->rtt(d, d->probes[i]) };
+    }
+}
+
 static void
 daemon_called(struct cw_mgr_call *call)
 {
     struct wdaemon *d = cw_container_of(call, struct wdaemon, call);
 
+    if (call->kind == CW_MGR_BEAT && call->error.code == CW_MGR_OK)
+        daemon_probes(d, &call->reply.beat);
     d->calling = false;
     d->error = call->error;
     d->registered = true;
@@ -418,7 +435,9 @@ daemon_beat(struct cw_timer *t)
                                                   .n_disks = daemon_disks(d),
                                                   .bads = d->bads,
                                                   .n_bads = d->n_bads,
-                                                  .memory = d->memory },
+                                                  .memory = d->memory,
+                                                  .trips = d->trips,
+                                                  .n_trips = d->n_trips },
                                     .done = daemon_called };
     d->calling = true;
     cw_manager_call(d->w->m, d->session, &d->call);
@@ -434,7 +453,7 @@ world_register(struct world *w, int i)
         .kind = CW_MGR_REGISTER,
         .req.register_host = { .name = d->name,
                                .host_key = d->host_key,
-                               .domain = { "", d->site, "", d->name },
+                               .domain = { d->region, d->site, "", d->name },
                                .advertise = d->addr,
                                .unix_path = "",
                                .boot_id = { { 9 } },

@@ -16,6 +16,7 @@ struct world;
 struct wdaemon {
     struct world *w;
     char name[16], site[16], addr[40];
+    char region[16];                /* "": it names none */
     struct cw_mgr_session *session; /* NULL: down */
     struct cw_uuid host_key, disk_uuid;
     uint64_t format_id, incarnation, up_ms;
@@ -36,6 +37,11 @@ struct wdaemon {
     size_t n_bads;
     uint32_t n_scrubs;
     struct cw_mgr_memory memory;
+    struct cw_mgr_round_trip trips[4]; /* in its next beat */
+    size_t n_trips;
+    uint32_t n_probes;                                           /* asked for in all */
+    char probes[4][16];                                          /* the hosts asked for last */
+    uint64_t (*rtt)(const struct wdaemon *from, const char *to); /* NULL: it measures nothing */
 
     /* OWNER_SEEN */
     bool seen;

@@ -121,7 +121,9 @@ nonsense_is_named(void **state)
         { HOST " --config /does/not/exist", "/does/not/exist" },
         { "--host h --domain rack=r --listen 1.2.3.4:1 --store /a --join a:1", "site" },
         { "--host h --domain site=a,moon=b --listen 1.2.3.4:1 --store /a --join a:1", "moon" },
-        { "--host h --domain auto --listen 1.2.3.4:1 --store /a --join a:1", "auto" },
+        { "--host h --domain car --listen 1.2.3.4:1 --store /a --join a:1", "not auto" },
+        { "--host h --domain auto,moon=b --listen 1.2.3.4:1 --store /a --join a:1", "moon" },
+        { HOST " --instance-metadata 1.2.3.4:5", "only with --domain auto" },
         { "--host h --domain site=a --listen 0.0.0.0:1 --store /a --join a:1", "--advertise" },
         { "--host h --domain site=a --listen nowhere --store /a --join a:1", "nowhere" },
         { "--host h --domain site=a --listen 1.2.3.4:1 --store /a --join a", "--join a" },
@@ -143,6 +145,25 @@ nonsense_is_named(void **state)
         assert_non_null(strstr(r.why, cases[i].says));
         cw_options_fini(&r.o);
     }
+}
+
+/* On an instance of a cloud the rest is found out at the start. */
+static void
+domain_may_be_found_out(void **state)
+{
+    struct read r;
+
+    read_line(&r, "--host h --domain auto,rack=r2 --listen 1.2.3.4:1 --store /a --join a:1 "
+                  "--instance-metadata 127.0.0.1:80");
+    assert_true(r.ok && r.o.domain_auto && r.o.is_cloud);
+    assert_string_equal(r.o.site, "");
+    assert_string_equal(r.o.rack, "r2");
+    assert_string_equal(r.o.instance_metadata, "127.0.0.1:80");
+    cw_options_fini(&r.o);
+    read_line(&r, "--host h --domain auto --site-kind on-premise --listen 1.2.3.4:1 --store /a "
+                  "--join a:1");
+    assert_true(r.ok && r.o.domain_auto && !r.o.is_cloud);
+    cw_options_fini(&r.o);
 }
 
 /* With etcd a host hears from there who leads. */
@@ -220,8 +241,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(host_is_understood),      cmocka_unit_test(discard_has_three_ways),
-        cmocka_unit_test(nonsense_is_named),       cmocka_unit_test(etcd_needs_no_join),
-        cmocka_unit_test(other_actions_need_less), cmocka_unit_test(file_fills_the_gaps),
+        cmocka_unit_test(domain_may_be_found_out), cmocka_unit_test(nonsense_is_named),
+        cmocka_unit_test(etcd_needs_no_join),      cmocka_unit_test(other_actions_need_less),
+        cmocka_unit_test(file_fills_the_gaps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
