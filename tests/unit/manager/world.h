@@ -37,6 +37,13 @@ struct wdaemon {
     uint32_t n_scrubs;
     struct cw_mgr_memory memory;
 
+    /* KEEP */
+    uint8_t *kept;
+    size_t kept_len;
+    struct cw_mgr_kept says_kept; /* when it registers */
+    bool keeps_none;              /* it cannot */
+    uint32_t n_kept, n_parts;
+
     /* OWNER_SEEN */
     bool seen;
     uint64_t silent_ms;
@@ -72,7 +79,8 @@ struct world {
     struct fakekv kv;
     struct cw_manager *m;
     bool started;
-    bool any_host; /* managers begun from now on are such */
+    bool any_host; /* managers begun from now on are such, as the next */
+    bool backup;
     char why_not[CW_MGR_WHY_SIZE];
     uint64_t wall_s;
     struct wdaemon d[WORLD_DAEMONS];
