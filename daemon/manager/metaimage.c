@@ -1,6 +1,5 @@
 #include "daemon/manager/metaimage.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,8 +41,8 @@ void
 cw_metaimage_add(struct cw_metaimage *im, const char *key, const void *value, size_t len)
 {
     size_t key_bytes = strlen(key);
-    uint16_t key_len = htole16((uint16_t)key_bytes);
-    uint32_t value_len = htole32((uint32_t)len);
+    uint16_t key_len = (uint16_t)key_bytes;
+    uint32_t value_len = (uint32_t)len;
     uint8_t *to;
 
     image_begin(im);
@@ -59,12 +58,12 @@ cw_metaimage_add(struct cw_metaimage *im, const char *key, const void *value, si
 void
 cw_metaimage_end(struct cw_metaimage *im)
 {
-    uint32_t count = htole32(im->n);
+    uint32_t count = im->n;
     uint64_t hash;
 
     image_begin(im);
     memcpy(im->bytes + MAGIC_SIZE, &count, sizeof(count));
-    hash = htole64(cw_hash(im->bytes, im->len));
+    hash = cw_hash(im->bytes, im->len);
     memcpy(image_room(im, sizeof(hash)), &hash, sizeof(hash));
 }
 
@@ -85,7 +84,7 @@ cw_metaimage_sound(const uint8_t *bytes, size_t len)
     if (len < CW_METAIMAGE_MIN || memcmp(bytes, MAGIC, MAGIC_SIZE) != 0)
         return false;
     memcpy(&hash, bytes + len - sizeof(hash), sizeof(hash));
-    return cw_hash(bytes, len - sizeof(hash)) == le64toh(hash);
+    return cw_hash(bytes, len - sizeof(hash)) == hash;
 }
 
 void
@@ -99,7 +98,7 @@ cw_metaimage_walk(struct cw_metaimage_walk *w, const uint8_t *bytes, size_t len)
         return;
     w->len = len - sizeof(uint64_t);
     memcpy(&count, bytes + MAGIC_SIZE, sizeof(count));
-    w->left = le32toh(count);
+    w->left = count;
 }
 
 static bool
@@ -113,8 +112,6 @@ walk_record(struct cw_metaimage_walk *w)
     memcpy(&key_len, w->bytes + w->at, sizeof(key_len));
     memcpy(&value_len, w->bytes + w->at + sizeof(key_len), sizeof(value_len));
     w->at += REC_HEAD_SIZE;
-    key_len = le16toh(key_len);
-    value_len = le32toh(value_len);
     if (key_len >= sizeof(w->key) || key_len > w->len - w->at ||
         value_len > w->len - w->at - key_len)
         return false;

@@ -332,9 +332,9 @@ cw_host_keep_stop(struct cw_host *h)
     if (k == NULL)
         return;
     if (k->writing) {
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += STOP_WAIT_S;
-        if (pthread_timedjoin_np(k->thread, NULL, &until) != 0)
+        if (pthread_clockjoin_np(k->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
             _exit(h->status); /* its disk hangs; what was kept before is whole */
     }
     keep_answer(k, "the daemon stops");
