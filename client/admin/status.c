@@ -164,6 +164,26 @@ status_print_findings(FILE *out, const cw_pb_status *s, int64_t now_s)
     }
 }
 
+static void
+status_print_backups(FILE *out, const cw_pb_status *s)
+{
+    char age[CW_TEXT_SIZE];
+
+    for (size_t i = 0; i < s->n_backups; i++) {
+        const Causeway__Control__MetadataPlace *p = s->backups[i];
+
+        fprintf(out, "%s%s ", i == 0 ? "backups       " : " | ", p->host);
+        if (p->current)
+            fputs("has the metadata as it is", out);
+        else if (p->epoch == 0)
+            fputs("has none yet", out);
+        else
+            fprintf(out, "has it as it was %s ago", cw_text_seconds(p->age_s, age));
+    }
+    if (s->n_backups > 0)
+        fputc('\n', out);
+}
+
 void
 cw_status_print(FILE *out, const cw_pb_status *s, int64_t now_s)
 {
@@ -179,7 +199,10 @@ cw_status_print(FILE *out, const cw_pb_status *s, int64_t now_s)
     if (status_has(s->manager))
         fprintf(out, "manager       %s, %s, up %s%s\n", s->manager, s->metadata,
                 cw_text_seconds(s->uptime_s, up),
-                strncmp(s->metadata, "lmdb", 4) == 0 ? "; its records have no second copy" : "");
+                strncmp(s->metadata, "lmdb", 4) == 0 && s->n_backups == 0
+                    ? "; its records have no second copy"
+                    : "");
+    status_print_backups(out, s);
     status_print_findings(out, s, now_s);
     fflush(out);
 }

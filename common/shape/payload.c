@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/assert.h"
+#include "common/base/uuid.h"
 
 /* json_pack with every text checked: what is not UTF-8 becomes "?". */
 static json_t *
@@ -516,6 +517,47 @@ cw_payload_whatif(const cw_pb_whatif *r)
     payload_set_number(o, "unaffected", r->unaffected);
     json_object_set_new(o, "volumes", volumes);
     return payload_one("whatif", o);
+}
+
+/* ---- metadata ---- */
+
+json_t *
+cw_payload_metadata(const cw_pb_metadata *m)
+{
+    char id[CW_UUID_TEXT_SIZE] = "";
+    json_t *o = json_object();
+    struct cw_uuid u;
+
+    if (m->cluster_id.len == sizeof(u.b)) {
+        memcpy(u.b, m->cluster_id.data, sizeof(u.b));
+        cw_uuid_format(&u, id);
+    }
+    payload_set_text(o, "cluster", m->cluster);
+    payload_set_text(o, "cluster_id", id);
+    payload_set_text(o, "store", m->metadata);
+    payload_set_text(o, "manager", m->manager);
+    payload_set_number(o, "epoch", m->epoch);
+    payload_set_number(o, "records", m->records);
+    payload_set_number(o, "volumes", m->volumes);
+    payload_set_number(o, "size_bytes", m->size_bytes);
+    payload_set_text(o, "restored", m->restored);
+    payload_set_number(o, "restored_epoch", m->restored_epoch);
+    payload_set_bool(o, "backed_up", m->backed_up);
+    json_object_set_new(o, "backups", cw_shape_metadata_places(m->backups, m->n_backups));
+    return payload_one("metadata", o);
+}
+
+json_t *
+cw_payload_metadata_saved(const char *file, const char *from,
+                          const Causeway__Control__MetadataKept *of, uint64_t size_bytes)
+{
+    json_t *o = json_object();
+
+    payload_set_text(o, "file", file);
+    payload_set_text(o, "from", from);
+    payload_set_number(o, "epoch", of->epoch);
+    payload_set_number(o, "size_bytes", size_bytes);
+    return payload_one("metadata_saved", o);
 }
 
 /* ---- answers without an object ---- */

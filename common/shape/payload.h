@@ -25,6 +25,7 @@ typedef Causeway__Control__HostMaintainReply cw_pb_maintain;
 typedef Causeway__Control__RemoveReply cw_pb_removed;
 typedef Causeway__Control__RepairLsReply cw_pb_repairs;
 typedef Causeway__Control__WhatifReply cw_pb_whatif;
+typedef Causeway__Control__MetadataShowReply cw_pb_metadata;
 
 json_t *cw_payload_status(const cw_pb_status *s);
 json_t *cw_payload_volumes(const cw_pb_volumes *ls);
@@ -45,6 +46,10 @@ json_t *cw_payload_jobs(const cw_pb_jobs *ls);
 json_t *cw_payload_job(const cw_pb_job *j);
 json_t *cw_payload_verify(const cw_pb_job *j); /* j->verify is not NULL */
 json_t *cw_payload_cancelled(uint64_t job);
+json_t *cw_payload_metadata(const cw_pb_metadata *m);
+/* of: what was saved */
+json_t *cw_payload_metadata_saved(const char *file, const char *from,
+                                  const Causeway__Control__MetadataKept *of, uint64_t size_bytes);
 json_t *cw_payload_events(const cw_pb_events *ls);
 json_t *cw_payload_event(const cw_pb_event *e);
 

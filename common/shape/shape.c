@@ -445,6 +445,31 @@ shape_site(const cw_pb_site *s)
     return o;
 }
 
+static json_t *
+shape_metadata_place(const Causeway__Control__MetadataPlace *p)
+{
+    json_t *o = json_object();
+
+    shape_set_text(o, "host", p->host);
+    shape_set_text(o, "site", p->site);
+    shape_set_bool(o, "up", p->up);
+    shape_set_bool(o, "current", p->current);
+    shape_set_number(o, "epoch", p->epoch);
+    shape_set_number(o, "age_seconds", p->age_s);
+    shape_set_text(o, "why", p->why);
+    return o;
+}
+
+json_t *
+cw_shape_metadata_places(Causeway__Control__MetadataPlace *const *at, size_t n)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, shape_metadata_place(at[i]));
+    return list;
+}
+
 json_t *
 cw_shape_status(const cw_pb_status *s)
 {
@@ -473,6 +498,7 @@ cw_shape_status(const cw_pb_status *s)
     shape_set_number(o, "repair_bytes_per_second", s->repair_bytes_per_s);
     shape_set_text(o, "manager", s->manager);
     shape_set_text(o, "metadata", s->metadata);
+    json_object_set_new(o, "metadata_backups", cw_shape_metadata_places(s->backups, s->n_backups));
     shape_set_number(o, "uptime_seconds", s->uptime_s);
     return o;
 }

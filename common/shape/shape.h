@@ -30,6 +30,8 @@ json_t *cw_shape_job(const cw_pb_job *j);
 json_t *cw_shape_event(const cw_pb_event *e);
 json_t *cw_shape_status(const cw_pb_status *s); /* the whole payload of `status` */
 
+json_t *cw_shape_metadata_places(Causeway__Control__MetadataPlace *const *at, size_t n);
+
 /* "INSYNC", "SYNCING" .. */
 const char *cw_shape_member_state(Causeway__Control__MemberState state);
 

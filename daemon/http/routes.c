@@ -18,6 +18,7 @@
     }
 
 SHAPE(shape_status, cw_payload_status(r->status_reply))
+SHAPE(shape_metadata, cw_payload_metadata(r->metadata_show_reply))
 SHAPE(shape_volumes, cw_payload_volumes(r->volume_ls_reply))
 SHAPE(shape_volume, cw_payload_volume(r->volume_info))
 SHAPE(shape_recover, cw_payload_recover(r->recover_reply))
@@ -172,6 +173,7 @@ const struct http_route cw_http_routes[] = {
     { GET, "/healthz", .run = cw_http_run_health },
     { GET, "/metrics", .fields = "scope", .run = cw_http_run_metrics },
     { GET, "/v1/status", ASK(STATUS, STATUS_REPLY), .shape = shape_status },
+    { GET, "/v1/metadata", ASK(METADATA_SHOW, METADATA_SHOW_REPLY), .shape = shape_metadata },
 
     { GET, "/v1/volumes", ASK(VOLUME_LS, VOLUME_LS_REPLY), .fields = "trash",
       .shape = shape_volumes },

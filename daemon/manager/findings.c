@@ -137,6 +137,45 @@ look_at_pause(struct cw_manager *m)
     snprintf(f->command, sizeof(f->command), "causeway repair resume");
 }
 
+/* The records have one home; without a backup the loss of that is the loss of names and policies.
+ */
+static void
+look_at_backup(struct cw_manager *m)
+{
+    char cause[CW_MGR_WHY_SIZE];
+    struct mgr_finding *f;
+
+    if (!cw_mgr_backup_lacks(m, cause))
+        return;
+    f = found(m, "METADATA_NOT_SAVED", false, "metadata", 0, cause);
+    snprintf(f->effect, sizeof(f->effect),
+             "if the manager's directory were lost, its latest changes would be too");
+    snprintf(f->next, sizeof(f->next), "it is tried again as hosts come and answer");
+    snprintf(f->command, sizeof(f->command), "causeway metadata export FILE");
+}
+
+static void
+look_at_kept(struct cw_manager *m, const struct mgr_host *h)
+{
+    const struct cw_host_rec *r = &h->o.rec.host;
+    char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE], at[CW_MGR_TIME_SIZE];
+    struct mgr_finding *f;
+
+    if (!cw_mgr_backup_ahead(m, h))
+        return;
+    snprintf(object, sizeof(object), "%s/%s", r->site, r->name);
+    snprintf(cause, sizeof(cause),
+             "it keeps metadata of %s (epoch %llu) with changes that the manager's does not have",
+             cw_mgr_time_format(h->kept.saved_s, at), (unsigned long long)h->kept.epoch);
+    f = found(m, "METADATA_WENT_BACK", true, object, 0, cause);
+    snprintf(
+        f->effect, sizeof(f->effect),
+        "what was changed since may be unknown here; copies with newer records block attaches");
+    snprintf(f->next, sizeof(f->next), "none: it is kept there until it is restored or removed");
+    snprintf(f->command, sizeof(f->command), "causeway metadata fetch FILE --from %s",
+             r->advertise);
+}
+
 /* A job of an operator that does not come on. */
 static void
 look_at_work(struct cw_manager *m, const struct mgr_work *w)
@@ -466,8 +505,10 @@ cw_mgr_findings_look(struct cw_manager *m)
         look_at_host(m, h);
         look_at_memory(m, h);
         look_at_maintenance(m, h);
+        look_at_kept(m, h);
     }
     look_at_pause(m);
+    look_at_backup(m);
     MGR_EACH(&m->t, CW_REC_JOB, struct mgr_work, w)
     look_at_work(m, w);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)

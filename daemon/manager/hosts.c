@@ -393,6 +393,8 @@ register_ok(struct mgr_call_op *c)
         return;
     host_take_session(m, h, c->call->session, r);
     h->memory = r->memory;
+    h->kept = r->kept;
+    h->keep_after_ns = 0;
     h->ok_ns = cw_now_ns(m->env);
     if (h->absent || !h->seen)
         h->since_s = cw_mgr_wall_s(m);

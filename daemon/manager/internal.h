@@ -10,6 +10,7 @@
 #pragma once
 
 #include "common/base/bits.h"
+#include "daemon/manager/metaimage.h"
 #include "daemon/manager/placement.h"
 #include "daemon/manager/state.h"
 
@@ -123,6 +124,9 @@ struct cw_mgr_session {
     uint64_t heard_ns;
     uint32_t n_calls;
     struct cw_list asks;
+    struct cw_metaimage reading; /* of METADATA_READ; backup.c */
+    uint64_t reading_serial;
+    struct cw_mgr_kept reading_of;
 };
 
 struct mgr_ask {
@@ -190,6 +194,27 @@ struct mgr_way {
     uint64_t moved_ns, window_ns, window_bytes;
 };
 
+#define MGR_PLACES 2u
+
+/* A host that is to keep a backup of the metadata; backup.c. */
+struct mgr_keeper {
+    char host[CW_NAME_SIZE]; /* "": none */
+    uint64_t change;         /* that it has; 0: none of this manager's */
+    uint64_t epoch, saved_s, saved_ns;
+    bool sending;
+    uint64_t offset;
+};
+
+struct mgr_backup {
+    struct mgr_keeper place[MGR_PLACES];
+    uint64_t change;           /* of the records, counted; from 1 */
+    struct cw_metaimage image; /* that is sent now, and what it is of */
+    uint64_t image_change, image_serial, image_saved_ns;
+    struct cw_mgr_kept image_of;
+    uint64_t not_before_ns; /* the next */
+    uint32_t n_reading;     /* sessions that read one */
+};
+
 struct cw_manager {
     struct cw_manager_opts opts;
     struct cw_env *env;
@@ -228,6 +253,7 @@ struct cw_manager {
     uint64_t moved_per_s; /* bytes a resync moved lately; 0: none did */
     struct mgr_way *ways; /* in the order in which they were first of interest */
     size_t n_ways, ways_turn;
+    struct mgr_backup backup;
     bool stopping;
 
     struct cw_timer kick, tick, retry;
@@ -285,6 +311,7 @@ mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
 mgr_call_fn cw_mgr_call_handover_allow, cw_mgr_call_handover_cancel;
 mgr_call_fn cw_mgr_call_scrub_start, cw_mgr_call_disk_return;
 mgr_call_fn cw_mgr_call_host_maintain, cw_mgr_call_host_return, cw_mgr_call_disk_drain;
+mgr_call_fn cw_mgr_call_metadata_read, cw_mgr_call_metadata_show;
 mgr_call_fn cw_mgr_call_disk_rm, cw_mgr_call_whatif;
 mgr_call_fn cw_mgr_call_repair_ls, cw_mgr_call_repair_now, cw_mgr_call_repair_set;
 
@@ -657,6 +684,22 @@ uint32_t cw_mgr_journal_of(const struct cw_shard_rec *r);
 /* It is not needed: that many copies are in sync. */
 bool cw_mgr_journal_idle(const struct cw_manager *m, const struct mgr_volume *v, uint32_t n_insync);
 void cw_mgr_journal_tick(struct cw_manager *m);
+
+/* ---- backup.c: copies of the records on two hosts ---- */
+
+void cw_mgr_backup_tick(struct cw_manager *m);
+/* The records changed. */
+void cw_mgr_backup_note(struct cw_manager *m);
+/* Before any call: notes in the records that they come from a backup, if they do. */
+void cw_mgr_backup_restored(struct cw_manager *m);
+void cw_mgr_backup_session_down(struct cw_manager *m, struct cw_mgr_session *s);
+void cw_mgr_backup_fini(struct cw_manager *m);
+const struct cw_mgr_metadata_place *cw_mgr_backup_places(const struct cw_manager *m,
+                                                         struct cw_mgr_arena *a, size_t *ret_n);
+/* Fewer hosts than there should be keep records of the last minutes: why; false: enough do. */
+bool cw_mgr_backup_lacks(const struct cw_manager *m, char why[static CW_MGR_WHY_SIZE]);
+/* This host keeps records that are newer than those in force. */
+bool cw_mgr_backup_ahead(const struct cw_manager *m, const struct mgr_host *h);
 
 void cw_mgr_trash_tick(struct cw_manager *m);
 /* The record of a volume is another than old, which is NULL if there was none. */

@@ -85,6 +85,7 @@ load_apply(struct cw_manager *m)
     for (struct mgr_loaded *l = m->loaded; l != NULL; l = l->next)
         cw_mgr_apply_put(m, l->key, l->version, &l->rec);
     cw_mgr_load_forget(m);
+    cw_mgr_backup_note(m);
     m->doubt = false;
 }
 

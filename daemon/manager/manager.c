@@ -147,6 +147,10 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_repair_set;
     case CW_MGR_WHATIF:
         return cw_mgr_call_whatif;
+    case CW_MGR_METADATA_READ:
+        return cw_mgr_call_metadata_read;
+    case CW_MGR_METADATA_SHOW:
+        return cw_mgr_call_metadata_show;
     }
     cw_unreachable();
 }
@@ -277,6 +281,7 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_minsync_tick(m);
     cw_mgr_trash_tick(m);
     cw_mgr_drops_tick(m);
+    cw_mgr_backup_tick(m);
     cw_mgr_findings_tick(m);
     cw_mgr_events_tick(m);
     cw_mgr_ops_run(m);
@@ -440,6 +445,8 @@ cw_mgr_loaded(struct cw_manager *m, const char *why_not)
     MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
     h->ok_ns = m->started_ns;
     if (why_not == NULL)
+        cw_mgr_backup_restored(m);
+    if (why_not == NULL)
         cw_mgr_jobs_resume(m);
     if (why_not == NULL)
         cw_timer_set(m->env, &m->tick, m->started_ns + MGR_TICK_NS);
@@ -465,6 +472,7 @@ cw_manager_free(struct cw_manager *m)
     cw_mgr_jobs_fini(m);
     cw_mgr_findings_fini(m);
     cw_mgr_load_forget(m);
+    cw_mgr_backup_fini(m);
     cw_mgr_tables_fini(&m->t);
     cw_mgr_ways_fini(m);
     free(m);

@@ -104,6 +104,10 @@ struct cw_mgr_memory { /* HostMemory */
         resident_bytes;
 };
 
+struct cw_mgr_kept { /* MetadataKept; all zero: none */
+    uint64_t epoch, next_event, restored_s, saved_s;
+};
+
 struct cw_mgr_copy_state {
     uint64_t shard;
     struct cw_uuid disk_uuid;
@@ -162,6 +166,7 @@ struct cw_mgr_register {
     size_t n_copies;
     uint64_t up_ms; /* since this daemon started; 0: unknown */
     struct cw_mgr_memory memory;
+    struct cw_mgr_kept kept;
 };
 
 struct cw_mgr_round_trip {
@@ -355,6 +360,10 @@ struct cw_mgr_reasons {
     size_t n_reasons, n_more; /* more: shards */
 };
 
+struct cw_mgr_metadata_read {
+    uint64_t serial, offset;
+};
+
 struct cw_mgr_event_ls {
     uint64_t after;
     uint32_t max;     /* 0: 1000 */
@@ -536,6 +545,32 @@ struct cw_mgr_word_count {
     uint64_t n;
 };
 
+/* MetadataPlace */
+struct cw_mgr_metadata_place {
+    const char *host, *site, *why;
+    bool current, up;
+    uint64_t epoch, age_s;
+};
+
+struct cw_mgr_metadata_part {
+    uint64_t serial, total_bytes;
+    const uint8_t *data;
+    size_t len;
+    struct cw_mgr_kept of;
+};
+
+struct cw_mgr_metadata_show {
+    const char *cluster;
+    struct cw_uuid cluster_id;
+    const char *metadata, *manager;
+    uint64_t epoch, records, volumes, size_bytes;
+    const char *restored; /* "" */
+    uint64_t restored_epoch;
+    bool backed_up;
+    const struct cw_mgr_metadata_place *places;
+    size_t n_places;
+};
+
 struct cw_mgr_status {
     const char *cluster;
     struct cw_uuid cluster_id;
@@ -550,6 +585,8 @@ struct cw_mgr_status {
     uint64_t reads_per_s, writes_per_s, read_p99_ns, write_p99_ns, repair_bytes_per_s;
     const char *manager, *metadata;
     uint64_t uptime_s;
+    const struct cw_mgr_metadata_place *places; /* of backups of the metadata */
+    size_t n_places;
 };
 
 /* VerifyProgress */
@@ -699,6 +736,8 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_REPAIR_NOW,     /* repair_now         job */
                         CW_MGR_REPAIR_SET,     /* repair_set         - */
                         CW_MGR_WHATIF,         /* whatif             whatif */
+                        CW_MGR_METADATA_READ,  /* metadata_read      metadata_part */
+                        CW_MGR_METADATA_SHOW,  /* -                  metadata_show */
 };
 
 union cw_mgr_request {
@@ -724,6 +763,7 @@ union cw_mgr_request {
     struct cw_mgr_repair_now repair_now;
     struct cw_mgr_repair_set repair_set;
     struct cw_mgr_whatif whatif;
+    struct cw_mgr_metadata_read metadata_read;
     const char *name; /* of a volume, policy or host; POLICY_LS: "" is all */
     uint64_t id;      /* of a volume or job; JOB_LS: 0 is all */
     bool trash;
@@ -752,6 +792,8 @@ union cw_mgr_reply {
     struct cw_mgr_remove_reply removed;
     struct cw_mgr_repair_list repairs;
     struct cw_mgr_whatif_reply whatif;
+    struct cw_mgr_metadata_part metadata_part;
+    struct cw_mgr_metadata_show metadata_show;
 };
 
 struct cw_mgr_arena; /* the manager's memory of one reply */
@@ -816,6 +858,8 @@ enum cw_mgr_ask_kind {
     CW_MGR_ASK_RESIZED,     /* volume_id, size_bytes, records, disks; OK: in force */
     CW_MGR_ASK_SCRUB_RUN,   /* disk_uuid; OK: begun */
     CW_MGR_ASK_EVICT, /* volume_id, gen, shards (one), disk_uuid; OK: it will ask for the change */
+    CW_MGR_ASK_KEEP,  /* serial, offset, total_bytes, data, n_data: a part of a backup of the
+                       * metadata; OK: taken, of the last part: durable */
 };
 
 struct cw_mgr_ask {
@@ -834,6 +878,10 @@ struct cw_mgr_ask {
     size_t n_records;
     const struct cw_mgr_location *disks;
     size_t n_disks;
+    struct cw_uuid cluster_id;
+    uint64_t serial, offset, total_bytes;
+    const uint8_t *data;
+    size_t n_data;
 
     struct cw_list link; /* the shell's until it is answered */
     void *priv;          /* the shell's */
@@ -875,6 +923,7 @@ struct cw_manager_opts {
     void *world;
     bool bootstrap;           /* make the cluster; an error if there is one .. */
     bool any_host;            /* .. unless every host may lead: then it is led */
+    bool backup;              /* two hosts keep copies of the records: the store is one of a kind */
     const char *cluster_name; /* bootstrap; "": made from the cluster id */
     const char *manager_name; /* status.manager */
     /* Addresses for clients and hosts; strings and array outlive the manager. any_host: those of
@@ -918,6 +967,11 @@ struct cw_mgr_answer {
 
 void cw_manager_answered(struct cw_manager *m, struct cw_mgr_ask *ask,
                          const struct cw_mgr_answer *answer);
+
+/* What is kept (or was saved) holds changes that what is there now never had: that one began from a
+ * backup that was older, or the store went back. */
+bool cw_mgr_kept_is_newer(const struct cw_mgr_kept *kept, uint64_t epoch, uint64_t restored_s,
+                          uint64_t restored_epoch);
 
 /* Asserts what must hold between any two calls. Slow; for the simulator and tests. */
 void cw_manager_check(const struct cw_manager *m);

@@ -181,6 +181,7 @@ txn_apply(struct cw_manager *m, uint64_t version)
             cw_mgr_apply_put(m, i->key, version, &i->rec);
         events |= i->rec.kind == CW_REC_EVENT;
     }
+    cw_mgr_backup_note(m);
     if (events)
         cw_mgr_events_new(m);
 }

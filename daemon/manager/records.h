@@ -42,6 +42,9 @@ struct cw_cluster_rec {
     uint64_t created_s;       /* all *_s: seconds since 1970, UTC */
     uint64_t repair_paused_s; /* since; 0: it is not */
     uint64_t repair_limit;    /* bytes per second of each owner; 0: none */
+    uint64_t saved_s;         /* in a backup: when it was made; else 0 */
+    uint64_t restored_s;      /* from a backup; 0: never */
+    uint64_t restored_epoch;  /* of that backup */
 };
 
 struct cw_policy_rec {

@@ -67,6 +67,7 @@ cw_manager_session_down(struct cw_manager *m, struct cw_mgr_session *s)
     if (s->host != NULL)
         cw_mgr_host_gone(m, s->host);
     asks_fail(m, s);
+    cw_mgr_backup_session_down(m, s);
     free(s);
 }
 

@@ -44,6 +44,9 @@ struct mgr_host {
     struct cw_mgr_memory memory; /* as it said last */
     uint64_t probe_ns;           /* it may be asked to measure ways from then on */
     uint64_t returned_ns;        /* from maintenance; its absence counts from then on; 0: never */
+    struct cw_mgr_kept kept;     /* the backup of the metadata that it said it keeps, or took */
+    uint64_t keep_after_ns;      /* it failed to keep one: not asked before, why it failed */
+    char keep_why[MGR_WHY_SIZE];
 };
 
 #define MGR_FLAPS_MANY 5u

@@ -179,6 +179,7 @@ cw_mgr_call_status(struct cw_manager *m, struct cw_mgr_call *call)
         .metadata = m->opts.kv->name,
         .uptime_s = (cw_now_ns(m->env) - m->started_ns) / CW_NS_PER_S,
     };
+    r->places = cw_mgr_backup_places(m, a, &r->n_places);
     fill_findings(m, a, r);
     fill_sites(m, a, r);
     fill_volumes(m, a, r);

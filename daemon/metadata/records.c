@@ -75,6 +75,9 @@ cluster_encode(const struct cw_cluster_rec *r, uint8_t *to)
     m.created_s = r->created_s;
     m.repair_paused_s = r->repair_paused_s;
     m.repair_limit = r->repair_limit;
+    m.saved_s = r->saved_s;
+    m.restored_s = r->restored_s;
+    m.restored_epoch = r->restored_epoch;
     return pack(&m.base, to);
 }
 
@@ -87,6 +90,9 @@ cluster_decode(const Causeway__Metadata__ClusterRecord *m, struct cw_cluster_rec
     r->created_s = m->created_s;
     r->repair_paused_s = m->repair_paused_s;
     r->repair_limit = m->repair_limit;
+    r->saved_s = m->saved_s;
+    r->restored_s = m->restored_s;
+    r->restored_epoch = m->restored_epoch;
     return m->version == VERSION && uuid_in(&r->cluster_id, m->cluster_id) &&
            !cw_uuid_is_nil(&r->cluster_id) && TEXT_IN(r->name, m->name);
 }

@@ -281,6 +281,8 @@ cw_host_asked(struct cw_host *h, const cw_envelope *m, struct cw_rpc_req *req)
         ask_scrub(h, m->scrub_run, req);
     else if (m->body_case == CAUSEWAY__CONTROL__ENVELOPE__BODY_EVICT)
         ask_evict(h, m->evict, req);
+    else if (m->body_case == CAUSEWAY__CONTROL__ENVELOPE__BODY_METADATA_KEEP && req != NULL)
+        cw_host_keep_part(h, m->metadata_keep, req);
     else if (req != NULL)
         cw_rpc_req_error(req, CAUSEWAY__CONTROL__ERROR_CODE__BAD_REQUEST, h->o->host, NULL,
                          "host %s does not know this request (version " CW_VERSION ")", h->o->host);

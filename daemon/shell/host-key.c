@@ -12,7 +12,6 @@
 #include "daemon/shell/host.h"
 
 #define STATE_DIR "/var/lib/causeway"
-#define PATH_BYTES 4096
 
 static int
 key_fail(const char *path, int err, char why[static CW_DATA_WHY_SIZE])
@@ -21,16 +20,16 @@ key_fail(const char *path, int err, char why[static CW_DATA_WHY_SIZE])
     return -err;
 }
 
-static void
-key_path(const struct cw_options *o, char path[static PATH_BYTES])
+void
+cw_host_path(const struct cw_options *o, const char *what, char path[static CW_HOST_PATH_SIZE])
 {
     struct stat st;
 
     if (stat(o->stores[0].path, &st) == 0 && S_ISBLK(st.st_mode)) {
-        (void)mkdir(STATE_DIR, 0700); /* if it cannot be, opening the key says so */
-        snprintf(path, PATH_BYTES, "%s/%s.host-key", STATE_DIR, o->host);
+        (void)mkdir(STATE_DIR, 0700); /* if it cannot be, opening the file says so */
+        snprintf(path, CW_HOST_PATH_SIZE, "%s/%s.%s", STATE_DIR, o->host, what);
     } else {
-        snprintf(path, PATH_BYTES, "%s.host-key", o->stores[0].path);
+        snprintf(path, CW_HOST_PATH_SIZE, "%s.%s", o->stores[0].path, what);
     }
 }
 
@@ -38,7 +37,7 @@ key_path(const struct cw_options *o, char path[static PATH_BYTES])
 static int
 key_make(const char *path, struct cw_uuid *key, char why[static CW_DATA_WHY_SIZE])
 {
-    char tmp[PATH_BYTES + 8];
+    char tmp[CW_HOST_PATH_SIZE + 8];
     int fd, err = 0;
 
     snprintf(tmp, sizeof(tmp), "%s.new", path);
@@ -58,12 +57,12 @@ key_make(const char *path, struct cw_uuid *key, char why[static CW_DATA_WHY_SIZE
 int
 cw_host_key_read(const struct cw_options *o, struct cw_uuid *ret, char why[static CW_DATA_WHY_SIZE])
 {
-    char path[PATH_BYTES];
+    char path[CW_HOST_PATH_SIZE];
     struct cw_uuid key;
     ssize_t n;
     int fd, err;
 
-    key_path(o, path);
+    cw_host_path(o, "host-key", path);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno != ENOENT)
         return key_fail(path, errno, why);

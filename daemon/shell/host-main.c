@@ -208,7 +208,10 @@ server_on_message(void *user, struct cw_rpc_conn *c, const cw_envelope *m,
 {
     struct cw_host *h = user;
 
-    if (h->lead != NULL)
+    if (take_req != NULL && m->body_case == CAUSEWAY__CONTROL__ENVELOPE__BODY_METADATA_READ &&
+        m->metadata_read->kept)
+        cw_host_keep_read(h, m->metadata_read, take_req); /* nobody may lead: that is the point */
+    else if (h->lead != NULL)
         cw_lead_message(h->lead, c, m, take_req);
     else if (take_req != NULL) /* with --join alone it never leads; before it serves not yet */
         cw_rpc_req_not_manager(take_req, h->o->metadata == NULL ? h->o->join : NULL, NULL);
@@ -315,6 +318,7 @@ host_on_ready(void *user, const char *why)
     h->watchdog_look.done = host_on_watchdog_look;
     cw_watchdog_start(&h->watchdog, h->env, host_on_watchdog, h);
     cw_host_http_health(h, NULL);
+    cw_host_keep_start(h);
     cw_host_register_init(h);
     if (!host_find_key(h) || !host_start_session(h) || !host_start_lead(h))
         cw_host_stop(h, 1);
@@ -433,6 +437,7 @@ cw_host_main(const struct cw_options *o, struct cw_log_sink *log)
         cw_service_run(h.service);
     cw_host_http_stop(&h);
     cw_probes_fini(&h.probes);
+    cw_host_keep_stop(&h);
     cw_rpc_session_free(h.session);
     h.session = NULL;
     cw_rpc_server_free(h.server);

@@ -195,6 +195,7 @@ register_send(struct cw_host *h)
     Causeway__Control__Register r = CAUSEWAY__CONTROL__REGISTER__INIT;
     Causeway__Control__Domain domain = CAUSEWAY__CONTROL__DOMAIN__INIT;
     Causeway__Control__HostMemory memory;
+    Causeway__Control__MetadataKept kept;
     struct cw_host_disk_out *disks = calloc(h->look.n_disks + 1, sizeof(*disks));
     Causeway__Control__CopyState *copies = calloc(h->look.n_copies + 1, sizeof(*copies));
     struct cw_uuid cluster = stores_cluster(h);
@@ -219,6 +220,8 @@ register_send(struct cw_host *h)
         h->disk_uuid[i] = h->look.disks[i].id.disk_uuid;
     cw_host_memory(&h->look, &memory);
     r.memory = &memory;
+    if (cw_host_keep_kept(h, &kept))
+        r.kept = &kept;
     r.n_disks = h->look.n_disks;
     r.disks = disks_out(h, disks);
     r.n_copies = h->look.n_copies;

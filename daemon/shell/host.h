@@ -53,6 +53,8 @@ struct cw_host {
     struct cw_data_look http_look, watchdog_look;
     bool http_look_busy;
     struct cw_watchdog watchdog;
+
+    struct cw_host_keep *keep; /* host-keep.c; NULL before it runs */
 };
 
 /* host-main.c */
@@ -73,6 +75,22 @@ void cw_host_call(struct cw_host *h, struct cw_data_call *c);
 void cw_host_report(struct cw_host *h, const struct cw_volume_report *v,
                     const struct cw_shard_report *shards);
 void cw_host_verify_progress(struct cw_host *h, uint64_t volume, const struct cw_verify *v);
+
+/* A file of this daemon's own: beside its first store, or in /var/lib/causeway if that is a device.
+ */
+#define CW_HOST_PATH_SIZE 4096
+void cw_host_path(const struct cw_options *o, const char *what,
+                  char path[static CW_HOST_PATH_SIZE]);
+
+/* host-keep.c: the backup of the cluster's metadata */
+void cw_host_keep_start(struct cw_host *h);
+void cw_host_keep_stop(struct cw_host *h); /* before the session is freed */
+void cw_host_keep_part(struct cw_host *h, const Causeway__Control__MetadataKeep *m,
+                       struct cw_rpc_req *take_req);
+void cw_host_keep_read(struct cw_host *h, const Causeway__Control__MetadataRead *m,
+                       struct cw_rpc_req *take_req);
+/* Of what is kept, for the registration; false: nothing is. */
+bool cw_host_keep_kept(const struct cw_host *h, Causeway__Control__MetadataKept *ret);
 
 /* host-key.c: makes or reads the key of this host; 0 or a negative errno with why */
 int cw_host_key_read(const struct cw_options *o, struct cw_uuid *ret,

@@ -213,6 +213,7 @@ role_open_manager(struct manager_role *r)
         .ops = &cw_manager_push_ops,
         .world = &r->rpc,
         .bootstrap = r->opts->bootstrap,
+        .backup = true,
         .cluster_name = r->opts->cluster_name != NULL ? r->opts->cluster_name : "",
         .manager_name = r->managers[0],
         .managers = r->managers,

@@ -113,6 +113,19 @@ ask_evict(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
 }
 
 static void
+ask_keep(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
+{
+    m->body_case = CW_PB_BODY(METADATA_KEEP);
+    m->metadata_keep = CW_PB_NEW(a, MetadataKeep, metadata_keep);
+    m->metadata_keep->cluster_id = cw_pb_uuid(&ask->cluster_id);
+    m->metadata_keep->serial = ask->serial;
+    m->metadata_keep->offset = ask->offset;
+    m->metadata_keep->total_bytes = ask->total_bytes;
+    m->metadata_keep->data =
+        (ProtobufCBinaryData){ .len = ask->n_data, .data = (uint8_t *)ask->data };
+}
+
+static void
 ask_fill(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
 {
     switch (ask->kind) {
@@ -139,6 +152,9 @@ ask_fill(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
         return;
     case CW_MGR_ASK_EVICT:
         ask_evict(a, ask, m);
+        return;
+    case CW_MGR_ASK_KEEP:
+        ask_keep(a, ask, m);
         return;
     }
     cw_unreachable();

@@ -67,6 +67,8 @@ status_answer(struct cw_manager_req *r, cw_envelope *out)
     to->cluster_id = cw_pb_uuid(&f->cluster_id);
     to->health = cw_pb_text(f->health);
     status_lists(r->arena, f, to);
+    to->n_backups = f->n_places;
+    to->backups = cw_manager_places(r->arena, f->places, f->n_places);
     to->volumes = f->volumes;
     to->volumes_serving = f->volumes_serving;
     to->epoch = f->epoch;

@@ -3,8 +3,9 @@
 #include <stdlib.h>
 
 static const struct cw_manager_route *const families[] = {
-    cw_manager_routes_hosts,  cw_manager_routes_owner,  cw_manager_routes_volume,
-    cw_manager_routes_policy, cw_manager_routes_status, cw_manager_routes_ops,
+    cw_manager_routes_hosts,    cw_manager_routes_owner,  cw_manager_routes_volume,
+    cw_manager_routes_policy,   cw_manager_routes_status, cw_manager_routes_ops,
+    cw_manager_routes_metadata,
 };
 
 static const struct cw_manager_route *

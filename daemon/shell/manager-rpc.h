@@ -55,6 +55,10 @@ extern const struct cw_manager_route cw_manager_routes_volume[];
 extern const struct cw_manager_route cw_manager_routes_policy[];
 extern const struct cw_manager_route cw_manager_routes_status[];
 extern const struct cw_manager_route cw_manager_routes_ops[];
+extern const struct cw_manager_route cw_manager_routes_metadata[];
+
+CW_PB(MetadataPlace) **cw_manager_places(struct cw_mgr_arena *a,
+                                         const struct cw_mgr_metadata_place *from, size_t n);
 
 void cw_manager_remove_answer(struct cw_manager_req *r, cw_envelope *out); /* of host rm too */
 void cw_manager_job_answer(struct cw_manager_req *r, cw_envelope *out);

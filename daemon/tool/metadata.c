@@ -13,7 +13,7 @@
 
 #include "common/base/assert.h"
 #include "common/base/bits.h"
-#include "daemon/tool/metafile.h"
+#include "daemon/metadata/metafile.h"
 #include "daemon/tool/place.h"
 #include "daemon/tool/stand.h"
 #include "daemon/tool/tool.h"

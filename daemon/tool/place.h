@@ -5,7 +5,7 @@
 #pragma once
 
 #include "daemon/manager/kv.h"
-#include "daemon/tool/metafile.h"
+#include "daemon/metadata/metafile.h"
 #include "daemon/tool/tool.h"
 
 struct cw_service;

@@ -39,6 +39,10 @@ class Daemons(Cluster):
                                        "--advertise", self.join, *more, log=self.test.path("manager.log"))
         wait_for("the manager", lambda: self.try_admin("status").code in (0, 1, 2))
 
+    def kill_manager(self):
+        self.manager.send_signal(signal.SIGKILL)
+        self.manager.wait()
+
     def seen_as(self, name, addr):
         return self.net.link(name, addr) if self.net else addr
 

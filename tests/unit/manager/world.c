@@ -1,6 +1,7 @@
 #include "tests/unit/manager/world.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/bits.h"
@@ -125,6 +126,28 @@ daemon_let_go(struct wdaemon *d, struct cw_mgr_ask *ask)
 }
 
 static void
+daemon_keep(struct wdaemon *d, struct cw_mgr_ask *ask)
+{
+    struct cw_mgr_answer no = { .code = CW_MGR_INTERNAL, .message = "its disk is full" };
+
+    if (d->keeps_none) {
+        cw_manager_answered(d->w->m, ask, &no);
+        return;
+    }
+    if (ask->offset == 0)
+        d->kept_len = 0;
+    assert_int_equal(ask->offset, d->kept_len);
+    assert_true(ask->n_data > 0 && ask->offset + ask->n_data <= ask->total_bytes);
+    d->kept = realloc(d->kept, ask->total_bytes);
+    assert_non_null(d->kept);
+    memcpy(d->kept + ask->offset, ask->data, ask->n_data);
+    d->kept_len += ask->n_data;
+    d->n_parts++;
+    d->n_kept += d->kept_len == ask->total_bytes;
+    answer(d->w, ask, false, 0);
+}
+
+static void
 daemon_asked(struct wdaemon *d, struct cw_mgr_ask *ask)
 {
     switch (ask->kind) {
@@ -151,6 +174,9 @@ daemon_asked(struct wdaemon *d, struct cw_mgr_ask *ask)
         answer(d->w, ask, false, 0);
         return;
     case CW_MGR_ASK_RESIZED:
+    case CW_MGR_ASK_KEEP:
+        daemon_keep(d, ask);
+        return;
     case CW_MGR_ASK_EVICT:
         answer(d->w, ask, false, 0);
         return;
@@ -287,6 +313,7 @@ world_start_manager(struct world *w, bool bootstrap)
         .world = w,
         .bootstrap = bootstrap,
         .any_host = w->any_host,
+        .backup = w->backup,
         .cluster_name = "",
         .manager_name = "here",
     };
@@ -340,6 +367,8 @@ world_fini(struct world *w)
         world_stop_manager(w);
     }
     cw_timer_cancel(&w->env.env, &w->ask_timer);
+    for (int i = 0; i < WORLD_DAEMONS; i++)
+        free(w->d[i].kept);
     fakekv_fini(&w->kv);
     cw_simenv_fini(&w->env);
 }
@@ -463,7 +492,8 @@ world_register(struct world *w, int i)
                                .n_disks = daemon_disks(d),
                                .copies = d->copies,
                                .n_copies = d->n_copies,
-                               .up_ms = d->up_ms },
+                               .up_ms = d->up_ms,
+                               .kept = d->says_kept },
         .done = daemon_called,
     };
     d->calling = true;

@@ -43,6 +43,13 @@ struct wdaemon {
     char probes[4][16];                                          /* the hosts asked for last */
     uint64_t (*rtt)(const struct wdaemon *from, const char *to); /* NULL: it measures nothing */
 
+    /* KEEP */
+    uint8_t *kept;
+    size_t kept_len;
+    struct cw_mgr_kept says_kept; /* when it registers */
+    bool keeps_none;              /* it cannot */
+    uint32_t n_kept, n_parts;
+
     /* OWNER_SEEN */
     bool seen;
     uint64_t silent_ms;
@@ -78,7 +85,8 @@ struct world {
     struct fakekv kv;
     struct cw_manager *m;
     bool started;
-    bool any_host; /* managers begun from now on are such */
+    bool any_host; /* managers begun from now on are such, as the next */
+    bool backup;
     char why_not[CW_MGR_WHY_SIZE];
     uint64_t wall_s;
     struct wdaemon d[WORLD_DAEMONS];

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "common/base/bits.h"
+#include "daemon/metadata/metafile.h"
 #include "daemon/metadata/records.h"
-#include "daemon/tool/metafile.h"
 #include "daemon/tool/place.h"
 #include "daemon/tool/tool.h"
 #include "tests/unit/metadata/etcd-node.h"

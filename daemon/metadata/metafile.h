@@ -1,10 +1,4 @@
-/* tool/metafile.h - the metadata of one cluster as one file that checks itself.
- *
- *   "CWMETA\n\1"   u32 records   { u16 key bytes, u32 value bytes, key, value } ..   u64 XXH3-64
- *
- * Little endian; the checksum is over all before it. Records lie in the order of their keys, each
- * key once, and exactly one is /cluster. Versions are the store's that held them, and are not kept.
- */
+/* metadata/metafile.h - the metadata of one cluster in memory, and as one file: metaimage.h. */
 #pragma once
 
 #include <stdbool.h>
@@ -41,6 +35,15 @@ bool cw_metafile_check(struct cw_metafile *m, char why[static CW_METAFILE_WHY_SI
  * is -EEXIST. */
 int cw_metafile_write(const struct cw_metafile *m, const char *path, bool replace);
 
+/* The same of bytes that are an image already. */
+int cw_metafile_put(const char *path, const uint8_t *bytes, size_t len, bool replace);
+
 /* 0, -errno of reading, or -EBADMSG: it is damaged, cut or no such file. m is to be ended anyway.
  */
 int cw_metafile_read(const char *path, struct cw_metafile *m);
+
+/* The bytes of such a file, the caller's to free; results as of cw_metafile_read. */
+int cw_metafile_get(const char *path, uint8_t **ret_bytes, size_t *ret_len);
+
+/* Those of a sound image; false: they make no sense. */
+bool cw_metafile_take(struct cw_metafile *m, const uint8_t *bytes, size_t len);
