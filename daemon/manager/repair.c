@@ -181,7 +181,8 @@ repair_build(struct mgr_op *op, struct mgr_txn *t)
     char why[CW_MGR_WHY_SIZE];
     struct cw_rec rec;
 
-    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0 || cw_mgr_shard_ahead(t->m, s))
+    if (s == NULL || v == NULL || v->o.rec.volume.purge_at_s != 0 || cw_mgr_volume_unborn(v) ||
+        cw_mgr_shard_ahead(t->m, s))
         return MGR_BUILD_NONE;
     if (r->add)
         return add_build(t, v, s);
@@ -258,7 +259,8 @@ cw_mgr_repair_tick(struct cw_manager *m)
         const struct mgr_volume *v =
             cw_mgr_find_volume(&m->t, CW_SHARD_VOLUME(s->o.rec.shard.shard));
 
-        if (v != NULL && v->o.rec.volume.purge_at_s == 0 && !cw_mgr_shard_ahead(m, s))
-            repair_look(m, v, s);
+        if (v != NULL && v->o.rec.volume.purge_at_s == 0 && !cw_mgr_volume_unborn(v) &&
+            !cw_mgr_shard_ahead(m, s))
+            repair_look(m, v, s); /* an unborn one has no owner who would sync: unborn.c */
     }
 }

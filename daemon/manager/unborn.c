@@ -41,9 +41,8 @@ step_of(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_
             cw_mgr_repair_target(m, v, r, i, ret_fresh, why))
             return UNBORN_REPLACE;
     }
-    /* one that was made with too few gets the rest from repair.c */
     *ret_member = r->n_members;
-    if (r->n_members < wanted && r->n_members < CW_MEMBERS_MAX && go < CW_MEMBERS_MAX &&
+    if (r->n_members < wanted && r->n_members < CW_MEMBERS_MAX &&
         (cw_mgr_repair_target(m, v, r, CW_MEMBERS_MAX, ret_fresh, why) ||
          cw_mgr_repair_target(m, v, r, go, ret_fresh, why)))
         return UNBORN_ADD;

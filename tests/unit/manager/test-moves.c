@@ -491,6 +491,24 @@ places_are_explained(void **state)
     world_fini(&w);
 }
 
+/* Nobody ever attached it, so no owner would bring a new copy in sync: it is so from the start. */
+static void
+an_unborn_volume_follows_its_policy(void **state)
+{
+    static struct world w;
+
+    begin(&w, 2);
+    assert_int_equal(world_create(&w, "v", CW_GIB, "p"), CW_MGR_OK);
+    put(&w, (struct cw_mgr_policy){ .name = "p", .copies = 3, .min_insync = 2, .sites = "any" },
+        false, false, CW_MGR_OK);
+    world_run(&w, 10000);
+    look(&w);
+    assert_int_equal(w.shards[0].n_members, 3);
+    assert_int_equal(n_insync(&w), 3);
+    assert_string_equal(world_word(&w, "v"), "full");
+    world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -505,6 +523,7 @@ main(void)
         cmocka_unit_test(copies_leave_full_disks),
         cmocka_unit_test(a_policy_is_checked),
         cmocka_unit_test(places_are_explained),
+        cmocka_unit_test(an_unborn_volume_follows_its_policy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
