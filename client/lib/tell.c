@@ -66,6 +66,7 @@ report_send(struct cw_control *c, struct cw_ctl_report *r)
     m.repaired_blocks = r->volume.repaired_blocks;
     m.error_blocks = r->volume.error_blocks;
     m.lost_blocks = r->volume.lost_blocks;
+    m.size_bytes = r->volume.size_bytes;
     if (text != NULL && shards != NULL) {
         m.n_shards = n;
         m.shards = shards;

@@ -375,6 +375,7 @@ struct cw_volume_report {
     uint64_t read_p99_ns, write_p99_ns;              /* of the last whole second with requests */
     uint64_t repaired_blocks;
     uint64_t error_blocks; /* failed reads: no copy could give some block */
+    uint64_t size_bytes;   /* in force */
     uint64_t lost_blocks;  /* now: copies say that theirs is bad, and no other has it */
 };
 

@@ -20,6 +20,7 @@ cw_volume_report(const struct cw_volume *v, struct cw_volume_report *ret)
         .repaired_blocks = v->repaired_blocks,
         .error_blocks = v->error_blocks,
         .lost_blocks = v->n_lost,
+        .size_bytes = v->size_bytes,
     };
 }
 

@@ -701,6 +701,10 @@ bool cw_mgr_backup_lacks(const struct cw_manager *m, char why[static CW_MGR_WHY_
 /* This host keeps records that are newer than those in force. */
 bool cw_mgr_backup_ahead(const struct cw_manager *m, const struct mgr_host *h);
 
+/* Its owner on session s reports this size, which may be an older one. (volume.c) */
+void cw_mgr_resize_again(struct cw_manager *m, struct cw_mgr_session *s, struct mgr_volume *v,
+                         uint64_t size_bytes);
+
 void cw_mgr_trash_tick(struct cw_manager *m);
 /* The record of a volume is another than old, which is NULL if there was none. */
 void cw_mgr_trash_applied(struct cw_manager *m, struct mgr_volume *v,

@@ -844,6 +844,7 @@ struct cw_mgr_volume_report {
     size_t n_shards;
     uint64_t reads, writes, read_bytes, write_bytes, read_p99_ns, write_p99_ns;
     uint64_t repaired_blocks, error_blocks, lost_blocks;
+    uint64_t size_bytes; /* that it serves; 0: unknown */
 };
 
 /* ---- pushes: what the manager wants of a session ---- */

@@ -144,6 +144,7 @@ cw_manager_report(struct cw_manager *m, struct cw_mgr_session *s,
         m->moved_per_s = m->moved_per_s == 0 ? to.repair_bytes_per_s
                                              : (m->moved_per_s * 7 + to.repair_bytes_per_s) / 8;
     v->report = to;
+    cw_mgr_resize_again(m, s, v, r->size_bytes);
     /* a new owner has to be told first: until then the last word of the one before stands */
     if (r->lost_blocks > 0 || to.at_ns - v->granted_ns >= LOST_SETTLE_NS)
         v->lost_blocks = r->lost_blocks;

@@ -151,8 +151,9 @@ struct mgr_handover {
 
 struct mgr_volume {
     struct mgr_obj o;
-    uint64_t granted_ns; /* of rec.gen; 0: before this manager started */
-    uint64_t orphan_ns;  /* the owner's session is missing since; 0: it is there, or no owner */
+    uint64_t resize_after_ns; /* its owner is not told of its size again before */
+    uint64_t granted_ns;      /* of rec.gen; 0: before this manager started */
+    uint64_t orphan_ns; /* the owner's session is missing since; 0: it is there, or no owner */
     struct mgr_report report;
     struct mgr_care care;
     struct mgr_mend mend;

@@ -464,6 +464,8 @@ resize_answered(struct cw_manager *m, struct mgr_ask *a, const struct cw_mgr_ans
 {
     struct cw_mgr_call *call = a->call;
 
+    if (call == NULL)
+        return;
     resize_reply(m, call, a->ask.volume_id, answer->code == CW_MGR_OK);
     cw_mgr_done(call);
 }
@@ -487,6 +489,19 @@ resize_push(struct cw_manager *m, struct cw_mgr_session *s, const struct mgr_vol
     cw_mgr_ask_send(s, a);
 }
 
+/* It may have been away when it was to be told. */
+void
+cw_mgr_resize_again(struct cw_manager *m, struct cw_mgr_session *s, struct mgr_volume *v,
+                    uint64_t size_bytes)
+{
+    uint64_t now = cw_now_ns(m->env);
+
+    if (size_bytes == 0 || size_bytes >= v->o.rec.volume.size_bytes || now < v->resize_after_ns)
+        return;
+    v->resize_after_ns = now + RESIZED_MS * CW_NS_PER_MS;
+    resize_push(m, s, v, NULL);
+}
+
 static void
 resize_ok(struct mgr_call_op *c)
 {
@@ -498,6 +513,7 @@ resize_ok(struct mgr_call_op *c)
         resize_reply(m, c->call, c->id, true);
         return;
     }
+    v->resize_after_ns = cw_now_ns(m->env) + RESIZED_MS * CW_NS_PER_MS;
     resize_push(m, owner, v, c->call);
     c->call = NULL;
 }

@@ -228,6 +228,7 @@ report_fill(const struct cw_volume_report *v, Causeway__Control__VolumeReport *t
     to->repaired_blocks = v->repaired_blocks;
     to->error_blocks = v->error_blocks;
     to->lost_blocks = v->lost_blocks;
+    to->size_bytes = v->size_bytes;
 }
 
 void

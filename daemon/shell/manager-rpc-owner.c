@@ -193,6 +193,7 @@ report_in(struct cw_mgr_arena *a, const CW_PB(VolumeReport) *from, struct cw_mgr
         .repaired_blocks = from->repaired_blocks,
         .error_blocks = from->error_blocks,
         .lost_blocks = from->lost_blocks,
+        .size_bytes = from->size_bytes,
     };
     for (size_t i = 0; i < from->n_shards; i++)
         if (!shard_report_in(a, from->shards[i], &shards[i]))

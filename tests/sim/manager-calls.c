@@ -252,7 +252,8 @@ take_report(struct sim_ctl *c, const struct sim_msg *m)
                                       .write_bytes = m->report.write_bytes,
                                       .repaired_blocks = m->report.repaired_blocks,
                                       .error_blocks = m->report.error_blocks,
-                                      .lost_blocks = m->report.lost_blocks };
+                                      .lost_blocks = m->report.lost_blocks,
+                                      .size_bytes = m->report.size_bytes };
 
     for (uint32_t i = 0; i < m->n_shard_reports; i++)
         shards[i] = report_shard(&m->shard_reports[i], members[i]);

@@ -240,42 +240,63 @@ sim_drops_copies(const struct sim *sim)
     return sim->control != NULL || sim->spare;
 }
 
+static const char *
+member_unrest(struct sim *sim, uint32_t shard, uint32_t member)
+{
+    const struct sim_daemon *d = sim_member_daemon(sim, &sim->reg.recs[shard].members[member]);
+    struct cw_store_shard *sh = d != NULL ? sim_copy_of(sim, d, shard) : NULL;
+
+    if (d == NULL)
+        return "its disk is nobody's";
+    if (sh == NULL)
+        return "its daemon does not have it";
+    return cw_store_credit(sh) == 0 ? "no credit" : "at rest";
+}
+
 /* Its members have it, and room for more. */
 static bool
 shard_at_rest(struct sim *sim, uint32_t shard)
 {
     const struct cw_shard_rec *rec = &sim->reg.recs[shard];
 
-    for (uint32_t i = 0; i < rec->n_members; i++) {
-        const struct sim_daemon *d = sim_member_daemon(sim, &rec->members[i]);
-        struct cw_store_shard *sh = d != NULL ? sim_copy_of(sim, d, shard) : NULL;
-
-        if (sh == NULL || cw_store_credit(sh) == 0)
+    for (uint32_t i = 0; i < rec->n_members; i++)
+        if (strcmp(member_unrest(sim, shard, i), "at rest") != 0)
             return false;
-    }
     return true;
 }
 
 /* Nothing is held back, under way or out of service inside the daemons. */
+/* NULL: it is at rest. */
+static const char *
+daemon_unrest(const struct sim_daemon *d)
+{
+    struct cw_replica_stats r;
+    struct cw_store_stats s;
+
+    if (!d->serving)
+        return "does not serve";
+    cw_replica_stats(d->replica, &r);
+    cw_store_stats(cw_replica_store(d->replica), &s);
+    if (r.copies == 0 && sim_drops_copies(d->proc.sim))
+        return NULL; /* a spare one */
+    if (s.full || s.stuck || s.failed)
+        return s.full ? "full" : s.stuck ? "stuck" : "failed";
+    if (r.hold_bytes > 0 || r.sync_bytes > 0)
+        return r.hold_bytes > 0 ? "holds frames" : "holds chunks";
+    if (r.syncing > 0)
+        return "a copy synchronises";
+    return r.reads_waiting > 0 ? "reads wait" : NULL;
+}
+
 static bool
 all_at_rest(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->n_shards; i++)
         if (!shard_at_rest(sim, i))
             return false;
-    for (uint32_t i = 0; i < sim->n_daemons; i++) {
-        struct sim_daemon *d = &sim->daemons[i];
-        struct cw_replica_stats r;
-        struct cw_store_stats s;
-
-        cw_replica_stats(d->replica, &r);
-        cw_store_stats(cw_replica_store(d->replica), &s);
-        if (r.copies == 0 && sim_drops_copies(sim))
-            continue; /* a spare one */
-        if (s.full || s.stuck || s.failed || r.hold_bytes > 0 || r.sync_bytes > 0 ||
-            r.syncing > 0 || r.reads_waiting > 0)
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        if (daemon_unrest(&sim->daemons[i]) != NULL)
             return false;
-    }
     return true;
 }
 
@@ -318,16 +339,18 @@ sim_why_not(struct sim *sim)
 {
     const char *why = "";
 
-    for (uint32_t i = 0; i < sim->n_daemons; i++)
-        sim_log(sim, "%s: %s%s", sim->daemons[i].proc.name,
-                sim->daemons[i].serving ? "serves" : "does not serve, ",
-                sim->daemons[i].serving   ? ""
-                : sim->daemons[i].proc.up ? "up"
-                                          : "down");
+    for (uint32_t i = 0; i < sim->n_daemons; i++) {
+        const struct sim_daemon *d = &sim->daemons[i];
+        const char *unrest = daemon_unrest(d);
+
+        sim_log(sim, "%s: %s%s", d->proc.name, d->proc.up ? "" : "down, ",
+                unrest != NULL ? unrest : "at rest");
+    }
     for (uint32_t k = 0; k < sim->n_shards; k++)
         for (uint32_t i = 0; i < sim->reg.recs[k].n_members; i++)
-            sim_log(sim, "shard %u, member %u: %s", k, i,
-                    cw_member_state_name(sim->reg.recs[k].members[i].state));
+            sim_log(sim, "shard %u, member %u: %s, %s", k, i,
+                    cw_member_state_name(sim->reg.recs[k].members[i].state),
+                    member_unrest(sim, k, i));
     if (sim->present == NULL || sim->present->volume == NULL)
         return;
     cw_volume_suspended(sim->present->volume, &why);

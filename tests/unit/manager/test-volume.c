@@ -110,6 +110,40 @@ resize_grows_only(void **state)
     world_fini(&w);
 }
 
+static void
+report_size(struct world *w, uint64_t size)
+{
+    struct cw_mgr_volume_report r = { .volume_id = 1, .gen = 1, .size_bytes = size };
+
+    cw_manager_report(w->m, w->c[0].session, &r);
+    world_run(w, 100);
+}
+
+/* An owner that was away when it was to be told is told once it reports the size from before. */
+static void
+an_owner_that_missed_a_resize_is_told_again(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(resize(&w, "v", 65 * CW_GIB), CW_MGR_OK);
+    assert_int_equal(w.c[0].n_resized, 1);
+    report_size(&w, CW_GIB); /* it may be under way */
+    assert_int_equal(w.c[0].n_resized, 1);
+    for (int i = 0; i < 11; i++) {
+        world_run(&w, 1000);
+        report_size(&w, i % 2 ? 65 * CW_GIB : 0);
+    }
+    assert_int_equal(w.c[0].n_resized, 1);
+    report_size(&w, CW_GIB);
+    assert_int_equal(w.c[0].n_resized, 2);
+    report_size(&w, CW_GIB);
+    assert_int_equal(w.c[0].n_resized, 2);
+    world_fini(&w);
+}
+
 /* A removed volume waits in the trash, its name is free, it can come back, and after the delay its
  * copies are dropped by every host that held one. */
 static void
@@ -417,6 +451,7 @@ main(void)
         cmocka_unit_test(create_checks_what_it_is_given),
         cmocka_unit_test(unsatisfiable_policy_is_refused),
         cmocka_unit_test(resize_grows_only),
+        cmocka_unit_test(an_owner_that_missed_a_resize_is_told_again),
         cmocka_unit_test(trash_keeps_then_purges),
         cmocka_unit_test(trash_counts_time_itself),
         cmocka_unit_test(trash_outlives_its_manager),
