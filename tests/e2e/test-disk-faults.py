@@ -43,6 +43,12 @@ def goes_on(load, n=300, timeout=10):
     wait_for("writes go on", lambda: load.n_acked > before + n, timeout)
 
 
+def rest(*loads):
+    """Before a volume must be full: on a busy machine any copy may be slower than the others while there is a load."""
+    for load in loads:
+        load.stop()
+
+
 def check(load, sock):
     """Nothing failed, and what was acknowledged is there."""
     load.stop()
@@ -88,6 +94,7 @@ def test_a_disk_that_fails(t):
 
     assert t.stop(c.process("h1")) == 1, "a store that was lost is not a clean end"
     c.start("h1")
+    rest(load)
     c.wait_full("v")
     wait_for("nothing is left to say", lambda: not c.json("status")["findings"], 10)
     assert c.disk("h1")["state"] == "ok", c.disk("h1")
@@ -106,6 +113,7 @@ def test_a_disk_that_hangs(t):
     goes_on(load)
     disk.mend()
     wait_for("the disk is taken back", lambda: not c.findings("DISK_STUCK"), 10)
+    rest(load)
     c.wait_full("v")
     assert c.process("h1").poll() is None
     check(load, server.sock)
@@ -126,8 +134,8 @@ def test_row_24_a_disk_that_is_slow(t):
     disk.slow()
     wait_for("the slow copy is set aside", lambda: member(c, "v", "h1")["state"] == "LAGGING", 20)
     goes_on(load)  # at most 50 of them if each waited for it
-    cause = wait_for("it is told", lambda: c.findings("VOLUME_REDUCED"), 10)[0]["cause"]
-    assert cause == "the copy on h1/store-0 is slower than the others and is not waited for", cause
+    cause = "the copy on h1/store-0 is slower than the others and is not waited for"
+    wait_for("it is told", lambda: any(f["cause"] == cause for f in c.findings("VOLUME_REDUCED")), 10)
     disk.mend()
     wait_for("it is taken back", lambda: member(c, "v", "h1")["state"] == "INSYNC", 60)
     goes_on(load)
@@ -175,7 +183,8 @@ def test_a_disk_that_is_pulled(t):
     for load in loads:
         goes_on(load)
     c.wait_full(moves)  # the same host has another place for it
-    assert copies_on(c, moves, "h1") == copies_on(c, stays, "h1") == ["store-1"]
+    for volume in (moves, stays):
+        wait_for(f"{volume} is on the good disk", lambda: copies_on(c, volume, "h1") == ["store-1"], 60)
 
     t.stop(c.process("h1"))
     r = t.fails("causewayd", *c.args("h1"), code=1, says=[disk.path, "not connected", "without this one"])
@@ -189,6 +198,7 @@ def test_a_disk_that_is_pulled(t):
     disk.plug_again()
     t.stop(c.process("h1"))
     c.start("h1", [disk.path, t.path("good")])
+    rest(*loads)
     for volume, load in zip((stays, moves), loads):
         c.wait_full(volume)
         check(load, server.sock)
@@ -210,6 +220,7 @@ def test_a_daemon_is_stopped_while_a_disk_hangs(t):
     before = len(c.log("h1"))
     c.start("h1")
     assert f"store-1: {t.path('good')} opened clean" in c.log("h1", before), "the other store was not closed"
+    rest(*loads)
     for load in loads:
         c.wait_full(load.args[1])
         check(load, server.sock)
@@ -248,7 +259,8 @@ def test_blocks_that_cannot_be_read(t):
     wait_for("they were met", lambda: c.disk("h1")["io_errors"] > 0, 10)
     # a repair may meet a bad place again
     wait_for("all is repaired", lambda: c.try_admin("volume", "verify", "v").code == 0, 10)
-    assert c.disk("h1")["state"] == "ok" and c.protection("v") == "full"
+    assert c.disk("h1")["state"] == "ok", c.disk("h1")
+    c.wait_full("v")
     assert n.read(0, 256 * 4096) == b"".join(blocks)
     n.close()
 
@@ -265,6 +277,7 @@ def test_row_43_a_disk_that_is_busy(t):
     assert c.disk("h1")["state"] == "ok" and c.disk("h1")["io_errors"] == 0, c.disk("h1")
     assert t.stop(c.process("h1")) == 0
     c.start("h1")  # recovers from it as well
+    rest(load)
     c.wait_full("v")
     check(load, server.sock)
     c.admin("volume", "verify", "v")

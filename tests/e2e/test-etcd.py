@@ -55,7 +55,7 @@ def make(t):
     c.admin("volume", "create", "v", "--size", "64M")
     a = c.nbd("a")
     wait_for("v serves", lambda: serves(a.sock), 30)
-    return c, net, a, Load(a.sock, "v", 2048).start(), Watch(c)
+    return c, net, a, Load(a.sock, "v", 2048, rate=2000).start(), Watch(c)
 
 
 def serves(sock):
@@ -143,7 +143,7 @@ def test_the_host_that_leads_sleeps(t):
     c.process(old).send_signal(signal.SIGCONT)
     wait_for("it is up again", lambda: c.is_up(old), 30)
     assert c.leader() == now
-    assert "leads no more" in c.log(old)
+    wait_for("it has noticed", lambda: "leads no more" in c.log(old), 30)
     settled(c, load, a, watch)
 
 

@@ -71,12 +71,17 @@ def test_everything_killed_at_once(t):
     wait_for("the volume serves again", lambda: try_open(server.sock), 60, 0.5)
     check(load, server.sock)
     c.wait_full("v")
-    disks = c.json("disk", "ls")["disks"]
-    assert all(d["start_ns"] > 0 for d in disks), disks
+    disks = wait_for("all disks are heard", lambda: heard(c), 30)
     assert any(d["start_batches"] > 0 for d in disks), disks  # the log was replayed
     shown = c.admin("disk", "show", disks[0]["host"] + "/" + disks[0]["name"]).out
     assert "batches replayed" in shown and "layers    1\n" in shown, shown
     c.admin("volume", "verify", "v")
+
+
+def heard(c):
+    """The disks, once each of their hosts said how its store started."""
+    disks = c.json("disk", "ls")["disks"]
+    return all(d["start_ns"] > 0 for d in disks) and disks
 
 
 def try_open(sock):
@@ -190,9 +195,7 @@ def test_flipped_byte_is_found_and_repaired(t):
         assert n.read(i * 4096, 4096) == data, f"block {i} is wrong"
     n.close()
     t.stop(server)
-    r = c.try_admin("volume", "verify", "v")
-    again = c.try_admin("volume", "verify", "v")
-    assert again.code == 0, (str(r), str(again))
+    wait_for("what was found is repaired", lambda: c.try_admin("volume", "verify", "v").code == 0, 10)
 
 
 def test_verify_alone_finds_a_flipped_byte(t):
@@ -210,11 +213,11 @@ def test_verify_alone_finds_a_flipped_byte(t):
     c.wait_full("v")
     r = c.try_admin("volume", "verify", "v")
     if r.code == 0:  # the store's own work in the background met it first
-        disk = next(d for d in c.json("disk", "ls")["disks"] if d["host"] == "aws-1")
-        assert disk["csum_errors"] == 1, (disk, r)
+        wait_for("that is told", lambda: next(
+            d["csum_errors"] for d in c.json("disk", "ls")["disks"] if d["host"] == "aws-1") == 1, 10)
     else:
         assert r.code == 1 and "1" in r.out + r.err, r
-    c.admin("volume", "verify", "v")
+    wait_for("it is repaired", lambda: c.try_admin("volume", "verify", "v").code == 0, 10)
     c.admin("volume", "export", "v", t.path("out"))
     with open(t.path("out"), "rb") as f:
         assert f.read(1 << 20) == data
@@ -249,8 +252,7 @@ def test_a_full_store_suspends_and_a_removed_volume_resumes(t):
             stalled_at = sent
             break
     assert stalled_at, "the stores never filled"
-    r = c.json("status")
-    assert r["health"] != "ok", r
+    wait_for("it is told", lambda: c.json("status")["health"] != "ok", 10)
     c.admin("volume", "ls")
     wait_for("filler is released", lambda: c.try_admin("volume", "rm", "filler", "--now").code == 0, 20)
     n.s.settimeout(60)

@@ -19,7 +19,7 @@ def test_row_31_a_volume_is_handed_to_and_fro(t):
     events = [e for e in c.json("events")["events"] if e["object"] == "v"]
     handed = [e for e in events if e["code"] == "VOLUME_ATTACHED" and "(handed over)" in e["text"]]
     assert len(handed) == ROUNDS, events
-    assert c.volume("v")["state"] != "attached", c.volume("v")
+    harness.wait_for("it is released", lambda: c.volume("v")["state"] != "attached", 20)
     c.admin("volume", "verify", "v")
 
 

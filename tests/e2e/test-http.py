@@ -413,6 +413,12 @@ def test_events_stream_and_resume(t):
         pass
 
 
+def well(m):
+    """The metrics, once they say that one volume is on three copies in sync and nothing else is to be said."""
+    return m.one("causeway_volumes", protection="full") == 1 and m.one("causeway_copies", state="INSYNC") == 3 and \
+        m.one("causeway_health", health="ok") == 1 and m
+
+
 def test_health_and_metrics(t):
     c = t.cluster(store_size="512M")
     https = https_of(c)
@@ -431,19 +437,18 @@ def test_health_and_metrics(t):
         assert a.status == 200 and a.headers["Content-Type"].startswith("text/plain; version=0.0.4"), a.headers
         return prometheus_text.parse(a.text)
 
-    m = metrics("onprem-1")
+    c.wait_full("v")
+    m = wait_for("all is well", lambda: well(metrics("onprem-1")), 30, 0.2)
     for family in m.families.values():
         assert family.name.startswith("causeway_"), family.name
         assert family.kind != "counter" or family.name.endswith("_total"), family.name
     assert m.one("causeway_disk_size_bytes", host="onprem-1", disk="store-0") == 512 << 20
-    assert m.one("causeway_volumes", protection="full") == 1 and m.one("causeway_volumes", protection="lost") == 0
-    assert m.one("causeway_copies", state="INSYNC") == 3
-    assert m.one("causeway_manager_up") == 1 and m.one("causeway_health", health="ok") == 1
+    assert m.one("causeway_volumes", protection="lost") == 0 and m.one("causeway_manager_up") == 1
     wait_for("writes are counted", lambda: metrics("onprem-1").one(
         "causeway_volume_operations_total", volume="v", direction="write") >= 8, 10)
     assert not metrics("onprem-1", "?scope=local").has("causeway_volumes")
     assert not metrics("onprem-1", "?scope=cluster").has("causeway_disk_size_bytes")
-    assert metrics("manager").one("causeway_volumes", protection="full") == 1
+    wait_for("the manager says the same", lambda: well(metrics("manager")), 30, 0.2)
 
     # Another owner counts from nothing; what is told does not go back.
     before = metrics("onprem-1")

@@ -103,7 +103,7 @@ def test_an_older_copy_is_made_whole(t):
     before = load.n_acked
     c.local("start", hosts[1])
     wait_for("the older copy takes its place", lambda: state_of(c, hosts[1]) == "INSYNC", 60, 0.2)
-    assert state_of(c, hosts[0]) == "OUT", members(c)
+    wait_for("the dead one is out", lambda: state_of(c, hosts[0]) == "OUT", 30)
     wait_for("writes go on", lambda: load.n_acked > before + 1000, 30)
     load.stop()
     assert not load.errors, load.errors
@@ -127,7 +127,7 @@ def test_it_is_made_whole_for_the_next_owner_too(t):
     server = t.nbd(c)
     wait_for("the volume serves again", lambda: try_open(server.sock), 90, 0.5)
     check(load, server.sock)
-    assert state_of(c, hosts[2]) == "INSYNC", members(c)
+    wait_for("the older copy is in sync", lambda: state_of(c, hosts[2]) == "INSYNC", 30)
     c.local("start", hosts[0])
     c.local("start", hosts[1])
     c.wait_full("v")

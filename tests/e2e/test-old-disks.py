@@ -104,7 +104,7 @@ def test_row_14_an_old_clone_while_nobody_is_attached(t):
     c.start("h2")
     server = are_read(c, t, "c", 2000, "--domain", "site=dc1,host=h2")  # reads there, if it may
     c.wait_full("v")
-    assert resyncs(c, "h2") > before
+    wait_for("it was resynced", lambda: resyncs(c, "h2") > before, 10)
     t.stop(server)
     are_read(c, t, "d", 2000, "--domain", "site=dc1,host=h2")
     c.admin("volume", "verify", "v")
@@ -139,7 +139,7 @@ def test_row_15_a_disk_from_before_the_volume(t):
     c.start("h3")
     are_read(c, t, "d", 1000)
     c.wait_full("v")
-    assert resyncs(c, "h1") > 0
+    wait_for("it was resynced", lambda: resyncs(c, "h1") > 0, 10)
 
 
 def test_row_14_an_old_clone_under_load(t):

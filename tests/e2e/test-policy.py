@@ -39,7 +39,7 @@ def test_a_volume_moves_under_load(t):
     load = Load(server.sock, "v", 8192, rate=2000).start()
     wait_for("writes", lambda: load.n_acked > 2000)
     settle(c, load, ["dc1"] * 2)
-    c.admin("policy", "set", "p", "copies=3")
+    wait_for("all three are there for it", lambda: c.try_admin("policy", "set", "p", "copies=3").code == 0, 30, 0.2)
     settle(c, load, ["dc1"] * 3)
     c.admin("policy", "set", "p", "copies=2")
     settle(c, load, ["dc1"] * 2)

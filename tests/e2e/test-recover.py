@@ -42,7 +42,7 @@ def make(t):
     fill(n, 0, 16, b"a")
     c.local("kill", stale)
     fill(n, 8, 24, b"b")
-    assert state_of(c, stale) == "OUT", members(c)
+    wait_for(f"{stale} is out", lambda: state_of(c, stale) == "OUT", 30)
     n.close()
     wait_for("released", lambda: c.volume("v")["state"] != "attached", 20)
     t.stop(server)

@@ -17,11 +17,11 @@ from nbd import TRIM, WRITE, Nbd, NbdError
 MIB = 1 << 20
 
 
-def one_host(t, *args, size="512M"):
+def one_host(t):
     """One host with one store, and a policy of one copy."""
     d = Daemons(t)
-    d.store = d.format("store", size)
-    d.start("h1", [d.store], *args)
+    d.store = d.format("store")
+    d.start("h1", [d.store])
     d.admin("policy", "create", "one", "copies=1", "compression=off")
     return d
 
@@ -33,43 +33,45 @@ def overwrite(nbd, n_mib, times, seed=1):
             nbd.write(at * MIB, rng.randbytes(MIB))
 
 
-def overwritten(t, *args):
-    """A host whose store holds little after much was overwritten; the volume's first MiB."""
-    d = one_host(t, *args)
-    d.admin("volume", "create", "v", "--size", "64M", "--policy", "one")
+def test_holes_are_punched_where_asked_and_only_there(t):
+    d = one_host(t)
+    punched = d.format("punched")
+    d.start("h2", [punched], "--store-discard", site="dc2")
     server = t.nbd(d)
-    n = Nbd(server.sock, "v")
-    overwrite(n, 32, 12)
-    n.call(TRIM, MIB, 31 * MIB)
-    return d, server, n, n.read(0, MIB)
+    both = []
+    for name, site in (("v", "dc1"), ("w", "dc2")):
+        d.admin("policy", "create", name, "copies=1", "sites=only:" + site, "compression=off")
+        d.admin("volume", "create", name, "--size", "64M", "--policy", name)
+        both.append(Nbd(server.sock, name))
 
+    def more(n_mib, times):
+        for n in both:
+            overwrite(n, n_mib, times)
 
-def test_files_are_not_punched_unasked(t):
-    d, _, n, _ = overwritten(t)
-    overwrite(n, 4, 20)
+    more(32, 7)
+    for n in both:
+        n.call(TRIM, MIB, 31 * MIB)
+    wait_for("holes in the file", lambda: allocated(punched) < 400 * MIB or more(4, 4), 60)
     assert allocated(d.store) >= 512 * MIB
-    n.close()
-
-
-def test_store_discard_punches_holes(t):
-    d, server, n, _ = overwritten(t, "--store-discard")
-    wait_for("holes in the file",
-             lambda: allocated(d.store) < 400 * MIB or overwrite(n, 4, 4), 60)
-    head = n.read(0, MIB)
-    n.close()
+    heads = [n.read(0, MIB) for n in both]
+    for n in both:
+        n.close()
     t.stop(server)
-    d.kill("h1")
-    d.start("h1")
-    n = Nbd(t.nbd(d).sock, "v")
-    assert n.read(0, MIB) == head
-    overwrite(n, 32, 2)
-    n.close()
+    d.kill("h2")
+    d.start("h2")
+    server = t.nbd(d)
+    both = [Nbd(server.sock, "v"), Nbd(server.sock, "w")]
+    assert [n.read(0, MIB) for n in both] == heads
+    more(32, 1)
+    for n in both:
+        n.close()
     d.admin("volume", "verify", "v")
+    d.admin("volume", "verify", "w")
 
 
 class Writer(threading.Thread):
-    """Writes pieces of 64 KiB one after another until it is stopped, refused or at the end."""
-    PIECE = 65536
+    """Writes pieces of 256 KiB one after another until it is stopped, refused or at the end."""
+    PIECE = 256 << 10
 
     def __init__(self, sock, volume, size):
         super().__init__(daemon=True)
@@ -103,6 +105,11 @@ class Writer(threading.Thread):
             assert self.nbd.read(i * self.PIECE, self.PIECE) == self.piece(i), i
 
 
+def says(c, volume, word, why):
+    v = c.volume(volume)
+    return v["protection"] == word and why in v["protection_why"]
+
+
 def test_full_stores_suspend_and_resume(t):
     c = t.cluster(store_size="512M")
     c.admin("policy", "set", "default", "compression=off")
@@ -121,8 +128,7 @@ def test_full_stores_suspend_and_resume(t):
     assert 150 * MIB < w.n * w.PIECE < 250 * MIB, w.n
     wait_for("DISK_FULL", lambda: len([f for f in c.json("status")["findings"] if
                                        f["code"] == "DISK_FULL"]) == 3)
-    wait_for("the word", lambda: c.protection("v") == "suspended")
-    assert "space" in c.volume("v")["protection_why"], c.volume("v")
+    wait_for("the word", lambda: says(c, "v", "suspended", "space"))
     assert c.try_admin("volume", "create", "w", "--size", "16M").code == 1
 
     # a daemon that starts while full: nothing is lost, and copies that left are not brought back
@@ -130,14 +136,13 @@ def test_full_stores_suspend_and_resume(t):
     out = lambda: [m for m in c.volume("idle")["shards"][0]["members"] if m["state"] == "OUT"]
     wait_for("its copies leave", out)
     c.local("start", "onprem-1")
-    wait_for("the word", lambda: c.protection("idle") == "reduced-stuck")
-    assert "% full" in c.volume("idle")["protection_why"], c.volume("idle")
+    wait_for("the word", lambda: says(c, "idle", "reduced-stuck", "% full"))
     assert w.stalls() and w.is_alive() and w.errno == 0
     assert out()
 
     c.admin("volume", "rm", "other", "--now")
     before = w.n
-    wait_for("the writer goes on", lambda: w.n > before + 1000, 120)
+    wait_for("the writer goes on", lambda: w.n > before + 250, 120)
     wait_for("no disk is full", lambda: not [f for f in c.json("status")["findings"]
                                              if f["code"] == "DISK_FULL"], 60)
     w.stop()
@@ -160,7 +165,7 @@ def test_trim_frees_a_full_store_for_its_own_writer(t):
     assert before * w.PIECE > 380 * MIB, before
     again = Nbd(server.sock, "v")
     again.call(TRIM, 0, 100 * MIB)
-    wait_for("the writer goes on", lambda: w.n > before + 1000, 120)
+    wait_for("the writer goes on", lambda: w.n > before + 250, 120)
     w.stop()
     w.check(100 * MIB // w.PIECE)
     assert again.read(0, MIB) == bytes(MIB)
@@ -186,7 +191,7 @@ def test_space_full_error_tells_the_guest(t):
     w.nbd.flush()
     w.check()
     try:
-        w.nbd.write(0, b"x" * 65536)
+        w.nbd.write(0, b"x" * w.PIECE)
         raise Failed("an overwrite found space on a full store")
     except NbdError as e:
         assert str(e) == f"errno {errno.ENOSPC}", e

@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
+from daemons import free_port
 from harness import need_tool, wait_for
 
 SIZE = 48 << 20
@@ -107,10 +108,7 @@ def test_tcp_and_unix_serve_the_same(t):
     c = t.cluster(store_size="512M")
     c.admin("volume", "create", "v", "--size", str(SIZE))
     import socket
-    s = socket.socket()
-    s.bind(("127.0.0.1", 0))
-    port = s.getsockname()[1]
-    s.close()
+    port = free_port()
     p = t.spawn("causeway-nbd", "--cluster", c.addr, "--listen", f"127.0.0.1:{port}")
 
     def answers():

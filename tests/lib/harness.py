@@ -204,7 +204,7 @@ def main(names):
             print(f"ok {i} - {name} # SKIP not asked for", flush=True)
             continue
         t = Test(name)
-        bad = False
+        bad, begun = False, time.monotonic()
         try:
             fn(t)
             print(f"ok {i} - {name}", flush=True)
@@ -223,7 +223,7 @@ def main(names):
                 raise
         finally:
             t.cleanup(keep and bad)
-        sys.stdout.flush()
+        print(f"# {name}: {time.monotonic() - begun:.1f} s", flush=True)
     return sys.exit(1 if failed else 0)
 
 
