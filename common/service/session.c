@@ -35,11 +35,11 @@ struct cw_rpc_session {
     bool closing;
 
     struct session_addr addrs[ADDRS_MAX];
-    uint32_t n_addrs, next; /* next to be tried */
+    uint32_t n_addrs, next;               /* next to be tried */
     struct session_addr named[ADDRS_MAX]; /* in the options: never forgotten */
     uint32_t n_named;
-    uint32_t tried;         /* since the last pause */
-    int current;            /* the one under way or up; -1: not in the list */
+    uint32_t tried; /* since the last pause */
+    int current;    /* the one under way or up; -1: not in the list */
     char target[CW_NET_ADDR_SIZE];
     char redirect[CW_NET_ADDR_SIZE]; /* "" or tried before all others */
     uint32_t n_redirects;            /* in a row */
