@@ -35,9 +35,11 @@ struct cw_rpc_session {
     bool closing;
 
     struct session_addr addrs[ADDRS_MAX];
-    uint32_t n_addrs, next; /* next to be tried */
-    uint32_t tried;         /* since the last pause */
-    int current;            /* the one under way or up; -1: not in the list */
+    uint32_t n_addrs, next;               /* next to be tried */
+    struct session_addr named[ADDRS_MAX]; /* in the options: never forgotten */
+    uint32_t n_named;
+    uint32_t tried; /* since the last pause */
+    int current;    /* the one under way or up; -1: not in the list */
     char target[CW_NET_ADDR_SIZE];
     char redirect[CW_NET_ADDR_SIZE]; /* "" or tried before all others */
     uint32_t n_redirects;            /* in a row */
@@ -106,6 +108,18 @@ cw_rpc_session_trouble(struct cw_rpc_session *ss, char text[static CW_RPC_WHY_SI
     return text;
 }
 
+static bool
+session_has(const struct session_addr *list, uint32_t n, const char *text)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (strcmp(list[i].text, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A manager may say where it is and then be gone for good: the metadata moves, and whoever was
+ * named besides knows where to. */
 void
 cw_rpc_session_set_addrs(struct cw_rpc_session *ss, const char *addrs)
 {
@@ -114,6 +128,10 @@ cw_rpc_session_set_addrs(struct cw_rpc_session *ss, const char *addrs)
 
     if (!session_parse(addrs, list, &n))
         return;
+    for (uint32_t i = 0; i < ss->n_named && n < ADDRS_MAX; i++) {
+        if (!session_has(list, n, ss->named[i].text))
+            list[n++] = ss->named[i];
+    }
     memcpy(ss->addrs, list, sizeof(list[0]) * n);
     ss->n_addrs = n;
     ss->next = 0;
@@ -502,6 +520,8 @@ cw_rpc_session_new(struct cw_service *s, const struct cw_rpc_session_opts *opts,
         free(ss);
         return -EINVAL;
     }
+    memcpy(ss->named, ss->addrs, sizeof(ss->named));
+    ss->n_named = ss->n_addrs;
     ss->s = s;
     ss->env = cw_service_env(s);
     ss->opts = *opts;

@@ -55,7 +55,7 @@ bool cw_rpc_session_up(const struct cw_rpc_session *ss);
 struct cw_rpc_conn *cw_rpc_session_conn(struct cw_rpc_session *ss);
 
 /* Learned from ClientHelloReply.managers or a register reply: replaces the list (kept if empty or
- * unreadable). A connection that stands is kept. */
+ * unreadable), but those of the options are still tried, last. A connection that stands is kept. */
 void cw_rpc_session_set_addrs(struct cw_rpc_session *ss, const char *addrs);
 
 /* The manager is there now, as somebody else knows: tried before all others, and a connection to

@@ -167,13 +167,38 @@ has_every_source(const struct cw_manager *m, const struct mgr_volume *v)
     return true;
 }
 
+/* A copy in sync is away, and its owner may be with it on the other side of a cut: what it asks
+ * waits there, and would fail if the volume were taken for nobody's sake. The copy is waited for as
+ * any other; a client that wants the volume is not held up by this. */
+static bool
+owner_may_wait(const struct cw_manager *m, const struct mgr_volume *v)
+{
+    uint32_t delay_s = cw_mgr_repair_delay_s(m, v);
+
+    for (uint32_t i = 0; !v->o.rec.volume.caretaker && i < cw_mgr_volume_shards(v); i++) {
+        const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+
+        for (uint32_t k = 0; s != NULL && k < s->o.rec.shard.n_members; k++) {
+            const struct cw_member *mb = &s->o.rec.shard.members[k];
+            const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
+            enum mgr_copy copy = cw_mgr_copy_state(m, mb, delay_s);
+
+            if (mb->state == CW_MEMBER_INSYNC && d != NULL &&
+                !cw_mgr_host_serves(m, cw_mgr_disk_host(m, d)) &&
+                (copy == MGR_COPY_OK || copy == MGR_COPY_WAITING))
+                return true;
+        }
+    }
+    return false;
+}
+
 enum mgr_need
 cw_mgr_care_need(const struct cw_manager *m, const struct mgr_volume *v)
 {
     if (v->o.rec.volume.purge_at_s != 0 || !has_every_source(m, v))
         return MGR_NEED_NOTHING;
     if (owner_lost(m, v))
-        return MGR_NEED_TAKEOVER;
+        return owner_may_wait(m, v) ? MGR_NEED_NOTHING : MGR_NEED_TAKEOVER;
     if (cw_mgr_jobs_want(m, v->o.rec.volume.id))
         return MGR_NEED_VERIFY;
     if (v->o.rec.volume.gen > 0 && need_of_shards(m, v) != MGR_NEED_NOTHING)

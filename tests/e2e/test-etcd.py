@@ -1,94 +1,24 @@
 #!/usr/bin/env python3
 """The control plane on etcd, with real processes: whoever dies, I/O goes on, one leads, nothing goes backwards."""
+import json
 import os
 import signal
 import sys
-import threading
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
-from harness import Failed, wait_for
+from harness import wait_for
 
+from daemons import Daemons
 from etcd import MEMBERS, EtcdDaemons
-from load import Load
-from nbd import Nbd
 from proxy import Net
-
-HOSTS = ("h1", "h2", "h3")
-
-
-class Watch:
-    """Asks for the epoch and the generation of v all the time: neither ever falls."""
-
-    def __init__(self, c):
-        self.c, self.wrong, self.n, self.ended = c, [], 0, threading.Event()
-        self.thread = threading.Thread(target=self.work, daemon=True)
-        self.thread.start()
-
-    def work(self):
-        epoch = gen = 0
-        while not self.ended.is_set():
-            try:
-                e, g = self.c.json("status").get("epoch"), self.c.json("volume", "show", "v").get("volume", {}).get("gen")
-            except Failed:
-                continue
-            if e is not None and g is not None:
-                if e < epoch or g < gen:
-                    self.wrong.append(f"epoch {epoch} -> {e}, gen {gen} -> {g}")
-                epoch, gen, self.n = e, g, self.n + 1
-            self.ended.wait(0.2)
-
-    def end(self):
-        self.ended.set()
-        self.thread.join(60)
-        assert not self.wrong, self.wrong
-        assert self.n > 0
+from watch import HOSTS, goes_on, manages, populate, settled
 
 
 def make(t):
-    """Three hosts, a copy of v on each, a write load, and somebody who watches."""
     net = Net(t)
     c = EtcdDaemons(t, net)
-    for host in HOSTS:
-        c.start(host, [c.format(host + ".store")])
-    c.admin("volume", "create", "v", "--size", "64M")
-    a = c.nbd("a")
-    wait_for("v serves", lambda: serves(a.sock), 30)
-    return c, net, a, Load(a.sock, "v", 2048, rate=2000).start(), Watch(c)
-
-
-def serves(sock):
-    try:
-        Nbd(sock, "v", timeout=60).close()
-        return True
-    except Exception:
-        return False
-
-
-def goes_on(load, n=300, timeout=20):
-    before = load.n_acked
-    wait_for("writes go on", lambda: load.n_acked > before + n, timeout)
-
-
-def settled(c, load, a, watch):
-    """Nothing failed, what was acknowledged is there and on every copy, and there was one owner all the time."""
-    v = c.volume("v")
-    attached = [e for e in c.json("events")["events"] if e["code"] == "VOLUME_ATTACHED" and e["object"] == "v"]
-    assert v["gen"] == 1 and len(attached) == 1, (v["gen"], attached)
-    load.stop()
-    assert not load.errors, load.errors
-    watch.end()
-    c.wait_full("v")
-    wrong = load.verify(a.sock, "v")
-    if wrong:
-        raise Failed(f"{len(wrong)} blocks are wrong: {wrong[:5]}")
-    c.admin("volume", "verify", "v")
-
-
-def manages(c, name, timeout=30):
-    """Something can be changed, however few hosts are up."""
-    wait_for(f"a policy {name} can be made", lambda: c.try_admin("policy", "create", name).code == 0, timeout, 0.2)
+    return c, net, *populate(c)
 
 
 def test_members_of_etcd_die_in_turn(t):
@@ -183,6 +113,43 @@ def test_the_host_that_leads_is_cut_off_from_etcd(t):
     goes_on(load)
     net.heal()
     wait_for("it is up", lambda: c.is_up(old), 30)
+    settled(c, load, a, watch)
+
+
+def is_up_now(c, host):
+    """Also while others send whoever asks to a manager that is gone."""
+    r = c.test.run("causeway", "--cluster", f"127.0.0.1:{c.hosts[host][0]}", "--json", "host", "ls")
+    return r.code == 0 and any(h["name"] == host and h["state"] == "up" for h in json.loads(r.out)["hosts"])
+
+
+def test_a_cluster_moves_from_lmdb(t):
+    """With its volumes attached: data flows, hosts are restarted one by one, nothing is another."""
+    net = Net(t)
+    old = Daemons(t, net)
+    a, load, watch = populate(old, everywhere=True)
+    old.admin("policy", "create", "mine", "copies=2")
+    wait_for("somebody watches", lambda: watch.n > 0)
+    before = old.json("metadata", "show")["metadata"]
+    t.stop(old.manager)
+    watch.end()
+    goes_on(load)
+    c = EtcdDaemons(t, net, old.hosts)
+    t.fails("causeway", "--cluster", old.addr, "metadata", "import", "x", says="causeway-store metadata import")
+    t.ok("causeway-store", "metadata", "export", "--from", "lmdb:" + t.path("records"), "--to", t.path("m"))
+    t.ok("causeway-store", "metadata", "import", "--from", t.path("m"), "--to", "etcd:" + c.urls)
+    for host in HOSTS:
+        t.stop(c.process(host))
+        c.start(host, wait=False)
+        wait_for(f"{host} is up", lambda h=host: is_up_now(c, h), 60)
+        goes_on(load)
+    after = c.json("metadata", "show")["metadata"]
+    assert after["cluster_id"] == before["cluster_id"] and after["epoch"] >= before["epoch"], (before, after)
+    assert after["store"].startswith("etcd") and not after["backups"] and not after["backed_up"], after
+    assert any(p["name"] == "mine" for p in c.json("policy", "ls")["policies"])
+    manages(c, "then")
+    c.admin("metadata", "export", t.path("again"))
+    t.fails("causeway-store", "metadata", "import", "--from", t.path("again"), "--to", "etcd:" + c.urls, says="manages")
+    watch.resume(c)
     settled(c, load, a, watch)
 
 

@@ -222,7 +222,7 @@ def test_every_path_answers_as_the_description_says(t):
         return a.json
 
     for path in ("/healthz", "/metrics", "/v1/status", "/v1/volumes", "/v1/policies", "/v1/hosts", "/v1/disks", "/v1/scrubs",
-                 "/v1/jobs", "/v1/events"):
+                 "/v1/jobs", "/v1/events", "/v1/metadata"):
         do("get", path, path)
     do("get", "/v1/jobs/{id}", f"/v1/jobs/{job}")
     do("delete", "/v1/jobs/{id}", f"/v1/jobs/{job}")

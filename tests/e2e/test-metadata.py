@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
-from harness import Failed, wait_for
+from harness import wait_for
 
+import jsonschema_subset as schema
 from daemons import Daemons
 from load import Load
 from nbd import Nbd
@@ -33,12 +33,9 @@ def saved(c, timeout=30):
     """Two hosts in two sites have the records as they are now; which."""
     def look():
         b = backups(c)
-        if len(b) == 2 and all(x["current"] and x["epoch"] > 0 for x in b):
-            return b
-        return None
-    b = wait_for("two hosts have the metadata", look, timeout, 0.2)
-    assert len({x["site"] for x in b}) == 2, b
-    return [x["host"] for x in b]
+        well = all(x["current"] and x["epoch"] > 0 for x in b) and len({x["site"] for x in b}) == 2
+        return [x["host"] for x in b] if well else None
+    return wait_for("hosts in two sites have the metadata", look, timeout, 0.2)
 
 
 def kept(c, host):
@@ -57,9 +54,10 @@ def lose(t, c):
 
 def restore(t, c, path):
     t.ok("causeway-store", "metadata", "import", "--from", path, "--to", "lmdb:" + t.path("records"))
+    before = {h: c.log(h).count("registered with cluster") for h in c.hosts}
     c.start_manager()
     for host in c.hosts:
-        wait_for(f"{host} is up", lambda h=host: c.is_up(h), 30)
+        wait_for(f"{host} is back", lambda h=host: c.log(h).count("registered with cluster") > before[h], 30)
 
 
 def test_a_lost_directory_is_restored_from_a_host(t):
@@ -76,6 +74,8 @@ def test_a_lost_directory_is_restored_from_a_host(t):
     wait_for("v is written", lambda: load.n_acked > 100)
     saved(c)
     assert "has the metadata as it is" in c.try_admin("status").out
+    schema.check(c.json("metadata", "show"))
+    schema.check(c.json("metadata", "export", t.path("running")))
     before = c.json("metadata", "show")["metadata"]
     lose(t, c)
     t.fails("causewayd", "--role", "manager", "--metadata", "lmdb:" + t.path("records"), "--listen", c.addr,

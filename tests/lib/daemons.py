@@ -46,6 +46,10 @@ class Daemons(Cluster):
     def seen_as(self, name, addr):
         return self.net.link(name, addr) if self.net else addr
 
+    def addresses(self):
+        """Of all hosts, as daemons and owners know them."""
+        return ",".join(self.seen_as(name, f"127.0.0.1:{h[0]}") for name, h in self.hosts.items())
+
     def nbd(self, name, *more, sock=None):
         """An owner to be, called so in the network; does not wait until it serves."""
         sock = sock or self.test.path(f"{name}.sock")

@@ -15,15 +15,16 @@ MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 
 
 class EtcdDaemons(Daemons):
-    def __init__(self, test, net):
+    def __init__(self, test, net, hosts=None):
+        """With hosts, those of a cluster that moves here: started again they are of this one."""
         need_tool("etcd")
-        self.test, self.hosts, self.net, self.members = test, {}, net, {}
+        self.test, self.hosts, self.net, self.members = test, {} if hosts is None else hosts, net, {}
         ports = {m: (free_port(), free_port()) for m in MEMBERS}
         self.client = {m: f"127.0.0.1:{ports[m][0]}" for m in MEMBERS}
         self.real_peer = {m: f"127.0.0.1:{ports[m][1]}" for m in MEMBERS}
         self.peer = {m: net.link(m, self.real_peer[m]) for m in MEMBERS}
         self.urls = ",".join("http://" + net.link(m + "-client", self.client[m]) for m in MEMBERS)
-        self.bootstrap = True
+        self.bootstrap = hosts is None
         for m in MEMBERS:
             self.start_member(m)
         wait_for("etcd", self.all_members_are_well, 30)
@@ -34,7 +35,7 @@ class EtcdDaemons(Daemons):
 
     @property
     def join(self):
-        return ",".join(self.seen_as(name, f"127.0.0.1:{h[0]}") for name, h in self.hosts.items())
+        return self.addresses()
 
     def start_member(self, m):
         self.members[m] = self.test.spawn(

@@ -76,6 +76,44 @@ heard_owner_keeps_its_volume(void **state)
     world_fini(&w);
 }
 
+/* An owner that fell silent together with an in-sync copy may wait with it on the other side of a
+ * cut: nobody is asked to take its volume until that copy is back, or given up. */
+static void
+owner_cut_off_with_a_copy_keeps_its_volume(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    world_run(&w, 11000);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_report(&w, w.c[0].session, 1, 1);
+    world_down(&w, 2);
+    world_client_down(&w, 0);
+    world_run(&w, 60000);
+    assert_int_equal(caretakes(&w), 0);
+    assert_int_equal(world_register(&w, 2), CW_MGR_OK);
+    world_run(&w, 4000);
+    assert_in_range(carer(&w), 0, 2);
+    world_fini(&w);
+}
+
+/* Once its host has been away for longer than the repair delay, it is not waited for any more. */
+static void
+a_copy_that_is_given_up_holds_up_nobody(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    world_run(&w, 11000);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_report(&w, w.c[0].session, 1, 1);
+    world_down(&w, 2);
+    world_client_down(&w, 0);
+    world_run(&w, 70 * 60 * 1000);
+    assert_true(caretakes(&w) > 0);
+    world_fini(&w);
+}
+
 /* A copy that is out while nobody has the volume is brought back by a caretaker; a client that
  * attaches meanwhile gets the volume from it, cleanly. */
 static void
@@ -287,6 +325,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dead_owner_is_followed_by_a_caretaker),
         cmocka_unit_test(heard_owner_keeps_its_volume),
+        cmocka_unit_test(owner_cut_off_with_a_copy_keeps_its_volume),
+        cmocka_unit_test(a_copy_that_is_given_up_holds_up_nobody),
         cmocka_unit_test(client_takes_over_from_the_caretaker),
         cmocka_unit_test(unwilling_daemons_are_backed_off),
         cmocka_unit_test(unasked_caretaker_is_refused),
