@@ -129,6 +129,8 @@ disk_see(struct cw_manager *m, struct mgr_disk *d, const struct cw_mgr_disk_stat
 {
     if (ds->csum_errors > (d->reported ? d->now.csum_errors : 0))
         d->csum_at_ns = cw_now_ns(m->env);
+    m->news |= !d->reported || ds->full != d->now.full || ds->stuck != d->now.stuck ||
+               ds->failed != d->now.failed;
     d->reported = true;
     d->missing = d->replaced = false;
     d->now = *ds;

@@ -400,6 +400,7 @@ register_ok(struct mgr_call_op *c)
         h->since_s = cw_mgr_wall_s(m);
     h->absent = false;
     h->seen = true;
+    m->news = true;
     register_warmth(m, r);
     cw_mgr_disks_registered(m, h, r->disks, r->n_disks);
     cw_mgr_copies_registered(m, h, r->copies, r->n_copies);
@@ -448,6 +449,7 @@ cw_mgr_host_gone(struct cw_manager *m, struct mgr_host *h)
         h->session->host = NULL;
     h->session = NULL;
     h->ok_ns = cw_now_ns(m->env);
+    m->news = true;
 }
 
 static void
@@ -459,6 +461,7 @@ host_look(struct cw_manager *m, struct mgr_host *h)
     if (absent == h->absent || (!absent && !serves))
         return;
     h->absent = absent;
+    m->news = true;
     h->since_s = cw_mgr_wall_s(m);
     cw_mgr_hint_host(m, h, !absent);
 }

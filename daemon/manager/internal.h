@@ -15,6 +15,7 @@
 #include "daemon/manager/state.h"
 
 #define MGR_TICK_NS (250 * CW_NS_PER_MS)
+#define MGR_SWEEP_NS (CW_NS_PER_S - MGR_TICK_NS / 2) /* every fourth tick */
 #define MGR_SESSION_CALLS_MAX 4096u
 
 /* ---- transactions ---- */
@@ -241,12 +242,14 @@ struct cw_manager {
     struct cw_list jobs;     /* struct mgr_job, oldest first */
     struct cw_list findings; /* struct mgr_finding, in the order they began */
     uint64_t serial, looked_ns;
-    uint64_t rebalance_ns;                             /* the next look of rebalance.c */
-    size_t moves_at;                                   /* the shard that moves.c looks at next */
-    bool vouching, forgetting;                         /* an op of drops.c is queued */
-    bool trash_noting;                                 /* an op of trash.c is queued */
-    uint32_t n_following;                              /* ops of compression.c that are queued */
-    uint32_t n_minsync;                                /* the same of minsync.c */
+    bool news;                 /* a record, a host or a disk has changed since .. */
+    uint64_t swept_ns;         /* .. all volumes were looked at last */
+    uint64_t rebalance_ns;     /* the next look of rebalance.c */
+    size_t moves_at;           /* the shard that moves.c looks at next */
+    bool vouching, forgetting; /* an op of drops.c is queued */
+    bool trash_noting;         /* an op of trash.c is queued */
+    uint32_t n_following;      /* ops of compression.c that are queued */
+    uint32_t n_minsync;        /* the same of minsync.c */
     struct mgr_set_aside set_aside[MGR_SET_ASIDE_MAX]; /* since the manager started */
     uint32_t n_maintain[CW_MAINTAIN_NONE + 1];         /* hosts by mode */
     uint64_t worked_ns;                                /* the last look of work.c */

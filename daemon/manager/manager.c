@@ -257,19 +257,17 @@ manager_kicked(struct cw_timer *t)
     cw_mgr_ops_run(m);
 }
 
+/* Looks at all volumes for work. What gives work says so (news), but for time: delays and pauses
+ * are in seconds. So a cluster that is as it should be costs little, however many volumes it has.
+ */
 static void
-manager_ticked(struct cw_timer *t)
+manager_sweep(struct cw_manager *m)
 {
-    struct cw_manager *m = cw_container_of(t, struct cw_manager, tick);
-
-    cw_timer_set(m->env, &m->tick, cw_now_ns(m->env) + MGR_TICK_NS);
-    if (m->phase != MGR_SERVING || m->doubt)
+    if (!m->news && cw_now_ns(m->env) - m->swept_ns < MGR_SWEEP_NS)
         return;
-    cw_mgr_hosts_tick(m);
-    cw_mgr_claims_tick(m);
-    cw_mgr_jobs_tick(m);
+    m->news = false;
+    m->swept_ns = cw_now_ns(m->env);
     cw_mgr_care_tick(m);
-    cw_mgr_work_tick(m);
     cw_mgr_unborn_tick(m);
     if (!cw_mgr_repair_paused(m)) {
         cw_mgr_repair_tick(m);
@@ -281,6 +279,21 @@ manager_ticked(struct cw_timer *t)
     cw_mgr_minsync_tick(m);
     cw_mgr_trash_tick(m);
     cw_mgr_drops_tick(m);
+}
+
+static void
+manager_ticked(struct cw_timer *t)
+{
+    struct cw_manager *m = cw_container_of(t, struct cw_manager, tick);
+
+    cw_timer_set(m->env, &m->tick, cw_now_ns(m->env) + MGR_TICK_NS);
+    if (m->phase != MGR_SERVING || m->doubt)
+        return;
+    cw_mgr_hosts_tick(m);
+    cw_mgr_claims_tick(m);
+    cw_mgr_jobs_tick(m);
+    cw_mgr_work_tick(m);
+    manager_sweep(m);
     cw_mgr_backup_tick(m);
     cw_mgr_findings_tick(m);
     cw_mgr_events_tick(m);
@@ -374,6 +387,7 @@ cw_mgr_apply_put(struct cw_manager *m, const char *key, uint64_t version, const 
     bool fresh = o == NULL;
 
     o = cw_mgr_table_put(&m->t, key, version, rec);
+    m->news |= rec->kind != CW_REC_EVENT;
     if (rec->kind == CW_REC_HOST)
         host_applied(m, (struct mgr_host *)o, fresh ? NULL : &old.host);
     if (rec->kind == CW_REC_HOST)
@@ -389,6 +403,7 @@ cw_mgr_apply_del(struct cw_manager *m, enum cw_rec_kind kind, const char *key)
 {
     struct mgr_obj *o = cw_mgr_find_key(&m->t, kind, key);
 
+    m->news |= kind != CW_REC_EVENT;
     if (o != NULL && kind == CW_REC_HOST) {
         struct mgr_host *h = (struct mgr_host *)o;
 

@@ -115,6 +115,7 @@ cw_mgr_unborn_tick(struct cw_manager *m)
         u = calloc(1, sizeof(*u));
         cw_assert(u != NULL);
         u->shard = s->o.rec.shard.shard;
+        u->op.scope = CW_SHARD_VOLUME(u->shard);
         u->op.build = unborn_build;
         u->op.end = unborn_end;
         s->repairing = true;

@@ -354,7 +354,12 @@ cw_mgr_work_tick(struct cw_manager *m)
         return;
     m->worked_ns = cw_now_ns(m->env);
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
-    v->hurry = volume_hurries(m, v);
+    {
+        bool hurry = volume_hurries(m, v);
+
+        m->news |= v->hurry != hurry;
+        v->hurry = hurry;
+    }
     MGR_EACH(&m->t, CW_REC_JOB, struct mgr_work, w)
     {
         if (w->o.rec.job.state == CW_JOB_OPEN && w->o.rec.job.kind != CW_JOB_VERIFY)
