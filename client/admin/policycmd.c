@@ -287,6 +287,8 @@ check_print(FILE *out, const Causeway__Control__PolicyCheckReply *c)
     fprintf(out, "space         %u bytes on disks for each byte stored; %s more could be stored\n",
             c->factor, cw_size_format(c->storable_bytes, size));
     fprintf(out, "round trips   %s\n", c->round_trips_text);
+    if (c->warning[0] != '\0')
+        fprintf(out, "warning       %s\n", c->warning);
     for (size_t i = 0; i < c->n_losses; i++) {
         const Causeway__Control__PolicyLoss *l = c->losses[i];
 

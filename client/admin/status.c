@@ -99,6 +99,8 @@ status_print_sites(FILE *out, const cw_pb_status *s)
         if (site->size_without_worst_bytes > 0)
             fprintf(out, " (%s after its worst host)",
                     cw_text_percent(site->used_bytes, site->size_without_worst_bytes, worst));
+        if (site->attributes != NULL && site->attributes->is_volatile)
+            fputs("   volatile", out);
         status_print_links(out, s, i);
         fputc('\n', out);
     }
