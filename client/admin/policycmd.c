@@ -390,6 +390,7 @@ const struct cw_cmd cw_cmds_policy[] = {
       policy_set },
     { "policy check", "[NAME] [KEY=VALUE]..", "can it be met, what does it cost, what after a loss",
       "Of the policy NAME as it is, or with some keys changed; or, without NAME, of a new one.\n"
+      "It costs space, and the round trip to the farthest copy, which each write waits for.\n"
       "Exit status 1: no new volume could have it now.\n\n"
       "  causeway policy check default\n"
       "  causeway policy check copies=4 'sites=each:2 dc1,aws'\n",

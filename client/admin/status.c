@@ -257,6 +257,8 @@ const struct cw_cmd cw_cmds_status[] = {
       "  suspended           below min-insync: I/O waits, nothing is lost\n"
       "  unavailable         no in-sync copy can be reached\n"
       "  lost                no in-sync copy exists any more\n"
+      "Of a site is told what is used of it, and once measured the round trip within it (rtt) and\n"
+      "to the sites above it, and what resyncs between them reached lately (link).\n"
       "A finding names its object, cause, effect, what happens next and the command to run.\n\n"
       "Exit status: 0 no finding; 1 a warning, or the cluster did not answer within 2 s;\n"
       "2 an error.\n",
