@@ -132,6 +132,26 @@ host_print_disks(struct cw_cli *cli, const cw_pb_host *h)
     cw_table_print(t);
 }
 
+static void
+host_print_attributes(struct cw_cli *cli, const Causeway__Control__SiteAttributes *a)
+{
+    const char *between = "";
+    char price[CW_SHAPE_PRICE_SIZE];
+
+    if (a == NULL || (a->provider[0] == '\0' && a->egress_micros == 0 && !a->is_volatile))
+        return;
+    fputs("site      ", cli->out);
+    if (a->provider[0] != '\0')
+        fprintf(cli->out, "provider %s", a->provider), between = ", ";
+    if (a->egress_micros != 0)
+        fprintf(cli->out, "%s%s per GB that leaves it", between,
+                cw_shape_price(a->egress_micros, price)),
+            between = ", ";
+    if (a->is_volatile)
+        fprintf(cli->out, "%svolatile: its stores die with their instances", between);
+    fputc('\n', cli->out);
+}
+
 static int
 host_print_one(struct cw_cli *cli, const cw_pb_host *h)
 {
@@ -144,6 +164,7 @@ host_print_one(struct cw_cli *cli, const cw_pb_host *h)
                 h->domain->region[0] != '\0' ? ", " : "", h->domain->site,
                 cw_shape_site_kind(h->site_kind), h->domain->rack[0] != '\0' ? ", rack " : "",
                 h->domain->rack);
+    host_print_attributes(cli, h->site_attributes);
     fprintf(cli->out, "address   %s\nversion   %s\ncopies    %llu\n", h->addr, h->version,
             (unsigned long long)h->copies);
     host_print_maintenance(cli, h->maintenance);

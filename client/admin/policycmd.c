@@ -287,6 +287,8 @@ check_print(FILE *out, const Causeway__Control__PolicyCheckReply *c)
     fprintf(out, "space         %u bytes on disks for each byte stored; %s more could be stored\n",
             c->factor, cw_size_format(c->storable_bytes, size));
     fprintf(out, "round trips   %s\n", c->round_trips_text);
+    if (c->warning[0] != '\0')
+        fprintf(out, "warning       %s\n", c->warning);
     for (size_t i = 0; i < c->n_losses; i++) {
         const Causeway__Control__PolicyLoss *l = c->losses[i];
 
@@ -388,6 +390,7 @@ const struct cw_cmd cw_cmds_policy[] = {
       policy_set },
     { "policy check", "[NAME] [KEY=VALUE]..", "can it be met, what does it cost, what after a loss",
       "Of the policy NAME as it is, or with some keys changed; or, without NAME, of a new one.\n"
+      "It costs space, and the round trip to the farthest copy, which each write waits for.\n"
       "Exit status 1: no new volume could have it now.\n\n"
       "  causeway policy check default\n"
       "  causeway policy check copies=4 'sites=each:2 dc1,aws'\n",

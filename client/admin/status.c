@@ -99,6 +99,8 @@ status_print_sites(FILE *out, const cw_pb_status *s)
         if (site->size_without_worst_bytes > 0)
             fprintf(out, " (%s after its worst host)",
                     cw_text_percent(site->used_bytes, site->size_without_worst_bytes, worst));
+        if (site->attributes != NULL && site->attributes->is_volatile)
+            fputs("   volatile", out);
         status_print_links(out, s, i);
         fputc('\n', out);
     }
@@ -278,6 +280,8 @@ const struct cw_cmd cw_cmds_status[] = {
       "  suspended           below min-insync: I/O waits, nothing is lost\n"
       "  unavailable         no in-sync copy can be reached\n"
       "  lost                no in-sync copy exists any more\n"
+      "Of a site is told what is used of it, and once measured the round trip within it (rtt) and\n"
+      "to the sites above it, and what resyncs between them reached lately (link).\n"
       "A finding names its object, cause, effect, what happens next and the command to run.\n\n"
       "Exit status: 0 no finding; 1 a warning, or the cluster did not answer within 2 s;\n"
       "2 an error.\n",

@@ -90,12 +90,13 @@ cw_payload_policy_check(const cw_pb_policy_check *c)
                                         "can_be_met", l->met, "why", l->why, "then", l->then,
                                         "storable_bytes", (json_int_t)l->storable_bytes));
     }
-    return json_pack(
-        "{s:o,s:b,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:s,s:s,s:o}", "policy", cw_shape_policy(c->policy),
-        "can_be_met", c->met, "why", c->why, "hint", c->hint, "space_factor", (json_int_t)c->factor,
-        "storable_bytes", (json_int_t)c->storable_bytes, "round_trips", (json_int_t)c->round_trips,
-        "round_trips_text", c->round_trips_text, "write_wait_ns", (json_int_t)c->write_wait_ns,
-        "write_wait_from", c->wait_from, "write_wait_for", c->wait_site, "losses", losses);
+    return json_pack("{s:o,s:b,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:s,s:s,s:s,s:o}", "policy",
+                     cw_shape_policy(c->policy), "can_be_met", c->met, "why", c->why, "hint",
+                     c->hint, "space_factor", (json_int_t)c->factor, "storable_bytes",
+                     (json_int_t)c->storable_bytes, "round_trips", (json_int_t)c->round_trips,
+                     "round_trips_text", c->round_trips_text, "write_wait_ns",
+                     (json_int_t)c->write_wait_ns, "write_wait_from", c->wait_from,
+                     "write_wait_for", c->wait_site, "warning", c->warning, "losses", losses);
 }
 
 json_t *

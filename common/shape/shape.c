@@ -282,6 +282,31 @@ cw_shape_host_space(const cw_pb_host *h, uint64_t *ret_size, uint64_t *ret_used)
     }
 }
 
+const char *
+cw_shape_price(uint64_t micros, char text[static CW_SHAPE_PRICE_SIZE])
+{
+    size_t n =
+        (size_t)snprintf(text, CW_SHAPE_PRICE_SIZE, "%llu.%06u",
+                         (unsigned long long)(micros / 1000000), (unsigned)(micros % 1000000));
+
+    while (text[n - 1] == '0')
+        text[--n] = '\0';
+    if (text[n - 1] == '.')
+        text[n - 1] = '\0';
+    return micros == 0 ? "" : text;
+}
+
+static void
+shape_attributes(json_t *o, const Causeway__Control__SiteAttributes *a)
+{
+    char price[CW_SHAPE_PRICE_SIZE];
+
+    shape_set_text(o, "provider", a != NULL ? a->provider : "");
+    shape_set_text(o, "egress_price_per_gb",
+                   cw_shape_price(a != NULL ? a->egress_micros : 0, price));
+    shape_set_bool(o, "volatile", a != NULL && a->is_volatile);
+}
+
 static json_t *
 shape_links(Causeway__Control__SiteLink *const *links, size_t n)
 {
@@ -324,6 +349,7 @@ cw_shape_host(const cw_pb_host *h)
     if (h->memory != NULL)
         json_object_set_new(o, "memory", shape_memory(h->memory));
     json_object_set_new(o, "disks", disks);
+    shape_attributes(o, h->site_attributes);
     json_object_set_new(o, "links", shape_links(h->links, h->n_links));
     return o;
 }
@@ -441,6 +467,7 @@ shape_site(const cw_pb_site *s)
     shape_set_number(o, "size_bytes", s->size_bytes);
     shape_set_number(o, "used_bytes", s->used_bytes);
     shape_set_number(o, "size_without_worst_host_bytes", s->size_without_worst_bytes);
+    shape_attributes(o, s->attributes);
     json_object_set_new(o, "links", shape_links(s->links, s->n_links));
     return o;
 }

@@ -272,6 +272,23 @@ trips_text(const struct afford *f, const struct cw_mgr_policy_check_reply *r)
                : cw_mgr_arena_printf(f->a, "one per write, within site %s%s", sites, wait);
 }
 
+static const char *
+volatile_warning(const struct afford *f)
+{
+    const char *sites = sites_text(f);
+
+    for (uint32_t i = 0; i < f->got.n; i++) {
+        if (!f->disks[f->got.at[i]].is_volatile)
+            return "";
+    }
+    return f->got.n == 0 ? ""
+                         : cw_mgr_arena_printf(f->a,
+                                               "every copy would lie on volatile stores (%s), "
+                                               "which die with their instances: let a copy lie "
+                                               "elsewhere",
+                                               sites);
+}
+
 static void
 afford(struct afford *f, struct cw_mgr_policy_check_reply *ret)
 {
@@ -285,6 +302,7 @@ afford(struct afford *f, struct cw_mgr_policy_check_reply *ret)
     ret->factor = f->policy->copies;
     ret->storable_bytes = storable(f);
     ret->round_trips = 1;
+    ret->warning = volatile_warning(f);
     wait_fill(f, ret);
     ret->round_trips_text = trips_text(f, ret);
     ret->losses = cw_mgr_arena_get(f->a, 2, sizeof(*ret->losses));

@@ -54,6 +54,10 @@ register_sane(const struct cw_mgr_register *r, struct cw_mgr_call *call)
     else if (r->domain.region[0] != '\0' && !cw_mgr_name_ok(r->domain.region))
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
                     "host %s: a region is 1 to 63 of [A-Za-z0-9._-]", r->name);
+    else if (r->attributes.provider != NULL && r->attributes.provider[0] != '\0' &&
+             !cw_mgr_name_ok(r->attributes.provider))
+        cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
+                    "host %s: a provider is 1 to 63 of [A-Za-z0-9._-]", r->name);
     else if (!cw_mgr_name_ok(r->domain.site) || strlen(r->domain.rack) >= sizeof(size.rack) ||
              strlen(r->unix_path) >= sizeof(size.unix_path) ||
              strlen(r->advertise) >= sizeof(size.advertise))
@@ -179,10 +183,14 @@ register_put_host(struct mgr_txn *t, const struct cw_mgr_register *r)
         rec = h->o.rec;
     to->host_key = r->host_key;
     to->site_kind = r->site_kind;
+    to->egress_micros = r->attributes.egress_micros;
+    to->is_volatile = r->attributes.is_volatile;
     to->boot_id = r->boot_id;
     cw_mgr_text_set(to->name, sizeof(to->name), r->name);
     cw_mgr_text_set(to->region, sizeof(to->region), r->domain.region);
     cw_mgr_text_set(to->site, sizeof(to->site), r->domain.site);
+    cw_mgr_text_set(to->provider, sizeof(to->provider),
+                    r->attributes.provider != NULL ? r->attributes.provider : "");
     cw_mgr_text_set(to->rack, sizeof(to->rack), r->domain.rack);
     cw_mgr_text_set(to->advertise, sizeof(to->advertise), r->advertise);
     cw_mgr_text_set(to->unix_path, sizeof(to->unix_path), r->unix_path);
@@ -522,6 +530,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         .name = r->name,
         .domain = { cw_mgr_site_region(m, r->site), r->site, r->rack, r->name },
         .site_kind = r->site_kind,
+        .attributes = { r->provider, r->egress_micros, r->is_volatile },
         .state = cw_mgr_host_maintained(h) ? "maintenance"
                  : h->absent               ? "absent"
                                            : "up",

@@ -66,6 +66,13 @@ struct cw_mgr_domain { /* parts are never NULL; "" is unknown */
     const char *region, *site, *rack, *host;
 };
 
+/* SiteAttributes */
+struct cw_mgr_site_attributes {
+    const char *provider; /* "" */
+    uint64_t egress_micros;
+    bool is_volatile;
+};
+
 /* ScrubState */
 struct cw_mgr_scrub_state {
     uint64_t pass;
@@ -156,6 +163,7 @@ struct cw_mgr_register {
     struct cw_uuid host_key, cluster_id;
     struct cw_mgr_domain domain;
     enum cw_site_kind site_kind;
+    struct cw_mgr_site_attributes attributes; /* provider NULL: "" */
     const char *advertise, *unix_path;
     struct cw_uuid boot_id;
     uint64_t incarnation;
@@ -341,6 +349,7 @@ struct cw_mgr_policy_check_reply {
     const char *round_trips_text;
     uint64_t write_wait_ns;            /* for the farthest copy; 0: not known */
     const char *wait_from, *wait_site; /* an owner in the one waits for the other; "" */
+    const char *warning;               /* "" */
     struct cw_mgr_policy_loss *losses;
     size_t n_losses;
 };
@@ -506,6 +515,7 @@ struct cw_mgr_host_info {
     const char *name;
     struct cw_mgr_domain domain;
     enum cw_site_kind site_kind;
+    struct cw_mgr_site_attributes attributes;
     const char *state, *addr, *since, *version;
     const struct cw_mgr_disk_state *disks;
     size_t n_disks;
@@ -533,6 +543,7 @@ struct cw_mgr_finding {
 struct cw_mgr_site_info {
     const char *name, *region; /* region: "" unknown */
     enum cw_site_kind kind;
+    struct cw_mgr_site_attributes attributes;
     uint32_t hosts_up, hosts;
     uint64_t size_bytes, used_bytes;
     uint64_t size_without_worst_bytes; /* if its largest host failed */

@@ -116,6 +116,7 @@ cw_place_tenths(const struct cw_place_disk *d)
 }
 
 struct score {
+    bool lasts; /* or there is a copy that does */
     bool preferred, new_site, new_rack;
     uint64_t load; /* tenths of its size, so that nearly equal disks are chosen by what follows */
     uint32_t far;  /* the farthest of the other copies: writes wait for it */
@@ -126,6 +127,7 @@ static struct score
 disk_score(const struct place *p, const struct cw_place_disk *d)
 {
     struct score s = {
+        .lasts = !d->is_volatile,
         .preferred = p->rule->sites == CW_PLACE_PREFER && site_listed(p->rule, d->site),
         .new_site = true,
         .new_rack = true,
@@ -136,6 +138,7 @@ disk_score(const struct place *p, const struct cw_place_disk *d)
     for (uint32_t i = 0; i < p->n_held; i++) {
         s.new_site &= !same_site(d, &p->disks[p->held[i]]);
         s.new_rack &= !same_rack(d, &p->disks[p->held[i]]);
+        s.lasts |= !p->disks[p->held[i]].is_volatile;
         if (d->far_of != NULL && d->far_of[p->disks[p->held[i]].site_no] > s.far)
             s.far = d->far_of[p->disks[p->held[i]].site_no];
     }
@@ -145,6 +148,8 @@ disk_score(const struct place *p, const struct cw_place_disk *d)
 static bool
 score_better(const struct score *a, const struct score *b)
 {
+    if (a->lasts != b->lasts)
+        return a->lasts;
     if (a->preferred != b->preferred)
         return a->preferred;
     if (a->new_site != b->new_site)

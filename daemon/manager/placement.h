@@ -2,9 +2,10 @@
  *
  * A pure function of the tree (region / site / rack / host / disk), the rule and a seed: the same
  * inputs give the same disks, and the order of the input does not matter. Copies never share a
- * spread domain and never break the site rule. Among what is allowed it prefers, in this order: the
- * preferred site, a site without a copy, a rack without a copy, emptier disks, a site near to the
- * other copies, chance by seed.
+ * spread domain and never break the site rule. Among what is allowed it prefers, in this order: a
+ * disk that lasts as long as no copy lies on one (others die with their instance), the preferred
+ * site, a site without a copy, a rack without a copy, emptier disks, a site near to the other
+ * copies, chance by seed.
  *
  * Domains nest and each site rule is a quota on whole sites, so choosing one copy after another,
  * quotas first, finds a set whenever there is one.
@@ -41,6 +42,7 @@ struct cw_place_disk {
     uint64_t size_bytes;
     uint64_t load_bytes; /* what lies or is promised there; may exceed the size (thin) */
     bool usable;         /* may take a new copy now */
+    bool is_volatile;    /* it dies with its instance */
 
     /* cw_place_index: equal where the names are; comparing them is the price of a placement */
     uint32_t site_no, rack_no, host_no;

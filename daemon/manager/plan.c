@@ -9,7 +9,7 @@ struct merit {
     uint32_t total;  /* copies in the end */
     uint32_t quota;  /* of them, asked for by name of their site */
     uint32_t n_keep; /* the rest is added */
-    uint32_t worth, preferred, sites, racks;
+    uint32_t worth, lasts, preferred, sites, racks;
     uint32_t load; /* lower is better, as the next */
     uint32_t ages; /* bit per age: the youngest counts first */
 };
@@ -43,6 +43,8 @@ merit_better(const struct merit *a, const struct merit *b)
         return a->n_keep > b->n_keep;
     if (a->worth != b->worth)
         return a->worth > b->worth;
+    if (a->lasts != b->lasts)
+        return a->lasts > b->lasts;
     if (a->preferred != b->preferred)
         return a->preferred > b->preferred;
     if (a->sites != b->sites)
@@ -99,6 +101,7 @@ merit_of(const struct plan *p, uint32_t set)
         if (!(set & CW_BIT(i)))
             continue;
         m.worth += p->have[i].worth;
+        m.lasts |= !disk_of(p, i)->is_volatile;
         m.preferred += p->rule->sites == CW_PLACE_PREFER && cw_place_listed(p->rule, disk_of(p, i));
         m.load += (uint32_t)cw_min_u64(cw_place_tenths(disk_of(p, i)), 1000);
         m.ages |= (uint32_t)CW_BIT(p->have[i].age);

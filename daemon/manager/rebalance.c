@@ -112,6 +112,15 @@ level_fill(const struct cw_manager *m, const struct moves *mv, const struct cw_p
 }
 
 static bool
+disk_volatile(const struct cw_manager *m, const struct cw_uuid *uuid)
+{
+    const struct mgr_disk *d = cw_mgr_find_disk(&m->t, uuid);
+    const struct mgr_host *h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+
+    return h != NULL && h->o.rec.host.is_volatile;
+}
+
+static bool
 shard_may_move(struct cw_manager *m, struct mgr_shard *s, const struct cw_uuid *from,
                const struct cw_uuid *to)
 {
@@ -120,6 +129,8 @@ shard_may_move(struct cw_manager *m, struct mgr_shard *s, const struct cw_uuid *
     struct cw_mgr_error err;
     struct mgr_plan p;
 
+    if (disk_volatile(m, to) && !disk_volatile(m, from))
+        return false; /* it may be the only one that lasts */
     if (v == NULL || v->o.rec.volume.purge_at_s != 0 || s->repairing ||
         !cw_mgr_policy_rule(cw_mgr_volume_policy(m, &v->o.rec.volume), &rule, &err))
         return false;

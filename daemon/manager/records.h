@@ -85,8 +85,11 @@ struct cw_host_rec {
     struct cw_uuid boot_id;
     uint64_t joined_s;
     enum cw_maintain maintain;
-    uint64_t maintain_s; /* since */
-    bool maintain_ready; /* it may go down: what the mode promises holds */
+    uint64_t maintain_s;         /* since */
+    bool maintain_ready;         /* it may go down: what the mode promises holds */
+    char provider[CW_NAME_SIZE]; /* "" */
+    uint64_t egress_micros;      /* price of a GB that leaves its site, in millionths; 0: unknown */
+    bool is_volatile;            /* its stores die with the instance */
 };
 
 /* Why: too many bad blocks in a day; a link that flaps. */

@@ -63,8 +63,20 @@ site_find(struct cw_mgr_site_info *sites, size_t *n, const struct cw_host_rec *h
         if (strcmp(sites[i].name, h->site) == 0)
             return &sites[i];
     }
-    sites[*n] = (struct cw_mgr_site_info){ .name = h->site, .kind = h->site_kind };
+    sites[*n] = (struct cw_mgr_site_info){ .name = h->site,
+                                           .kind = h->site_kind,
+                                           .attributes.provider = "" };
     return &sites[(*n)++];
+}
+
+/* Whatever any of its hosts says. */
+static void
+add_attributes(struct cw_mgr_site_attributes *to, const struct cw_host_rec *h)
+{
+    if (to->provider[0] == '\0')
+        to->provider = h->provider;
+    to->egress_micros = cw_max_u64(to->egress_micros, h->egress_micros);
+    to->is_volatile |= h->is_volatile;
 }
 
 static uint64_t
@@ -109,6 +121,7 @@ fill_sites(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_sta
         if (s->hosts++ == 0)
             s->region = cw_mgr_site_region(m, s->name);
         s->hosts_up += !h->absent;
+        add_attributes(&s->attributes, &h->o.rec.host);
     }
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {

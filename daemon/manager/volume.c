@@ -52,6 +52,7 @@ cw_mgr_place_disk(const struct cw_manager *m, const struct mgr_disk *d, enum mgr
         .host = h->o.rec.host.name,
         .size_bytes = d->o.rec.disk.size_bytes,
         .load_bytes = d->now.used_bytes,
+        .is_volatile = h->o.rec.host.is_volatile,
         .usable = disk_works(m, d) && !disk_too_full(d, what),
     };
     return true;

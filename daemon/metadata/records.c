@@ -160,6 +160,9 @@ host_encode(const struct cw_host_rec *r, uint8_t *to)
     m.maintain = r->maintain;
     m.maintain_s = r->maintain_s;
     m.maintain_ready = r->maintain_ready;
+    m.provider = text_out(r->provider);
+    m.egress_micros = r->egress_micros;
+    m.is_volatile = r->is_volatile;
     return pack(&m.base, to);
 }
 
@@ -171,12 +174,14 @@ host_decode(const Causeway__Metadata__HostRecord *m, struct cw_host_rec *r)
     r->maintain = (enum cw_maintain)m->maintain;
     r->maintain_s = m->maintain_s;
     r->maintain_ready = m->maintain_ready;
+    r->egress_micros = m->egress_micros;
+    r->is_volatile = m->is_volatile;
     return m->version == VERSION && m->site_kind <= CW_SITE_CLOUD &&
            m->maintain <= CW_MAINTAIN_NONE && TEXT_IN(r->name, m->name) &&
            uuid_in(&r->host_key, m->host_key) && TEXT_IN(r->region, m->region) &&
            TEXT_IN(r->site, m->site) && TEXT_IN(r->rack, m->rack) &&
-           TEXT_IN(r->advertise, m->advertise) && TEXT_IN(r->unix_path, m->unix_path) &&
-           uuid_in(&r->boot_id, m->boot_id);
+           TEXT_IN(r->provider, m->provider) && TEXT_IN(r->advertise, m->advertise) &&
+           TEXT_IN(r->unix_path, m->unix_path) && uuid_in(&r->boot_id, m->boot_id);
 }
 
 /* ---- disk ---- */

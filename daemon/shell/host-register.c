@@ -194,6 +194,7 @@ register_send(struct cw_host *h)
     cw_envelope m = CAUSEWAY__CONTROL__ENVELOPE__INIT;
     Causeway__Control__Register r = CAUSEWAY__CONTROL__REGISTER__INIT;
     Causeway__Control__Domain domain = CAUSEWAY__CONTROL__DOMAIN__INIT;
+    Causeway__Control__SiteAttributes attributes = CAUSEWAY__CONTROL__SITE_ATTRIBUTES__INIT;
     Causeway__Control__HostMemory memory;
     Causeway__Control__MetadataKept kept;
     struct cw_host_disk_out *disks = calloc(h->look.n_disks + 1, sizeof(*disks));
@@ -211,6 +212,10 @@ register_send(struct cw_host *h)
     r.domain = &domain;
     r.site_kind = h->o->is_cloud ? CAUSEWAY__CONTROL__SITE_KIND__CLOUD
                                  : CAUSEWAY__CONTROL__SITE_KIND__ON_PREMISE;
+    attributes.provider = cw_host_text(h->o->provider);
+    attributes.egress_micros = h->o->egress_micros;
+    attributes.is_volatile = h->o->is_volatile;
+    r.site_attributes = &attributes;
     r.advertise = h->advertise;
     r.unix_path = cw_host_text(h->o->unix_path);
     r.boot_id = cw_host_uuid(&h->boot_id);

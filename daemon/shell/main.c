@@ -47,6 +47,8 @@ find_domain(struct cw_options *o, struct cw_log_sink *log)
         strcpy(o->region, at.region);
     if (o->site[0] == '\0')
         strcpy(o->site, at.site);
+    if (o->provider[0] == '\0')
+        strcpy(o->provider, at.provider);
     if (o->rack[0] == '\0')
         strcpy(o->rack, at.rack);
     snprintf(line, sizeof(line), "--domain auto: region=%s,site=%s,rack=%s, as %s says", o->region,

@@ -312,3 +312,23 @@ cw_pb_links(struct cw_mgr_arena *a, const struct cw_mgr_site_link *from, size_t 
 {
     return links_out(a, from, n);
 }
+
+struct cw_mgr_site_attributes
+cw_pb_attributes_in(const CW_PB(SiteAttributes) *from)
+{
+    if (from == NULL)
+        return (struct cw_mgr_site_attributes){ .provider = "" };
+    return (struct cw_mgr_site_attributes){ from->provider, from->egress_micros,
+                                            from->is_volatile };
+}
+
+CW_PB(SiteAttributes) *
+cw_pb_attributes(struct cw_mgr_arena *a, const struct cw_mgr_site_attributes *from)
+{
+    CW_PB(SiteAttributes) *to = CW_PB_NEW(a, SiteAttributes, site_attributes);
+
+    to->provider = cw_pb_text(from->provider);
+    to->egress_micros = from->egress_micros;
+    to->is_volatile = from->is_volatile;
+    return to;
+}

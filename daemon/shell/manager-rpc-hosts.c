@@ -82,6 +82,7 @@ register_ask(struct cw_manager_req *r, const cw_envelope *m)
         .domain = cw_pb_domain_in(f->domain),
         .site_kind = f->site_kind == CAUSEWAY__CONTROL__SITE_KIND__CLOUD ? CW_SITE_CLOUD
                                                                          : CW_SITE_ON_PREMISE,
+        .attributes = cw_pb_attributes_in(f->site_attributes),
         .advertise = f->advertise,
         .unix_path = f->unix_path,
         .incarnation = f->incarnation,
@@ -278,6 +279,7 @@ host_out(struct cw_mgr_arena *a, const struct cw_mgr_host_info *from, CW_PB(Host
     to->incarnation = from->incarnation;
     to->memory = memory_out(a, &from->memory);
     to->up = from->up;
+    to->site_attributes = cw_pb_attributes(a, &from->attributes);
     to->n_links = from->n_links;
     to->links = cw_pb_links(a, from->links, from->n_links);
     if (from->maintain[0] != '\0')

@@ -90,6 +90,7 @@ policy_check_answer(struct cw_manager_req *r, cw_envelope *out)
     to->write_wait_ns = f->write_wait_ns;
     to->wait_from = cw_pb_text(f->wait_from);
     to->wait_site = cw_pb_text(f->wait_site);
+    to->warning = cw_pb_text(f->warning);
     to->n_losses = f->n_losses;
     to->losses = cw_mgr_arena_get(r->arena, f->n_losses + 1, sizeof(*to->losses));
     for (size_t i = 0; i < f->n_losses; i++)

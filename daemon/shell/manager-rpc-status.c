@@ -39,6 +39,7 @@ site_out(struct cw_mgr_arena *a, const struct cw_mgr_site_info *from, CW_PB(Site
     to->size_bytes = from->size_bytes;
     to->used_bytes = from->used_bytes;
     to->region = cw_pb_text(from->region);
+    to->attributes = cw_pb_attributes(a, &from->attributes);
     to->n_links = from->n_links;
     to->links = cw_pb_links(a, from->links, from->n_links);
     to->size_without_worst_bytes = from->size_without_worst_bytes;

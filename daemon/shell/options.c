@@ -30,6 +30,10 @@ const char cw_options_usage[] =
     "GCP);\n"
     "                          what is given beside it wins\n"
     "  --site-kind KIND        on-premise (default) or cloud (default with --domain auto)\n"
+    "  --site-attributes provider=NAME,price=AMOUNT,volatile=yes  of its site, each as far as "
+    "known:\n"
+    "                          who runs it; of a GB that leaves it; do stores die with their "
+    "instance?\n"
     "  --instance-metadata ADDR:PORT  of that service (default 169.254.169.254:80)\n"
     "  --listen ADDR:PORT      for data and control; port 0 picks a free one\n"
     "  --advertise ADDR:PORT   what others connect to (default: the listen address)\n"
@@ -68,6 +72,7 @@ static const struct option_key keys[] = {
     { "host", offsetof(struct cw_options, host) },
     { "domain", offsetof(struct cw_options, domain) },
     { "site-kind", offsetof(struct cw_options, site_kind) },
+    { "site-attributes", offsetof(struct cw_options, site_attributes) },
     { "instance-metadata", offsetof(struct cw_options, instance_metadata) },
     { "listen", offsetof(struct cw_options, listen) },
     { "advertise", offsetof(struct cw_options, advertise) },
@@ -328,6 +333,66 @@ domain_read(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
     return ok;
 }
 
+/* "0.09": at most six decimals. */
+static bool
+price_read(const char *text, uint64_t *ret_micros)
+{
+    uint64_t whole = 0, part = 0, unit = 1000000;
+    const char *at = text;
+
+    for (; isdigit((unsigned char)*at) && whole < 1000000; at++)
+        whole = whole * 10 + (uint64_t)(*at - '0');
+    if (at == text || (*at != '.' && *at != '\0') || (*at == '.' && at[1] == '\0'))
+        return false;
+    for (at += *at == '.'; isdigit((unsigned char)*at) && unit > 1; at++) {
+        unit /= 10;
+        part += (uint64_t)(*at - '0') * unit;
+    }
+    *ret_micros = whole * 1000000 + part;
+    return *at == '\0';
+}
+
+static bool
+attribute_part(struct cw_options *o, char *part, char why[static CW_OPT_WHY_SIZE])
+{
+    char *eq = strchr(part, '='), *value = eq != NULL ? eq + 1 : NULL;
+
+    if (eq == NULL)
+        return refuse(why, "--site-attributes %s: not key=value", part);
+    *eq = '\0';
+    if (strcmp(part, "provider") == 0) {
+        if (!name_ok(value))
+            return refuse(why, "--site-attributes provider=%s: 1 to 63 of [A-Za-z0-9._-]", value);
+        strcpy(o->provider, value);
+    } else if (strcmp(part, "price") == 0) {
+        if (!price_read(value, &o->egress_micros))
+            return refuse(why, "--site-attributes price=%s: not an amount like 0.09", value);
+    } else if (strcmp(part, "volatile") == 0) {
+        if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+            return refuse(why, "--site-attributes volatile=%s: yes or no", value);
+        o->is_volatile = value[0] == 'y';
+    } else {
+        return refuse(why, "--site-attributes %s: unknown; there are provider, price and volatile",
+                      part);
+    }
+    return true;
+}
+
+static bool
+attributes_read(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
+{
+    char *text, *rest, *part;
+    bool ok = true;
+
+    if (o->site_attributes == NULL)
+        return true;
+    text = rest = copy(o->site_attributes);
+    while (ok && (part = strsep(&rest, ",")) != NULL)
+        ok = attribute_part(o, part, why);
+    free(text);
+    return ok;
+}
+
 static bool
 listen_sane(const struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 {
@@ -410,7 +475,7 @@ host_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
         return refuse(why, "--host %s: a name is 1 to 63 of [A-Za-z0-9._-]", o->host);
     if (o->n_stores == 0)
         return refuse(why, "--store PATH is missing");
-    if (!domain_read(o, why))
+    if (!domain_read(o, why) || !attributes_read(o, why))
         return false;
     o->is_cloud = o->site_kind != NULL ? strcmp(o->site_kind, "cloud") == 0 : o->domain_auto;
     if (o->site_kind != NULL && !o->is_cloud && strcmp(o->site_kind, "on-premise") != 0)

@@ -27,10 +27,14 @@ struct cw_options {
     enum cw_role role;
     enum cw_action action;
     bool force, bootstrap, is_cloud;
+    bool is_volatile; /* from site_attributes, as the next */
+    char provider[64];
+    uint64_t egress_micros; /* price of a GB, in millionths */
     bool domain_auto; /* what domain leaves open is asked of the instance's metadata service */
     char *host, *domain, *site_kind, *listen, *advertise, *join, *unix_path, *http, *metadata;
     char *metadata_prefix, *metadata_user, *metadata_password_file; /* of etcd */
     char *metadata_ca, *metadata_cert, *metadata_key;
+    char *site_attributes;
     char *instance_metadata; /* ADDR:PORT of that */
     char *role_text, *memory_text, *log_level_text, *cluster_name, *store_discard_text;
     char site[64], rack[64], region[64]; /* from domain */

@@ -88,4 +88,22 @@ def test_throughput(t):
     assert any("link" in x and "b/s" in x for x in c.try_admin("status").out.splitlines())
 
 
+def test_volatile_sites(t):
+    c = Daemons(t)
+    c.start("a", [c.format("a")], site="dc1")
+    for host in ("x", "y"):
+        c.start(host, [c.format(host)], "--site-kind", "cloud", "--site-attributes",
+                "provider=aws,price=0.09,volatile=yes", site="aws")
+    for h in c.json("host", "ls")["hosts"]:
+        told = h["provider"], h["egress_price_per_gb"], h["volatile"]
+        assert told == (("", "", False) if h["name"] == "a" else ("aws", "0.09", True)), h
+    assert {s["name"]: s["volatile"] for s in c.json("status")["sites"]} == {"dc1": False, "aws": True}
+    assert "0.09 per GB" in c.admin("host", "show", "x").out
+    assert "every copy would lie on volatile" in c.admin("policy", "check", "copies=2", "sites=only:aws").out
+    c.admin("policy", "create", "p", "copies=2", "sites=prefer:aws")
+    for n in range(4):
+        c.admin("volume", "create", f"v{n}", "--size", "16M", "--policy", "p")
+        assert sorted(m["site"] for m in c.volume(f"v{n}")["shards"][0]["members"]) == ["aws", "dc1"]
+
+
 harness.main(globals())

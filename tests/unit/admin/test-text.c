@@ -90,6 +90,18 @@ progress_says_what_is_left(void **state)
     assert_null(strstr(t, "left"));
 }
 
+/* What was not measured is left out. */
+static void
+links_read_well(void **state)
+{
+    char t[CW_TEXT_LINK_SIZE];
+
+    assert_string_equal(cw_text_link(34 * CW_NS_PER_MS, 26500000, t), "rtt 34 ms  link 212 Mb/s");
+    assert_string_equal(cw_text_link(CW_NS_PER_MS / 10 * 9, 0, t), "rtt 0.90 ms");
+    assert_string_equal(cw_text_link(0, 2000000000, t), "link 16.0 Gb/s");
+    assert_string_equal(cw_text_link(0, 0, t), "");
+}
+
 /* Percentiles of 1..100000 are within 1.6 % of the truth, and never above the largest. */
 static void
 percentiles_are_close(void **state)
@@ -156,8 +168,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(seconds_are_short),          cmocka_unit_test(numbers_are_short),
         cmocka_unit_test(names_are_checked),          cmocka_unit_test(ages_are_counted),
-        cmocka_unit_test(progress_says_what_is_left), cmocka_unit_test(percentiles_are_close),
-        cmocka_unit_test(zeroes_are_skipped),         cmocka_unit_test(loads_have_names),
+        cmocka_unit_test(progress_says_what_is_left), cmocka_unit_test(links_read_well),
+        cmocka_unit_test(percentiles_are_close),      cmocka_unit_test(zeroes_are_skipped),
+        cmocka_unit_test(loads_have_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

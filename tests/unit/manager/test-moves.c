@@ -395,6 +395,7 @@ keep_check(struct world *w, const union cw_mgr_reply *r)
 
     snprintf(w->text[4], sizeof(w->text[4]), "%d %u %zu", c->met, c->factor, c->n_losses);
     snprintf(w->text[5], sizeof(w->text[5]), "%s", c->why);
+    snprintf(w->text[8], sizeof(w->text[8]), "%s", c->warning);
     for (size_t i = 0; i < c->n_losses && i < 2; i++)
         snprintf(w->text[6 + i], sizeof(w->text[6 + i]), "%s %s %u %d %s", c->losses[i].kind,
                  c->losses[i].name, c->losses[i].copies_left, c->losses[i].met, c->losses[i].then);
@@ -414,6 +415,29 @@ check(struct world *w, struct cw_mgr_policy p)
     world_call(w, NULL, &call);
     w->keep = NULL;
     return w->error.code;
+}
+
+/* Where every copy would lie on stores that die with their instances, check warns; elsewhere one
+ * copy is placed on stores that last. */
+static void
+one_copy_lasts(void **state)
+{
+    static struct world w;
+    struct cw_mgr_policy p = { .copies = 2, .sites = "only:aws" };
+
+    world_init(&w);
+    for (int i = 0; i < 4; i++)
+        w.d[i].is_volatile = i > 0;
+    assert_int_equal(world_up(&w, 0, "dc1-1", "dc1"), CW_MGR_OK);
+    assert_int_equal(world_up(&w, 1, "aws-1", "aws"), CW_MGR_OK);
+    assert_int_equal(world_up(&w, 2, "aws-2", "aws"), CW_MGR_OK);
+    assert_int_equal(world_up(&w, 3, "aws-3", "aws"), CW_MGR_OK);
+    assert_int_equal(check(&w, p), CW_MGR_OK);
+    assert_non_null(strstr(w.text[8], "every copy would lie on volatile stores (aws)"));
+    p.sites = "prefer:aws";
+    assert_int_equal(check(&w, p), CW_MGR_OK);
+    assert_string_equal(w.text[8], "");
+    world_fini(&w);
 }
 
 /* Can it be met, what does it cost, and what is left without the worst host and site? */
@@ -521,6 +545,7 @@ main(void)
         cmocka_unit_test(a_blank_volume_moves_at_once),
         cmocka_unit_test(a_missing_copy_is_counted_on_by_nobody),
         cmocka_unit_test(copies_leave_full_disks),
+        cmocka_unit_test(one_copy_lasts),
         cmocka_unit_test(a_policy_is_checked),
         cmocka_unit_test(places_are_explained),
         cmocka_unit_test(an_unborn_volume_follows_its_policy),

@@ -236,6 +236,36 @@ prefers_near_sites(void **state)
     }
 }
 
+/* One copy at least lies on a disk that lasts, if the rule lets it: before what is preferred, and
+ * also when it is the last to be placed. */
+static void
+one_copy_lasts(void **state)
+{
+    struct tree t = { 0 };
+    struct cw_place_rule r = {
+        .copies = 2, .sites = CW_PLACE_PREFER, .n_sites = 1, .site = { "s0" }
+    };
+    const uint32_t have[] = { 0 };
+    struct cw_place_answer got;
+
+    for (unsigned i = 0; i < 3; i++)
+        tree_add(&t, 0, 0, i, true);
+    tree_add(&t, 1, 0, 0, true);
+    for (size_t i = 0; i < 3; i++)
+        t.disks[i].is_volatile = true;
+    t.disks[3].load_bytes = 90 * CW_GIB;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        assert_true(cw_place(&r, t.disks, t.n, NULL, 0, seed, &got));
+        assert_int_equal(got.at[0], 3);
+        assert_true(got.at[1] < 3);
+        assert_true(cw_place(&r, t.disks, t.n, have, 1, seed, &got));
+        assert_int_equal(got.at[0], 3);
+    }
+    r.sites = CW_PLACE_ONLY;
+    assert_true(cw_place(&r, t.disks, t.n, NULL, 0, 1, &got));
+    assert_true(got.at[0] < 3 && got.at[1] < 3);
+}
+
 /* A refusal names the smallest changes that would satisfy the rule. */
 static void
 refusal_says_what_would_help(void **state)
@@ -264,6 +294,7 @@ main(void)
         cmocka_unit_test(prefers_different_sites),
         cmocka_unit_test(prefers_emptier_disks),
         cmocka_unit_test(prefers_near_sites),
+        cmocka_unit_test(one_copy_lasts),
         cmocka_unit_test(refusal_says_what_would_help),
     };
 

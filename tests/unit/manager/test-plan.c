@@ -272,6 +272,10 @@ the_right_copy_goes(void **state)
     t.have[2].worth = 1;
     assert_true(cw_plan_make(&t.rule, t.disks, t.n, t.have, 3, 1, &plan));
     assert_int_equal(plan.keep, 3);
+    t.have[2].worth = 2; /* one that does not die with its instance stays, however full */
+    t.disks[1].is_volatile = t.disks[2].is_volatile = true;
+    assert_true(cw_plan_make(&t.rule, t.disks, t.n, t.have, 3, 1, &plan));
+    assert_int_equal(plan.keep, 5);
 }
 
 /* A whole volume goes to another site: as many as there is room for, the others stay meanwhile. */

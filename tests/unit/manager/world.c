@@ -483,6 +483,7 @@ world_register(struct world *w, int i)
         .req.register_host = { .name = d->name,
                                .host_key = d->host_key,
                                .domain = { d->region, d->site, "", d->name },
+                               .attributes = { "", 0, d->is_volatile },
                                .advertise = d->addr,
                                .unix_path = "",
                                .boot_id = { { 9 } },

@@ -41,6 +41,7 @@ struct wdaemon {
     size_t n_trips;
     uint32_t n_probes;                                           /* asked for in all */
     char probes[4][16];                                          /* the hosts asked for last */
+    bool is_volatile;                                            /* as it registers */
     uint64_t (*rtt)(const struct wdaemon *from, const char *to); /* NULL: it measures nothing */
 
     /* KEEP */

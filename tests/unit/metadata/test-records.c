@@ -22,10 +22,10 @@ make_samples(struct cw_rec *r)
                             .policy = { "default", 3, "host", "each:1 dc1,aws", 2, -1, "auto",
                                         "durable", "none", "off", 1, UINT64_MAX, 3600, "wait",
                                         "error" } };
-    r[2] =
-        (struct cw_rec){ .kind = CW_REC_HOST,
-                         .host = { "aws-1", id1, "eu", "aws", "r2", CW_SITE_CLOUD, "127.0.0.1:4711",
-                                   "/run/x/sock", id2, 5, CW_MAINTAIN_FULL, 1700000006, true } };
+    r[2] = (struct cw_rec){ .kind = CW_REC_HOST,
+                            .host = { "aws-1", id1, "eu", "aws", "r2", CW_SITE_CLOUD,
+                                      "127.0.0.1:4711", "/run/x/sock", id2, 5, CW_MAINTAIN_FULL,
+                                      1700000006, true, "aws", 90000, true } };
     r[3] = (struct cw_rec){ .kind = CW_REC_DISK,
                             .disk = { id2, 99, "aws-1", "store-0", UINT64_C(1) << 40, true, true, 3,
                                       1700000002, CW_QUARANTINE_LINK, 1700000007 } };
@@ -91,6 +91,9 @@ records_come_back(void **state)
     reencode(&samples[2], a, &a_len, &back);
     assert_int_equal(back.host.maintain, CW_MAINTAIN_FULL);
     assert_true(back.host.maintain_ready);
+    assert_true(back.host.is_volatile);
+    assert_int_equal(back.host.egress_micros, 90000);
+    assert_string_equal(back.host.provider, "aws");
     reencode(&samples[3], a, &a_len, &back);
     assert_int_equal(back.disk.draining_s, 1700000007);
     reencode(&samples[8], a, &a_len, &back);

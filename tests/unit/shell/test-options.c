@@ -123,6 +123,14 @@ nonsense_is_named(void **state)
         { "--host h --domain site=a,moon=b --listen 1.2.3.4:1 --store /a --join a:1", "moon" },
         { "--host h --domain car --listen 1.2.3.4:1 --store /a --join a:1", "not auto" },
         { "--host h --domain auto,moon=b --listen 1.2.3.4:1 --store /a --join a:1", "moon" },
+        { HOST " --site-attributes volatile", "not key=value" },
+        { HOST " --site-attributes volatile=maybe", "yes or no" },
+        { HOST " --site-attributes price=1.2.3", "not an amount" },
+        { HOST " --site-attributes price=1.", "not an amount" },
+        { HOST " --site-attributes price=", "not an amount" },
+        { HOST " --site-attributes price=-1", "not an amount" },
+        { HOST " --site-attributes provider=a/b", "a/b" },
+        { HOST " --site-attributes moon=full", "moon" },
         { HOST " --instance-metadata 1.2.3.4:5", "only with --domain auto" },
         { "--host h --domain site=a --listen 0.0.0.0:1 --store /a --join a:1", "--advertise" },
         { "--host h --domain site=a --listen nowhere --store /a --join a:1", "nowhere" },
@@ -164,6 +172,27 @@ domain_may_be_found_out(void **state)
                   "--join a:1");
     assert_true(r.ok && r.o.domain_auto && !r.o.is_cloud);
     cw_options_fini(&r.o);
+}
+
+static void
+sites_have_attributes(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t micros;
+    } prices[] = { { "0.09", 90000 }, { "2", 2000000 }, { "0.000001", 1 }, { "12.5", 12500000 } };
+    char line[256];
+    struct read r;
+
+    for (size_t i = 0; i < CW_LEN(prices); i++) {
+        snprintf(line, sizeof(line), HOST " --site-attributes provider=aws,price=%s,volatile=yes",
+                 prices[i].text);
+        read_line(&r, line);
+        assert_true(r.ok && r.o.is_volatile);
+        assert_string_equal(r.o.provider, "aws");
+        assert_int_equal(r.o.egress_micros, prices[i].micros);
+        cw_options_fini(&r.o);
+    }
 }
 
 /* With etcd a host hears from there who leads. */
@@ -241,9 +270,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(host_is_understood),      cmocka_unit_test(discard_has_three_ways),
-        cmocka_unit_test(domain_may_be_found_out), cmocka_unit_test(nonsense_is_named),
-        cmocka_unit_test(etcd_needs_no_join),      cmocka_unit_test(other_actions_need_less),
-        cmocka_unit_test(file_fills_the_gaps),
+        cmocka_unit_test(domain_may_be_found_out), cmocka_unit_test(sites_have_attributes),
+        cmocka_unit_test(nonsense_is_named),       cmocka_unit_test(etcd_needs_no_join),
+        cmocka_unit_test(other_actions_need_less), cmocka_unit_test(file_fills_the_gaps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
