@@ -157,42 +157,50 @@ follow_reply(struct cw_cli *cli, struct cw_remote *r, const cw_pb_maintain *m, b
     return f.done;
 }
 
+/* What both commands do: ask, and show the plans, or follow the job and tell how it stands. */
+struct errand {
+    const char *kind;   /* of what: "host", "disk" */
+    const char *undone; /* of what is not so yet: "may not go down" */
+    bool plan, wait;
+    int (*print)(struct cw_cli *cli, const cw_pb_maintain *m, const struct errand *e, bool done);
+    const char *mode; /* host maintain */
+    bool cancel;      /* disk drain */
+};
+
+static int
+errand_do(struct cw_cli *cli, struct cw_remote *r, const cw_envelope *ask, const struct errand *e)
+{
+    cw_envelope *reply = cw_remote_call(r, ask, CW_WANT(HOST_MAINTAIN_REPLY), CW_REMOTE_DO_MS);
+    int status = CW_EXIT_FAILED;
+    bool done;
+
+    if (reply == NULL)
+        return status;
+    if (e->plan) {
+        status = plans_print(cli, reply->host_maintain_reply, e->kind);
+    } else {
+        done = follow_reply(cli, r, reply->host_maintain_reply, e->wait, e->undone, &status);
+        if (status == CW_EXIT_OK)
+            status = e->print(cli, reply->host_maintain_reply, e, done);
+    }
+    cw_envelope_free(reply);
+    return status;
+}
+
 /* ---- host maintain ---- */
 
 static int
-maintain_print(struct cw_cli *cli, const cw_pb_maintain *m, const char *mode, bool ready)
+maintain_print(struct cw_cli *cli, const cw_pb_maintain *m, const struct errand *e, bool ready)
 {
     if (cli->json)
-        return cw_out_json(cli, cw_payload_maintenance(m, mode, ready));
+        return cw_out_json(cli, cw_payload_maintenance(m, e->mode, ready));
     if (ready)
-        fprintf(cli->out, "host %s is in maintenance (%s): it may go down\n", m->object, mode);
+        fprintf(cli->out, "host %s is in maintenance (%s): it may go down\n", m->object, e->mode);
     else
         fprintf(cli->out,
                 "host %s may not go down yet: %s\nfollow it with: causeway jobs show %llu\n",
                 m->object, m->why, (unsigned long long)m->job);
     return CW_EXIT_OK;
-}
-
-static int
-maintain_do(struct cw_cli *cli, struct cw_remote *r, const Causeway__Control__HostMaintain *body,
-            bool wait)
-{
-    cw_envelope *reply = cw_remote_call(r, CW_ASK(HOST_MAINTAIN, host_maintain, (void *)body),
-                                        CW_WANT(HOST_MAINTAIN_REPLY), CW_REMOTE_DO_MS);
-    int status = CW_EXIT_FAILED;
-    bool ready;
-
-    if (reply == NULL)
-        return status;
-    if (body->plan) {
-        status = plans_print(cli, reply->host_maintain_reply, "host");
-    } else {
-        ready = follow_reply(cli, r, reply->host_maintain_reply, wait, "may not go down", &status);
-        if (status == CW_EXIT_OK)
-            status = maintain_print(cli, reply->host_maintain_reply, body->mode, ready);
-    }
-    cw_envelope_free(reply);
-    return status;
 }
 
 static bool
@@ -234,7 +242,13 @@ host_maintain(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **arg
     body.mode = (char *)(mode != NULL ? mode : plan ? "" : "accessible");
     body.plan = plan;
     body.force = force;
-    status = maintain_do(cli, r, &body, !no_wait);
+    status = errand_do(cli, r, CW_ASK(HOST_MAINTAIN, host_maintain, &body),
+                       &(struct errand){ .kind = "host",
+                                         .undone = "may not go down",
+                                         .plan = plan,
+                                         .wait = !no_wait,
+                                         .print = maintain_print,
+                                         .mode = body.mode });
     cw_remote_free(r);
     return status;
 }
@@ -260,11 +274,11 @@ host_return(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 /* ---- disk drain ---- */
 
 static int
-drain_print(struct cw_cli *cli, const cw_pb_maintain *m, bool cancel, bool done)
+drain_print(struct cw_cli *cli, const cw_pb_maintain *m, const struct errand *e, bool done)
 {
     if (cli->json)
-        return cw_out_json(cli, cw_payload_drain(m, cancel, done));
-    if (cancel)
+        return cw_out_json(cli, cw_payload_drain(m, e->cancel, done));
+    if (e->cancel)
         fprintf(cli->out, "disk %s takes copies again\n", m->object);
     else if (done)
         fprintf(cli->out, "disk %s is empty: it can be removed\n", m->object);
@@ -272,28 +286,6 @@ drain_print(struct cw_cli *cli, const cw_pb_maintain *m, bool cancel, bool done)
         fprintf(cli->out, "disk %s is drained: %s\nfollow it with: causeway jobs show %llu\n",
                 m->object, m->why, (unsigned long long)m->job);
     return CW_EXIT_OK;
-}
-
-static int
-drain_do(struct cw_cli *cli, struct cw_remote *r, const Causeway__Control__DiskDrain *body,
-         bool wait)
-{
-    cw_envelope *reply = cw_remote_call(r, CW_ASK(DISK_DRAIN, disk_drain, (void *)body),
-                                        CW_WANT(HOST_MAINTAIN_REPLY), CW_REMOTE_DO_MS);
-    int status = CW_EXIT_FAILED;
-    bool done;
-
-    if (reply == NULL)
-        return status;
-    if (body->plan) {
-        status = plans_print(cli, reply->host_maintain_reply, "disk");
-    } else {
-        done = follow_reply(cli, r, reply->host_maintain_reply, wait, "is not empty", &status);
-        if (status == CW_EXIT_OK)
-            status = drain_print(cli, reply->host_maintain_reply, body->cancel, done);
-    }
-    cw_envelope_free(reply);
-    return status;
 }
 
 static int
@@ -321,7 +313,13 @@ disk_drain(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     body.disk = a.operand[0];
     body.plan = plan;
     body.cancel = cancel;
-    status = drain_do(cli, r, &body, !no_wait);
+    status = errand_do(cli, r, CW_ASK(DISK_DRAIN, disk_drain, &body),
+                       &(struct errand){ .kind = "disk",
+                                         .undone = "is not empty",
+                                         .plan = plan,
+                                         .wait = !no_wait,
+                                         .print = drain_print,
+                                         .cancel = cancel });
     cw_remote_free(r);
     return status;
 }

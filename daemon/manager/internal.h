@@ -635,6 +635,8 @@ void cw_mgr_quarantine_note(struct cw_manager *m, struct mgr_disk *d);
 
 /* Its disk is to be emptied: it is quarantined. */
 bool cw_mgr_member_leaves(const struct cw_manager *m, const struct cw_member *mb);
+/* It is in sync, whole as far as is known, and takes reads and writes now. */
+bool cw_mgr_member_holds(const struct cw_manager *m, const struct mgr_shard *s, uint32_t i);
 /* Enough other members stay: this one is not to be replaced. */
 bool cw_mgr_member_surplus(const struct cw_manager *m, const struct mgr_volume *v,
                            const struct cw_shard_rec *r, uint32_t member);

@@ -111,16 +111,6 @@ cw_mgr_copies_wanted(const struct cw_manager *m, const struct mgr_volume *v,
     return go + need > p->copies && go > 0 ? go + need : p->copies;
 }
 
-/* A copy that takes reads and writes now. */
-static bool
-member_serves(const struct cw_manager *m, const struct mgr_shard *s, uint32_t i)
-{
-    const struct cw_member *mb = &s->o.rec.shard.members[i];
-
-    return mb->state == CW_MEMBER_INSYNC && !(s->bad & CW_BIT(i)) &&
-           cw_mgr_disk_serves(m, cw_mgr_find_copy_disk(&m->t, mb));
-}
-
 static const struct mgr_host *
 member_host(const struct cw_manager *m, const struct cw_member *mb)
 {
@@ -149,7 +139,7 @@ cw_mgr_insync_without(const struct cw_manager *m, const struct mgr_shard *s,
         const struct mgr_host *at = member_host(m, mb);
 
         *ret_there |= at == h && mb->state == CW_MEMBER_INSYNC;
-        n += at != NULL && at != h && !host_may_go(at) && member_serves(m, s, i);
+        n += at != NULL && at != h && !host_may_go(at) && cw_mgr_member_holds(m, s, i);
     }
     return n;
 }
@@ -199,7 +189,7 @@ static bool
 shard_has_source(const struct cw_manager *m, const struct mgr_shard *s)
 {
     for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++) {
-        if (member_serves(m, s, i))
+        if (cw_mgr_member_holds(m, s, i))
             return true;
     }
     return false;

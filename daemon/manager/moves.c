@@ -51,8 +51,8 @@ cw_mgr_member_surplus(const struct cw_manager *m, const struct mgr_volume *v,
     return n >= cw_mgr_copies_wanted(m, v, r);
 }
 
-static bool
-member_holds(const struct cw_manager *m, const struct mgr_shard *s, uint32_t i)
+bool
+cw_mgr_member_holds(const struct cw_manager *m, const struct mgr_shard *s, uint32_t i)
 {
     const struct cw_member *mb = &s->o.rec.shard.members[i];
 
@@ -323,7 +323,7 @@ evict_due(const struct cw_manager *m, const struct mgr_volume *v, const struct m
     if (go == CW_MEMBERS_MAX)
         return go;
     for (uint32_t i = 0; i < r->n_members; i++) {
-        bool holds = member_holds(m, s, i);
+        bool holds = cw_mgr_member_holds(m, s, i);
 
         n_stay += stays(p, i);
         n_stay_hold += stays(p, i) && holds;
