@@ -177,7 +177,7 @@ struct cw_wire_ack {
     uint32_t credit_blocks; /* blocks that this disk can still accept for this shard, beyond those
                              * already received */
     uint32_t health;        /* enum cw_member_flag */
-    uint32_t zero;
+    uint32_t in_memory;     /* records behind durable_seq that were received and await the disk */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_wire_ack) == 32);
 
@@ -187,11 +187,15 @@ struct cw_wire_hb_ack {
 };
 CW_STATIC_ASSERT(sizeof(struct cw_wire_hb_ack) == 8);
 
+enum cw_wire_stable_flag {
+    CW_STABLE_RECEIPTS = 1 << 0, /* ACK what is received as well, not only what is durable */
+};
+
 struct cw_wire_stable {
     uint64_t shard;
     uint64_t stable;
     uint32_t gen;
-    uint32_t zero;
+    uint32_t flags; /* enum cw_wire_stable_flag: of the session from now on */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_wire_stable) == 24);
 

@@ -37,7 +37,7 @@ static const struct policy_key keys[] = {
     { "min-insync", POLICY_COUNT, AT(min_insync), NULL, NULL },
     { "degrade", POLICY_DEGRADE, AT(degrade_s), NULL, NULL },
     { "journal", POLICY_CHOICE, AT(journal), "auto off", NULL },
-    { "ack", POLICY_CHOICE, AT(ack), "durable", "replicated" },
+    { "ack", POLICY_CHOICE, AT(ack), "durable replicated", NULL },
     { "async", POLICY_CHOICE, AT(async), "none", "*" },
     { "checksum", POLICY_CHECKSUM, 0, NULL, NULL },
     { "compression", POLICY_CHOICE, AT(compression), "off background inline", NULL },

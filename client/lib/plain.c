@@ -107,6 +107,7 @@ plain_policy(const Causeway__Control__Policy *m, struct cw_volume_desc *ret)
     ret->bandwidth_limit = m->bandwidth_limit;
     ret->quorum_loss_error = m->quorum_loss != NULL && strcmp(m->quorum_loss, "error") == 0;
     ret->space_full_error = m->space_full != NULL && strcmp(m->space_full, "error") == 0;
+    ret->ack_replicated = m->ack != NULL && strcmp(m->ack, "replicated") == 0;
     ret->resync_limit = m->resync_limit;
     ret->resync_paused = m->resync_paused;
 }

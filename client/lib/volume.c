@@ -555,6 +555,7 @@ engine_policy(struct cw_engine *e, const struct cw_volume_desc *desc)
         return;
     cw_volume_set_policy(v->vol, desc->min_insync, desc->degrade_s, desc->quorum_loss_error,
                          desc->space_full_error);
+    cw_volume_set_ack(v->vol, desc->ack_replicated);
     cw_volume_set_limits(v->vol, desc->iops_limit, desc->bandwidth_limit);
 }
 

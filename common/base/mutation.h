@@ -71,6 +71,10 @@
     M(LOG_NO_ACK, "log-no-ack", "acks do not wait for the journal (1.9)") \
     M(LOG_ANY_COPY, "log-any-copy", "a journal completes copies that end before it begins (1.9)") \
     M(RELEASE_SERVES, "release-serves", "an owner that sent Release goes on if it fails (1.7)") \
+    M(FLUSH_EARLY, "flush-early", \
+      "a flush does not wait for what is acknowledged (ack=replicated)") \
+    M(RECEIPT_EARLY, "receipt-early", "acks once one copy has received it (I1, ack=replicated)") \
+    M(READ_TOLD, "read-told", "reads see what is only received (I13, ack=replicated)") \
     M(NO_CREDIT, "no-credit", "writes do not wait for space credit (I17)")
 
 #define CW_MUTATION_ENUM(id, name, what) CW_MUTATION_##id,

@@ -180,6 +180,7 @@ cw_own_copy_on_down(struct copy *c)
 {
     c->session = SESSION_NONE;
     c->tested = c->restorable = false;
+    c->received = 0;  /* it may have died with what was in its memory: that is sent again */
     if (c->streaming) /* what was sent on that link is not unanswered on the next one */
         c->send_seq = cw_min_u64(c->send_seq, c->durable + 1);
     if (c->lost_ns == CW_NEVER)
@@ -217,6 +218,7 @@ cw_own_copy_cut_stream(struct copy *c)
     }
     cw_list_remove(&c->blocked_node);
     c->streaming = false;
+    c->received = 0;
 }
 
 void
@@ -250,6 +252,7 @@ copy_vouches_no_more(struct copy *c)
     if (!c->streaming || (c->s->state != SHARD_ACTIVE && c->s->state != SHARD_GEN_START))
         return;
     c->durable = cw_min_u64(c->durable, c->s->acked);
+    c->received = 0;
     c->send_seq = cw_min_u64(c->send_seq, c->durable + 1);
 }
 
@@ -269,6 +272,22 @@ copy_is_missing(struct copy *c)
     copy_disk_failed(c, "its disk does not have it");
     copy_vouches_no_more(c);
     cw_own_volume_get(c->s->v);
+}
+
+void
+cw_own_copy_ask_receipts(struct copy *c)
+{
+    const struct shard *s = c->s;
+    bool want = s->v->ack_replicated;
+    struct cw_wire_stable st = { .shard = s->rec.shard,
+                                 .stable = s->state == SHARD_ACTIVE ? s->stable : 0,
+                                 .gen = s->v->gen,
+                                 .flags = want ? CW_STABLE_RECEIPTS : 0 };
+
+    if (c->session != SESSION_OPEN || c->receipts == want)
+        return;
+    if (cw_own_peer_send(c->peer, (struct cw_wire_hdr){ .type = CW_FT_STABLE }, &st, sizeof(st)))
+        c->receipts = want; /* else with the next tick */
 }
 
 /* ---- answers ---- */
@@ -373,6 +392,8 @@ copy_on_opened(struct copy *c, const struct cw_frame *f)
     c->lost_ns = CW_NEVER;
     c->opened_ns = cw_own_now(c->s->v->o);
     c->n_refused = 0;
+    c->receipts = false;
+    cw_own_copy_ask_receipts(c);
     c->open_hb = c->peer->hb_next + 1;
     c->peer->hb_wanted = c->s->v->o->hb_wanted = true;
     if (f->data_len >= sizeof(a))
@@ -545,6 +566,7 @@ cw_own_copy_on_ack(struct copy *c, const struct cw_wire_ack *a)
         return;
     }
     cw_own_copy_set_durable(c, a->durable_seq);
+    c->received = cw_min_u64(a->durable_seq + a->in_memory, c->send_seq - 1);
     c->space_limit = cum_at(c->s, c->durable) + a->credit_blocks;
 }
 

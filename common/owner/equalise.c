@@ -210,9 +210,10 @@ tell_stable(struct shard *s)
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
 
-        if (c->streaming)
-            cw_own_peer_send(c->peer, (struct cw_wire_hdr){ .type = CW_FT_STABLE }, &st,
-                             sizeof(st));
+        if (!c->streaming)
+            continue;
+        st.flags = c->receipts ? CW_STABLE_RECEIPTS : 0;
+        cw_own_peer_send(c->peer, (struct cw_wire_hdr){ .type = CW_FT_STABLE }, &st, sizeof(st));
     }
     s->eq->told = true;
 }

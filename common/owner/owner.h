@@ -66,6 +66,8 @@ struct cw_volume_desc {
     uint64_t iops_limit, bandwidth_limit; /* per second, the latter in bytes; 0: none (limit.h) */
     bool quorum_loss_error; /* what cannot be served fails with -EIO instead of waiting */
     bool space_full_error;  /* writes without space credit fail with -ENOSPC instead of waiting */
+    bool ack_replicated;    /* writes complete in the memory of every in-sync copy; FLUSH waits for
+                             * its media */
     uint64_t resync_limit;  /* bytes per second of all resyncs of this owner; 0: none */
     bool resync_paused;     /* none begins or goes on, of any volume; the newest word stands */
     const struct cw_shard_rec *shards; /* ascending index, no gaps; borrowed for the call */
@@ -284,6 +286,8 @@ int cw_volume_resize(struct cw_volume *v, uint64_t size_bytes, const struct cw_s
 /* New limits of the policy, at once. */
 void cw_volume_set_policy(struct cw_volume *v, uint32_t min_insync, int32_t degrade_s,
                           bool quorum_loss_error, bool space_full_error);
+/* ack=replicated or durable, from the next acknowledgement on: what was told stays so. */
+void cw_volume_set_ack(struct cw_volume *v, bool replicated);
 
 /* Requests that come faster wait before anything is done about them; 0: no limit. Flushes do not.
  */
@@ -338,8 +342,9 @@ struct cw_io {
     int32_t res;
 };
 
-/* A FLUSH completes once every write that completed before it is durable: with ack=durable, at
- * once. */
+/* A FLUSH completes once every write that completed before it is durable on every in-sync copy:
+ * with ack=durable, at once. One of before the takeover is over waits for that: what the last owner
+ * completed may be in memory only. */
 void cw_io_submit(struct cw_volume *v, struct cw_io *io);
 
 /* ---- report: VolumeReport in plain C ---- */
@@ -385,8 +390,9 @@ void cw_volume_report_shard(const struct cw_volume *v, uint32_t index, struct cw
 
 /* What checkers want to know of a shard at any instant; quick. */
 struct cw_shard_view {
-    uint64_t acked;   /* highest seq acknowledged, or adopted and on every in-sync copy; 0: the
-                       * takeover is not over */
+    uint64_t acked;   /* highest seq acknowledged and durable, or adopted and on every in-sync copy;
+                       * 0: the takeover is not over */
+    uint64_t told;    /* highest seq acknowledged; above acked with ack=replicated only */
     bool lease_wait;  /* a takeover waits for the last owner's lease to end (I11) */
     bool doubt;       /* a change may or may not have happened (I4) */
     uint32_t n_tails; /* different ends of the copies that a takeover is making equal */

@@ -206,6 +206,8 @@ cw_own_part_start(struct part *p)
         cw_own_read_start(p);
     else if (p->kind == PART_LOCK)
         lock_start(p);
+    else if (p->kind == PART_FLUSH)
+        cw_own_flush_start(p);
     else
         cw_own_write_start(p);
 }
@@ -223,7 +225,7 @@ kind_of(enum cw_io_op op)
     case CW_IO_ZERO:
         return PART_ZERO;
     case CW_IO_FLUSH:
-        break;
+        return PART_FLUSH;
     }
     cw_unreachable();
 }
@@ -276,6 +278,33 @@ io_cut(struct cw_volume *v, struct cw_io *io)
     return true;
 }
 
+/* A shard that is added to a volume in use holds nothing that was told. */
+static bool
+flush_concerns(const struct shard *s)
+{
+    return s->state == SHARD_ACTIVE ? s->acked < s->told : s->v->state == CW_VOLUME_OPENING;
+}
+
+static bool
+io_cut_flush(struct cw_volume *v, struct cw_io *io)
+{
+    for (uint32_t i = 0; i < v->n_shards; i++) {
+        struct part *p;
+
+        if (!flush_concerns(v->shards[i]))
+            continue;
+        p = cw_own_part_new(v);
+        if (p == NULL)
+            return false;
+        p->io = io;
+        p->kind = PART_FLUSH;
+        p->s = v->shards[i];
+        io->n_parts++;
+        cw_own_flush_start(p);
+    }
+    return true;
+}
+
 static int
 io_check(const struct cw_volume *v, const struct cw_io *io)
 {
@@ -293,7 +322,7 @@ io_start(struct cw_volume *v, struct cw_io *io, int res)
 
     if (io->op == CW_IO_READ)
         io->buf = NULL;
-    if (res == 0 && io->op != CW_IO_FLUSH && !io_cut(v, io))
+    if (res == 0 && !(io->op == CW_IO_FLUSH ? io_cut_flush(v, io) : io_cut(v, io)))
         res = -ENOMEM;
     if (given != NULL) {
         io->buf = NULL;

@@ -424,7 +424,8 @@ peer_send_stable(struct peer *p)
             continue;
         list[n++] = (struct cw_wire_stable){ .shard = c->s->rec.shard,
                                              .stable = c->s->stable,
-                                             .gen = c->s->v->gen };
+                                             .gen = c->s->v->gen,
+                                             .flags = c->receipts ? CW_STABLE_RECEIPTS : 0 };
         c->stable_told = c->s->stable;
     }
     if (n > 0)

@@ -155,6 +155,8 @@ struct copy {
     bool streaming;       /* records are kept for it and sent to it */
     bool held;            /* streaming, but nothing leaves yet (JOIN unanswered, equalising) */
     uint64_t durable;     /* highest durable seq it told us; monotonic while in sync */
+    uint64_t received;    /* .. in its memory at least, on this link; 0, or at least that */
+    bool receipts;        /* this session was asked to tell it */
     uint64_t send_seq;    /* next to be sent on this link */
     uint64_t space_limit; /* s->cum_blocks may go so far (I17) */
     uint64_t stable_told;
@@ -196,7 +198,7 @@ struct rec {
     uint64_t begun_ns;
     uint32_t nblk, bytes, cost; /* cost: blocks of space that it takes */
     struct cw_msg *msg;
-    struct part *part; /* NULL: acked, or ours */
+    struct part *part; /* NULL: told, or ours */
     struct cw_list span[2];
     uint8_t n_span;
 };
@@ -274,7 +276,9 @@ struct shard {
     uint32_t n_hist;
 
     struct ring ring; /* ring.next = next_seq */
-    uint64_t acked, stable;
+    /* told: completed to the guest; acked: and durable on the ack set, readable. With ack=durable
+     * they are the same. */
+    uint64_t told, acked, stable;
     uint64_t cum_blocks;
     struct change change;
 
@@ -284,6 +288,7 @@ struct shard {
     struct cw_list locks;   /* parts that hold their range: RMW and verify */
     struct cw_list readers; /* parts: wait for acks, a copy, or the lease */
     struct cw_list reading; /* parts: asked */
+    struct cw_list flushes; /* parts: wait for acked to reach their wait_seq */
     struct cw_list notes;   /* what copies said is bad on them */
 
     /* Records above keep_seq stay, for a journal that may begin or a copy that is to be tested. */
@@ -301,7 +306,7 @@ struct shard {
 
 /* LOCK: done_fn(p, 0) says that the range is held and nothing in it is unacked; the part then lives
  * on. */
-enum part_kind { PART_READ, PART_WRITE, PART_ZERO, PART_TRIM, PART_LOCK };
+enum part_kind { PART_READ, PART_WRITE, PART_ZERO, PART_TRIM, PART_LOCK, PART_FLUSH };
 
 struct copy_bad {
     struct copy *copy;
@@ -352,7 +357,7 @@ struct part {
     uint32_t buf_off;
     bool copied; /* buf holds the whole blocks to be written, ours alone */
 
-    /* READ */
+    /* READ, FLUSH */
     uint64_t wait_seq; /* acked must reach it first */
     bool answered;     /* data is here, completion waits (I10, I13) */
     bool zeroes;
@@ -408,6 +413,7 @@ struct cw_volume {
     uint32_t min_insync;
     int32_t degrade_s;
     bool quorum_loss_error, space_full_error;
+    bool ack_replicated; /* writes are told once every copy of the ack set has received them */
     enum cw_volume_state state;
     struct shard **shards;
     uint32_t n_shards;
@@ -549,6 +555,8 @@ void cw_own_copy_on_ack(struct copy *c, const struct cw_wire_ack *a);
 void cw_own_copy_on_nack(struct copy *c, const struct cw_frame *f);
 void cw_own_copy_pump(struct copy *c);
 void cw_own_copy_set_durable(struct copy *c, uint64_t durable);
+/* Asks for receipts, or for no more of them, as the volume's policy wants it. */
+void cw_own_copy_ask_receipts(struct copy *c);
 bool cw_own_copy_lease(const struct copy *c, uint64_t now);
 void cw_own_copy_drop_info(struct copy *c);
 void cw_own_copy_send_rec(struct copy *c); /* CFG: the record as it is */
@@ -707,6 +715,9 @@ void cw_own_write_start(struct part *p);
 void cw_own_write_kick(struct shard *s); /* sequence what can be sequenced */
 bool cw_own_lock_take(struct part *p);   /* false: p waits for another's lock */
 void cw_own_lock_drop(struct part *p);
+
+void cw_own_flush_start(struct part *p);
+void cw_own_flush_kick(struct shard *s); /* acked moved, or it cannot any more */
 
 void cw_own_read_start(struct part *p);
 void cw_own_read_kick(struct shard *s); /* waiting readers: issue, or complete */

@@ -3,7 +3,9 @@
  *
  *   ack set, lease set: whoever is or may be INSYNC, and a joining copy
  *   read set:           whoever is INSYNC and stays so
- *   acked = min durable over the ack set; requests complete in order up to it */
+ *   acked = min durable over the ack set; reads see what is up to it, and flushes wait for it
+ *   told  = acked, or with ack=replicated min received over the ack set; writes complete in order
+ *           up to it */
 #include "common/owner/room.h"
 
 #include <stdlib.h>
@@ -52,6 +54,7 @@ cw_own_shard_new(struct cw_volume *v, const struct cw_shard_rec *rec)
     cw_list_init(&s->locks);
     cw_list_init(&s->readers);
     cw_list_init(&s->reading);
+    cw_list_init(&s->flushes);
     cw_list_init(&s->notes);
     cw_own_spans_init(s);
     s->ring.first = s->ring.next = 1;
@@ -350,18 +353,28 @@ cw_own_shard_lease(const struct shard *s)
 /* ---- acks ---- */
 
 static void
-shard_complete(struct shard *s, uint64_t to)
+shard_tell(struct shard *s, uint64_t to)
 {
-    while (s->acked < to) {
-        struct rec *r = cw_own_ring_at(&s->ring, s->acked + 1);
+    while (s->told < to) {
+        struct rec *r = cw_own_ring_at(&s->ring, s->told + 1);
         struct part *p = r->part;
 
-        s->acked++;
-        cw_own_spans_remove(s, r);
+        s->told++;
         r->part = NULL;
+        if (cw_mutated(CW_MUTATION_READ_TOLD))
+            cw_own_spans_remove(s, r);
         if (p != NULL)
             cw_own_part_done(p, 0);
     }
+}
+
+static void
+shard_settle(struct shard *s, uint64_t to)
+{
+    shard_tell(s, to);
+    while (s->acked < to)
+        cw_own_spans_remove(s, cw_own_ring_at(&s->ring, ++s->acked));
+    s->stable = s->acked;
 }
 
 /* Copies that are not waited for may not hold the buffer for ever. */
@@ -408,23 +421,37 @@ cw_own_shard_trim(struct shard *s)
     cw_own_ring_trim(s->v->o, &s->ring, to);
 }
 
+static uint64_t
+copy_received(const struct copy *c)
+{
+    return cw_max_u64(c->received, c->durable);
+}
+
 void
 cw_own_shard_advance(struct shard *s)
 {
-    uint64_t min = UINT64_MAX;
+    uint64_t min = UINT64_MAX, got = UINT64_MAX;
 
     if (s->state != SHARD_ACTIVE)
         return;
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        if (cw_own_in_ack(s->copies[i]))
-            min = cw_min_u64(min, s->copies[i]->durable);
-        if (cw_mutated(CW_MUTATION_ACK_ONE) && s->copies[i]->durable > s->acked)
-            min = s->copies[i]->durable;
+        const struct copy *c = s->copies[i];
+
+        if (cw_own_in_ack(c)) {
+            min = cw_min_u64(min, c->durable);
+            got = cw_min_u64(got, copy_received(c));
+        }
+        if (cw_mutated(CW_MUTATION_ACK_ONE) && c->durable > s->acked)
+            min = c->durable;
+        if (cw_mutated(CW_MUTATION_RECEIPT_EARLY) && copy_received(c) > s->told)
+            got = copy_received(c);
     }
-    if (min == UINT64_MAX || min <= s->acked || !cw_own_shard_may_ack(s))
+    if (min == UINT64_MAX || !cw_own_shard_may_ack(s))
         return;
-    shard_complete(s, min);
-    s->stable = s->acked;
+    if (s->v->ack_replicated && got != UINT64_MAX)
+        shard_tell(s, got);
+    if (min > s->acked)
+        shard_settle(s, min);
 }
 
 /* ---- who must go ---- */
@@ -604,6 +631,8 @@ cw_own_shard_run(struct shard *s)
     shard_forgive_out(s);
     cw_own_shard_advance(s);
     cw_own_shard_trim(s);
+    if (!cw_list_empty(&s->flushes))
+        cw_own_flush_kick(s);
     if (!cw_list_empty(&s->queue))
         cw_own_write_kick(s);
     if (!cw_list_empty(&s->readers))
@@ -654,14 +683,17 @@ cw_own_shard_tick(struct shard *s)
         return;
     shard_note_below(s);
     cw_own_journal_tick(s);
-    for (uint32_t i = 0; i < s->n_copies; i++)
+    for (uint32_t i = 0; i < s->n_copies; i++) {
         cw_own_copy_session(s->copies[i]);
+        cw_own_copy_ask_receipts(s->copies[i]);
+    }
     cw_own_change_tick(s);
     cw_own_shard_judge(s);
     cw_own_read_tick(s);
     s->why = shard_suspended_why(s);
     if (s->state != SHARD_ACTIVE || !cw_list_empty(&s->queue) || !cw_list_empty(&s->readers) ||
-        s->syncing != NULL || shard_n_insync(s) < s->rec.n_members || !cw_list_empty(&s->notes))
+        !cw_list_empty(&s->flushes) || s->syncing != NULL || shard_n_insync(s) < s->rec.n_members ||
+        !cw_list_empty(&s->notes))
         cw_own_mark_dirty(s);
 }
 
@@ -676,15 +708,15 @@ cw_own_shard_check(const struct shard *s)
     cw_assert(r->first <= r->next && r->next - r->first <= CW_TAIL_MAX);
     cw_assert(s->n_copies <= CW_LEN(s->copies));
     if (s->state == SHARD_ACTIVE) {
-        cw_assert(s->acked < r->next && s->stable <= s->acked);
+        cw_assert(s->told < r->next && s->acked <= s->told && s->stable <= s->acked);
         cw_assert(r->next - s->stable <= CW_TAIL_MAX);
     }
     for (uint64_t seq = r->first; seq < r->next; seq++) {
         const struct rec *rec = cw_own_ring_at(r, seq);
 
         cw_assert(rec->seq == seq && rec->msg != NULL);
-        cw_assert(s->state != SHARD_ACTIVE || seq > s->acked ||
-                  (rec->part == NULL && rec->n_span == 0));
+        cw_assert(s->state != SHARD_ACTIVE || seq > s->told || rec->part == NULL);
+        cw_assert(s->state != SHARD_ACTIVE || seq > s->acked || rec->n_span == 0);
         spans += rec->n_span > 0;
     }
     cw_assert(spans == s->n_spans);

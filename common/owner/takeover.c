@@ -367,7 +367,7 @@ takeover_is_headless(const struct shard *s)
 static void
 takeover_active(struct shard *s)
 {
-    s->acked = s->ring.next - 1;
+    s->acked = s->told = s->ring.next - 1;
     if (!takeover_is_headless(s))
         s->stable = s->acked;
     s->state = SHARD_ACTIVE;
@@ -478,7 +478,7 @@ cw_own_takeover_equal(struct shard *s)
     cw_own_shard_history(s, &s->eq->src->info, s->v->gen, m + 1);
     cw_own_equalise_end(s);
     cw_own_ring_reset(s->v->o, &s->ring, m + 1);
-    s->acked = m;
+    s->acked = s->told = m;
     s->stable = takeover_is_headless(s) ? stable : m;
     s->cum_blocks = 0;
     for (uint32_t i = 0; i < s->n_copies; i++) {

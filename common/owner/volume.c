@@ -80,6 +80,7 @@ volume_new(struct cw_owner *o, const struct cw_volume_desc *d, const struct cw_v
     v->degrade_s = d->degrade_s;
     v->quorum_loss_error = d->quorum_loss_error;
     v->space_full_error = d->space_full_error;
+    v->ack_replicated = d->ack_replicated;
     v->state = CW_VOLUME_OPENING;
     v->opened_ns = cw_own_now(o);
     cw_list_init(&v->repairs);
@@ -140,6 +141,7 @@ shard_fail_parts(struct shard *s, int res)
     list_fail(&s->queue, res);
     list_fail(&s->readers, res);
     list_fail(&s->reading, res);
+    list_fail(&s->flushes, res);
     list_fail(&s->queue, res);
     cw_assert(cw_list_empty(&s->readers) && cw_list_empty(&s->reading));
 }
@@ -536,6 +538,21 @@ cw_volume_set_policy(struct cw_volume *v, uint32_t min_insync, int32_t degrade_s
     v->space_full_error = space_full_error;
     for (uint32_t i = 0; i < v->n_shards; i++)
         cw_own_mark_dirty(v->shards[i]);
+}
+
+void
+cw_volume_set_ack(struct cw_volume *v, bool replicated)
+{
+    if (v->ack_replicated == replicated)
+        return;
+    v->ack_replicated = replicated;
+    for (uint32_t i = 0; i < v->n_shards; i++) {
+        struct shard *s = v->shards[i];
+
+        for (uint32_t k = 0; k < s->n_copies; k++)
+            cw_own_copy_ask_receipts(s->copies[k]);
+        cw_own_mark_dirty(s);
+    }
 }
 
 /* ---- time ---- */

@@ -1,7 +1,7 @@
 /* Writes: one sequence per shard, one frame shared by all members, sent as soon as it is sequenced.
  *
  *   start --(sub-block: lock, read the edges)--> queue --credit, window, memory--> sequenced
- * --acked--> done
+ * --told--> done
  *
  * A part is sequenced exactly once; what is resent is the same frame with the same seq. */
 #include "common/codec/hash.h"
@@ -236,6 +236,7 @@ frame_type(enum part_kind kind)
         return CW_FT_TRIM;
     case PART_READ:
     case PART_LOCK:
+    case PART_FLUSH:
         break;
     }
     cw_unreachable();
@@ -374,5 +375,47 @@ cw_own_write_kick(struct shard *s)
             return;
         }
         cw_own_part_done(p, res);
+    }
+}
+
+/* ---- flush ---- */
+
+static bool
+flush_is_over(const struct part *p)
+{
+    return p->s->state == SHARD_ACTIVE &&
+           (p->s->acked >= p->wait_seq || cw_mutated(CW_MUTATION_FLUSH_EARLY));
+}
+
+/* What was told before is to be durable; what only waits to be told is not of it. */
+void
+cw_own_flush_start(struct part *p)
+{
+    struct shard *s = p->s;
+
+    p->wait_seq = s->state == SHARD_ACTIVE ? s->told : 0;
+    cw_list_push_back(&s->flushes, &p->node);
+    if (flush_is_over(p) || s->state == SHARD_CLOSED)
+        cw_own_part_done(p, s->state == SHARD_CLOSED ? -ESHUTDOWN : 0);
+}
+
+void
+cw_own_flush_kick(struct shard *s)
+{
+    bool fail = s->v->quorum_loss_error && s->v->state == CW_VOLUME_READY &&
+                (s->state != SHARD_ACTIVE || !cw_own_shard_may_ack(s));
+    struct cw_list mine, *node;
+
+    cw_list_init(&mine);
+    cw_list_splice_back(&mine, &s->flushes);
+    while ((node = cw_list_pop_front(&mine)) != NULL) {
+        struct part *p = cw_list_entry(node, struct part, node);
+
+        if (flush_is_over(p))
+            cw_own_part_done(p, 0);
+        else if (fail)
+            cw_own_part_done(p, -EIO);
+        else
+            cw_list_push_back(&s->flushes, &p->node);
     }
 }

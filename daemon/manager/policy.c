@@ -138,10 +138,7 @@ one_of(const char *text, const char *a, const char *b)
 static bool
 policy_later(const struct cw_policy_rec *p, struct cw_mgr_error *err)
 {
-    if (strcmp(p->ack, "replicated") == 0)
-        return bad(err, p->name,
-                   "ack=replicated is not available in this version; use ack=durable");
-    if (strcmp(p->ack, "durable") != 0)
+    if (!one_of(p->ack, "durable", "replicated"))
         return bad(err, p->name, "ack is durable or replicated");
     if (strcmp(p->async, "none") != 0)
         return bad(err, p->name, "async is not available in this version; use async=none");

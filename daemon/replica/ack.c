@@ -1,5 +1,6 @@
 /* replica/ack.c - what the owner is told about progress: one frame per link and loop turn, one
  * entry per shard that moved. An entry is cumulative, so entries may be merged but never invented.
+ * What is durable is always a reason for one; what was received only if the session asked for it.
  */
 #include <string.h>
 
@@ -24,6 +25,16 @@ cw_ack_owe_all(struct cw_replica *r)
     }
 }
 
+/* What only waits for the disk: a SEAL makes it durable, the end of the session does not lose it.
+ * Of held records that is not so. */
+static uint32_t
+ack_in_memory(const struct cw_copy *c)
+{
+    const struct cw_store_shard_info *i = c->info;
+
+    return i->last_seq > i->durable_seq ? (uint32_t)(i->last_seq - i->durable_seq) : 0;
+}
+
 struct cw_wire_ack
 cw_ack_of(const struct cw_copy *c, uint32_t gen)
 {
@@ -35,6 +46,7 @@ cw_ack_of(const struct cw_copy *c, uint32_t gen)
         .gen = gen,
         .credit_blocks = credit > c->held_blocks ? credit - c->held_blocks : 0,
         .health = cw_copy_health(c),
+        .in_memory = ack_in_memory(c),
     };
 }
 

@@ -41,6 +41,7 @@ struct cw_session {
     struct cw_copy *copy;
     struct cw_list in_peer, in_owing;
     uint32_t gen;
+    bool receipts;     /* it is told what was received, too */
     uint64_t told_seq; /* expected seq of the last NACK: the frames behind it need no other */
 };
 

@@ -110,6 +110,14 @@ cw_session_on_heartbeat(struct cw_peer *p, const struct cw_frame *f)
     cw_peer_send(p, cw_frame_opaque(p->r->pool, h, NULL, &ack, sizeof(ack)));
 }
 
+static void
+session_receipts(struct cw_session *s, bool on)
+{
+    if (on && !s->receipts)
+        cw_ack_owe(s); /* of what is here already */
+    s->receipts = on;
+}
+
 void
 cw_session_on_stable(struct cw_peer *p, const struct cw_frame *f)
 {
@@ -124,8 +132,10 @@ cw_session_on_stable(struct cw_peer *p, const struct cw_frame *f)
 
         memcpy(&st, f->data + off, sizeof(st));
         c = cw_copy_find(p->r, st.shard);
-        if (c != NULL && c->session != NULL && c->session->peer == p && c->session->gen == st.gen)
-            cw_store_set_stable(c->sh, cw_min_u64(st.stable, c->info->last_seq));
+        if (c == NULL || c->session == NULL || c->session->peer != p || c->session->gen != st.gen)
+            continue;
+        cw_store_set_stable(c->sh, cw_min_u64(st.stable, c->info->last_seq));
+        session_receipts(c->session, (st.flags & CW_STABLE_RECEIPTS) != 0);
     }
 }
 

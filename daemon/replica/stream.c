@@ -62,6 +62,8 @@ cw_stream_append(struct cw_copy *c, struct cw_store_rec *rec)
     if (res != 0)
         return res;
     r->stats.records++;
+    if (c->session != NULL && c->session->receipts)
+        cw_ack_owe(c->session);
     if (c->sync != NULL)
         cw_slot_appended(c->sync, rec);
     return 0;

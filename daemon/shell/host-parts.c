@@ -141,6 +141,7 @@ policy_in(const Causeway__Control__Policy *from, struct cw_volume_desc *to)
         from != NULL && from->quorum_loss != NULL && strcmp(from->quorum_loss, "error") == 0;
     to->space_full_error =
         from != NULL && from->space_full != NULL && strcmp(from->space_full, "error") == 0;
+    to->ack_replicated = from != NULL && from->ack != NULL && strcmp(from->ack, "replicated") == 0;
     to->resync_limit = from != NULL ? from->resync_limit : 0;
     to->resync_paused = from != NULL && from->resync_paused;
 }

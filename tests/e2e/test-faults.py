@@ -58,6 +58,27 @@ def test_short_restart_needs_no_resync(t):
     check(load, server.sock)
 
 
+def test_acknowledged_in_memory(t):
+    """ack=replicated: a killed daemon and a killed owner, one after the other, lose nothing."""
+    c = t.cluster(store_size="1G")
+    c.admin("policy", "create", "fast", "--ack", "replicated")
+    c.admin("volume", "create", "v", "--size", "64M", "--policy", "fast")
+    server = t.nbd(c)
+    load = Load(server.sock, "v", 8192, depth=16).start()
+    wait_for("writes", lambda: load.n_acked > 2000)
+    c.local("kill", "onprem-1")
+    before = load.n_acked
+    wait_for("writes go on without the host", lambda: load.n_acked > before + 2000, 15)
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    load.stop()
+    c.local("start", "onprem-1")
+    server = t.nbd(c)
+    c.wait_full("v")
+    check(load, server.sock)
+    c.admin("volume", "verify", "v")
+
+
 def test_everything_killed_at_once(t):
     c, server = make(t)
     load = Load(server.sock, "v", 8192, depth=32).start()

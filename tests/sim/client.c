@@ -119,7 +119,9 @@ op_done(struct cw_io *io, int res)
                                                      sim_block_lba(sim, op->first + i), &value))
             sim_fail(sim, "requests: %s: block %u read as bytes that nobody wrote (%llx)",
                      c->proc.name, op->first + i, (unsigned long long)value);
-        sim_history_end(sim, op->first + i, op->hop[i], value);
+        if (op->kind == SIM_READ ||
+            !sim_watch_is_past(sim, sim_block_shard(sim, op->first + i), c->gen))
+            sim_history_end(sim, op->first + i, op->hop[i], value);
         values[i] = value;
     }
     /* one that had to be put together from several copies is whole block by block only */
@@ -132,6 +134,54 @@ op_done(struct cw_io *io, int res)
     sim->result.ops++;
     cw_list_remove(&op->node);
     free(op);
+}
+
+/* ---- flushes: with ack=replicated only ---- */
+
+struct sim_flush {
+    struct cw_io io;
+    struct cw_list node;
+    struct sim_client *client;
+    uint64_t begin_ns;
+    bool waited;
+};
+
+static void
+flush_done(struct cw_io *io, int res)
+{
+    struct sim_flush *f = cw_container_of(io, struct sim_flush, io);
+    struct sim_client *c = f->client;
+    struct sim *sim = c->proc.sim;
+
+    if (res != 0 && res != -ESHUTDOWN)
+        sim_fail(sim, "requests: %s: a flush ended with %d", c->proc.name, res);
+    if (res == 0) {
+        sim_history_flushed(sim, c->epoch, f->begin_ns);
+        if (sim->now_ns > f->begin_ns)
+            sim_mark(sim, SIM_MARK_FLUSHED);
+    }
+    c->n_pending--;
+    cw_list_remove(&f->node);
+    free(f);
+}
+
+static void
+client_flush(struct sim_client *c)
+{
+    struct sim *sim = c->proc.sim;
+    struct sim_flush *f = calloc(1, sizeof(*f));
+
+    cw_assert(f != NULL);
+    f->client = c;
+    f->begin_ns = sim->now_ns;
+    f->io = (struct cw_io){ .op = CW_IO_FLUSH, .done = flush_done };
+    cw_list_push_back(&c->flushes, &f->node);
+    c->n_pending++;
+    cw_io_submit(c->volume, &f->io);
+    if (sim_chance(&sim->rnd_ack, 1) && sim->n_memory_lost++ < 3)
+        sim_fault_memory(sim);
+    if (c->lib == NULL && sim_chance(&sim->rnd_ack, 5)) /* the policy changes */
+        cw_volume_set_ack(c->volume, sim_chance(&sim->rnd_ack, 70));
 }
 
 static void
@@ -269,6 +319,9 @@ client_on_next(struct cw_timer *t)
 
     if (c->volume != NULL && c->ready && !c->leaving && !c->lost && sim->load)
         client_issue(c);
+    if (sim->replicated && c->volume != NULL && !c->leaving && !c->lost && sim->load &&
+        sim_chance(&sim->rnd_ack, 8)) /* also before the takeover is over */
+        client_flush(c);
     cw_timer_set(&c->proc.env, t,
                  cw_now_ns(&c->proc.env) + cw_prng_below(&sim->rnd_load, 2 * sim->think_ns + 1));
 }
@@ -499,6 +552,8 @@ sim_client_kill(struct sim_client *c)
             sim_mark(sim, SIM_MARK_UNKNOWN);
         free(op);
     }
+    while ((node = cw_list_pop_front(&c->flushes)) != NULL)
+        free(cw_list_entry(node, struct sim_flush, node));
     if (cw_buf_pool_used(c->pool) != 0)
         sim_fail(sim, "accounting: %s: %llu bytes of buffers leaked", c->proc.name,
                  (unsigned long long)cw_buf_pool_used(c->pool));
@@ -621,6 +676,7 @@ sim_client_init(struct sim *sim, struct sim_client *c, uint32_t index)
     c->proc.turn_end = client_turn_end;
     c->next.fn = client_on_next;
     cw_list_init(&c->ops);
+    cw_list_init(&c->flushes);
 }
 
 void

@@ -110,6 +110,7 @@ struct sim_msg {
     bool released, cold, applied, seen;
     uint32_t min_insync, n_refused;
     int32_t degrade_s;
+    bool ack_replicated;
     uint64_t silent_ms;
 
     /* ASK, and what several have */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "common/base/bits.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
 const char *const sim_fault_names[SIM_N_FAULTS] = {
     "kill",    "power",    "pause",  "cut",  "partition", "manager",   "takeover",
@@ -436,6 +436,28 @@ event_add(struct sim *sim, uint64_t after_ns, enum sim_fault what, uint64_t seed
     }
     t->index = index;
     sim_after(sim, &t->task, after_ns, event_fire);
+}
+
+/* The owner and every copy at once: what was in memory alone is gone. */
+static void
+lose_memory(struct sim_task *t)
+{
+    struct sim *sim = t->sim;
+
+    if (sim->calm || !sim_owner_is_well(sim) || sim->media.touched || sim->media.fragile)
+        return;
+    sim_client_kill(sim->present);
+    fault_blackout(sim);
+    sim_fault_takeover(sim);
+}
+
+void
+sim_fault_memory(struct sim *sim)
+{
+    struct sim_task *t = calloc(1, sizeof(*t));
+
+    cw_assert(t != NULL);
+    sim_after(sim, t, cw_prng_below(&sim->rnd_ack, 3 * CW_NS_PER_MS), lose_memory);
 }
 
 void

@@ -7,6 +7,9 @@
  * (I8). A read of what was overwritten before it began is a lease that was none (I10, I11), a lost
  * write (I1, I2), or two reads of a write that was not acknowledged in between (I13). Zeroes are
  * not unique: a read of zeroes needs one explanation among all.
+ *
+ * With ack=replicated a write that was acknowledged and not flushed is like one whose outcome is
+ * not known, once every copy in sync lost its memory with it (invariants.c says when).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +64,42 @@ sim_history_active(struct sim *sim, uint32_t epoch)
 }
 
 void
+sim_history_flushed(struct sim *sim, uint32_t epoch, uint64_t begin_ns)
+{
+    struct sim_history *h = &sim->history;
+
+    if (epoch >= h->n_flushed) {
+        uint32_t n = 2 * epoch + 16;
+
+        h->flushed_ns = realloc(h->flushed_ns, n * sizeof(h->flushed_ns[0]));
+        cw_assert(h->flushed_ns != NULL);
+        memset(h->flushed_ns + h->n_flushed, 0, (n - h->n_flushed) * sizeof(h->flushed_ns[0]));
+        h->n_flushed = n;
+    }
+    h->flushed_ns[epoch] = cw_max_u64(h->flushed_ns[epoch], begin_ns);
+}
+
+void
+sim_history_unflushed(struct sim *sim, uint32_t shard, uint32_t epoch)
+{
+    struct sim_history *h = &sim->history;
+    uint64_t flushed_ns = 0; /* by whoever came later, too */
+
+    for (uint32_t e = epoch; e < h->n_flushed; e++)
+        flushed_ns = cw_max_u64(flushed_ns, h->flushed_ns[e]);
+    for (uint32_t b = 0; b < SIM_BLOCKS; b++)
+        for (uint32_t i = 0; sim_block_shard(sim, b) == shard && i < h->n[b]; i++) {
+            struct sim_hop *hop = &h->at[b][i];
+
+            if (hop->kind == SIM_READ || !hop->acked || hop->epoch != epoch ||
+                hop->end_ns < flushed_ns)
+                continue;
+            hop->acked = false;
+            hop->end_ns = sim->now_ns;
+        }
+}
+
+void
 sim_history_forgive(struct sim *sim)
 {
     struct sim_history *h = &sim->history;
@@ -82,6 +121,7 @@ sim_history_free(struct sim_history *h)
 {
     for (uint32_t b = 0; b < SIM_BLOCKS; b++)
         free(h->at[b]);
+    free(h->flushed_ns);
 }
 
 /* ---- judging one block ---- */

@@ -3,6 +3,8 @@
  * The harness keeps a shadow of what each copy promised and holds, so that it survives restarts:
  *
  *   I1   what an owner acknowledges is durable on every copy in sync; with I2:
+ *        with ack=replicated: was received by every copy in sync, and is lost only if all of those
+ *        crashed that the next owner finds in sync
  *   I2   a copy in sync that serves, and a journal that has begun, holds every acknowledged record
  *   I3   the newest owner waits for every copy in sync and for no less in doubt (I4), and reads no
  *        copy that is not; who is promoted has a tail that reaches back to all copies in sync
@@ -45,6 +47,7 @@ struct shadow {
     const struct cw_store_shard_info *info;
     uint32_t promised, gen;
     uint64_t seq, join_id;
+    uint64_t got, ever; /* highest seq received: since its daemon began, and before */
     bool damaged, syncing;
     struct seen *seen; /* by seq */
     uint64_t cap;
@@ -60,7 +63,10 @@ struct version {
 struct watch {
     struct shadow of[SIM_DAEMONS_MAX];
     uint64_t acked;
-    uint32_t lost_epoch; /* what owners up to it acknowledged does not count any more */
+    uint64_t told; /* highest seq that an owner acknowledged; of which: */
+    uint32_t told_gen, told_epoch;
+    uint32_t settled_gen; /* the newest that began on a copy in sync */
+    uint32_t lost_epoch;  /* what owners up to it acknowledged does not count any more */
     uint32_t gen, cfg;
     uint32_t active_epoch;  /* of the newest owner that was ACTIVE here */
     uint32_t in_sync, logs; /* bit per daemon, as last looked at; logs: journals that have begun */
@@ -216,6 +222,9 @@ check_records(struct sim *sim, struct watch *of, uint32_t daemon)
     } else if (info->durable_seq > w->seq) {
         take_records(sim, of, daemon, w->seq);
     }
+    w->ever = cw_max_u64(w->ever, info->last_seq);
+    if (info->last_gen <= of->told_gen) /* not the beginning of one that does without */
+        w->got = cw_max_u64(w->got, info->last_seq);
     w->syncing = info->syncing;
     w->gen = info->durable_gen;
     w->seq = info->durable_seq;
@@ -229,6 +238,8 @@ shadow_find(struct sim *sim, uint32_t shard, uint32_t daemon)
     const struct sim_daemon *d = &sim->daemons[daemon];
 
     w->sh = sim_copy_of(sim, d, shard);
+    if (w->life != d->proc.life)
+        w->got = 0;
     w->life = d->proc.life;
     if (w->sh == NULL) {
         /* media: its creation was lost with the log */
@@ -327,6 +338,81 @@ check_sets(struct sim *sim, uint32_t shard, const struct sim_client *c,
     }
 }
 
+/* ---- what was acknowledged in memory ---- */
+
+static bool
+holds_told(const struct sim *sim, uint32_t shard, uint32_t i)
+{
+    const struct watch *w = &sim->watch->at[shard];
+
+    return (w->in_sync | w->logs) & 1u << i && shadow_is_now(sim, w, i) && !w->of[i].damaged &&
+           !sim_media_forgot(sim, shard, i);
+}
+
+/* The newest owner, or one that will be followed by none but it. */
+static void
+check_told(struct sim *sim, uint32_t shard, const struct sim_client *c, uint64_t told,
+           uint64_t durable)
+{
+    struct watch *w = &sim->watch->at[shard];
+
+    if (told == 0 || c->gen < w->settled_gen || c->gen < w->told_gen)
+        return;
+    if (told > durable)
+        sim_mark(sim, SIM_MARK_RECEIVED);
+    if (c->gen == w->told_gen && told <= w->told)
+        return;
+    w->told = told;
+    w->told_gen = c->gen;
+    w->told_epoch = c->epoch;
+    for (uint32_t i = 0; c->gen == sim->reg.gen && i < sim->n_daemons; i++)
+        if (holds_told(sim, shard, i) && w->of[i].ever < told)
+            sim_fail(sim, "invariant: I1: %llu is acknowledged, and %s received %llu",
+                     (unsigned long long)told, sim->daemons[i].proc.name,
+                     (unsigned long long)w->of[i].ever);
+}
+
+/* The first generation after told_gen in that copy's history: what is from its beginning on does
+ * not exist any more. */
+static uint64_t
+next_begins(const struct watch *w, const struct cw_store_shard_info *info)
+{
+    for (uint32_t i = 0; i < info->n_hist; i++)
+        if (info->hist[i].gen > w->told_gen)
+            return info->hist[i].start_seq;
+    return UINT64_MAX;
+}
+
+static void
+check_settled(struct sim *sim, uint32_t shard, uint32_t daemon)
+{
+    struct watch *w = &sim->watch->at[shard];
+    const struct cw_store_shard_info *info = w->of[daemon].info;
+    uint64_t kept = 0;
+
+    if (!holds_told(sim, shard, daemon) || info->n_hist == 0 ||
+        info->hist[info->n_hist - 1].gen <= cw_max_u64(w->settled_gen, w->told_gen))
+        return;
+    w->settled_gen = info->hist[info->n_hist - 1].gen;
+    if (w->told == 0 || next_begins(w, info) > w->told)
+        return;
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        if (holds_told(sim, shard, i))
+            kept = cw_max_u64(kept, w->of[i].got);
+    if (kept >= w->told)
+        sim_fail(sim, "invariant: I2: %llu is acknowledged and received, and gen %u begins at %llu",
+                 (unsigned long long)w->told, w->settled_gen,
+                 (unsigned long long)next_begins(w, info));
+    sim_mark(sim, SIM_MARK_UNFLUSHED);
+    sim_history_unflushed(sim, shard, w->told_epoch);
+}
+
+bool
+sim_watch_is_past(const struct sim *sim, uint32_t shard, uint32_t gen)
+{
+    return sim->replicated && sim->watch->at[shard].settled_gen > gen;
+}
+
 static void
 check_client(struct sim *sim, uint32_t shard, uint32_t client)
 {
@@ -343,6 +429,7 @@ check_client(struct sim *sim, uint32_t shard, uint32_t client)
         sim_mark(sim, SIM_MARK_DOUBT);
     if (now.n_tails >= 3 && was->n_tails < 3)
         sim_mark(sim, SIM_MARK_TAILS);
+    check_told(sim, shard, c, c->epoch > w->lost_epoch ? now.told : 0, now.acked);
     *was = now;
     if (now.n > 0)
         w->active_epoch = (uint32_t)cw_max_u64(w->active_epoch, c->epoch);
@@ -475,6 +562,7 @@ sim_watch_recover(struct sim *sim, uint32_t shard, uint32_t daemon)
     struct watch *w = &sim->watch->at[shard];
 
     w->acked = w->of[daemon].seq;
+    w->told = 0;
     w->lost_epoch = sim->epoch;
 }
 
@@ -496,6 +584,9 @@ check_shard(struct sim *sim, uint32_t shard, uint32_t touched)
     for (uint32_t i = 0; touched != 0 && i < sim->n_daemons; i++)
         if (touched & 1u << sim->daemons[i].proc.index)
             check_daemon(sim, shard, i);
+    for (uint32_t i = 0; touched != 0 && i < sim->n_daemons; i++)
+        if (touched & 1u << sim->daemons[i].proc.index && sim->watch->at[shard].of[i].sh != NULL)
+            check_settled(sim, shard, i);
     for (uint32_t i = 0; touched != 0 && i < sim->n_clients; i++)
         if (touched & 1u << sim->clients[i].proc.index)
             check_client(sim, shard, i);

@@ -65,6 +65,7 @@ sim_desc_in(const struct sim_msg *m, struct cw_volume_desc *to)
         .cold_start = m->cold,
         .min_insync = m->min_insync,
         .degrade_s = m->degrade_s,
+        .ack_replicated = m->ack_replicated,
         .shards = m->recs,
         .n_shards = m->n_recs,
         .disks = m->disks,
@@ -476,8 +477,10 @@ lib_desc(struct sim_peer *p, const struct cw_volume_desc *desc)
 {
     struct cw_volume *v = lib_of(p)->c->volume;
 
-    if (v != NULL && desc->gen == cw_volume_gen(v))
-        cw_volume_set_policy(v, desc->min_insync, desc->degrade_s, false, false);
+    if (v == NULL || desc->gen != cw_volume_gen(v))
+        return;
+    cw_volume_set_policy(v, desc->min_insync, desc->degrade_s, false, false);
+    cw_volume_set_ack(v, desc->ack_replicated);
 }
 
 static void

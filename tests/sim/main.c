@@ -32,6 +32,7 @@ static const char help[] =
     "  --manager WHICH  a register in the manager's place, or a pair of real ones (a third of the\n"
     "                   seeds)\n"
     "  --spare          one more daemon, for journal members (a seventh of the seeds)\n"
+    "  --ack A          volumes with ack=durable or ack=replicated (a third of the seeds)\n"
     "  --shards N       volumes of 1, 2 or 3 shards (several in a fifth of the seeds)\n"
     "  --case NAME      something that failed once, shrunk\n"
     "  --mutation NAME  takes that rule away: one of 500 seeds must fail (--seeds, --from)\n"
@@ -48,6 +49,7 @@ struct args {
     double minutes;
     const char *scenario, *which, *mutation; /* NULL or a name */
     const char *manager;                     /* NULL: by the seed */
+    const char *ack;                         /* the same */
     uint64_t shards;                         /* 0: by the seed */
     bool seed_given, spare, trace, shrink, json, keep_going;
 };
@@ -147,6 +149,14 @@ run_scenarios(struct course *c, struct sim_opts opts)
     return n == 0 ? no_such("scenario", c->args->scenario) : 0;
 }
 
+static enum sim_ack
+ack_of(const struct args *a)
+{
+    if (a->ack == NULL)
+        return SIM_ACK_BY_SEED;
+    return strcmp(a->ack, "replicated") == 0 ? SIM_ACK_REPLICATED : SIM_ACK_DURABLE;
+}
+
 static int
 run(const struct args *a)
 {
@@ -155,6 +165,7 @@ run(const struct args *a)
 
     opts.manager = manager_of(a);
     opts.spare = a->spare;
+    opts.ack = ack_of(a);
     opts.shards = (uint32_t)a->shards;
     int bad = 0;
 
@@ -174,9 +185,11 @@ run(const struct args *a)
 static int
 shrink(const struct args *a)
 {
-    struct sim_opts opts = {
-        .seed = a->from, .manager = manager_of(a), .spare = a->spare, .shards = (uint32_t)a->shards
-    };
+    struct sim_opts opts = { .seed = a->from,
+                             .manager = manager_of(a),
+                             .spare = a->spare,
+                             .shards = (uint32_t)a->shards,
+                             .ack = ack_of(a) };
     struct sim_shrunk s;
 
     if (!a->seed_given || a->scenario != NULL) {
@@ -316,6 +329,9 @@ take(struct args *a, int opt, const char *text)
     case 'g':
         a->manager = text;
         break;
+    case 'a':
+        a->ack = text;
+        break;
     case 'd':
         a->shards = number(text);
         break;
@@ -335,6 +351,8 @@ go(struct args *a, char **argv)
     if (a->manager != NULL && strcmp(a->manager, "real") != 0 &&
         strcmp(a->manager, "register") != 0)
         return no_such("manager", a->manager);
+    if (a->ack != NULL && strcmp(a->ack, "durable") != 0 && strcmp(a->ack, "replicated") != 0)
+        return no_such("policy ack", a->ack);
     if (a->shards > SIM_SHARDS_MAX)
         return no_such("volume of so many shards:", "--shards");
     if (a->n == 0)
@@ -351,15 +369,25 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, NULL, 's' },     { "seeds", required_argument, NULL, 'n' },
-        { "from", required_argument, NULL, 'f' },     { "minutes", required_argument, NULL, 'm' },
-        { "scenario", required_argument, NULL, 'c' }, { "case", required_argument, NULL, 'w' },
-        { "mutation", required_argument, NULL, 'u' }, { "manager", required_argument, NULL, 'g' },
-        { "shards", required_argument, NULL, 'd' },   { "trace", no_argument, NULL, 't' },
-        { "shrink", no_argument, NULL, 'i' },         { "json", no_argument, NULL, 'j' },
-        { "keep-going", no_argument, NULL, 'k' },     { "list", no_argument, NULL, 'l' },
-        { "version", no_argument, NULL, 'v' },        { "spare", no_argument, NULL, 'p' },
-        { "help", no_argument, NULL, 'h' },           { 0 },
+        { "seed", required_argument, NULL, 's' },
+        { "seeds", required_argument, NULL, 'n' },
+        { "from", required_argument, NULL, 'f' },
+        { "minutes", required_argument, NULL, 'm' },
+        { "scenario", required_argument, NULL, 'c' },
+        { "case", required_argument, NULL, 'w' },
+        { "mutation", required_argument, NULL, 'u' },
+        { "manager", required_argument, NULL, 'g' },
+        { "shards", required_argument, NULL, 'd' },
+        { "trace", no_argument, NULL, 't' },
+        { "shrink", no_argument, NULL, 'i' },
+        { "json", no_argument, NULL, 'j' },
+        { "keep-going", no_argument, NULL, 'k' },
+        { "list", no_argument, NULL, 'l' },
+        { "version", no_argument, NULL, 'v' },
+        { "spare", no_argument, NULL, 'p' },
+        { "help", no_argument, NULL, 'h' },
+        { "ack", required_argument, NULL, 'a' },
+        { 0 },
     };
     struct args a = { .from = (uint64_t)time(NULL) * 1000 };
     int opt;

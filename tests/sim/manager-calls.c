@@ -149,6 +149,7 @@ reply_volume(const struct cw_mgr_attach_reply *r, struct sim_msg *to)
     to->cold = r->cold_start;
     to->min_insync = r->policy.min_insync;
     to->degrade_s = r->policy.degrade_s;
+    to->ack_replicated = strcmp(r->policy.ack, "replicated") == 0;
     to->n_recs = (uint32_t)r->n_shards;
     memcpy(to->recs, r->shards, r->n_shards * sizeof(to->recs[0]));
     to->n_disks = locations_out(r->disks, r->n_disks, to->disks);

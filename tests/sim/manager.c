@@ -436,7 +436,7 @@ make_volume(struct sim *sim)
                                                      .min_insync = sim->min_insync,
                                                      .degrade_s = -1,
                                                      .journal = "",
-                                                     .ack = "",
+                                                     .ack = sim->replicated ? "replicated" : "",
                                                      .async = "",
                                                      .compression = "",
                                                      .repair_delay_s = sim->control->repair_delay_s,

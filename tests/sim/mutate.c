@@ -40,6 +40,14 @@ is_of_manager(enum cw_mutation m)
     return false;
 }
 
+/* With ack=durable there is nothing to it. */
+static bool
+is_of_receipts(enum cw_mutation m)
+{
+    return m == CW_MUTATION_FLUSH_EARLY || m == CW_MUTATION_RECEIPT_EARLY ||
+           m == CW_MUTATION_READ_TOLD;
+}
+
 /* A seed that fails with every rule in place says nothing about this one. */
 static bool
 fails_anyway(struct sim_opts opts)
@@ -77,6 +85,7 @@ mutation_hunt(enum cw_mutation m, const struct sim_scenario *sc, uint64_t from, 
                              .scenario = sc,
                              .mix = sc == NULL,
                              .rule = m,
+                             .ack = is_of_receipts(m) ? SIM_ACK_REPLICATED : SIM_ACK_BY_SEED,
                              .quiet = true };
     struct mutation_hunt h = { 0 };
     double begun_s = report_now_s();

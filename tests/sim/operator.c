@@ -285,6 +285,14 @@ hand_over(struct sim *sim)
     op_begin(op);
 }
 
+static const char *
+change_ack(struct sim *sim)
+{
+    if (!sim->replicated)
+        return "";
+    return sim_chance(&sim->rnd_ack, 70) ? "replicated" : "durable";
+}
+
 /* More copies, or as few as at first: never fewer, since faults leave one of those alone. */
 static void
 change_policy(struct sim *sim)
@@ -300,7 +308,7 @@ change_policy(struct sim *sim)
                                                 .spread = "",
                                                 .sites = "",
                                                 .journal = "",
-                                                .ack = "",
+                                                .ack = change_ack(sim),
                                                 .async = "",
                                                 .compression = "",
                                                 .quorum_loss = "",

@@ -82,6 +82,7 @@ sim_reg_desc(struct sim *sim, struct cw_volume_desc *to, struct cw_disk_location
                       (uint64_t)sim->reg.recs[sim->n_shards - 1].n_blocks * CW_BLOCK_SIZE,
         .gen = sim->reg.gen,
         .min_insync = sim->min_insync,
+        .ack_replicated = sim->replicated,
         .cold_start = sim->reg.cold,
         .degrade_s = -1,
         .shards = sim->reg.recs,

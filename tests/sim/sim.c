@@ -108,6 +108,16 @@ sim_add_spare(struct sim *sim)
 }
 
 static void
+sim_choose_ack(struct sim *sim)
+{
+    bool drawn = sim_chance(&sim->rnd_ack, 30);
+
+    sim->replicated =
+        sim->opts.scenario == NULL &&
+        (sim->opts.ack == SIM_ACK_BY_SEED ? drawn : sim->opts.ack == SIM_ACK_REPLICATED);
+}
+
+static void
 sim_init(struct sim *sim, struct sim_opts opts)
 {
     struct cw_prng root;
@@ -126,6 +136,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_mgr, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_full, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_shard, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_ack, cw_prng_next(&root));
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);
@@ -145,6 +156,7 @@ sim_init(struct sim *sim, struct sim_opts opts)
         sim_add_spare(sim);
     sim_full_choose(sim);
     sim_shards_choose(sim);
+    sim_choose_ack(sim);
     for (uint32_t i = 0; i < sim->n_daemons; i++)
         sim_daemon_init(sim, &sim->daemons[i], i);
     for (uint32_t i = 0; i < sim->n_clients; i++)
@@ -300,6 +312,22 @@ all_at_rest(struct sim *sim)
     return true;
 }
 
+/* What was acknowledged in memory is durable everywhere. */
+static bool
+nothing_unflushed(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_shards; i++) {
+        struct cw_shard_view v;
+
+        if (sim->present == NULL || sim->present->volume == NULL || i >= sim->present->n_shards)
+            return false;
+        cw_volume_view_shard(sim->present->volume, i, &v);
+        if (v.told != v.acked)
+            return false;
+    }
+    return true;
+}
+
 /* Else copies need not be equal. */
 static bool
 is_quiet(const struct sim *sim)
@@ -451,6 +479,8 @@ sim_settle(struct sim *sim)
         sim_must(sim, did_enough, "enough requests");
     sim->load = false;
     sim_must(sim, nothing_pending, "the end of every request");
+    if (sim->replicated)
+        sim_must(sim, nothing_unflushed, "the media of what was acknowledged in memory");
     sim_settle_rot(sim);
     if (!sim_only_safety(sim))
         sim_must(sim, all_at_rest, "rest in every store and replica");

@@ -135,7 +135,10 @@ struct sim_event {
     M(ASTRIDE, "astride", "a request in two shards") \
     M(SHARD_ADDED, "shard-added", "a volume got a shard more in use") \
     M(TWO_OWNERS, "two-owners", "an owner was asked for something after the next was ACTIVE") \
-    M(UNEVEN, "uneven", "one shard had all its copies in sync, another had not")
+    M(UNEVEN, "uneven", "one shard had all its copies in sync, another had not") \
+    M(RECEIVED, "received", "a write was acknowledged that was not durable yet (ack=replicated)") \
+    M(FLUSHED, "flushed", "a flush waited, and ended") \
+    M(UNFLUSHED, "unflushed", "copies crashed with what was acknowledged and not flushed")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
 enum sim_mark { SIM_MARKS(SIM_MARK_ENUM) SIM_N_MARKS };
@@ -354,7 +357,7 @@ struct sim_client {
     uint32_t n_pending, n_writes;
     uint32_t writing[SIM_BLOCKS];         /* requests under way that change it */
     uint64_t n_reads_done, n_writes_done; /* well ended, since it attached */
-    struct cw_list ops;
+    struct cw_list ops, flushes;
     struct cw_timer next; /* in its own heap */
     struct cw_verify verify;
     bool verifying, verified;
@@ -422,6 +425,8 @@ struct sim_history {
     struct sim_hop *at[SIM_BLOCKS];
     uint32_t n[SIM_BLOCKS], cap[SIM_BLOCKS];
     uint64_t next_value;
+    uint64_t *flushed_ns; /* by epoch: what ended before is not lost any more */
+    uint32_t n_flushed;
 };
 
 /* Index of the new entry in its block. */
@@ -430,6 +435,10 @@ uint32_t sim_history_begin(struct sim *sim, uint32_t block, enum sim_op_kind kin
 void sim_history_end(struct sim *sim, uint32_t block, uint32_t index, uint64_t value);
 /* The next owner is ACTIVE: what is unresolved of older epochs took effect by now or never will. */
 void sim_history_active(struct sim *sim, uint32_t epoch);
+/* A flush of that epoch's owner, begun then, is done. */
+void sim_history_flushed(struct sim *sim, uint32_t epoch, uint64_t begin_ns);
+/* What that epoch's owner acknowledged on that shard, and nobody flushed, may be lost. */
+void sim_history_unflushed(struct sim *sim, uint32_t shard, uint32_t epoch);
 /* From now on each block holds some value written before, or zeroes, whichever a read shows first:
  * acknowledged writes may be lost. Nobody is answered any more whom a client asked before. */
 void sim_history_forgive(struct sim *sim);
@@ -459,6 +468,8 @@ void sim_watch_fini(struct sim *sim);
 void sim_watch_event(struct sim *sim);
 /* A record was refused there for want of space. */
 void sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon, uint64_t shard);
+/* A newer generation than that goes on there, without what is told to owners of that one now. */
+bool sim_watch_is_past(const struct sim *sim, uint32_t shard, uint32_t gen);
 /* That shard is ACTIVE, or was, for a newer owner than of that epoch. */
 bool sim_watch_newer_active(const struct sim *sim, uint32_t shard, uint32_t epoch);
 /* A daemon's owner of that generation is ACTIVE. */
@@ -513,6 +524,7 @@ void sim_fault_lose(struct sim *sim, struct sim_proc *daemon, bool power);
 void sim_fault_all_but(struct sim *sim, const struct sim_proc *daemon);
 void sim_fault_part(struct sim *sim, struct sim_proc *a, struct sim_proc *b); /* b may be NULL */
 void sim_fault_takeover(struct sim *sim);
+void sim_fault_memory(struct sim *sim); /* all of it, soon */
 /* The present owner reaches this copy alone, and the next one all others. */
 void sim_fault_split(struct sim *sim, const struct sim_proc *daemon);
 
@@ -634,6 +646,8 @@ void sim_rot_must_be_gone(struct sim *sim);
 
 struct sim_scenario;
 
+enum sim_ack { SIM_ACK_DURABLE, SIM_ACK_REPLICATED, SIM_ACK_BY_SEED };
+
 enum sim_manager { SIM_BY_SEED, SIM_REGISTER, SIM_REAL_MANAGER };
 
 struct sim_opts {
@@ -644,6 +658,7 @@ struct sim_opts {
     enum cw_mutation rule;               /* that the scenarios are to be for; NONE: any */
     bool spare;                          /* chaos with one more daemon, for a journal */
     uint32_t shards;                     /* 0: by the seed */
+    enum sim_ack ack;                    /* of chaos; cases and fixed seeds are of before it */
     bool trace;
     bool quiet;        /* a failure is expected: its log is not shown */
     uint64_t chaos_ns; /* 0: by the seed */
@@ -680,7 +695,7 @@ struct sim {
     struct sim_watch *watch;
     uint32_t touched; /* bit per proc: since the last event */
     struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode, rnd_mgr,
-        rnd_full, rnd_shard;
+        rnd_full, rnd_shard, rnd_ack;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
@@ -711,9 +726,10 @@ struct sim {
     uint64_t unwell_until_ns; /* a link or a disk may be slow to answer until then */
     struct sim_event events[SIM_EVENTS_MAX];
     uint32_t n_events;
-    uint32_t n_blackouts;
+    uint32_t n_blackouts, n_memory_lost;
     uint32_t epoch, active_epoch, next_client;
     uint32_t min_insync;
+    bool replicated;        /* ack=replicated, for some of the time at least */
     uint32_t zero_percent;  /* of requests */
     uint32_t flip_65536ths; /* data frames whose payload is damaged on the way */
     uint64_t lag_ns[SIM_PROCS_MAX][SIM_PROCS_MAX];                        /* from, to: on top */

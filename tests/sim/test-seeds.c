@@ -8,6 +8,18 @@
 #include "tests/sim/cases.h"
 
 static void
+run_ack(uint64_t seed, enum sim_ack ack)
+{
+    struct sim_result r = sim_run((struct sim_opts){ .seed = seed, .ack = ack });
+
+    if (r.failed)
+        fail_msg("seed %llu: %s; again: causeway-sim %s--seed %llu --trace",
+                 (unsigned long long)seed, r.why,
+                 ack == SIM_ACK_REPLICATED ? "--ack replicated " : "", (unsigned long long)seed);
+}
+
+/* Of before there was ack=replicated. */
+static void
 run(uint64_t seed, enum sim_manager manager, uint32_t shards)
 {
     static const char *const how[] = { "", "--manager register ", "--manager real " };
@@ -15,8 +27,9 @@ run(uint64_t seed, enum sim_manager manager, uint32_t shards)
         sim_run((struct sim_opts){ .seed = seed, .manager = manager, .shards = shards });
 
     if (r.failed)
-        fail_msg("seed %llu: %s; again: causeway-sim %s--shards %u --seed %llu --trace",
-                 (unsigned long long)seed, r.why, how[manager], shards, (unsigned long long)seed);
+        fail_msg(
+            "seed %llu: %s; again: causeway-sim --ack durable %s--shards %u --seed %llu --trace",
+            (unsigned long long)seed, r.why, how[manager], shards, (unsigned long long)seed);
 }
 
 /* Every seed that ever failed passes for ever after. */
@@ -89,8 +102,7 @@ sim_keeps_what_it_found_with_a_spare(void **state)
 
         if (r.failed)
             fail_msg("seed %llu: %s; again: causeway-sim --spare --shards 1 --manager register "
-                     "--seed %llu "
-                     "--trace",
+                     "--ack durable --seed %llu --trace",
                      (unsigned long long)seeds[i], r.why, (unsigned long long)seeds[i]);
     }
     /* a journal went and was placed there anew, and the owner heard of neither */
@@ -106,7 +118,15 @@ sim_finds_nothing_new(void **state)
     clock_t begun = clock();
 
     for (uint32_t i = 0; i < 1000 && clock() - begun < SIM_FRESH_S * CLOCKS_PER_SEC; i++)
-        run(seed + i, SIM_BY_SEED, 0);
+        run_ack(seed + i, SIM_ACK_BY_SEED);
+}
+
+/* What is acknowledged in memory is lost only when every copy in sync loses its memory with it. */
+static void
+sim_keeps_what_it_found_of_receipts(void **state)
+{
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        run_ack(seed, SIM_ACK_REPLICATED);
 }
 
 int
@@ -117,6 +137,7 @@ main(void)
         cmocka_unit_test(sim_keeps_what_it_found_of_managers),
         cmocka_unit_test(sim_keeps_what_it_found_with_a_spare),
         cmocka_unit_test(sim_keeps_what_it_found_of_shards),
+        cmocka_unit_test(sim_keeps_what_it_found_of_receipts),
         cmocka_unit_test(sim_passes_every_case),
         cmocka_unit_test(sim_finds_nothing_new),
     };

@@ -80,7 +80,6 @@ nonsense_and_later_things_are_refused(void **state)
         { "degrade=soon", "or off" },
         { "repair-delay=99999999999999999999", "a time" },
         { "checksum=off", "always on" },
-        { "ack=replicated", "this version" },
         { "async=aws", "this version" },
         { "compression=lz4", "off background inline" },
         { "compression=", "off background inline" },

@@ -333,7 +333,7 @@ policy_keys_are_checked(void **state)
         { { .name = "p", .sites = "only:a", .spread = "site" }, "spread=site" },
         { { .name = "p", .min_insync = 4 }, "min-insync" },
         { { .name = "p", .journal = "always" }, "journal" },
-        { { .name = "p", .ack = "replicated" }, "ack" },
+        { { .name = "p", .ack = "some" }, "ack" },
         { { .name = "p", .async = "aws" }, "async" },
         { { .name = "p", .compression = "lz4" }, "compression" },
         { { .name = "p", .bandwidth_limit = 5 }, "bandwidth-limit" },

@@ -89,7 +89,8 @@ ack_of(const struct disk *d)
     return (struct cw_wire_ack){ .shard = CW_SHARD_ID(VOLUME_ID, 0),
                                  .durable_seq = d->last,
                                  .gen = d->promised,
-                                 .credit_blocks = (uint32_t)d->credit };
+                                 .credit_blocks = (uint32_t)d->credit,
+                                 .in_memory = (uint32_t)(d->received - d->last) };
 }
 
 static void
@@ -259,6 +260,8 @@ on_record(struct disk *d, const struct cw_frame *f)
         r.fill[i] = f->data[i * 4096];
     }
     log_add(d, r);
+    if (d->receipts)
+        send_ack(d);
     if (r.type == CW_FT_WRITE)
         memcpy(d->blocks[r.lba], f->data, (size_t)r.nblk * 4096);
 }
@@ -453,6 +456,7 @@ on_frame(struct disk *d, struct cw_msg *m)
 {
     struct cw_frame f = frame_of(m);
     struct cw_wire_hb_ack hb = { 0 };
+    uint32_t flags;
 
     switch (f.hdr->type) {
     case CW_FT_SEAL:
@@ -478,6 +482,8 @@ on_frame(struct disk *d, struct cw_msg *m)
         break;
     case CW_FT_STABLE:
         memcpy(&d->last_stable_seen, f.data + offsetof(struct cw_wire_stable, stable), 8);
+        memcpy(&flags, f.data + offsetof(struct cw_wire_stable, flags), 4);
+        d->receipts = (flags & CW_STABLE_RECEIPTS) != 0;
         break;
     case CW_FT_GEN_START:
         d->gen_start_stable = f.hdr->stable;
@@ -733,6 +739,7 @@ desc_of(struct world *w, struct cw_disk_location *locs)
         .min_insync = w->min_insync,
         .degrade_s = -1,
         .quorum_loss_error = w->quorum_loss_error,
+        .ack_replicated = w->ack_replicated,
         .space_full_error = w->space_full_error,
         .resync_limit = w->resync_limit,
         .resync_paused = w->resync_paused,

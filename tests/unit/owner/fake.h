@@ -37,6 +37,7 @@ struct disk {
     bool refuse_connect; /* connects fail */
     bool silent;         /* takes frames, answers nothing: paused */
     bool hold_acks;      /* records are received, not durable */
+    bool receipts;       /* the session asked to be told what is received */
     bool hold_reads;
     bool no_hb;     /* heartbeats are not answered */
     bool hold_open; /* OPEN is answered later */
@@ -98,6 +99,7 @@ struct world {
     bool ready, failed, fenced, released, release_clean, kept, resized;
     int fail_res;
     uint32_t min_insync;
+    bool ack_replicated;
     bool was_released, quorum_loss_error, space_full_error;
     uint64_t resync_limit;
     bool resync_paused;
