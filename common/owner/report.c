@@ -95,7 +95,9 @@ cw_volume_view_shard(const struct cw_volume *v, uint32_t index, struct cw_shard_
 
     *ret = (struct cw_shard_view){
         .acked = s->state == SHARD_ACTIVE ? cw_min_u64(s->acked, s->stable) : 0,
-        .told = s->state == SHARD_ACTIVE ? s->told : 0,
+        .told = s->state != SHARD_ACTIVE ? 0
+                : s->told > s->acked     ? s->told
+                                         : cw_min_u64(s->acked, s->stable),
         .lease_wait = s->state == SHARD_LEASE_WAIT,
         .doubt = s->change.state == CHANGE_DOUBT,
         .n_tails = s->state == SHARD_EQUALISING ? n_tails(s) : 0,

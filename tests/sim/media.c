@@ -508,6 +508,8 @@ sim_media_event(struct sim *sim)
     if (m->forgot == 0)
         return;
     notice(sim);
+    if (sim->present == NULL || !sim->present->ready)
+        m->forgot_ns = sim->now_ns; /* nobody is there to notice it */
     if (m->forgot != 0 && !m->alone && sim->now_ns - m->forgot_ns > 60 * CW_NS_PER_S) {
         sim_fail(sim, "invariant: I15: %s forgot what it had, and is in sync for 60 s",
                  sim->daemons[m->victim].proc.name);
