@@ -197,6 +197,24 @@ take_back_disk(struct sim *sim)
     op_begin(op);
 }
 
+static void
+take_back_again(struct sim_task *t)
+{
+    take_back_disk(t->sim);
+}
+
+/* More copies may have been asked for than there are disks without it. */
+void
+sim_operator_calm(struct sim *sim)
+{
+    for (uint64_t s = 1; s <= 16 && sim->daemons[0].storms > 0; s *= 2) {
+        struct sim_task *t = calloc(1, sizeof(*t));
+
+        cw_assert(t != NULL);
+        sim_after(sim, t, s * CW_NS_PER_S, take_back_again);
+    }
+}
+
 static bool
 is_out_everywhere(const struct sim *sim, const struct sim_daemon *d)
 {

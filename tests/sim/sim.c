@@ -462,6 +462,7 @@ sim_settle(struct sim *sim)
     sim_faults_heal(sim);
     sim_run_until(sim, never, 50 * CW_NS_PER_MS);
     if (sim->control != NULL) {
+        sim_operator_calm(sim);
         sim_run_until(sim, attaches_end, 40 * CW_NS_PER_S);
         sim_run_until(sim, never, 3 * CW_NS_PER_S);
     }

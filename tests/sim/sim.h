@@ -405,6 +405,8 @@ void sim_mgr_fault(struct sim *sim);
 void sim_mgr_heal(struct sim *sim);
 /* An operator, and disks that are replaced: operator.c. */
 void sim_operator_start(struct sim *sim);
+/* All is healed: a disk in quarantine is returned. */
+void sim_operator_calm(struct sim *sim);
 /* The volume gets a shard more, in use. */
 void sim_grow_after(struct sim *sim, uint64_t ns);
 
