@@ -194,19 +194,6 @@ cw_inspect_places_whole(const struct cw_inspect_places *p)
     return true;
 }
 
-bool
-cw_inspect_places_older(const struct cw_inspect_places *p)
-{
-    const struct cw_sb *best = cw_inspect_places_best(p);
-
-    for (uint64_t seq = best->sb_seq + 1; seq <= best->sb_seq + 2; seq++) {
-        if (seq < CW_SB_SLOTS || /* nothing was in that slot before */
-            place_counts(p, cw_inspect_place_of(p, (uint32_t)(seq % CW_SB_SLOTS))))
-            return false;
-    }
-    return true;
-}
-
 /* None counts: was there one? */
 static int
 places_none(const struct cw_inspect_places *p)

@@ -64,11 +64,6 @@ const struct cw_sb *cw_inspect_places_best(const struct cw_inspect_places *p);
 /* Does each of the four slots hold one that counts, the last four that were written? */
 bool cw_inspect_places_whole(const struct cw_inspect_places *p);
 
-/* May the best be older than the one before the newest? The two that would follow it are lost; of
- * those the one that was being written at a crash is torn, and no other. Then the store's log may
- * have been written over since. */
-bool cw_inspect_places_older(const struct cw_inspect_places *p);
-
 /* 0: its store opens; else an enum cw_store_outcome, or -EIO when nothing can be read. */
 int cw_inspect_places_outcome(const struct cw_inspect_places *p);
 

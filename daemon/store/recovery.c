@@ -433,14 +433,10 @@ recovery_damage(struct recovery *r)
 {
     struct cw_store *s = r->s;
 
-    if (s->sb_older)
-        store_log(s, CW_LOG_ERROR,
-                  "the two superblocks that may be newer are lost: all copies are damaged");
-    else
-        store_log(s, CW_LOG_ERROR,
-                  "batch %llu is missing but was durable (up to %llu), or cannot be read: "
-                  "all copies are damaged",
-                  (unsigned long long)r->next, (unsigned long long)r->covered);
+    store_log(s, CW_LOG_ERROR,
+              "batch %llu is missing but was durable (up to %llu), or cannot be read: "
+              "all copies are damaged",
+              (unsigned long long)r->next, (unsigned long long)r->covered);
     CW_LIST_EACH (it, &s->shards)
         cw_list_entry(it, struct cw_store_shard, link)->info.damaged = true;
 }
@@ -478,7 +474,7 @@ recovery_finish(struct recovery *r)
     for (uint32_t i = r->at; i < r->n; i++)
         beyond += r->b[i].h.batch_seq >= r->next && !recovery_is_void(r, r->b[i].h.batch_seq);
     s->recovered.dropped_batches += beyond;
-    damaged = (r->covered >= r->next || recovery_lost(r, beyond > 0) || s->sb_older) &&
+    damaged = (r->covered >= r->next || recovery_lost(r, beyond > 0)) &&
               !cw_mutated(CW_MUTATION_TORN_IS_END);
     if (damaged)
         recovery_damage(r);

@@ -45,7 +45,6 @@ struct cw_store {
     struct cw_sb sb;
     bool sb_known;
     bool sb_whole; /* all slots were valid */
-    bool sb_older; /* there may have been two newer ones: see cw_inspect_places_older */
     struct cw_store_identity identity;
     struct cw_list sb_waits;
     struct store_io sb_io;

@@ -50,9 +50,6 @@ reader_finish(struct sb_reader *r, int res)
     if (res == 0) {
         reader_take(s, cw_inspect_places_best(&r->places));
         s->sb_whole = cw_inspect_places_whole(&r->places);
-        s->sb_older = cw_inspect_places_older(&r->places);
-        if (s->sb_older) /* what comes next is above any that may turn up again */
-            s->sb.sb_seq += CW_SB_SLOTS;
     }
     store_own_free(&r->own);
     done(s, res);

@@ -111,11 +111,10 @@ an_absence_loses_nothing(void **state)
     assert_true(n_refused > 10);
 }
 
-/* Two superblocks that cannot be told from the two that were written last: what was reported
- * durable may lie behind both, so every copy is damaged. Of one that is torn or rotten nothing
- * hangs. */
+/* Places that stay unreadable on a disk that answers are bad: another slot, or the other
+ * checkpoint, serves. */
 static void
-two_superblocks_less_are_known(void **state)
+bad_superblocks_do_not_stop_it(void **state)
 {
     for (uint32_t n = 1; n <= 2; n++) {
         struct storeworld w;
@@ -130,12 +129,7 @@ two_superblocks_less_are_known(void **state)
         for (uint32_t i = 0; i < n; i++)
             cw_ramdisk_latent(w.disk, cw_inspect_sb_off(w.bytes, (last - i) % CW_SB_SLOTS), 4096);
         assert_int_equal(storeworld_open(&w), 0);
-        assert_int_equal(cw_store_shard_info(cw_store_shard_find(w.store, SHARD_ID))->damaged,
-                         n == 2);
-        cw_ramdisk_peek(w.disk, cw_inspect_sb_off(w.bytes, w.store->sb.sb_seq % CW_SB_SLOTS), &sb,
-                        sizeof(sb));
-        assert_true(n == 1 ? sb.sb_seq >= last : sb.sb_seq > last);
-        cw_store_check(w.store);
+        all_is_there(&w, seq);
         storeworld_fini(&w);
     }
 }
@@ -145,7 +139,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_absence_loses_nothing),
-        cmocka_unit_test(two_superblocks_less_are_known),
+        cmocka_unit_test(bad_superblocks_do_not_stop_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
