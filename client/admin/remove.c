@@ -215,10 +215,9 @@ const struct cw_cmd cw_cmds_remove[] = {
       "again.\n",
       host_rm },
     { "disk rm", "HOST/DISK [--accept-loss]", "forget a disk that is empty or gone for good",
-      "A disk that works is to be drained first (disk drain). Then, as with one that failed, its\n"
-      "store is taken out of the daemon's configuration and the daemon restarted: one that has it\n"
-      "open would add it again, so that is refused. Copies on a disk that does not work are given\n"
-      "up as with host rm.\n",
+      "A disk that works is to be drained first (disk drain), and its --store to be taken off the\n"
+      "daemon's command line: a daemon that starts with it adds it again. Of one that does not,\n"
+      "copies are given up as with host rm.\n",
       disk_rm },
     { 0 },
 };

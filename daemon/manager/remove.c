@@ -171,13 +171,6 @@ cw_mgr_call_host_rm(struct cw_manager *m, struct cw_mgr_call *call)
 
 /* ---- disk rm ---- */
 
-/* It beats with the store, and every beat of one that is not known would add it again. */
-static bool
-disk_open(const struct cw_manager *m, const struct mgr_disk *d)
-{
-    return d->reported && cw_mgr_host_serves(m, cw_mgr_disk_host(m, d));
-}
-
 static enum mgr_build
 disk_rm_build(struct mgr_call_op *c, struct mgr_txn *t)
 {
@@ -197,16 +190,6 @@ disk_rm_build(struct mgr_call_op *c, struct mgr_txn *t)
                     (unsigned long long)r.copies, q->disk);
         cw_mgr_error_hint(&c->call->error, "move them away first: causeway disk drain %.120s",
                           q->disk);
-        return cw_mgr_refused(c);
-    }
-    if (disk_open(t->m, d)) {
-        cw_mgr_fail(c->call, CW_MGR_BUSY, q->disk,
-                    "the daemon of host %.63s has disk %.120s open, and would add it again",
-                    d->o.rec.disk.host, q->disk);
-        cw_mgr_error_hint(&c->call->error,
-                          "take its store off the configuration of causewayd on %.63s, restart "
-                          "that, then again: causeway disk rm %.120s",
-                          d->o.rec.disk.host, q->disk);
         return cw_mgr_refused(c);
     }
     if (r.n_lost > 0 && !q->accept_loss)

@@ -418,53 +418,6 @@ full_empties_the_host(void **state)
     world_fini(&w);
 }
 
-static enum cw_mgr_code
-disk_rm(struct world *w, const char *name)
-{
-    struct cw_mgr_call rm = { .kind = CW_MGR_DISK_RM, .req.disk_rm = { name, false } };
-
-    return world_call(w, NULL, &rm);
-}
-
-static void
-keep_disks(struct world *w, const union cw_mgr_reply *r)
-{
-    w->text[T_STATE][0] = '\0';
-    for (size_t i = 0; i < r->hosts.n_hosts; i++) {
-        for (size_t k = 0; k < r->hosts.hosts[i].n_disks; k++) {
-            if (memcmp(&r->hosts.hosts[i].disks[k].uuid, w->text[T_MODE], sizeof(struct cw_uuid)) ==
-                0)
-                w->text[T_STATE][0] = 'y';
-        }
-    }
-}
-
-static bool
-disk_known(struct world *w, struct cw_uuid disk)
-{
-    struct cw_mgr_call call = { .kind = CW_MGR_HOST_LS };
-
-    memcpy(w->text[T_MODE], &disk, sizeof(disk));
-    w->keep = keep_disks;
-    assert_int_equal(world_call(w, NULL, &call), CW_MGR_OK);
-    w->keep = NULL;
-    return w->text[T_STATE][0] == 'y';
-}
-
-/* Its daemon starts again with another store instead of its first. */
-static void
-restart_without(struct world *w, int d)
-{
-    char name[16], site[16];
-
-    memcpy(name, w->d[d].name, sizeof(name));
-    memcpy(site, w->d[d].site, sizeof(site));
-    w->d[d].no_first = true;
-    w->d[d].second_uuid = cw_uuid_from_random((uint64_t)d + 1, 111);
-    world_down(w, d);
-    assert_int_equal(world_up(w, d, name, site), CW_MGR_OK);
-}
-
 /* A drain that is cancelled leaves the disk as it was; one that ends says so. */
 static void
 a_disk_is_drained(void **state)
@@ -497,33 +450,12 @@ a_disk_is_drained(void **state)
     run(&w, 4);
     snprintf(text, sizeof(text), "drain %s/%s done", w.d[d].site, name);
     assert_string_equal(job(&w, id), text);
-    assert_int_equal(disk_rm(&w, name), CW_MGR_BUSY); /* its daemon would add it again */
-    restart_without(&w, d);
-    assert_int_equal(disk_rm(&w, name), CW_MGR_OK);
-    run(&w, 5);
-    assert_false(disk_known(&w, w.d[d].disk_uuid));
-    world_fini(&w);
-}
+    {
+        struct cw_mgr_call rm = { .kind = CW_MGR_DISK_RM, .req.disk_rm = { name, false } };
 
-/* So would the daemon of a disk that failed; once it has let go of it, its copies are given up. */
-static void
-a_failed_disk_is_removed(void **state)
-{
-    static struct world w;
-    char name[64];
-    int d;
-
-    begin(&w, 4, 3, 2);
-    d = world_daemon_of(&w, 0);
-    snprintf(name, sizeof(name), "%s/store-0", w.d[d].name);
-    w.d[d].failed = true;
-    run(&w, 3);
-    move(&w, 0, CW_MEMBER_OUT);
-    assert_int_equal(disk_rm(&w, name), CW_MGR_BUSY);
-    restart_without(&w, d);
-    assert_int_equal(disk_rm(&w, name), CW_MGR_OK);
-    run(&w, 5);
-    assert_false(disk_known(&w, w.d[d].disk_uuid));
+        assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_OK);
+        assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_NOT_FOUND);
+    }
     world_fini(&w);
 }
 
@@ -921,7 +853,6 @@ main(void)
         cmocka_unit_test(a_second_host_is_refused),
         cmocka_unit_test(full_empties_the_host),
         cmocka_unit_test(a_disk_is_drained),
-        cmocka_unit_test(a_failed_disk_is_removed),
         cmocka_unit_test(disk_rm_needs_an_empty_disk),
         cmocka_unit_test(a_lost_host_is_given_up),
         cmocka_unit_test(the_last_copy_needs_a_word),
