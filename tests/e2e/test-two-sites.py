@@ -35,7 +35,7 @@ class Sites:
             assert sorted(m["site"] for m in c.volume(v)["shards"][0]["members"]) == ["dc1", "dc2"], c.volume(v)
             self.server[v] = c.nbd(owner, "--domain", f"site={site}")
             wait_for(f"{v} serves", lambda: self.serves(v), 30)
-            self.load[v] = Load(self.server[v].sock, v, 2048).start()
+            self.load[v] = Load(self.server[v].sock, v, 2048, rate=1000).start()
             goes_on(self.load[v])
 
     def serves(self, v):

@@ -94,7 +94,11 @@ class Daemons(Cluster):
                 self.seen_as(host, addr), "--join", self.join, *more, *args]
 
     def is_up(self, host):
-        return any(h["name"] == host and h["state"] == "up" for h in self.json("host", "ls")["hosts"])
+        """False as well while no manager answers."""
+        try:
+            return any(h["name"] == host and h["state"] == "up" for h in self.json("host", "ls")["hosts"])
+        except Failed:
+            return False
 
     def process(self, host):
         return self.hosts[host][4]
