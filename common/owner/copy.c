@@ -274,15 +274,22 @@ copy_is_missing(struct copy *c)
     cw_own_volume_get(c->s->v);
 }
 
+struct cw_wire_stable
+cw_own_copy_stable(const struct copy *c, uint64_t stable, bool receipts)
+{
+    return (struct cw_wire_stable){ .shard = c->s->rec.shard,
+                                    .stable = stable,
+                                    .gen = c->s->v->gen,
+                                    .flags = receipts ? CW_STABLE_RECEIPTS : 0 };
+}
+
 void
 cw_own_copy_ask_receipts(struct copy *c)
 {
     const struct shard *s = c->s;
     bool want = s->v->ack_replicated;
-    struct cw_wire_stable st = { .shard = s->rec.shard,
-                                 .stable = s->state == SHARD_ACTIVE ? s->stable : 0,
-                                 .gen = s->v->gen,
-                                 .flags = want ? CW_STABLE_RECEIPTS : 0 };
+    struct cw_wire_stable st =
+        cw_own_copy_stable(c, s->state == SHARD_ACTIVE ? s->stable : 0, want);
 
     if (c->session != SESSION_OPEN || c->receipts == want)
         return;

@@ -203,17 +203,15 @@ floor_seq(const struct shard *s)
 static void
 tell_stable(struct shard *s)
 {
-    struct cw_wire_stable st = { .shard = s->rec.shard,
-                                 .stable = cw_own_takeover_stable(s),
-                                 .gen = s->v->gen };
+    uint64_t stable = cw_own_takeover_stable(s);
 
     for (uint32_t i = 0; i < s->n_copies; i++) {
         struct copy *c = s->copies[i];
+        struct cw_wire_stable st = cw_own_copy_stable(c, stable, c->receipts);
 
-        if (!c->streaming)
-            continue;
-        st.flags = c->receipts ? CW_STABLE_RECEIPTS : 0;
-        cw_own_peer_send(c->peer, (struct cw_wire_hdr){ .type = CW_FT_STABLE }, &st, sizeof(st));
+        if (c->streaming)
+            cw_own_peer_send(c->peer, (struct cw_wire_hdr){ .type = CW_FT_STABLE }, &st,
+                             sizeof(st));
     }
     s->eq->told = true;
 }

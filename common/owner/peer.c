@@ -422,10 +422,7 @@ peer_send_stable(struct peer *p)
         if (c->session != SESSION_OPEN || !c->streaming || c->held ||
             c->stable_told >= c->s->stable || c->s->state != SHARD_ACTIVE || n == CW_LEN(list))
             continue;
-        list[n++] = (struct cw_wire_stable){ .shard = c->s->rec.shard,
-                                             .stable = c->s->stable,
-                                             .gen = c->s->v->gen,
-                                             .flags = c->receipts ? CW_STABLE_RECEIPTS : 0 };
+        list[n++] = cw_own_copy_stable(c, c->s->stable, c->receipts);
         c->stable_told = c->s->stable;
     }
     if (n > 0)

@@ -555,6 +555,8 @@ void cw_own_copy_on_ack(struct copy *c, const struct cw_wire_ack *a);
 void cw_own_copy_on_nack(struct copy *c, const struct cw_frame *f);
 void cw_own_copy_pump(struct copy *c);
 void cw_own_copy_set_durable(struct copy *c, uint64_t durable);
+/* What its session is told of what is stable, and whether it is to tell what it received. */
+struct cw_wire_stable cw_own_copy_stable(const struct copy *c, uint64_t stable, bool receipts);
 /* Asks for receipts, or for no more of them, as the volume's policy wants it. */
 void cw_own_copy_ask_receipts(struct copy *c);
 bool cw_own_copy_lease(const struct copy *c, uint64_t now);
