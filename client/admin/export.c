@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "client/admin/args.h"
 #include "client/admin/out.h"
 #include "client/admin/progress.h"
+#include "client/admin/publish.h"
 #include "client/admin/pump.h"
 #include "client/admin/text.h"
 #include "client/admin/zeroes.h"
@@ -80,29 +80,14 @@ export_open_file(struct volume_export *ex)
 }
 
 static int
-export_sync_dir(const char *path)
-{
-    char copy[PATH_MAX];
-    int fd, res;
-
-    snprintf(copy, sizeof(copy), "%s", path);
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return errno;
-    res = fsync(fd) != 0 && errno != EINVAL ? errno : 0; /* some file systems cannot */
-    close(fd);
-    return res;
-}
-
-static int
 export_publish(struct volume_export *ex)
 {
     int error = 0;
 
     if (fsync(ex->fd) != 0 || rename(ex->part, ex->final) != 0)
         error = errno;
-    else
-        error = export_sync_dir(ex->final);
+    else if ((error = cw_sync_parent(ex->final)) == EINVAL)
+        error = 0; /* some file systems cannot */
     return error != 0 ? export_fail_file(ex, error) : CW_ARGS_GO;
 }
 

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "client/admin/args.h"
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
+#include "client/admin/publish.h"
 #include "client/admin/remote.h"
 #include "client/admin/text.h"
 #include "common/base/addr.h"
@@ -169,27 +169,13 @@ save_part(struct save *s, struct cw_remote *r)
 }
 
 static int
-save_sync_dir(const char *file)
-{
-    char copy[PATH_MAX];
-    int fd, err;
-
-    snprintf(copy, sizeof(copy), "%s", file);
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    err = fd < 0 || fsync(fd) != 0 ? errno : 0;
-    if (fd >= 0)
-        close(fd);
-    return err;
-}
-
-static int
 save_publish(struct save *s)
 {
     int err;
 
     if (fsync(s->fd) != 0 || rename(s->part, s->file) != 0)
         return save_fail(s, errno);
-    err = save_sync_dir(s->file);
+    err = cw_sync_parent(s->file);
     return err == 0 ? CW_ARGS_GO : save_fail(s, err);
 }
 
