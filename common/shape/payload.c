@@ -3,16 +3,7 @@
 #include <string.h>
 
 #include "common/base/assert.h"
-#include "common/base/uuid.h"
-
-/* json_pack with every text checked: what is not UTF-8 becomes "?". */
-static json_t *
-payload_text(const char *text)
-{
-    json_t *j = json_string(text != NULL ? text : "");
-
-    return j != NULL ? j : json_string("?");
-}
+#include "common/shape/set.h"
 
 static json_t *
 payload_one(const char *key, json_t *take_value)
@@ -114,18 +105,18 @@ payload_recover_copy(const Causeway__Control__RecoverCopy *c)
 {
     json_t *o = json_object();
 
-    json_object_set_new(o, "host", payload_text(c->host));
-    json_object_set_new(o, "site", payload_text(c->site));
-    json_object_set_new(o, "disk", payload_text(c->disk));
-    json_object_set_new(o, "state", payload_text(cw_shape_member_state(c->state)));
+    json_object_set_new(o, "host", shape_text(c->host));
+    json_object_set_new(o, "site", shape_text(c->site));
+    json_object_set_new(o, "disk", shape_text(c->disk));
+    json_object_set_new(o, "state", shape_text(cw_shape_member_state(c->state)));
     json_object_set_new(o, "up", json_boolean(c->up));
     json_object_set_new(o, "usable", json_boolean(c->bar[0] == '\0'));
-    json_object_set_new(o, "why_not", payload_text(c->bar));
+    json_object_set_new(o, "why_not", shape_text(c->bar));
     json_object_set_new(o, "chosen", json_boolean(c->chosen));
     json_object_set_new(o, "last_gen", c->known ? json_integer(c->last_gen) : json_null());
     json_object_set_new(o, "last_seq",
                         c->known ? json_integer((json_int_t)c->last_seq) : json_null());
-    json_object_set_new(o, "left", c->left[0] != '\0' ? payload_text(c->left) : json_null());
+    json_object_set_new(o, "left", c->left[0] != '\0' ? shape_text(c->left) : json_null());
     return o;
 }
 
@@ -137,8 +128,8 @@ payload_recover_shard(const Causeway__Control__RecoverShard *s)
     for (size_t i = 0; i < s->n_copies; i++)
         json_array_append_new(copies, payload_recover_copy(s->copies[i]));
     json_object_set_new(o, "shard", json_integer((json_int_t)(s->shard & 0xffff)));
-    json_object_set_new(o, "loss", payload_text(s->loss));
-    json_object_set_new(o, "note", payload_text(s->note));
+    json_object_set_new(o, "loss", shape_text(s->loss));
+    json_object_set_new(o, "note", shape_text(s->note));
     json_object_set_new(o, "copies", copies);
     return o;
 }
@@ -150,10 +141,10 @@ cw_payload_recover(const cw_pb_recover *r)
 
     for (size_t i = 0; i < r->n_shards; i++)
         json_array_append_new(shards, payload_recover_shard(r->shards[i]));
-    json_object_set_new(o, "volume", payload_text(r->volume));
+    json_object_set_new(o, "volume", shape_text(r->volume));
     json_object_set_new(o, "recovered", json_boolean(r->recovered));
     json_object_set_new(o, "gen", json_integer(r->gen));
-    json_object_set_new(o, "command", payload_text(r->command));
+    json_object_set_new(o, "command", shape_text(r->command));
     json_object_set_new(o, "shards", shards);
     return payload_one("recover", o);
 }
@@ -217,11 +208,11 @@ cw_payload_scrub_started(const cw_pb_scrub_started *r)
         const Causeway__Control__ScrubStarted *d = r->disks[i];
 
         if (d->failed[0] == '\0') {
-            json_array_append_new(started, payload_text(d->disk));
+            json_array_append_new(started, shape_text(d->disk));
             continue;
         }
-        f = payload_one("disk", payload_text(d->disk));
-        json_object_set_new(f, "why", payload_text(d->failed));
+        f = payload_one("disk", shape_text(d->disk));
+        json_object_set_new(f, "why", shape_text(d->failed));
         json_array_append_new(failed, f);
     }
     json_object_set_new(o, "started", started);
@@ -275,7 +266,7 @@ cw_payload_verify(const cw_pb_job *j)
     const Causeway__Control__VerifyProgress *v = j->verify;
     json_t *o = json_object();
 
-    json_object_set_new(o, "volume", payload_text(j->object));
+    json_object_set_new(o, "volume", shape_text(j->object));
     json_object_set_new(o, "job", json_integer((json_int_t)j->id));
     json_object_set_new(o, "copies", json_integer((json_int_t)v->copies));
     json_object_set_new(o, "verified_bytes", json_integer((json_int_t)v->done_bytes));
@@ -311,35 +302,17 @@ cw_payload_event(const cw_pb_event *e)
 
 /* ---- maintenance, removal, repair, what-if ---- */
 
-static void
-payload_set_text(json_t *o, const char *key, const char *text)
-{
-    json_object_set_new(o, key, payload_text(text));
-}
-
-static void
-payload_set_number(json_t *o, const char *key, uint64_t n)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)n));
-}
-
-static void
-payload_set_bool(json_t *o, const char *key, bool value)
-{
-    json_object_set_new(o, key, json_boolean(value));
-}
-
 static json_t *
 payload_plan_volume(const Causeway__Control__PlanVolume *v)
 {
     json_t *o = json_object();
 
-    payload_set_text(o, "name", v->name);
-    payload_set_text(o, "protection_now", v->now);
-    payload_set_text(o, "protection", v->then);
-    payload_set_text(o, "why", v->why);
-    payload_set_number(o, "move_bytes", v->move_bytes);
-    payload_set_text(o, "blocked", v->blocked);
+    shape_set_text(o, "name", v->name);
+    shape_set_text(o, "protection_now", v->now);
+    shape_set_text(o, "protection", v->then);
+    shape_set_text(o, "why", v->why);
+    shape_set_number(o, "move_bytes", v->move_bytes);
+    shape_set_text(o, "blocked", v->blocked);
     return o;
 }
 
@@ -351,15 +324,15 @@ payload_plan(const Causeway__Control__Plan *p)
 
     for (size_t i = 0; i < p->n_volumes; i++)
         json_array_append_new(volumes, payload_plan_volume(p->volumes[i]));
-    payload_set_text(o, "mode", p->mode);
-    payload_set_number(o, "copies", p->copies);
-    payload_set_number(o, "moves", p->moves);
-    payload_set_number(o, "move_bytes", p->move_bytes);
+    shape_set_text(o, "mode", p->mode);
+    shape_set_number(o, "copies", p->copies);
+    shape_set_number(o, "moves", p->moves);
+    shape_set_number(o, "move_bytes", p->move_bytes);
     json_object_set_new(o, "eta_seconds",
                         known ? json_integer((json_int_t)p->seconds) : json_null());
-    payload_set_number(o, "volumes_reduced", p->reduced);
-    payload_set_number(o, "volumes_unavailable", p->unavailable);
-    payload_set_text(o, "refused", p->refused);
+    shape_set_number(o, "volumes_reduced", p->reduced);
+    shape_set_number(o, "volumes_unavailable", p->unavailable);
+    shape_set_text(o, "refused", p->refused);
     json_object_set_new(o, "volumes", volumes);
     return o;
 }
@@ -380,11 +353,11 @@ cw_payload_maintenance(const cw_pb_maintain *r, const char *mode, bool ready)
 {
     json_t *o = json_object();
 
-    payload_set_text(o, "host", r->object);
-    payload_set_text(o, "mode", mode);
-    payload_set_bool(o, "ready", ready);
-    payload_set_number(o, "job", r->job);
-    payload_set_text(o, "why", ready ? "" : r->why);
+    shape_set_text(o, "host", r->object);
+    shape_set_text(o, "mode", mode);
+    shape_set_bool(o, "ready", ready);
+    shape_set_number(o, "job", r->job);
+    shape_set_text(o, "why", ready ? "" : r->why);
     return payload_one("maintenance", o);
 }
 
@@ -393,11 +366,11 @@ cw_payload_drain(const cw_pb_maintain *r, bool cancelled, bool done)
 {
     json_t *o = json_object();
 
-    payload_set_text(o, "disk", r->object);
-    payload_set_bool(o, "cancelled", cancelled);
-    payload_set_bool(o, "done", done);
-    payload_set_number(o, "job", r->job);
-    payload_set_text(o, "why", done ? "" : r->why);
+    shape_set_text(o, "disk", r->object);
+    shape_set_bool(o, "cancelled", cancelled);
+    shape_set_bool(o, "done", done);
+    shape_set_number(o, "job", r->job);
+    shape_set_text(o, "why", done ? "" : r->why);
     return payload_one("drain", o);
 }
 
@@ -407,8 +380,8 @@ cw_payload_removed(const cw_pb_removed *r)
     json_t *o = cw_payload_done("removed", r->object), *lost = json_array();
 
     for (size_t i = 0; i < r->n_lost; i++)
-        json_array_append_new(lost, payload_text(r->lost[i]));
-    payload_set_number(o, "copies", r->copies);
+        json_array_append_new(lost, shape_text(r->lost[i]));
+    shape_set_number(o, "copies", r->copies);
     json_object_set_new(o, "lost", lost);
     return o;
 }
@@ -427,8 +400,8 @@ cw_payload_host_to_join(const char *name, const char *command)
 {
     json_t *o = payload_one("joined", json_false());
 
-    payload_set_text(o, "name", name);
-    payload_set_text(o, "command", command);
+    shape_set_text(o, "name", name);
+    shape_set_text(o, "command", command);
     return o;
 }
 
@@ -437,18 +410,18 @@ payload_repair(const Causeway__Control__RepairInfo *i)
 {
     json_t *o = json_object();
 
-    payload_set_text(o, "volume", i->volume);
-    payload_set_number(o, "shard", i->shard);
-    payload_set_number(o, "index", i->shard & 0xffff);
-    payload_set_text(o, "state", i->state);
-    payload_set_text(o, "why", i->why);
-    payload_set_text(o, "at", i->at);
-    payload_set_text(o, "source", i->source);
-    payload_set_text(o, "target", i->target);
-    payload_set_number(o, "done_bytes", i->done_bytes);
-    payload_set_number(o, "total_bytes", i->total_bytes);
-    payload_set_number(o, "bytes_per_second", i->bytes_per_s);
-    payload_set_number(o, "insync_copies", i->insync);
+    shape_set_text(o, "volume", i->volume);
+    shape_set_number(o, "shard", i->shard);
+    shape_set_number(o, "index", i->shard & 0xffff);
+    shape_set_text(o, "state", i->state);
+    shape_set_text(o, "why", i->why);
+    shape_set_text(o, "at", i->at);
+    shape_set_text(o, "source", i->source);
+    shape_set_text(o, "target", i->target);
+    shape_set_number(o, "done_bytes", i->done_bytes);
+    shape_set_number(o, "total_bytes", i->total_bytes);
+    shape_set_number(o, "bytes_per_second", i->bytes_per_s);
+    shape_set_number(o, "insync_copies", i->insync);
     return o;
 }
 
@@ -460,8 +433,8 @@ cw_payload_repairs(const cw_pb_repairs *ls)
     for (size_t i = 0; i < ls->n_repairs; i++)
         json_array_append_new(repairs, payload_repair(ls->repairs[i]));
     o = payload_one("repairs", repairs);
-    payload_set_text(o, "paused_since", ls->paused_since);
-    payload_set_number(o, "limit_bytes_per_second", ls->limit_bytes_per_s);
+    shape_set_text(o, "paused_since", ls->paused_since);
+    shape_set_number(o, "limit_bytes_per_second", ls->limit_bytes_per_s);
     return o;
 }
 
@@ -491,15 +464,15 @@ payload_whatif_volume(const Causeway__Control__WhatifVolume *v)
 {
     json_t *o = json_object();
 
-    payload_set_text(o, "name", v->name);
-    payload_set_text(o, "protection", v->word);
-    payload_set_text(o, "protection_now", v->now);
-    payload_set_text(o, "protection_for_good", v->for_good);
-    payload_set_text(o, "why", v->why);
-    payload_set_text(o, "next", v->next);
-    payload_set_bool(o, "restorable", v->restorable);
-    payload_set_text(o, "restore_why", v->restore_why);
-    payload_set_number(o, "restore_bytes", v->restore_bytes);
+    shape_set_text(o, "name", v->name);
+    shape_set_text(o, "protection", v->word);
+    shape_set_text(o, "protection_now", v->now);
+    shape_set_text(o, "protection_for_good", v->for_good);
+    shape_set_text(o, "why", v->why);
+    shape_set_text(o, "next", v->next);
+    shape_set_bool(o, "restorable", v->restorable);
+    shape_set_text(o, "restore_why", v->restore_why);
+    shape_set_number(o, "restore_bytes", v->restore_bytes);
     return o;
 }
 
@@ -510,12 +483,12 @@ cw_payload_whatif(const cw_pb_whatif *r)
     json_t *o = json_object(), *disks = json_array(), *volumes = json_array();
 
     for (size_t i = 0; i < r->n_disks; i++)
-        json_array_append_new(disks, payload_text(r->disks[i]));
+        json_array_append_new(disks, shape_text(r->disks[i]));
     for (size_t i = 0; i < r->n_volumes; i++)
         json_array_append_new(volumes, payload_whatif_volume(r->volumes[i]));
-    payload_set_text(o, "health", healths[cw_shape_whatif_health(r)]);
+    shape_set_text(o, "health", healths[cw_shape_whatif_health(r)]);
     json_object_set_new(o, "disks", disks);
-    payload_set_number(o, "unaffected", r->unaffected);
+    shape_set_number(o, "unaffected", r->unaffected);
     json_object_set_new(o, "volumes", volumes);
     return payload_one("whatif", o);
 }
@@ -525,25 +498,19 @@ cw_payload_whatif(const cw_pb_whatif *r)
 json_t *
 cw_payload_metadata(const cw_pb_metadata *m)
 {
-    char id[CW_UUID_TEXT_SIZE] = "";
     json_t *o = json_object();
-    struct cw_uuid u;
 
-    if (m->cluster_id.len == sizeof(u.b)) {
-        memcpy(u.b, m->cluster_id.data, sizeof(u.b));
-        cw_uuid_format(&u, id);
-    }
-    payload_set_text(o, "cluster", m->cluster);
-    payload_set_text(o, "cluster_id", id);
-    payload_set_text(o, "store", m->metadata);
-    payload_set_text(o, "manager", m->manager);
-    payload_set_number(o, "epoch", m->epoch);
-    payload_set_number(o, "records", m->records);
-    payload_set_number(o, "volumes", m->volumes);
-    payload_set_number(o, "size_bytes", m->size_bytes);
-    payload_set_text(o, "restored", m->restored);
-    payload_set_number(o, "restored_epoch", m->restored_epoch);
-    payload_set_bool(o, "backed_up", m->backed_up);
+    shape_set_text(o, "cluster", m->cluster);
+    shape_set_uuid(o, "cluster_id", m->cluster_id);
+    shape_set_text(o, "store", m->metadata);
+    shape_set_text(o, "manager", m->manager);
+    shape_set_number(o, "epoch", m->epoch);
+    shape_set_number(o, "records", m->records);
+    shape_set_number(o, "volumes", m->volumes);
+    shape_set_number(o, "size_bytes", m->size_bytes);
+    shape_set_text(o, "restored", m->restored);
+    shape_set_number(o, "restored_epoch", m->restored_epoch);
+    shape_set_bool(o, "backed_up", m->backed_up);
     json_object_set_new(o, "backups", cw_shape_metadata_places(m->backups, m->n_backups));
     return payload_one("metadata", o);
 }
@@ -554,10 +521,10 @@ cw_payload_metadata_saved(const char *file, const char *from,
 {
     json_t *o = json_object();
 
-    payload_set_text(o, "file", file);
-    payload_set_text(o, "from", from);
-    payload_set_number(o, "epoch", of->epoch);
-    payload_set_number(o, "size_bytes", size_bytes);
+    shape_set_text(o, "file", file);
+    shape_set_text(o, "from", from);
+    shape_set_number(o, "epoch", of->epoch);
+    shape_set_number(o, "size_bytes", size_bytes);
     return payload_one("metadata_saved", o);
 }
 
@@ -566,7 +533,7 @@ cw_payload_metadata_saved(const char *file, const char *from,
 json_t *
 cw_payload_done(const char *what, const char *name)
 {
-    return payload_one(what, payload_text(name));
+    return payload_one(what, shape_text(name));
 }
 
 json_t *
@@ -574,10 +541,10 @@ cw_payload_error(const char *code, const char *message, const char *object, cons
 {
     json_t *o = json_object();
 
-    json_object_set_new(o, "code", payload_text(code));
-    json_object_set_new(o, "message", payload_text(message));
-    json_object_set_new(o, "object", payload_text(object));
-    json_object_set_new(o, "hint", payload_text(hint));
+    json_object_set_new(o, "code", shape_text(code));
+    json_object_set_new(o, "message", shape_text(message));
+    json_object_set_new(o, "object", shape_text(object));
+    json_object_set_new(o, "hint", shape_text(hint));
     return payload_one("error", o);
 }
 

@@ -42,10 +42,11 @@ const char *cw_shape_scrub_state(const cw_pb_disk *d);
 const char *cw_shape_disk_state(const cw_pb_host *h, const cw_pb_disk *d);
 
 /* "on-premise", "cloud". */
+const char *cw_shape_site_kind(Causeway__Control__SiteKind kind);
+
 #define CW_SHAPE_PRICE_SIZE 32
 /* "0.09" of millionths; "" for 0, which means that none is named. */
 const char *cw_shape_price(uint64_t micros, char text[static CW_SHAPE_PRICE_SIZE]);
-const char *cw_shape_site_kind(Causeway__Control__SiteKind kind);
 
 /* size, used, of all disks of a host that are not failed. */
 void cw_shape_host_space(const cw_pb_host *h, uint64_t *ret_size, uint64_t *ret_used);
