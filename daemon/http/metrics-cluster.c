@@ -104,31 +104,32 @@ site_used(const cw_pb_site *s)
     return s->used_bytes;
 }
 
+/* What was not measured has no sample. */
+typedef void link_fn(FILE *f, const char *name, const char *site,
+                     const Causeway__Control__SiteLink *l);
+
 static void
-status_links(FILE *f, const cw_pb_status *s)
+link_rtt(FILE *f, const char *name, const char *site, const Causeway__Control__SiteLink *l)
 {
-    cw_http_metric(f, "causeway_site_rtt_seconds", "gauge",
-                   "Round trip from the site to another, or within it.");
-    for (size_t i = 0; i < s->n_sites; i++) {
-        for (size_t k = 0; k < s->sites[i]->n_links; k++) {
-            const Causeway__Control__SiteLink *l = s->sites[i]->links[k];
+    if (l->rtt_ns != 0)
+        cw_http_sample(f, name, L("site", site, "to", l->site), (double)l->rtt_ns / CW_NS_PER_S);
+}
 
-            if (l->rtt_ns != 0)
-                cw_http_sample(f, "causeway_site_rtt_seconds",
-                               L("site", s->sites[i]->name, "to", l->site),
-                               (double)l->rtt_ns / CW_NS_PER_S);
-        }
-    }
-    cw_http_metric(f, "causeway_site_link_bytes_per_second", "gauge",
-                   "That resyncs reached lately between the two sites.");
-    for (size_t i = 0; i < s->n_sites; i++) {
-        for (size_t k = 0; k < s->sites[i]->n_links; k++) {
-            const Causeway__Control__SiteLink *l = s->sites[i]->links[k];
+static void
+link_rate(FILE *f, const char *name, const char *site, const Causeway__Control__SiteLink *l)
+{
+    if (l->bytes_per_s != 0)
+        cw_http_sample_u64(f, name, L("site", site, "to", l->site), l->bytes_per_s);
+}
 
-            if (l->bytes_per_s != 0)
-                cw_http_sample_u64(f, "causeway_site_link_bytes_per_second",
-                                   L("site", s->sites[i]->name, "to", l->site), l->bytes_per_s);
-        }
+static void
+status_link_metric(FILE *f, const cw_pb_status *s, const char *name, const char *help,
+                   link_fn *sample)
+{
+    cw_http_metric(f, name, "gauge", help);
+    for (size_t i = 0; i < s->n_sites; i++) {
+        for (size_t k = 0; k < s->sites[i]->n_links; k++)
+            sample(f, name, s->sites[i]->name, s->sites[i]->links[k]);
     }
 }
 
@@ -166,7 +167,10 @@ cw_http_metrics_status(struct http_ask *a, const cw_pb_status *s)
     status_site_metric(f, s, "causeway_site_hosts_up", "Those that are up.", site_hosts_up);
     status_site_metric(f, s, "causeway_site_size_bytes", "Size of its stores.", site_size);
     status_site_metric(f, s, "causeway_site_used_bytes", "Used of it.", site_used);
-    status_links(f, s);
+    status_link_metric(f, s, "causeway_site_rtt_seconds",
+                       "Round trip from the site to another, or within it.", link_rtt);
+    status_link_metric(f, s, "causeway_site_link_bytes_per_second",
+                       "That resyncs reached lately between the two sites.", link_rate);
     status_io(f, s);
 }
 

@@ -8,7 +8,7 @@
 struct mgr_host *
 cw_mgr_disk_host(const struct cw_manager *m, const struct mgr_disk *d)
 {
-    return cw_mgr_find_host(&m->t, d->o.rec.disk.host);
+    return d != NULL ? cw_mgr_find_host(&m->t, d->o.rec.disk.host) : NULL;
 }
 
 bool
@@ -59,7 +59,7 @@ cw_mgr_location_fill(const struct cw_manager *m, const struct cw_uuid *uuid, uin
                      struct cw_mgr_location *ret)
 {
     const struct mgr_disk *d = cw_mgr_find_disk(&m->t, uuid);
-    const struct mgr_host *h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+    const struct mgr_host *h = cw_mgr_disk_host(m, d);
 
     *ret = (struct cw_mgr_location){
         .uuid = *uuid,
@@ -350,7 +350,7 @@ enum mgr_copy
 cw_mgr_copy_state(const struct cw_manager *m, const struct cw_member *mb, uint32_t repair_delay_s)
 {
     const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
-    const struct mgr_host *h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+    const struct mgr_host *h = cw_mgr_disk_host(m, d);
     uint64_t now = cw_now_ns(m->env), since;
 
     if (mb->state == CW_MEMBER_DEAD || h == NULL || d->o.rec.disk.failed || d->now.failed ||
@@ -382,7 +382,7 @@ cw_mgr_volume_cold(const struct cw_manager *m, const struct mgr_volume *v)
         for (uint32_t k = 0; s != NULL && k < s->o.rec.shard.n_members; k++) {
             const struct cw_member *mb = &s->o.rec.shard.members[k];
             const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
-            const struct mgr_host *h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+            const struct mgr_host *h = cw_mgr_disk_host(m, d);
 
             if (mb->state == CW_MEMBER_INSYNC && h != NULL && !h->seen)
                 return true;

@@ -279,6 +279,8 @@ enum cw_mgr_code cw_mgr_not_begun(const struct cw_manager *m);
 
 /* Runs what is queued on the next loop turn. */
 void cw_mgr_kick(struct cw_manager *m);
+/* Of a new one, or of a copy that is to have none of what the other has under way (suppose.c). */
+void cw_mgr_lists_init(struct cw_manager *m);
 
 /* After the store was read or a transaction applied. */
 void cw_mgr_apply_put(struct cw_manager *m, const char *key, uint64_t version,
@@ -329,6 +331,7 @@ void cw_mgr_host_gone(struct cw_manager *m, struct mgr_host *h);
 
 /* Its host serves and it works. */
 bool cw_mgr_disk_serves(const struct cw_manager *m, const struct mgr_disk *d);
+/* NULL: d is, or the records lack its host. */
 struct mgr_host *cw_mgr_disk_host(const struct cw_manager *m, const struct mgr_disk *d);
 void cw_mgr_disks_seen(struct cw_manager *m, struct mgr_host *h,
                        const struct cw_mgr_disk_state *disks, size_t n);

@@ -74,16 +74,20 @@ cw_mgr_leaves_what(const struct cw_manager *m, const struct cw_member *mb)
 
 /* ---- which copies are to go down ---- */
 
+static const struct mgr_host *
+member_host(const struct cw_manager *m, const struct cw_member *mb)
+{
+    return cw_mgr_disk_host(m, cw_mgr_find_copy_disk(&m->t, mb));
+}
+
 static bool
 member_goes(const struct cw_manager *m, const struct cw_member *mb)
 {
-    const struct mgr_disk *d;
     const struct mgr_host *h;
 
     if (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_JOURNAL)
         return false;
-    d = cw_mgr_find_copy_disk(&m->t, mb);
-    h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+    h = member_host(m, mb);
     return h != NULL && h->o.rec.host.maintain == CW_MAINTAIN_ACCESSIBLE;
 }
 
@@ -109,14 +113,6 @@ cw_mgr_copies_wanted(const struct cw_manager *m, const struct mgr_volume *v,
     for (uint32_t i = 0; i < r->n_members; i++)
         go += member_goes(m, &r->members[i]);
     return go + need > p->copies && go > 0 ? go + need : p->copies;
-}
-
-static const struct mgr_host *
-member_host(const struct cw_manager *m, const struct cw_member *mb)
-{
-    const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
-
-    return d != NULL ? cw_mgr_disk_host(m, d) : NULL;
 }
 
 /* It may go down at any time, with all that is there. */

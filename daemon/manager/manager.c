@@ -417,15 +417,9 @@ cw_mgr_apply_del(struct cw_manager *m, enum cw_rec_kind kind, const char *key)
 
 /* ---- life ---- */
 
-struct cw_manager *
-cw_manager_new(const struct cw_manager_opts *opts)
+void
+cw_mgr_lists_init(struct cw_manager *m)
 {
-    struct cw_manager *m = calloc(1, sizeof(*m));
-
-    if (m == NULL)
-        return NULL;
-    m->opts = *opts;
-    m->env = opts->env;
     cw_list_init(&m->sessions);
     cw_list_init(&m->calls);
     cw_list_init(&m->calls_open);
@@ -436,6 +430,18 @@ cw_manager_new(const struct cw_manager_opts *opts)
     cw_list_init(&m->scrubs);
     cw_list_init(&m->jobs);
     cw_list_init(&m->findings);
+}
+
+struct cw_manager *
+cw_manager_new(const struct cw_manager_opts *opts)
+{
+    struct cw_manager *m = calloc(1, sizeof(*m));
+
+    if (m == NULL)
+        return NULL;
+    m->opts = *opts;
+    m->env = opts->env;
+    cw_mgr_lists_init(m);
     m->loaded_end = &m->loaded;
     m->kick.fn = manager_kicked;
     m->tick.fn = manager_ticked;

@@ -114,8 +114,7 @@ level_fill(const struct cw_manager *m, const struct moves *mv, const struct cw_p
 static bool
 disk_volatile(const struct cw_manager *m, const struct cw_uuid *uuid)
 {
-    const struct mgr_disk *d = cw_mgr_find_disk(&m->t, uuid);
-    const struct mgr_host *h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+    const struct mgr_host *h = cw_mgr_disk_host(m, cw_mgr_find_disk(&m->t, uuid));
 
     return h != NULL && h->o.rec.host.is_volatile;
 }

@@ -101,7 +101,7 @@ copy_fill(const struct cw_manager *m, const struct mgr_shard *s, uint32_t i, str
 {
     const struct cw_member *mb = &s->o.rec.shard.members[i];
     const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &mb->disk_uuid);
-    const struct mgr_host *h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+    const struct mgr_host *h = cw_mgr_disk_host(m, d);
     const struct mgr_copy_known *k = &s->known[i];
     char left[CW_MGR_TIME_SIZE];
 

@@ -14,45 +14,41 @@ rate(uint64_t now, uint64_t before, uint64_t span_ns)
     return (uint64_t)((unsigned __int128)(now - before) * CW_NS_PER_S / span_ns);
 }
 
-/* Members may stand elsewhere in the record than when the last report came. */
-static bool
-flapped(const struct mgr_member_now before[static CW_MEMBERS_MAX],
-        const struct cw_mgr_member_report *mr)
+/* What was told of it the last time; members may have stood elsewhere in the record then. NULL: it
+ * is told of for the first time. */
+static const struct mgr_member_now *
+told_before(const struct mgr_member_now now[static CW_MEMBERS_MAX],
+            const struct cw_mgr_member_report *mr)
 {
     for (uint32_t i = 0; i < CW_MEMBERS_MAX; i++) {
-        if (cw_uuid_equal(&before[i].disk, &mr->disk_uuid))
-            return mr->flaps > before[i].flaps;
+        if (cw_uuid_equal(&now[i].disk, &mr->disk_uuid))
+            return &now[i];
     }
-    return false; /* told for the first time: when they were is not known */
+    return NULL;
 }
 
 /* When did its resync come on last? */
 static uint64_t
-moved_at(const struct cw_manager *m, const struct mgr_member_now before[static CW_MEMBERS_MAX],
+moved_at(const struct cw_manager *m, const struct mgr_member_now *before,
          const struct cw_mgr_member_report *mr)
 {
     if (mr->chunks_total == 0)
         return 0;
-    for (uint32_t i = 0; i < CW_MEMBERS_MAX; i++) {
-        if (cw_uuid_equal(&before[i].disk, &mr->disk_uuid) && before[i].moved_ns != 0 &&
-            before[i].chunks_left == mr->chunks_left && before[i].bytes_moved == mr->bytes_moved)
-            return before[i].moved_ns;
-    }
+    if (before != NULL && before->moved_ns != 0 && before->chunks_left == mr->chunks_left &&
+        before->bytes_moved == mr->bytes_moved)
+        return before->moved_ns;
     return cw_max_u64(cw_now_ns(m->env), 1);
 }
 
 /* What a resync moved since the report before; 0 if there was none, of this owner, to compare. */
 static uint64_t
-moved_since(const struct mgr_volume *v, const struct mgr_member_now before[static CW_MEMBERS_MAX],
+moved_since(const struct mgr_volume *v, const struct mgr_member_now *before,
             const struct cw_mgr_member_report *mr)
 {
     if (!v->report.have)
         return 0;
-    for (uint32_t i = 0; i < CW_MEMBERS_MAX; i++) {
-        if (cw_uuid_equal(&before[i].disk, &mr->disk_uuid) &&
-            before[i].bytes_moved <= mr->bytes_moved)
-            return mr->bytes_moved - before[i].bytes_moved;
-    }
+    if (before != NULL && before->bytes_moved <= mr->bytes_moved)
+        return mr->bytes_moved - before->bytes_moved;
     return mr->bytes_moved;
 }
 
@@ -61,14 +57,15 @@ shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s
            const struct cw_mgr_shard_report *r, struct mgr_report *sum)
 {
     const struct cw_shard_rec *rec = &s->o.rec.shard;
-    struct mgr_member_now before[CW_MEMBERS_MAX];
+    struct mgr_member_now last[CW_MEMBERS_MAX];
 
     s->suspended = r->suspended;
     cw_mgr_text_clip(s->why, sizeof(s->why), r->why);
-    memcpy(before, s->now, sizeof(before));
+    memcpy(last, s->now, sizeof(last));
     memset(s->now, 0, sizeof(s->now));
     for (size_t i = 0; i < r->n_members; i++) {
         const struct cw_mgr_member_report *mr = &r->members[i];
+        const struct mgr_member_now *before = told_before(last, mr);
 
         for (uint32_t k = 0; k < rec->n_members; k++) {
             if (!cw_uuid_equal(&rec->members[k].disk_uuid, &mr->disk_uuid))
@@ -82,7 +79,8 @@ shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s
                                                  .disk = mr->disk_uuid,
                                                  .flaps = mr->flaps,
                                                  .moved_ns = moved_at(m, before, mr) };
-            if (v->report.have && flapped(before, mr))
+            /* when those were that are told for the first time is not known */
+            if (v->report.have && before != NULL && mr->flaps > before->flaps)
                 cw_mgr_flaps_told(m, cw_mgr_find_copy_disk(&m->t, &rec->members[k]),
                                   &v->o.rec.volume.owner_id);
             if (!cw_uuid_is_nil(&mr->source_uuid))

@@ -129,7 +129,7 @@ scrub_ask(struct cw_manager *m, struct scrub *sc)
     sc->n_waiting = 1;
     for (size_t i = 0; i < sc->n_disks; i++) {
         const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &sc->uuids[i]);
-        const struct mgr_host *h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+        const struct mgr_host *h = cw_mgr_disk_host(m, d);
         struct mgr_ask *a;
 
         if (sc->disks[i].failed[0] != '\0' || h == NULL || h->session == NULL)

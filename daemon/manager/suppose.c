@@ -26,16 +26,7 @@ cw_mgr_if_init(struct mgr_if *f, const struct cw_manager *m)
     f->m = m;
     f->arena = cw_mgr_arena_new();
     f->x = *m;
-    cw_list_init(&f->x.sessions);
-    cw_list_init(&f->x.calls);
-    cw_list_init(&f->x.calls_open);
-    cw_list_init(&f->x.ops);
-    cw_list_init(&f->x.running);
-    cw_list_init(&f->x.attaches);
-    cw_list_init(&f->x.waiting);
-    cw_list_init(&f->x.scrubs);
-    cw_list_init(&f->x.jobs);
-    cw_list_init(&f->x.findings);
+    cw_mgr_lists_init(&f->x);
     table_copy(f->arena, &f->x.t.of[CW_REC_HOST], sizeof(struct mgr_host));
     table_copy(f->arena, &f->x.t.of[CW_REC_DISK], sizeof(struct mgr_disk));
     f->x.t.of[CW_REC_VOLUME] = (struct mgr_table){ 0 };

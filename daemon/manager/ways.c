@@ -48,12 +48,18 @@ way_get(struct cw_manager *m, const char *a, const char *b)
     return w;
 }
 
+static bool
+way_known(const struct mgr_way *w)
+{
+    return w->rtt_ns != 0 || w->link_bytes_per_s != 0;
+}
+
 const struct mgr_way *
 cw_mgr_way(const struct cw_manager *m, const char *a, const char *b)
 {
     const struct mgr_way *w = way_find(m, a, b);
 
-    return w != NULL && (w->rtt_ns != 0 || w->link_bytes_per_s != 0) ? w : NULL;
+    return w != NULL && way_known(w) ? w : NULL;
 }
 
 /* ---- round trips ---- */
@@ -157,8 +163,7 @@ cw_mgr_ways_ask(struct cw_manager *m, struct mgr_host *h, struct cw_mgr_arena *a
 static const char *
 disk_site(const struct cw_manager *m, const struct cw_uuid *disk)
 {
-    const struct mgr_disk *d = cw_mgr_find_disk(&m->t, disk);
-    const struct mgr_host *h = d != NULL ? cw_mgr_disk_host(m, d) : NULL;
+    const struct mgr_host *h = cw_mgr_disk_host(m, cw_mgr_find_disk(&m->t, disk));
 
     return h != NULL ? h->o.rec.host.site : NULL;
 }
@@ -199,20 +204,13 @@ cw_mgr_ways_moved(struct cw_manager *m, const struct cw_uuid *source, const stru
 
 /* ---- for people, and for placement ---- */
 
-static void
-link_add(const struct cw_manager *m, const char *site, const char *other,
-         struct cw_mgr_site_link *to, size_t *n)
+/* NULL: it is no way of that site. */
+static const char *
+way_other_end(const struct mgr_way *w, const char *site)
 {
-    const struct mgr_way *w = cw_mgr_way(m, site, other);
-
-    for (size_t i = 0; i < *n; i++) {
-        if (strcmp(to[i].site, other) == 0)
-            return;
-    }
-    if (w != NULL)
-        to[(*n)++] = (struct cw_mgr_site_link){ .site = other,
-                                                .rtt_ns = w->rtt_ns,
-                                                .bytes_per_s = w->link_bytes_per_s };
+    if (strcmp(w->a, site) == 0)
+        return w->b;
+    return strcmp(w->b, site) == 0 ? w->a : NULL;
 }
 
 const struct cw_mgr_site_link *
@@ -223,11 +221,12 @@ cw_mgr_ways_of(const struct cw_manager *m, const char *site, struct cw_mgr_arena
     *ret_n = 0;
     for (size_t i = 0; i < m->n_ways; i++) {
         const struct mgr_way *w = &m->ways[i];
+        const char *other = way_other_end(w, site);
 
-        if (strcmp(w->a, site) == 0)
-            link_add(m, site, w->b, to, ret_n);
-        else if (strcmp(w->b, site) == 0)
-            link_add(m, site, w->a, to, ret_n);
+        if (other != NULL && way_known(w))
+            to[(*ret_n)++] = (struct cw_mgr_site_link){ .site = other,
+                                                        .rtt_ns = w->rtt_ns,
+                                                        .bytes_per_s = w->link_bytes_per_s };
     }
     return to;
 }

@@ -21,6 +21,7 @@
 #include "daemon/metadata/records.h"
 #include "daemon/shell/host-parts.h"
 #include "daemon/shell/host.h"
+#include "daemon/shell/manager-parts.h"
 
 #define STOP_WAIT_S 2
 
@@ -63,14 +64,13 @@ bytes_free(struct bytes *b)
 
 /* ---- what an image is of ---- */
 
-/* False: it cannot be read, or is no metadata. */
+/* Of a sound one. False: it is no metadata. */
 static bool
 image_look(const struct bytes *b, struct cw_cluster_rec *ret)
 {
     struct cw_metafile m = { 0 };
     char why[CW_METAFILE_WHY_SIZE];
-    bool ok = cw_metaimage_sound(b->at, b->len) && cw_metafile_take(&m, b->at, b->len) &&
-              cw_metafile_check(&m, why);
+    bool ok = cw_metafile_take(&m, b->at, b->len) && cw_metafile_check(&m, why);
 
     *ret = m.cluster;
     cw_metafile_fini(&m);
@@ -190,7 +190,7 @@ keep_whole(struct cw_host_keep *k, struct cw_rpc_req *take_req)
 {
     struct cw_cluster_rec c;
 
-    if (!image_look(&k->in, &c))
+    if (!cw_metaimage_sound(k->in.at, k->in.len) || !image_look(&k->in, &c))
         keep_refuse(k, CAUSEWAY__CONTROL__ERROR_CODE__BAD_REQUEST,
                     "the backup of the metadata came damaged", take_req);
     else if (!cw_uuid_equal(&c.cluster_id, &k->h->cluster_id))
@@ -247,15 +247,9 @@ cw_host_keep_part(struct cw_host *h, const Causeway__Control__MetadataKeep *m,
 bool
 cw_host_keep_kept(const struct cw_host *h, Causeway__Control__MetadataKept *ret)
 {
-    const struct cw_mgr_kept *kept = h->keep != NULL ? &h->keep->kept : NULL;
-
-    causeway__control__metadata_kept__init(ret);
-    if (kept == NULL || kept->epoch == 0)
+    if (h->keep == NULL || h->keep->kept.epoch == 0)
         return false;
-    ret->epoch = kept->epoch;
-    ret->next_event = kept->next_event;
-    ret->restored_s = kept->restored_s;
-    ret->saved_s = kept->saved_s;
+    cw_pb_kept(&h->keep->kept, ret);
     return true;
 }
 
@@ -266,12 +260,9 @@ read_reply(struct cw_host_keep *k, uint64_t offset, struct cw_rpc_req *take_req)
 {
     cw_envelope out = CAUSEWAY__CONTROL__ENVELOPE__INIT;
     Causeway__Control__MetadataPart m = CAUSEWAY__CONTROL__METADATA_PART__INIT;
-    Causeway__Control__MetadataKept of = CAUSEWAY__CONTROL__METADATA_KEPT__INIT;
+    Causeway__Control__MetadataKept of;
 
-    of.epoch = k->read_of.epoch;
-    of.next_event = k->read_of.next_event;
-    of.restored_s = k->read_of.restored_s;
-    of.saved_s = k->read_of.saved_s;
+    cw_pb_kept(&k->read_of, &of);
     m.serial = k->read_serial;
     m.total_bytes = k->read.len;
     m.data.data = k->read.at + offset;

@@ -313,6 +313,27 @@ cw_pb_links(struct cw_mgr_arena *a, const struct cw_mgr_site_link *from, size_t 
     return links_out(a, from, n);
 }
 
+struct cw_mgr_kept
+cw_pb_kept_in(const CW_PB(MetadataKept) *from)
+{
+    if (from == NULL)
+        return (struct cw_mgr_kept){ 0 };
+    return (struct cw_mgr_kept){ .epoch = from->epoch,
+                                 .next_event = from->next_event,
+                                 .restored_s = from->restored_s,
+                                 .saved_s = from->saved_s };
+}
+
+void
+cw_pb_kept(const struct cw_mgr_kept *from, CW_PB(MetadataKept) *to)
+{
+    causeway__control__metadata_kept__init(to);
+    to->epoch = from->epoch;
+    to->next_event = from->next_event;
+    to->restored_s = from->restored_s;
+    to->saved_s = from->saved_s;
+}
+
 struct cw_mgr_site_attributes
 cw_pb_attributes_in(const CW_PB(SiteAttributes) *from)
 {

@@ -60,6 +60,8 @@ CW_PB(DiskState) **cw_pb_disks(struct cw_mgr_arena *a, const struct cw_mgr_disk_
 CW_PB(DiskLocation) **cw_pb_locations(struct cw_mgr_arena *a, const struct cw_mgr_location *from,
                                       size_t n);
 CW_PB(ShardRec) **cw_pb_shards(struct cw_mgr_arena *a, const struct cw_shard_rec *from, size_t n);
+struct cw_mgr_kept cw_pb_kept_in(const CW_PB(MetadataKept) *from); /* or NULL */
+void cw_pb_kept(const struct cw_mgr_kept *from, CW_PB(MetadataKept) *to);
 struct cw_mgr_site_attributes cw_pb_attributes_in(const CW_PB(SiteAttributes) *from); /* or NULL */
 CW_PB(SiteAttributes) *cw_pb_attributes(struct cw_mgr_arena *a,
                                         const struct cw_mgr_site_attributes *from);

@@ -60,17 +60,6 @@ memory_out(struct cw_mgr_arena *a, const struct cw_mgr_memory *f)
     return to;
 }
 
-static struct cw_mgr_kept
-kept_in(const CW_PB(MetadataKept) *from)
-{
-    if (from == NULL)
-        return (struct cw_mgr_kept){ 0 };
-    return (struct cw_mgr_kept){ .epoch = from->epoch,
-                                 .next_event = from->next_event,
-                                 .restored_s = from->restored_s,
-                                 .saved_s = from->saved_s };
-}
-
 static bool
 register_ask(struct cw_manager_req *r, const cw_envelope *m)
 {
@@ -91,7 +80,7 @@ register_ask(struct cw_manager_req *r, const cw_envelope *m)
         .n_copies = f->n_copies,
         .up_ms = f->up_ms,
         .memory = memory_in(f->memory),
-        .kept = kept_in(f->kept),
+        .kept = cw_pb_kept_in(f->kept),
     };
     return cw_pb_uuid_in(f->host_key, &q->host_key) &&
            cw_pb_uuid_in(f->cluster_id, &q->cluster_id) && cw_pb_uuid_in(f->boot_id, &q->boot_id) &&

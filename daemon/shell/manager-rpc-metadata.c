@@ -40,10 +40,7 @@ read_answer(struct cw_manager_req *r, cw_envelope *out)
     to->total_bytes = f->total_bytes;
     to->data = (ProtobufCBinaryData){ .len = f->len, .data = (uint8_t *)f->data };
     to->of = CW_PB_NEW(r->arena, MetadataKept, metadata_kept);
-    to->of->epoch = f->of.epoch;
-    to->of->next_event = f->of.next_event;
-    to->of->restored_s = f->of.restored_s;
-    to->of->saved_s = f->of.saved_s;
+    cw_pb_kept(&f->of, to->of);
     out->body_case = CW_PB_BODY(METADATA_PART);
     out->metadata_part = to;
 }

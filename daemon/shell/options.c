@@ -314,18 +314,29 @@ domain_part(struct cw_options *o, char *part, char why[static CW_OPT_WHY_SIZE])
     return true;
 }
 
+typedef bool part_fn(struct cw_options *o, char *part, char why[static CW_OPT_WHY_SIZE]);
+
+/* Each part of "A,B,..", until one is refused. */
+static bool
+parts_read(struct cw_options *o, const char *list, part_fn *take, char why[static CW_OPT_WHY_SIZE])
+{
+    char *text = copy(list), *rest = text, *part;
+    bool ok = true;
+
+    while (ok && (part = strsep(&rest, ",")) != NULL)
+        ok = take(o, part, why);
+    free(text);
+    return ok;
+}
+
 static bool
 domain_read(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 {
-    char *text, *rest, *part;
-    bool ok = true;
+    bool ok;
 
     if (o->domain == NULL)
         return refuse(why, "--domain is missing: where is this host? e.g. --domain site=dc1");
-    text = rest = copy(o->domain);
-    while (ok && (part = strsep(&rest, ",")) != NULL)
-        ok = domain_part(o, part, why);
-    free(text);
+    ok = parts_read(o, o->domain, domain_part, why);
     if (ok && o->site[0] == '\0' && !o->domain_auto)
         return refuse(why, "--domain %s: the site is missing", o->domain);
     if (ok && o->instance_metadata != NULL && !o->domain_auto)
@@ -381,16 +392,7 @@ attribute_part(struct cw_options *o, char *part, char why[static CW_OPT_WHY_SIZE
 static bool
 attributes_read(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 {
-    char *text, *rest, *part;
-    bool ok = true;
-
-    if (o->site_attributes == NULL)
-        return true;
-    text = rest = copy(o->site_attributes);
-    while (ok && (part = strsep(&rest, ",")) != NULL)
-        ok = attribute_part(o, part, why);
-    free(text);
-    return ok;
+    return o->site_attributes == NULL || parts_read(o, o->site_attributes, attribute_part, why);
 }
 
 static bool

@@ -21,21 +21,8 @@ begin(struct world *w)
 static void
 policy(struct world *w, const char *name)
 {
-    struct cw_mgr_call call = {
-        .kind = CW_MGR_POLICY_PUT,
-        .req.policy_put = { .policy = { .name = name,
-                                        .spread = "",
-                                        .sites = "",
-                                        .journal = "",
-                                        .ack = "",
-                                        .async = "",
-                                        .compression = "",
-                                        .quorum_loss = "",
-                                        .space_full = "" },
-                            .create = true },
-    };
-
-    assert_int_equal(world_call(w, NULL, &call), CW_MGR_OK);
+    assert_int_equal(world_put_policy(w, (struct cw_mgr_policy){ .name = name }, true, false),
+                     CW_MGR_OK);
 }
 
 /* It is what the store holds, but for the time in /cluster. */

@@ -14,6 +14,16 @@ begin(struct world *w)
     world_client(w, 1);
 }
 
+/* Client 0 has had the volume for a while. */
+static void
+begin_owned(struct world *w)
+{
+    begin(w);
+    world_run(w, 11000);
+    assert_int_equal(world_attach(w, 0, "v", false), CW_MGR_OK);
+    world_report(w, w->c[0].session, 1, 1);
+}
+
 static int
 carer(const struct world *w)
 {
@@ -37,10 +47,7 @@ dead_owner_is_followed_by_a_caretaker(void **state)
     static struct world w;
     int i;
 
-    begin(&w);
-    world_run(&w, 11000);
-    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
-    world_report(&w, w.c[0].session, 1, 1);
+    begin_owned(&w);
     world_client_down(&w, 0);
     world_run(&w, 3000);
     assert_int_equal(caretakes(&w), 0);
@@ -61,10 +68,7 @@ heard_owner_keeps_its_volume(void **state)
 {
     static struct world w;
 
-    begin(&w);
-    world_run(&w, 11000);
-    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
-    world_report(&w, w.c[0].session, 1, 1);
+    begin_owned(&w);
     w.d[0].seen = w.d[1].seen = w.d[2].seen = true;
     world_client_down(&w, 0);
     world_run(&w, 60000);
@@ -83,10 +87,7 @@ owner_cut_off_with_a_copy_keeps_its_volume(void **state)
 {
     static struct world w;
 
-    begin(&w);
-    world_run(&w, 11000);
-    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
-    world_report(&w, w.c[0].session, 1, 1);
+    begin_owned(&w);
     world_down(&w, 2);
     world_client_down(&w, 0);
     world_run(&w, 60000);
@@ -103,10 +104,7 @@ a_copy_that_is_given_up_holds_up_nobody(void **state)
 {
     static struct world w;
 
-    begin(&w);
-    world_run(&w, 11000);
-    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
-    world_report(&w, w.c[0].session, 1, 1);
+    begin_owned(&w);
     world_down(&w, 2);
     world_client_down(&w, 0);
     world_run(&w, 70 * 60 * 1000);

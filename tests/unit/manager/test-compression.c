@@ -16,13 +16,8 @@ begin(struct world *w)
 static enum cw_mgr_code
 put(struct world *w, const char *name, const char *compression, bool create)
 {
-    struct cw_mgr_policy p = { .name = name, .spread = "", .sites = "", .journal = "" };
-    struct cw_mgr_call call = { .kind = CW_MGR_POLICY_PUT };
-
-    p.ack = p.async = p.quorum_loss = p.space_full = "";
-    p.compression = compression;
-    call.req.policy_put = (struct cw_mgr_policy_put){ p, create };
-    return world_call(w, NULL, &call);
+    return world_put_policy(w, (struct cw_mgr_policy){ .name = name, .compression = compression },
+                            create, false);
 }
 
 static enum cw_mgr_code

@@ -76,12 +76,8 @@ begin_with_journal(struct world *w)
 static enum cw_mgr_code
 put_journal(struct world *w, const char *word)
 {
-    struct cw_mgr_policy p = { .name = "default", .spread = "", .sites = "", .journal = word };
-    struct cw_mgr_call call = { .kind = CW_MGR_POLICY_PUT };
-
-    p.ack = p.async = p.quorum_loss = p.space_full = p.compression = "";
-    call.req.policy_put = (struct cw_mgr_policy_put){ p, false };
-    return world_call(w, NULL, &call);
+    return world_put_policy(w, (struct cw_mgr_policy){ .name = "default", .journal = word }, false,
+                            false);
 }
 
 /* While two are in sync each write has two places; with one, the spare is asked, and its owner

@@ -147,24 +147,11 @@ run(struct world *w, uint32_t seconds)
 static void
 policy(struct world *w, const char *name, uint32_t copies, uint32_t min_insync)
 {
-    struct cw_mgr_call call = { .kind = CW_MGR_POLICY_PUT };
-
-    call.req.policy_put = (struct cw_mgr_policy_put){
-        .create = true,
-        .policy = { .name = name,
-                    .copies = copies,
-                    .min_insync = min_insync,
-                    .spread = "",
-                    .sites = "",
-                    .journal = "off",
-                    .ack = "",
-                    .async = "",
-                    .compression = "",
-                    .quorum_loss = "",
-                    .space_full = "",
-                    .warning = "" },
+    struct cw_mgr_policy p = {
+        .name = name, .copies = copies, .min_insync = min_insync, .journal = "off"
     };
-    assert_int_equal(world_call(w, NULL, &call), CW_MGR_OK);
+
+    assert_int_equal(world_put_policy(w, p, true, false), CW_MGR_OK);
 }
 
 /* Daemon i is back with its copy of v, if it has one. */

@@ -9,15 +9,7 @@
 static void
 put(struct world *w, struct cw_mgr_policy p, bool create, bool force, enum cw_mgr_code want)
 {
-    struct cw_mgr_call call = { .kind = CW_MGR_POLICY_PUT };
-    const char **texts[] = { &p.spread, &p.sites,       &p.journal,     &p.ack,
-                             &p.async,  &p.compression, &p.quorum_loss, &p.space_full };
-
-    for (size_t i = 0; i < CW_LEN(texts); i++)
-        *texts[i] = *texts[i] != NULL ? *texts[i] : "";
-    call.req.policy_put =
-        (struct cw_mgr_policy_put){ .policy = p, .create = create, .force = force };
-    assert_int_equal(world_call(w, NULL, &call), want);
+    assert_int_equal(world_put_policy(w, p, create, force), want);
 }
 
 static uint32_t n_evicted; /* wishes that the owner has fulfilled */

@@ -408,26 +408,13 @@ static void
 a_single_copy_needs_no_caretaker(void **state)
 {
     static struct world w;
-    struct cw_mgr_call call = { .kind = CW_MGR_POLICY_PUT };
 
     world_init(&w);
     world_three(&w);
     world_client(&w, 0);
-    call.req.policy_put = (struct cw_mgr_policy_put){
-        .create = true,
-        .policy = { .name = "one",
-                    .copies = 1,
-                    .spread = "",
-                    .sites = "",
-                    .journal = "",
-                    .ack = "",
-                    .async = "",
-                    .compression = "",
-                    .quorum_loss = "",
-                    .space_full = "",
-                    .warning = "" },
-    };
-    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_OK);
+    assert_int_equal(
+        world_put_policy(&w, (struct cw_mgr_policy){ .name = "one", .copies = 1 }, true, false),
+        CW_MGR_OK);
     assert_int_equal(world_create(&w, "v", CW_GIB, "one"), CW_MGR_OK);
     assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
     assert_int_equal(world_release(&w, 0, 1, 1), CW_MGR_OK);

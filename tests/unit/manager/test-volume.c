@@ -33,14 +33,7 @@ resize(struct world *w, const char *name, uint64_t size)
 static enum cw_mgr_code
 put(struct world *w, struct cw_mgr_policy p, bool create)
 {
-    struct cw_mgr_call call = { .kind = CW_MGR_POLICY_PUT, .req.policy_put = { p, create } };
-    const char **texts[] = { &p.spread, &p.sites,       &p.journal,     &p.ack,
-                             &p.async,  &p.compression, &p.quorum_loss, &p.space_full };
-
-    for (size_t i = 0; i < CW_LEN(texts); i++)
-        *texts[i] = *texts[i] != NULL ? *texts[i] : "";
-    call.req.policy_put.policy = p;
-    return world_call(w, NULL, &call);
+    return world_put_policy(w, p, create, false);
 }
 
 static void

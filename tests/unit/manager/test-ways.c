@@ -188,17 +188,8 @@ check(struct world *w, uint32_t copies, const char *sites)
 {
     struct cw_mgr_call call = { .kind = CW_MGR_POLICY_CHECK };
 
-    call.req.policy_put.policy = (struct cw_mgr_policy){ .name = "",
-                                                         .copies = copies,
-                                                         .spread = "",
-                                                         .sites = sites,
-                                                         .journal = "",
-                                                         .ack = "",
-                                                         .async = "",
-                                                         .compression = "",
-                                                         .quorum_loss = "",
-                                                         .space_full = "",
-                                                         .warning = "" };
+    call.req.policy_put.policy =
+        world_policy((struct cw_mgr_policy){ .copies = copies, .sites = sites });
     w->keep = keep_check;
     assert_int_equal(world_call(w, NULL, &call), CW_MGR_OK);
     w->keep = NULL;

@@ -616,6 +616,26 @@ world_call(struct world *w, struct cw_mgr_session *s, struct cw_mgr_call *call)
     return w->error.code;
 }
 
+struct cw_mgr_policy
+world_policy(struct cw_mgr_policy p)
+{
+    const char **texts[] = { &p.name,  &p.spread,      &p.sites,       &p.journal,    &p.ack,
+                             &p.async, &p.compression, &p.quorum_loss, &p.space_full, &p.warning };
+
+    for (size_t i = 0; i < CW_LEN(texts); i++)
+        *texts[i] = *texts[i] != NULL ? *texts[i] : "";
+    return p;
+}
+
+enum cw_mgr_code
+world_put_policy(struct world *w, struct cw_mgr_policy p, bool create, bool force)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_POLICY_PUT,
+                                .req.policy_put = { world_policy(p), create, force } };
+
+    return world_call(w, NULL, &call);
+}
+
 enum cw_mgr_code
 world_create(struct world *w, const char *name, uint64_t size, const char *policy)
 {

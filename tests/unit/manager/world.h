@@ -135,6 +135,10 @@ void world_client_down(struct world *w, int i);
 enum cw_mgr_code world_call(struct world *w, struct cw_mgr_session *s, struct cw_mgr_call *call);
 void world_run(struct world *w, uint64_t ms);
 
+/* With "" where p has no text: the default. */
+struct cw_mgr_policy world_policy(struct cw_mgr_policy p);
+enum cw_mgr_code world_put_policy(struct world *w, struct cw_mgr_policy p, bool create, bool force);
+
 enum cw_mgr_code world_create(struct world *w, const char *name, uint64_t size, const char *policy);
 enum cw_mgr_code world_attach(struct world *w, int client, const char *name, bool force);
 enum cw_mgr_code world_release(struct world *w, int client, uint64_t id, uint32_t gen);
