@@ -251,18 +251,9 @@ class Hosts:
               f"{len(self.site)} hosts at the end")
 
 
-def hosts(seed):
-    def test(t):
-        h = Hosts(t, seed)
-        try:
-            h.run(SECONDS)
-            h.end()
-        except BaseException:
-            print(f"# seed {seed}:", *h.told, sep="\n#   ")
-            raise
-    return test
+def play(h):
+    h.run(SECONDS)
+    h.end()
 
 
-asked = [x for x in sys.argv[1:] if x.startswith("test_seed_")]
-names = asked or [f"test_seed_{i}" for i in ((1, 2, 3) if os.environ.get("CW_TEST_LONG") else (1,))]
-harness.main({name: hosts(int(name.rsplit("_", 1)[1])) for name in names})
+harness.by_seed(Hosts, play, 1, 3)

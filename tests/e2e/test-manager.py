@@ -20,9 +20,9 @@ def make(t):
     return c, net, *populate(c)
 
 
-def is_missed(c):
-    """Every host has noticed that the manager is away."""
-    for host in HOSTS:
+def is_missed(c, hosts=HOSTS):
+    """Each of the hosts has noticed that the manager is away."""
+    for host in hosts:
         wait_for(f"{host} misses the manager", lambda h=host: "lost the manager" in c.log(h), 30)
 
 
@@ -94,9 +94,7 @@ def test_the_store_of_the_manager_is_lost(t):
         b["host"] for b in c.json("metadata", "show")["metadata"]["backups"] if b["current"]) == ["h1", "h3"], 30, 0.2)
     c.kill_manager()
     shutil.rmtree(t.path("records"))
-    is_missed_by_some = [h for h in HOSTS if h != "h2"]
-    for host in is_missed_by_some:
-        wait_for(f"{host} misses the manager", lambda h=host: "lost the manager" in c.log(h), 30)
+    is_missed(c, [h for h in HOSTS if h != "h2"])
     goes_on(load)
     addrs = ",".join(f"127.0.0.1:{h[0]}" for h in c.hosts.values())
     t.ok("causeway", "metadata", "fetch", t.path("m"), "--from", addrs)

@@ -19,7 +19,7 @@ from harness import Failed, Skip, wait_for
 from daemons import Daemons
 from faultdisk import FaultDisk
 from load import Load
-from nbd import Nbd, NbdError
+from nbd import serves
 from proxy import Net
 
 HOSTS = ("h1", "h2", "h3")
@@ -50,17 +50,10 @@ class Swarm:
         end = time.monotonic() + self.rng.uniform(0, most)
         wait_for("time passes", lambda: time.monotonic() > end, most + 5)
 
-    def serves(self):
-        try:
-            Nbd(self.owner.sock, "v").close()
-            return True
-        except (NbdError, OSError):
-            return False
-
     def attach(self):
         """An owner, and load on top of what is known of earlier loads."""
         self.owner = self.c.nbd("a", "--force")
-        wait_for("the volume is served", self.serves, 60, 0.2)
+        wait_for("the volume is served", lambda: serves(self.owner.sock, "v"), 60, 0.2)
         before, self.load = self.load, Load(self.owner.sock, "v", 1024, depth=self.rng.choice((1, 4, 16)),
                                             seed=self.rng.random())
         if before:
@@ -149,18 +142,9 @@ class Swarm:
         self.c.admin("volume", "verify", "v")
 
 
-def swarm(seed):
-    def test(t):
-        s = Swarm(t, seed)
-        try:
-            s.run(N_FAULTS)
-            s.judge()
-        except BaseException:
-            print(f"# seed {seed}:", *s.told, sep="\n#   ")
-            raise
-    return test
+def play(s):
+    s.run(N_FAULTS)
+    s.judge()
 
 
-asked = [x for x in sys.argv[1:] if x.startswith("test_seed_")]
-names = asked or [f"test_seed_{i}" for i in range(1, 101 if os.environ.get("CW_TEST_LONG") else 6)]
-harness.main({name: swarm(int(name.rsplit("_", 1)[1])) for name in names})
+harness.by_seed(Swarm, play, 5, 100)

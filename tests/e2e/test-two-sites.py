@@ -12,7 +12,7 @@ from harness import Failed, wait_for
 from daemons import Daemons
 from etcd import EtcdDaemons
 from load import Load
-from nbd import Nbd
+from nbd import serves
 from proxy import Net
 from watch import goes_on, manages
 
@@ -34,16 +34,9 @@ class Sites:
             c.admin("volume", "create", v, "--size", "64M", "--policy", "two")
             assert sorted(m["site"] for m in c.volume(v)["shards"][0]["members"]) == ["dc1", "dc2"], c.volume(v)
             self.server[v] = c.nbd(owner, "--domain", f"site={site}")
-            wait_for(f"{v} serves", lambda: self.serves(v), 30)
+            wait_for(f"{v} serves", lambda: serves(self.server[v].sock, v), 30)
             self.load[v] = Load(self.server[v].sock, v, 2048, rate=1000).start()
             goes_on(self.load[v])
-
-    def serves(self, v):
-        try:
-            Nbd(self.server[v].sock, v, timeout=60).close()
-            return True
-        except Exception:
-            return False
 
     def cut(self):
         """Whatever is under way stays so: to both sides the other just falls silent."""

@@ -227,6 +227,24 @@ def main(names):
     return sys.exit(1 if failed else 0)
 
 
+def by_seed(make, play, short, long):
+    """Cases test_seed_N, those that were asked for, else so many: play(make(t, N)). What failed tells what was done to
+    it (told), for the same seed does the same again."""
+    def case(seed):
+        def test(t):
+            x = make(t, seed)
+            try:
+                play(x)
+            except BaseException:
+                print(f"# seed {seed}:", *x.told, sep="\n#   ")
+                raise
+        return test
+
+    asked = [x for x in sys.argv[1:] if x.startswith("test_seed_")]
+    names = asked or [f"test_seed_{i}" for i in range(1, (long if os.environ.get("CW_TEST_LONG") else short) + 1)]
+    main({name: case(int(name.rsplit("_", 1)[1])) for name in names})
+
+
 def dump_logs(t):
     for base, _, files in os.walk(t.dir):
         for name in sorted(files):

@@ -17,6 +17,15 @@ class NbdError(Exception):
     pass
 
 
+def serves(path, export):
+    """Does the server take up the export? It may wait for it."""
+    try:
+        Nbd(path, export).close()
+        return True
+    except (NbdError, OSError):
+        return False
+
+
 class Nbd:
     def __init__(self, path=None, export="", addr=None, go=True, timeout=60):
         if path:

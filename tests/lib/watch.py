@@ -3,7 +3,7 @@ import threading
 
 from harness import Failed, wait_for
 from load import Load
-from nbd import Nbd
+from nbd import serves
 
 HOSTS = ("h1", "h2", "h3")
 
@@ -33,10 +33,11 @@ class Watch:
             self.ended.wait(0.2)
 
     def end(self):
+        before = self.n
+        wait_for("the watch has looked once more", lambda: self.n > before, 60)
         self.ended.set()
         self.thread.join(60)
         assert not self.wrong, self.wrong
-        assert self.n > 0
 
 
 def populate(c, everywhere=False):
@@ -47,16 +48,8 @@ def populate(c, everywhere=False):
     c.admin("volume", "create", "v", "--size", "64M")
     more = ("--cluster", c.join + "," + c.addresses()) if everywhere else ()
     a = c.nbd("a", *more)
-    wait_for("v serves", lambda: serves(a.sock), 30)
+    wait_for("v serves", lambda: serves(a.sock, "v"), 30)
     return a, Load(a.sock, "v", 2048, rate=2000).start(), Watch(c)
-
-
-def serves(sock):
-    try:
-        Nbd(sock, "v", timeout=60).close()
-        return True
-    except Exception:
-        return False
 
 
 def goes_on(load, n=300, timeout=20):

@@ -252,17 +252,21 @@ sim_drops_copies(const struct sim *sim)
     return sim->control != NULL || sim->spare;
 }
 
+/* NULL: it is at rest, as the next. */
 static const char *
-member_unrest(struct sim *sim, uint32_t shard, uint32_t member)
+member_unrest(const struct sim *sim, uint32_t shard, uint32_t member)
 {
     const struct sim_daemon *d = sim_member_daemon(sim, &sim->reg.recs[shard].members[member]);
-    struct cw_store_shard *sh = d != NULL ? sim_copy_of(sim, d, shard) : NULL;
+    struct cw_store_shard *sh;
 
     if (d == NULL)
         return "its disk is nobody's";
+    if (!d->serving)
+        return "its daemon does not serve";
+    sh = sim_copy_of(sim, d, shard);
     if (sh == NULL)
         return "its daemon does not have it";
-    return cw_store_credit(sh) == 0 ? "no credit" : "at rest";
+    return cw_store_credit(sh) == 0 ? "no credit" : NULL;
 }
 
 /* Its members have it, and room for more. */
@@ -272,13 +276,11 @@ shard_at_rest(struct sim *sim, uint32_t shard)
     const struct cw_shard_rec *rec = &sim->reg.recs[shard];
 
     for (uint32_t i = 0; i < rec->n_members; i++)
-        if (strcmp(member_unrest(sim, shard, i), "at rest") != 0)
+        if (member_unrest(sim, shard, i) != NULL)
             return false;
     return true;
 }
 
-/* Nothing is held back, under way or out of service inside the daemons. */
-/* NULL: it is at rest. */
 static const char *
 daemon_unrest(const struct sim_daemon *d)
 {
@@ -300,6 +302,7 @@ daemon_unrest(const struct sim_daemon *d)
     return r.reads_waiting > 0 ? "reads wait" : NULL;
 }
 
+/* Nothing is held back, under way or out of service inside the daemons. */
 static bool
 all_at_rest(struct sim *sim)
 {
@@ -362,23 +365,25 @@ owner_comes(struct sim *sim)
 
 /* ---- the end ---- */
 
+static const char *
+rest_text(const char *unrest)
+{
+    return unrest != NULL ? unrest : "at rest";
+}
+
 static void
 sim_why_not(struct sim *sim)
 {
     const char *why = "";
 
-    for (uint32_t i = 0; i < sim->n_daemons; i++) {
-        const struct sim_daemon *d = &sim->daemons[i];
-        const char *unrest = daemon_unrest(d);
-
-        sim_log(sim, "%s: %s%s", d->proc.name, d->proc.up ? "" : "down, ",
-                unrest != NULL ? unrest : "at rest");
-    }
+    for (uint32_t i = 0; i < sim->n_daemons; i++)
+        sim_log(sim, "%s: %s%s", sim->daemons[i].proc.name, sim->daemons[i].proc.up ? "" : "down, ",
+                rest_text(daemon_unrest(&sim->daemons[i])));
     for (uint32_t k = 0; k < sim->n_shards; k++)
         for (uint32_t i = 0; i < sim->reg.recs[k].n_members; i++)
             sim_log(sim, "shard %u, member %u: %s, %s", k, i,
                     cw_member_state_name(sim->reg.recs[k].members[i].state),
-                    member_unrest(sim, k, i));
+                    rest_text(member_unrest(sim, k, i)));
     if (sim->present == NULL || sim->present->volume == NULL)
         return;
     cw_volume_suspended(sim->present->volume, &why);
