@@ -33,8 +33,7 @@ class Watch:
             self.ended.wait(0.2)
 
     def end(self):
-        before = self.n
-        wait_for("the watch has looked once more", lambda: self.n > before, 60)
+        wait_for("the watch has looked", lambda: self.n > 0, 60)
         self.ended.set()
         self.thread.join(60)
         assert not self.wrong, self.wrong
