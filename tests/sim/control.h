@@ -233,6 +233,8 @@ void sim_care_tick(struct sim_care *c);
 void sim_care_turn_end(struct sim_care *c);
 void sim_care_check(const struct sim_care *c);
 
+/* It hangs up and tries that manager next. */
+void sim_host_turn_to(struct sim_daemon *d, const struct sim_mgr *m);
 /* Which copies hear the owner now? */
 void sim_mgr_look_heard(struct sim *sim);
 /* The leader loses its lease and does not know. */
@@ -297,7 +299,7 @@ enum sim_handover_fault {
 };
 
 struct sim_strike {
-    bool armed;
+    bool armed, over;
     enum sim_handover_step step;
     enum sim_handover_fault fault;
     struct sim_client *source, *target;

@@ -271,6 +271,22 @@ drop_done(struct cw_replica_drop *drop, int res)
     free(hd);
 }
 
+/* A drop cannot be taken back: nobody may ask for that of a copy in sync. */
+static void
+judge_drop(const struct sim_daemon *d, const struct sim_msg *ask)
+{
+    struct sim *sim = d->proc.sim;
+
+    for (uint32_t s = 0; s < sim->n_shards && !sim_control_is_behind(sim); s++) {
+        const struct cw_shard_rec *rec = &sim->reg.recs[s];
+        const struct cw_member *m = cw_shard_rec_find(rec, &d->disk_uuid, d->format_id);
+
+        for (uint32_t i = 0; i < ask->n_shards && m != NULL; i++)
+            if (ask->shards[i] == rec->shard && m->state == CW_MEMBER_INSYNC)
+                sim_fail(sim, "drops: %s is to drop a copy that is in sync", d->proc.name);
+    }
+}
+
 static void
 answer_drop(struct sim_host *h, const struct sim_msg *ask)
 {
@@ -281,6 +297,7 @@ answer_drop(struct sim_host *h, const struct sim_msg *ask)
         return;
     }
     cw_assert(ask->n_shards >= 1 && ask->n_shards <= SIM_MSG_COPIES);
+    judge_drop(h->d, ask);
     hd = calloc(1, sizeof(*hd));
     cw_assert(hd != NULL);
     hd->h = h;
@@ -428,4 +445,14 @@ sim_host_fini(struct sim_daemon *d)
     if (d->host != NULL)
         free(d->host->care);
     free(d->host);
+}
+
+void
+sim_host_turn_to(struct sim_daemon *d, const struct sim_mgr *m)
+{
+    struct sim_peer *p = &d->host->peer;
+
+    if (p->ctl != NULL)
+        sim_ctl_close(p->ctl, SIM_TO_PEER);
+    p->next_mgr = (uint32_t)(m - d->proc.sim->control->mgrs);
 }

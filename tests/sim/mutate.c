@@ -61,6 +61,12 @@ fails_anyway(struct sim_opts opts)
     return failed;
 }
 
+static const char *
+scenario_name(const struct mutation_hunt *h)
+{
+    return h->scenario == NULL ? "chaos" : h->scenario->name;
+}
+
 static bool
 hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
 {
@@ -68,12 +74,16 @@ hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
 
     h->n++;
     h->caught = r->failed && !fails_anyway(*opts);
-    h->n_anyway += r->failed && !h->caught;
     h->seed = opts->seed;
     h->scenario =
         opts->mix ? sim_scenario_mixed(opts->seed, opts->rule, opts->manager == SIM_REAL_MANAGER)
                   : opts->scenario;
     h->result = *r;
+    if (r->failed && !h->caught) {
+        h->n_anyway++;
+        fprintf(stderr, "seed %llu, %s, fails without it too: %s\n", (unsigned long long)h->seed,
+                scenario_name(h), r->why);
+    }
     return !h->caught;
 }
 
@@ -102,8 +112,7 @@ mutation_hunt_print(enum cw_mutation m, const struct mutation_hunt *h)
     if (h->caught)
         printf("caught   %-18s by %s, the %llu. seed (%llu, %s), after %.0f s: %s\n",
                mutation_names[m], sim_checker(&h->result).name, (unsigned long long)h->n,
-               (unsigned long long)h->seed, h->scenario == NULL ? "chaos" : h->scenario->name,
-               h->seconds, h->result.why);
+               (unsigned long long)h->seed, scenario_name(h), h->seconds, h->result.why);
     else
         printf("SURVIVED %-18s %llu seeds, the last %llu: %s\n", mutation_names[m],
                (unsigned long long)h->n, (unsigned long long)h->seed, mutation_whats[m]);

@@ -13,7 +13,7 @@ enum cw_mutation mutation_find(const char *name);
 struct mutation_hunt {
     bool caught;
     uint64_t n, seed;  /* seeds tried, and the last one */
-    uint64_t n_anyway; /* that failed with every rule in place, too */
+    uint64_t n_anyway; /* that failed with every rule in place, too; each is told on stderr */
     double seconds;
     struct sim_result result;            /* of it */
     const struct sim_scenario *scenario; /* that it played; NULL: chaos */

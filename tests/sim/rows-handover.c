@@ -188,6 +188,7 @@ strike(struct sim_task *t)
         sim_ctl_close(s->ctl, s->way);
     }
     fault_now(t->sim, &t->sim->control->strike);
+    t->sim->control->strike.over = true;
 }
 
 static bool
@@ -261,7 +262,7 @@ heal(struct sim *sim)
 static bool
 struck(struct sim *sim)
 {
-    return !sim->control->strike.armed;
+    return sim->control->strike.over;
 }
 
 /* Those that believe they own the volume. */

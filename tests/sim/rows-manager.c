@@ -230,6 +230,12 @@ its_copy_is_back(struct sim *sim)
     return is_in_sync(sim, sim->spoken_of);
 }
 
+static bool
+is_with_it(struct sim *sim)
+{
+    return sim_host_is_registered(sim->spoken_of) && !sim_host_is_the_leaders(sim->spoken_of);
+}
+
 static void
 return_disk(struct sim *sim, struct sim_daemon *d)
 {
@@ -242,39 +248,75 @@ return_disk(struct sim *sim, struct sim_daemon *d)
                "the disk is returned");
 }
 
-/* A manager that was deposed remembers that a copy is to be dropped. It was, long ago, and then its
- * disk was given another, which is in sync; the daemon comes to the old manager once more. */
-void
-sim_stale_drop(struct sim *sim)
+/* A manager is deposed while it remembers that a copy is to be dropped. Its successor has it
+ * dropped, and the disk may be used again. The old one is returned: it reaches nobody. */
+static struct sim_mgr *
+deposed_with_drop(struct sim *sim, struct sim_daemon *d)
 {
     struct sim_mgr *old = sim->control->leader;
-    struct sim_daemon *a = daemon_of_member(sim, 0), *b = daemon_of_member(sim, 1);
 
-    a->storms = 1;
-    sim->spoken_of = a;
+    d->storms = 1;
+    sim->spoken_of = d;
     sim_expect(sim, one_more, 10000, "a place for its copy is found");
-    sim_part(sim, &a->proc, &sim->control->mgrs[0].proc);
-    sim_part(sim, &a->proc, &sim->control->mgrs[1].proc);
+    sim_part(sim, &d->proc, &sim->control->mgrs[0].proc);
+    sim_part(sim, &d->proc, &sim->control->mgrs[1].proc);
     sim_expect(sim, its_copy_left, 60000, "its copy goes elsewhere, and is to be dropped");
     old->stubborn = true;
     sim_mgr_depose(sim);
     part_all(sim, &old->proc);
     sim_pass(sim, 12000);
-    sim_join(sim, &a->proc, &sim->control->leader->proc);
+    sim_join(sim, &d->proc, &sim->control->leader->proc);
     sim_expect(sim, one_dropped, 40000, "the new manager has it dropped");
-    return_disk(sim, a);
+    return_disk(sim, d);
+    sim->result.marks[SIM_MARK_DROPPED] = 0;
+    return old;
+}
+
+static void
+stays(struct sim *sim, struct sim_mgr *old)
+{
+    sim_demand(sim, is_in_sync(sim, sim->spoken_of), "nobody drops what is in sync");
+    old->stubborn = false;
+    sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
+}
+
+/* Another copy comes to that disk, and is in sync, when its daemon comes to the old manager. */
+void
+sim_stale_drop(struct sim *sim)
+{
+    struct sim_daemon *a = daemon_of_member(sim, 0), *b = daemon_of_member(sim, 1);
+    struct sim_mgr *old = deposed_with_drop(sim, a);
+
     b->storms = 1;
     sim_expect(sim, its_copy_is_back, 60000, "another copy comes to that disk");
     sim->spoken_of = b;
     sim_expect(sim, its_copy_left, 60000, "in the place of one that leaves");
     sim_pass(sim, 5000);
-    sim->result.marks[SIM_MARK_DROPPED] = 0;
+    sim->spoken_of = a;
     sim_part(sim, &a->proc, &sim->control->leader->proc);
     sim_join(sim, &a->proc, &old->proc);
     sim_pass(sim, 20000);
-    sim_demand(sim, !one_dropped(sim) && is_in_sync(sim, a), "nobody drops what is in sync");
-    old->stubborn = false;
-    sim_expect(sim, sim_all_in_sync, 30000, "all are in sync");
+    stays(sim, old);
+}
+
+/* The daemon goes to the old manager first, with nothing to tell, and the new one does not see it
+ * go; what it is asked gets to it when the copy is in sync. */
+void
+sim_late_drop(struct sim *sim)
+{
+    struct sim_daemon *a = daemon_of_member(sim, 0), *b = daemon_of_member(sim, 1);
+    struct sim_mgr *old = deposed_with_drop(sim, a);
+
+    sim_part(sim, &a->proc, &sim->control->leader->proc);
+    sim_join(sim, &a->proc, &old->proc);
+    sim_host_turn_to(a, old);
+    sim_expect(sim, is_with_it, 2000, "its daemon comes to the old manager");
+    sim_part(sim, &a->proc, &old->proc);
+    b->storms = 1;
+    sim_expect(sim, its_copy_is_back, 3500, "another copy comes to that disk");
+    sim_join(sim, &a->proc, &old->proc);
+    sim_pass(sim, 5000);
+    stays(sim, old);
 }
 
 /* ---- care ---- */

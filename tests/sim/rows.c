@@ -661,6 +661,8 @@ const struct sim_scenario sim_scenarios[] = {
     { "in-use", "attaches without force while managers fail over", 3, 2, 0, sim_in_use, true, 0 },
     { "stale-drop", "a deposed manager wants a copy dropped that is in sync by now", 3, 2, 0,
       sim_stale_drop, true, 1 },
+    { "late-drop", "and its daemon is asked before that copy comes", 3, 2, 0, sim_late_drop, true,
+      1, .rule = CW_MUTATION_DROP_EARLY },
     { "row-31", "a volume is handed over and back, ten times", 3, 2, 0, sim_hand_to_and_fro, true,
       0 },
     { "row-31-asked", "a fault when the target asks for the volume", 3, 2, 0, sim_hand_asked, true,

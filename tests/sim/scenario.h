@@ -38,6 +38,7 @@ void sim_row_22(struct sim *sim);
 void sim_failover(struct sim *sim);
 void sim_in_use(struct sim *sim);
 void sim_stale_drop(struct sim *sim);
+void sim_late_drop(struct sim *sim);
 void sim_care_row(struct sim *sim);
 
 /* rows-asks.c */
