@@ -146,13 +146,25 @@ claim_in_use(struct claim *c, const struct mgr_volume *v)
     claim_refuse(c);
 }
 
-/* Where no copy can be asked, the owner may be heard well by all: one that says that it serves is
- * believed. */
+/* Where no copy can say, an owner that we hear lives. If it is suspended, so would the next be, and
+ * it may hold what the copies have lost with their memory (ack=replicated): only who gives up the
+ * copies that are gone does not heed it. */
 static bool
 owner_lives(const struct claim *c, const struct mgr_volume *v)
 {
-    return c->seen || (!c->answered && cw_mgr_owner_session(c->m, v) != NULL &&
-                       cw_mgr_report_fresh(c->m, v) && !cw_mgr_volume_suspended(c->m, v));
+    if (c->seen || c->answered)
+        return c->seen;
+    return cw_mgr_owner_session(c->m, v) != NULL && cw_mgr_report_fresh(c->m, v) &&
+           (c->call->kind != CW_MGR_VOLUME_RECOVER || !cw_mgr_volume_suspended(c->m, v));
+}
+
+/* It has been up for so long that an owner would have found it again. */
+static bool
+can_say(const struct cw_manager *m, const struct mgr_ask *a)
+{
+    const struct mgr_host *h = a->session->host;
+
+    return h != NULL && cw_now_ns(m->env) - h->up_ns >= SEEN_SILENT_MS * CW_NS_PER_MS;
 }
 
 static void
@@ -175,7 +187,7 @@ claim_answered(struct cw_manager *m, struct mgr_ask *a, const struct cw_mgr_answ
         return; /* decided already */
     c->pending--;
     c->seen |= answer->code == CW_MGR_OK && answer->seen && answer->silent_ms < SEEN_SILENT_MS;
-    c->answered |= answer->code == CW_MGR_OK;
+    c->answered |= answer->code == CW_MGR_OK && can_say(m, a);
     if (c->seen || c->pending == 0)
         claim_decide(c);
 }

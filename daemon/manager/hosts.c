@@ -404,6 +404,7 @@ register_ok(struct mgr_call_op *c)
     h->kept = r->kept;
     h->keep_after_ns = 0;
     h->ok_ns = cw_now_ns(m->env);
+    h->up_ns = h->ok_ns - cw_min_u64(h->ok_ns, r->up_ms * CW_NS_PER_MS);
     if (h->absent || !h->seen)
         h->since_s = cw_mgr_wall_s(m);
     h->absent = false;

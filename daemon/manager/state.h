@@ -35,6 +35,7 @@ struct mgr_host {
     uint64_t incarnation;
     uint64_t ok_ns;   /* heard at, or disconnected at, or begun to be waited for at */
     uint64_t since_s; /* of the state it is in */
+    uint64_t up_ns;   /* its process started at, as it says */
     bool absent;      /* silent or disconnected for CW_MGR_ABSENT_MS */
     bool seen;        /* registered since the last cold start began */
     bool vouched;  /* a transaction was applied since it registered: we lead, and memory is new */

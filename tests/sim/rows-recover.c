@@ -84,8 +84,11 @@ go_on_from(struct sim *sim, struct sim_daemon *stale)
 {
     uint64_t lineage = sim->reg.recs[0].lineage;
     uint32_t gen = sim->reg.gen;
+    enum cw_mgr_code code;
 
-    sim_demand(sim, recover(sim, stale, true) == CW_MGR_BAD_REQUEST, "not while it is down");
+    code = recover(sim, stale, true); /* in use: its owner has not yet told that it is suspended */
+    sim_demand(sim, code == CW_MGR_BAD_REQUEST || code == CW_MGR_VOLUME_IN_USE,
+               "not while it is down");
     sim_daemon_start(stale);
     sim->spoken_of = stale;
     sim_expect(sim, it_registered, 10000, "the stale copy registers");

@@ -65,6 +65,7 @@ silence_is_taken_over(void **state)
 
     begin(&w);
     assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_run(&w, 4000);
     world_report(&w, w.c[0].session, 1, 1);
     w.d[0].seen = true;
     w.d[0].silent_ms = 4500;
@@ -83,6 +84,7 @@ a_mute_daemon_delays_by_a_second(void **state)
 
     begin(&w);
     assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_run(&w, 4000);
     world_report(&w, w.c[0].session, 1, 1);
     w.d[0].paused = true;
     before = w.env.now_ns;
@@ -161,6 +163,42 @@ a_partition_from_all_daemons_takes_nothing_away(void **state)
         assert_int_equal(w.attach.gen, 2);
         world_fini(&w);
     }
+}
+
+static void
+tell_suspended(struct world *w)
+{
+    struct cw_mgr_shard_report sr = { .shard = CW_SHARD_ID(1, 0), .suspended = true, .why = "" };
+    struct cw_mgr_volume_report r = { .volume_id = 1, .gen = 1, .shards = &sr, .n_shards = 1 };
+
+    cw_manager_report(w->m, w->c[0].session, &r);
+}
+
+/* All daemons lose power while an owner lives. It is suspended, has what they lost with their
+ * memory, and finds them again within seconds: until then none of them can say that it is gone. */
+static void
+an_owner_outlives_its_copies(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_run(&w, 10000);
+    for (int i = 0; i < 3; i++)
+        world_down(&w, i);
+    tell_suspended(&w);
+    assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_VOLUME_IN_USE);
+    for (int i = 0; i < 3; i++) {
+        w.d[i].incarnation++;
+        assert_int_equal(world_register(&w, i), CW_MGR_OK);
+    }
+    world_run(&w, 2000);
+    tell_suspended(&w);
+    assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_VOLUME_IN_USE);
+    world_run(&w, 2000);
+    tell_suspended(&w);
+    assert_int_equal(world_attach(&w, 1, "v", false), CW_MGR_OK);
+    world_fini(&w);
 }
 
 static bool attached;
@@ -417,6 +455,7 @@ main(void)
         cmocka_unit_test(a_mute_daemon_delays_by_a_second),
         cmocka_unit_test(copies_are_new_once),
         cmocka_unit_test(a_partition_from_all_daemons_takes_nothing_away),
+        cmocka_unit_test(an_owner_outlives_its_copies),
         cmocka_unit_test(a_new_manager_asks_the_copies_too),
         cmocka_unit_test(a_new_manager_does_not_wait_for_long),
         cmocka_unit_test(two_at_once_get_one_owner),

@@ -55,6 +55,7 @@ begin(struct world *w)
     world_client(w, 1);
     world_client(w, 2);
     assert_int_equal(world_attach(w, 0, "v", false), CW_MGR_OK);
+    world_run(w, 4000); /* before, no daemon could say that an owner is gone */
     world_report(w, w->c[0].session, 1, 1);
     w->d[1].seen = true;
     w->d[1].silent_ms = 300;

@@ -297,6 +297,7 @@ rm_needs_the_volume_unattached(void **state)
     begin(&w);
     assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
     assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_run(&w, 4000);
     world_report(&w, w.c[0].session, 1, 1);
     w.d[0].seen = true;
     assert_int_equal(rm(&w, "v", false, 0), CW_MGR_VOLUME_IN_USE);
