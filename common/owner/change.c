@@ -145,13 +145,33 @@ change_on_done(struct cw_change *call)
     cw_own_volume_put(v);
 }
 
+/* By what was asked for a copy that serves leaves the set in sync, and none that serves stays. */
+static bool
+change_leaves_none(const struct shard *s)
+{
+    bool leaves = false;
+
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        const struct copy *c = s->copies[i];
+
+        if (c->state != CW_MEMBER_INSYNC || c->session != SESSION_OPEN || c->faulty)
+            continue;
+        if (c->want == CW_MEMBER_INSYNC)
+            return false;
+        leaves = true;
+    }
+    return leaves;
+}
+
 /* Is what was asked for still wanted? An eject is not when the copy serves again, a promotion is
- * not when the copy has gone. */
+ * not when the copy has gone; nor is any when others have gone meanwhile. */
 static bool
 change_still_wanted(const struct shard *s)
 {
     uint64_t now = cw_own_now(s->v->o);
 
+    if (s->state == SHARD_ACTIVE && change_leaves_none(s))
+        return false;
     for (uint32_t i = 0; i < s->n_copies; i++) {
         const struct copy *c = s->copies[i];
 

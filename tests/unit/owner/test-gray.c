@@ -120,6 +120,40 @@ a_copy_that_hangs_is_set_aside_not_ejected(void **state)
     world_closed(w);
 }
 
+/* While the manager is away and cannot set it aside, the only other copy forgets: whoever is all
+ * that is left is not set aside by what was asked for before. */
+static void
+the_last_good_copy_is_not_set_aside_late(void **state)
+{
+    struct world *w = world_opened(1);
+    struct disk *good = &w->disks[2], *forgets = &w->disks[0];
+    struct req r;
+
+    w->disks[1].refuse_connect = true;
+    disk_cut(&w->disks[1]);
+    req_write(w, &r, 0, 4096, 1);
+    assert_true(world_wait(w, &r.done, 6000));
+    assert_int_equal(world_state(w, 1), CW_MEMBER_OUT);
+    good->hold_acks = true;
+    w->mode = MGR_DOWN;
+    req_write(w, &r, 0, 4096, 2);
+    world_run(w, 4000);
+    assert_false(r.done);
+    disk_release(good);
+    good->hold_acks = false;
+    forgets->last = forgets->received = 1;
+    forgets->n_log = 1;
+    disk_cut(forgets);
+    world_run(w, 1000);
+    w->mode = MGR_OK;
+    for (int i = 0; i < 40; i++) {
+        world_run(w, 100);
+        assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    }
+    assert_int_not_equal(world_state(w, 0), CW_MEMBER_INSYNC);
+    world_closed(w);
+}
+
 /* Paused, or behind a partition: not slow, and no matter for the manager's count of slow disks. */
 static void
 a_copy_that_is_silent_is_ejected_at_once(void **state)
@@ -228,6 +262,7 @@ main(void)
         cmocka_unit_test(a_slow_copy_stays_where_it_is_needed),
         cmocka_unit_test(row_26_a_refused_demotion_is_asked_for_again),
         cmocka_unit_test(a_copy_that_hangs_is_set_aside_not_ejected),
+        cmocka_unit_test(the_last_good_copy_is_not_set_aside_late),
         cmocka_unit_test(a_copy_that_is_silent_is_ejected_at_once),
         cmocka_unit_test(a_copy_that_falls_behind_is_ejected),
         cmocka_unit_test(a_copy_that_fell_behind_leaves_the_link_usable),
