@@ -61,8 +61,8 @@ salvage_source(struct part *p, uint32_t block, bool *ret_may_come)
         struct copy *c = s->copies[i];
         const struct copy_bad *b = salvage_of(p->salvage, c);
 
-        if (c->state != CW_MEMBER_INSYNC || (b != NULL && cw_bit_get(b->bad, block)))
-            continue;
+        if (!(c->maybe & CW_BIT(CW_MEMBER_INSYNC)) || (b != NULL && cw_bit_get(b->bad, block)))
+            continue; /* in doubt it is not read, but may be in sync and have it */
         if (cw_own_in_read(c) && c->session == SESSION_OPEN && !c->faulty)
             return c;
         *ret_may_come = true; /* not there now: it comes back, or is ejected */

@@ -195,6 +195,34 @@ promoted_copy_serves(void **state)
     world_closed(w);
 }
 
+/* .. so what the others have lost is not given up before: it may be in sync, and have it. */
+static void
+promotion_in_doubt_may_have_what_is_lost(void **state)
+{
+    struct world *w = with_out_copy();
+    struct disk *x = &w->disks[2];
+    struct req r;
+
+    world_run(w, 200);
+    disk_sync_done(x);
+    w->mode = MGR_LOSE_REPLY;
+    world_run(w, 1000);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    for (int i = 0; i < 2; i++) {
+        w->disks[i].bad_reads = true;
+        w->disks[i].bad_block = 0;
+    }
+    req_read(w, &r, 0, 4096);
+    world_run(w, 500);
+    assert_false(r.done);
+    w->mode = MGR_OK;
+    world_run(w, 3000);
+    assert_true(r.done);
+    assert_int_equal(r.res, 0);
+    assert_true(x->n_reads > 0);
+    world_closed(w);
+}
+
 /* A disconnect before SYNC_DONE begins the copy again with a new JOIN; a source that leaves is
  * replaced. */
 static void
@@ -326,6 +354,7 @@ main(void)
         cmocka_unit_test(compression_is_shown_to_every_copy),
         cmocka_unit_test(promotion_waits_for_p),
         cmocka_unit_test(promoted_copy_serves),
+        cmocka_unit_test(promotion_in_doubt_may_have_what_is_lost),
         cmocka_unit_test(disconnect_joins_again),
         cmocka_unit_test(flapping_backs_off),
         cmocka_unit_test(evicted_copy_leaves),
