@@ -35,7 +35,7 @@ cw_own_copy_new(struct shard *s, const struct cw_member *m)
     c->since_seq = c->want_since = m->since_seq;
     c->maybe = (uint32_t)CW_BIT(m->state);
     c->lost_ns = cw_own_now(o);
-    c->insync_since_ns = c->lost_ns;
+    c->insync_since_ns = c->away_ns = c->lost_ns;
     c->call.answer = copy_on_answer;
     cw_list_init(&c->blocked_node);
     cw_list_push_back(&c->peer->copies, &c->peer_node);

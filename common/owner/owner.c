@@ -250,6 +250,8 @@ cw_owner_turn_end(struct cw_owner *o)
         owner_run_starved(o);
     for (int pass = 0; pass < PASSES_MAX && cw_owner_pending(o); pass++) {
         owner_run_dirty(o);
+        if (o->resync_due)
+            cw_own_resyncs_begin(o);
         owner_run_done(o);
         owner_run_verifies(o);
         owner_run_events(o);
@@ -263,7 +265,7 @@ bool
 cw_owner_pending(const struct cw_owner *o)
 {
     return !cw_list_empty(&o->dirty) || !cw_list_empty(&o->done) ||
-           !cw_list_empty(&o->verifies_due) || o->events_due || o->hb_wanted;
+           !cw_list_empty(&o->verifies_due) || o->events_due || o->hb_wanted || o->resync_due;
 }
 
 /* ---- time ---- */

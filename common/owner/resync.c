@@ -4,7 +4,8 @@
  * --SYNC_DONE--> DONE --from p = next_seq on in ack and lease set; p-1 durable everywhere--CAS-->
  * INSYNC
  *
- * One copy of a shard at a time, and a few shards at a time. Chunks flow from the source to the
+ * One copy of a shard at a time, and a few shards at a time: those with the fewest copies in sync
+ * begin first; what has begun is not interrupted for them. Chunks flow from the source to the
  * copy without us; the stream of new records is ours. Where no copy in sync is left, a journal is
  * the source of a copy that has all the rest (journal.c). */
 #include "common/owner/room.h"
@@ -331,32 +332,97 @@ next_copy(struct shard *s)
     return NULL;
 }
 
-static void
-resync_begin(struct shard *s)
+static bool
+to_overlay(const struct copy *c)
+{
+    return c->restorable && cw_own_journal_of(c->s) != NULL;
+}
+
+/* The record says already what it is to be. */
+static bool
+goes_on(const struct copy *c)
+{
+    return c->state == CW_MEMBER_IN_RESYNC && (!to_overlay(c) || may_overlay(c));
+}
+
+/* NULL: no resync can begin here now. */
+static struct copy *
+waiting_copy(struct shard *s)
 {
     struct copy *c;
-    bool overlay;
 
-    if (s->v->o->n_syncing >= s->v->o->tun.resync_max)
-        return;
+    if (s->state != SHARD_ACTIVE || s->v->state == CW_VOLUME_RELEASING || s->syncing != NULL)
+        return NULL;
     c = next_copy(s);
-    if (c == NULL)
-        return;
-    overlay = c->restorable && cw_own_journal_of(s) != NULL;
-    if (c->state == CW_MEMBER_IN_RESYNC && (!overlay || may_overlay(c))) {
-        slot_take(c);
+    if (c == NULL || goes_on(c) || (cw_own_change_idle(s) && !s->change.call_busy))
+        return c;
+    return NULL;
+}
+
+static uint32_t
+n_sources(const struct shard *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        n += source_serves(s->copies[i]);
+    return n;
+}
+
+/* Fewest copies in sync first, then whoever has been away longest. */
+static bool
+goes_before(const struct copy *a, const struct copy *b)
+{
+    uint32_t n = n_sources(a->s), of_b = n_sources(b->s);
+
+    return n != of_b ? n < of_b : a->away_ns < b->away_ns;
+}
+
+static struct copy *
+first_waiting(struct cw_owner *o)
+{
+    struct copy *best = NULL;
+
+    CW_LIST_EACH (it, &o->volumes) {
+        struct cw_volume *v = cw_list_entry(it, struct cw_volume, node);
+
+        for (uint32_t i = 0; i < v->n_shards; i++) {
+            struct copy *c = waiting_copy(v->shards[i]);
+
+            if (c != NULL && (best == NULL || goes_before(c, best)))
+                best = c;
+        }
+    }
+    return best;
+}
+
+static void
+resync_begin(struct copy *c)
+{
+    struct shard *s = c->s;
+    bool overlay = to_overlay(c);
+
+    slot_take(c);
+    if (goes_on(c)) {
         cw_own_copy_session(c);
         return;
     }
-    if (!cw_own_change_idle(s) || s->change.call_busy)
-        return;
-    slot_take(c);
     for (uint32_t i = 0; i < s->n_copies; i++)
         cw_own_want_as_is(s->copies[i]);
     c->want = CW_MEMBER_IN_RESYNC;
     c->want_since = overlay ? cw_own_journal_of(s)->since_seq : 0;
     c->sealed = false; /* it may have been away: begin with SEAL */
     cw_own_change_begin(s, overlay ? "to be made whole by the journal" : "reachable again");
+}
+
+void
+cw_own_resyncs_begin(struct cw_owner *o)
+{
+    struct copy *c;
+
+    o->resync_due = false;
+    while (o->n_syncing < o->tun.resync_max && (c = first_waiting(o)) != NULL)
+        resync_begin(c);
 }
 
 /* The copy whose turn it is waits for a source that may never return, and the journal could make
@@ -390,7 +456,8 @@ cw_own_resync_run(struct shard *s)
         c = NULL;
     }
     if (c == NULL) {
-        resync_begin(s);
+        s->v->o->resync_due |=
+            s->v->o->n_syncing < s->v->o->tun.resync_max && waiting_copy(s) != NULL;
         return;
     }
     if (c->state != CW_MEMBER_IN_RESYNC)

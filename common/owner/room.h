@@ -188,6 +188,7 @@ struct copy {
     uint64_t demote_after_ns;
     uint64_t add_after_ns;
     uint64_t insync_since_ns;
+    uint64_t away_ns; /* since when it waits for a resync: it became OUT, or was OUT when we came */
 };
 
 /* ---- ring ---- */
@@ -494,6 +495,7 @@ struct cw_owner {
     uint64_t pace_ns;      /* its next second */
     uint64_t resync_moved; /* bytes since the last */
     bool resync_paused;
+    bool resync_due; /* some shard could begin one */
     uint64_t join_count;
     struct cw_timer tick;
     uint64_t second_ns; /* when the windows of peers end */
@@ -750,6 +752,7 @@ void cw_own_notes_free(struct shard *s);
 
 /* ---- resync.c ---- */
 void cw_own_resync_run(struct shard *s);
+void cw_own_resyncs_begin(struct cw_owner *o); /* as many as may, the most urgent first */
 void cw_own_resync_told(struct cw_owner *o, const struct cw_volume_desc *d);
 void cw_own_resync_second(struct cw_owner *o);
 void cw_own_resync_stop(struct copy *c, const char *why);

@@ -218,6 +218,8 @@ copy_take_state(struct copy *c, enum cw_member_state state, uint64_t since_seq)
                cw_member_state_name(c->state), cw_member_state_name(state));
         if (state == CW_MEMBER_OUT || state == CW_MEMBER_DEAD)
             copy_becomes_out(c);
+        if (state == CW_MEMBER_OUT)
+            c->away_ns = cw_own_now(c->s->v->o);
         if (state == CW_MEMBER_LAGGING)
             copy_becomes_lagging(c);
         if (state == CW_MEMBER_INSYNC) {

@@ -86,7 +86,7 @@ reply_nack(struct disk *d, const struct cw_wire_hdr *to, uint32_t code, uint64_t
 static struct cw_wire_ack
 ack_of(const struct disk *d)
 {
-    return (struct cw_wire_ack){ .shard = CW_SHARD_ID(VOLUME_ID, 0),
+    return (struct cw_wire_ack){ .shard = CW_SHARD_ID(d->w->id, 0),
                                  .durable_seq = d->last,
                                  .gen = d->promised,
                                  .credit_blocks = (uint32_t)d->credit,
@@ -369,7 +369,7 @@ sync_done_tell(struct disk *d)
     d->syncing = d->overlay = false;
     reply(d,
           (struct cw_wire_hdr){ .type = CW_FT_SYNC_DONE,
-                                .shard = CW_SHARD_ID(VOLUME_ID, 0),
+                                .shard = CW_SHARD_ID(d->w->id, 0),
                                 .gen = d->promised,
                                 .stable = d->join_id,
                                 .seq = d->last },
@@ -429,7 +429,7 @@ disk_note(struct disk *d, uint64_t lba, uint32_t nblk, const uint64_t bad[4])
     memcpy(b.bad, bad, sizeof(b.bad));
     reply(d,
           (struct cw_wire_hdr){
-              .type = CW_FT_BAD_NOTE, .shard = CW_SHARD_ID(VOLUME_ID, 0), .gen = d->promised },
+              .type = CW_FT_BAD_NOTE, .shard = CW_SHARD_ID(d->w->id, 0), .gen = d->promised },
           &b, sizeof(b));
 }
 
@@ -629,15 +629,23 @@ disk_turn(struct disk *d)
 
 /* ---- the manager ---- */
 
+static struct world *
+world_of(struct world *w, uint64_t volume)
+{
+    while (w->id != volume)
+        w = w->also;
+    return w;
+}
+
 static void
 op_connect(void *world, const struct cw_disk_location *to)
 {
-    struct world *w = world;
-
-    for (uint32_t i = 0; i < N_DISKS; i++) {
-        if (cw_uuid_equal(&w->disks[i].loc.disk_uuid, &to->disk_uuid)) {
-            assert_false(w->disks[i].connecting);
-            w->disks[i].connecting = true;
+    for (struct world *w = world; w != NULL; w = w->also) {
+        for (uint32_t i = 0; i < N_DISKS; i++) {
+            if (cw_uuid_equal(&w->disks[i].loc.disk_uuid, &to->disk_uuid)) {
+                assert_false(w->disks[i].connecting);
+                w->disks[i].connecting = true;
+            }
         }
     }
 }
@@ -679,7 +687,7 @@ apply_change(struct world *w, struct cw_change *c)
 static void
 op_change(void *world, struct cw_change *c)
 {
-    struct world *w = world;
+    struct world *w = world_of(world, c->volume);
 
     assert_null(w->change);
     if (strcmp(c->why, "begins") == 0)
@@ -709,13 +717,13 @@ world_answer_change(struct world *w)
 static void
 op_get(void *world, struct cw_volume_get *g)
 {
-    ((struct world *)world)->get = g;
+    world_of(world, g->volume)->get = g;
 }
 
 static void
 op_release(void *world, struct cw_volume_give_up *g)
 {
-    struct world *w = world;
+    struct world *w = world_of(world, g->volume);
 
     w->n_releases++;
     w->give_up = g;
@@ -731,7 +739,7 @@ desc_of(struct world *w, struct cw_disk_location *locs)
     for (uint32_t i = 0; i < N_DISKS; i++)
         locs[i] = w->disks[i].loc;
     return (struct cw_volume_desc){
-        .id = VOLUME_ID,
+        .id = w->id,
         .name = "vm1",
         .size_bytes = (uint64_t)N_BLOCKS * 4096,
         .gen = w->vol_gen,
@@ -790,9 +798,11 @@ world_turn(struct world *w)
 
     for (int i = 0; i < 10000 && did; i++) {
         did = false;
-        for (uint32_t k = 0; k < N_DISKS; k++)
-            did |= disk_turn(&w->disks[k]);
-        did |= manager_turn(w);
+        for (struct world *x = w; x != NULL; x = x->also) {
+            for (uint32_t k = 0; k < N_DISKS; k++)
+                did |= disk_turn(&x->disks[k]);
+            did |= manager_turn(x);
+        }
         did |= cw_owner_pending(w->owner);
         cw_owner_turn_end(w->owner);
         cw_owner_check(w->owner);
@@ -816,7 +826,8 @@ world_init(struct world *w)
     w->pool = cw_buf_pool_new(64 * CW_MIB);
     w->min_insync = MIN_INSYNC;
     w->vol_gen = 1;
-    w->rec = (struct cw_shard_rec){ .shard = CW_SHARD_ID(VOLUME_ID, 0),
+    w->id = VOLUME_ID;
+    w->rec = (struct cw_shard_rec){ .shard = CW_SHARD_ID(w->id, 0),
                                     .gen = 1,
                                     .cfg = 1,
                                     .n_blocks = N_BLOCKS,
@@ -881,7 +892,11 @@ world_open(struct world *w)
 {
     struct cw_disk_location locs[N_DISKS];
     struct cw_volume_desc d;
-    struct cw_owner_opts o = { .env = &w->sim.env, .pool = w->pool, .ops = &owner_ops, .world = w };
+    struct cw_owner_opts o = { .env = &w->sim.env,
+                               .pool = w->pool,
+                               .ops = &owner_ops,
+                               .world = w,
+                               .tuning = { .resync_max = w->resync_max } };
     struct cw_volume_opts vo = { .ev = &events, .user = w };
 
     for (uint32_t i = 0; i < w->rec.n_members && w->vol_gen == 1; i++) {
@@ -891,14 +906,30 @@ world_open(struct world *w)
     d = desc_of(w, locs);
     snprintf(o.self.site, sizeof(o.self.site), "s");
     snprintf(o.self.host, sizeof(o.self.host), "h0");
-    w->owner = cw_owner_new(&o);
+    if (w->owner == NULL)
+        w->owner = cw_owner_new(&o);
     w->v = cw_volume_open(w->owner, &d, &vo);
     assert_non_null(w->v);
-    world_turn(w);
+    world_turn(w->first != NULL ? w->first : w);
 }
 
 void
-world_fini(struct world *w)
+world_also(struct world *w, struct world *also)
+{
+    world_init(also);
+    also->id = w->id + 1;
+    also->rec.shard = CW_SHARD_ID(also->id, 0);
+    for (uint32_t i = 0; i < N_DISKS; i++) {
+        also->disks[i].loc.disk_uuid.b[1] = 1;
+        also->rec.members[i].disk_uuid = also->disks[i].loc.disk_uuid;
+    }
+    also->owner = w->owner;
+    also->first = w;
+    w->also = also;
+}
+
+static void
+disks_drop(struct world *w)
 {
     for (uint32_t i = 0; i < N_DISKS; i++) {
         struct disk *d = &w->disks[i];
@@ -910,7 +941,17 @@ world_fini(struct world *w)
         if (d->held_open != NULL)
             cw_msg_unref(d->held_open);
     }
-    cw_owner_free(w->owner);
+}
+
+void
+world_fini(struct world *w)
+{
+    disks_drop(w);
+    if (w->first == NULL)
+        cw_owner_free(w->owner);
+    if (w->also != NULL)
+        world_fini(w->also);
+    free(w->also);
     assert_int_equal(cw_buf_pool_used(w->pool), 0);
     cw_buf_pool_free(w->pool);
     cw_simenv_fini(&w->sim);

@@ -85,6 +85,9 @@ struct world {
     struct cw_simenv sim;
     struct cw_buf_pool *pool;
     struct cw_owner *owner;
+    uint64_t id;                /* the volume's */
+    struct world *also, *first; /* a volume beside it, of the same owner and of its time */
+    uint32_t resync_max;        /* 0: the owner's default */
     struct cw_volume *v;
     struct disk disks[N_DISKS];
     struct cw_shard_rec rec; /* the metadata store */
@@ -114,6 +117,9 @@ void world_fini(struct world *w);
 struct world *world_opened(uint32_t min_insync);
 void world_closed(struct world *w);
 void world_open(struct world *w);
+/* Another volume with disks of its own beside w, which is open: to be opened by world_open; from
+ * malloc, and ends with w. Time and turns are those of w. */
+void world_also(struct world *w, struct world *also);
 void world_turn(struct world *w);
 void world_run(struct world *w, uint64_t ms);
 /* Answers the change that waits, as its mode says now. */

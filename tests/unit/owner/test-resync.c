@@ -342,6 +342,76 @@ resync_is_paused_and_bounded(void **state)
     world_closed(w);
 }
 
+/* An owner that may resync one shard at a time. Two volumes whose third copy is OUT and cannot be
+ * reached, that of `later` (2: neither) only some time after the other; away[i]: the second of
+ * volume i is OUT, too, and stays away. Which volume is joined first, once the disks are back; the
+ * other one is when that is done. */
+static struct world *
+first_joined(const bool away[2], uint32_t later)
+{
+    struct world *w = malloc(sizeof(*w)), *also = malloc(sizeof(*also)), *both[2] = { w, also };
+    struct world *ret;
+
+    world_init(w);
+    w->resync_max = 1;
+    for (uint32_t i = 0; i < 2; i++) {
+        if (i == 1)
+            world_also(w, also);
+        both[i]->min_insync = 1;
+        both[i]->rec.members[1].state = away[i] ? CW_MEMBER_OUT : CW_MEMBER_INSYNC;
+        both[i]->disks[1].refuse_connect = away[i];
+        both[i]->rec.members[2].state = i == later ? CW_MEMBER_INSYNC : CW_MEMBER_OUT;
+        both[i]->disks[2].refuse_connect = i != later;
+        world_open(both[i]);
+    }
+    world_run(w, 2000);
+    assert_true(w->ready && also->ready);
+    if (later < 2) {
+        both[later]->disks[2].refuse_connect = true;
+        disk_cut(&both[later]->disks[2]);
+        world_run(w, 6000);
+        assert_int_equal(world_state(both[later], 2), CW_MEMBER_OUT);
+    }
+    w->disks[2].refuse_connect = also->disks[2].refuse_connect = false;
+    w->disks[2].loc.up = also->disks[2].loc.up = true;
+    cw_owner_hint_host(w->owner, "h2", true);
+    world_run(w, 3000);
+    assert_int_equal(w->disks[2].n_joins + also->disks[2].n_joins, 1);
+    ret = w->disks[2].n_joins > 0 ? w : also;
+    disk_sync_done(&ret->disks[2]);
+    world_run(w, 3000);
+    assert_int_equal(world_state(ret, 2), CW_MEMBER_INSYNC);
+    assert_int_equal(w->disks[2].n_joins + also->disks[2].n_joins, 2);
+    return ret;
+}
+
+static void
+first_joined_is(const bool away[2], uint32_t later, bool is_also)
+{
+    struct world *got = first_joined(away, later), *w = got->first != NULL ? got->first : got;
+    struct world *also = w->also;
+
+    assert_int_equal(got == also, is_also);
+    world_closed(w);
+}
+
+/* Slots are few: the shard with the fewest copies in sync goes first, whichever was opened first;
+ * of equals the one whose copy has been away longest. */
+static void
+fewest_copies_go_first(void **state)
+{
+    first_joined_is((bool[]){ false, true }, 2, true);
+    first_joined_is((bool[]){ true, false }, 2, false);
+    first_joined_is((bool[]){ true, false }, 1, false);
+}
+
+static void
+oldest_goes_first(void **state)
+{
+    first_joined_is((bool[]){ false, false }, 0, true);
+    first_joined_is((bool[]){ false, false }, 1, false);
+}
+
 int
 main(void)
 {
@@ -358,6 +428,8 @@ main(void)
         cmocka_unit_test(disconnect_joins_again),
         cmocka_unit_test(flapping_backs_off),
         cmocka_unit_test(evicted_copy_leaves),
+        cmocka_unit_test(fewest_copies_go_first),
+        cmocka_unit_test(oldest_goes_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
