@@ -51,8 +51,8 @@ register_refused(struct cw_host *h, const Causeway__Control__Error *e)
         beat_set(h, AGAIN_MS);
 }
 
-static void
-register_refused_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
+static const char *
+store_path(const struct cw_host *h, const ProtobufCBinaryData *uuid)
 {
     const char *path = "a store";
     struct cw_uuid u;
@@ -62,10 +62,25 @@ register_refused_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
     for (uint32_t i = 0; i < h->o->n_stores; i++)
         if (cw_uuid_equal(&h->disk_uuid[i], &u))
             path = h->o->stores[i].path;
+    return path;
+}
+
+static void
+register_refused_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
+{
     cw_log(h->env, CW_LOG_ERROR,
            "%s: the manager refuses %s: it belongs to another cluster or is in use by another "
            "host; leave it out, or join the cluster that it belongs to",
-           h->o->host, path);
+           h->o->host, store_path(h, uuid));
+}
+
+static void
+register_removed_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
+{
+    cw_log(h->env, CW_LOG_NOTICE,
+           "%s: %s was removed from the cluster: it is not used; leave it out, format it anew, or "
+           "take it back (causeway disk ls, causeway disk add)",
+           h->o->host, store_path(h, uuid));
 }
 
 static void
@@ -92,6 +107,8 @@ register_accepted(struct cw_host *h, const Causeway__Control__RegisterReply *m)
     }
     for (size_t i = 0; i < m->n_refused_disks; i++)
         register_refused_disk(h, &m->refused_disks[i]);
+    for (size_t i = 0; i < m->n_removed_disks; i++)
+        register_removed_disk(h, &m->removed_disks[i]);
     if (m->n_refused_disks > 0 && !h->ever) {
         cw_host_stop(h, 1);
         return;
