@@ -7,6 +7,7 @@
 #include "common/base/bits.h"
 #include "daemon/shell/host-parts.h"
 #include "daemon/shell/host.h"
+#include "daemon/shell/memory.h"
 
 #define BEAT_MS 1000u
 #define CALL_MS 10000u
@@ -240,7 +241,7 @@ register_send(struct cw_host *h)
     r.version = cw_host_text(CW_VERSION);
     for (uint32_t i = 0; i < h->look.n_disks; i++)
         h->disk_uuid[i] = h->look.disks[i].id.disk_uuid;
-    cw_host_memory(&h->look, &memory);
+    cw_host_memory(&h->look, h->resident_bytes, &memory);
     r.memory = &memory;
     if (cw_host_keep_kept(h, &kept))
         r.kept = &kept;
@@ -321,7 +322,7 @@ beat_send(struct cw_host *h)
     Causeway__Control__CopyBad *bads = calloc(h->look.n_bads + 1, sizeof(*bads));
 
     cw_assert(disks != NULL && uses != NULL && bads != NULL);
-    cw_host_memory(&h->look, &memory);
+    cw_host_memory(&h->look, h->resident_bytes, &memory);
     b.memory = &memory;
     b.n_disks = h->look.n_disks;
     b.disks = disks_out(h, disks);
@@ -353,6 +354,8 @@ on_looked(struct cw_data_look *l)
     h->look_busy = false;
     if (h->state != CW_HOST_RUNNING)
         return;
+    if (l->want_copies)
+        h->resident_bytes = cw_memory_resident();
     if (!cw_rpc_session_up(h->session) || cw_rpc_call_busy(&h->call) ||
         (!h->registered && !l->want_copies))
         beat_set(h, AGAIN_MS);
