@@ -203,10 +203,24 @@ class Control:
                  TARGET_STATUS_MS)
 
 
+def rest_alone(control):
+    try:
+        control.attach()
+        wait_for("all is well", control.settled, 120)
+        control.rest("all attached")
+    finally:
+        control.detach()
+    wait_for("all is well", control.settled, 120)
+    control.rest("none attached")
+    return control.rows
+
+
 def bench(args, cluster, program):
     control = Control(args, cluster, program)
     hosts = [h["name"] for h in control.json("host", "ls")["hosts"]]
     control.create()
+    if args.rest:
+        return rest_alone(control)
     try:
         control.attach()
         wait_for("all is well", control.settled, 120)

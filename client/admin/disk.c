@@ -28,6 +28,8 @@ disk_used(const cw_pb_disk *d, char text[static CW_TEXT_SIZE])
 static const char *
 disk_why(const cw_pb_disk *d)
 {
+    if (d->removed)
+        return "not used; causeway disk add takes it back";
     return d->why[0] != '\0' ? d->why : d->quarantined_why;
 }
 
@@ -137,7 +139,8 @@ const struct cw_cmd cw_cmds_disk[] = {
     { "disk ls", "", "stores by host: state, space, copies, and why",
       "state is ok, full (no more is taken), stuck (it does not answer), failed, quarantined (see\n"
       "disk return), draining (disk drain), absent (with its host), maintenance (its host is down\n"
-      "for that) or missing (its host is up without it). USED is of what it may hold: from 75 % on "
+      "for that), missing (its host is up without it) or removed (disk rm; its daemon still has\n"
+      "its store, which is not used: disk add). USED is of what it may hold: from 75 % on "
       "it takes no new copies, from 90 % on none is rebuilt there,\n"
       "from 95 % on writes wait.\n",
       disk_ls },

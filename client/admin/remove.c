@@ -197,6 +197,25 @@ host_add(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     return status;
 }
 
+static int
+disk_add(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
+{
+    Causeway__Control__DiskAdd body = CAUSEWAY__CONTROL__DISK_ADD__INIT;
+    struct cw_args a = { .n_min = 1, .n_max = 1 };
+    int status = cw_args_parse(cli, cmd, &a, argc, argv);
+
+    if (status != CW_ARGS_GO)
+        return status;
+    body.disk = a.operand[0];
+    status = cw_remote_do(cli, CW_ASK(DISK_ADD, disk_add, &body));
+    if (status == CW_EXIT_OK && cli->json)
+        return cw_out_json(cli, cw_payload_done("added", body.disk));
+    if (status == CW_EXIT_OK)
+        fprintf(cli->out, "disk %s is used again as soon as its daemon has its store open\n",
+                body.disk);
+    return status;
+}
+
 const struct cw_cmd cw_cmds_remove[] = {
     { "host add", "NAME [--site SITE] [--store PATH]",
       "how to start a host of that name, and has it joined?",
@@ -215,9 +234,16 @@ const struct cw_cmd cw_cmds_remove[] = {
       "again.\n",
       host_rm },
     { "disk rm", "HOST/DISK [--accept-loss]", "forget a disk that is empty or gone for good",
-      "A disk that works is to be drained first (disk drain), and its --store to be taken off the\n"
-      "daemon's command line: a daemon that starts with it adds it again. Of one that does not,\n"
-      "copies are given up as with host rm.\n",
+      "A disk that works is to be drained first (disk drain). Of one that does not work, copies "
+      "are\n"
+      "given up as with host rm. It stays removed, also when a daemon has its store: disk ls "
+      "calls\n"
+      "it removed as long as one does. Take it out of the daemon's configuration, or format it\n"
+      "anew (causewayd --format): then it is another disk. disk add takes it back as it is.\n",
       disk_rm },
+    { "disk add", "HOST/DISK", "take back a disk that was removed",
+      "Its store is used again, with what is on it. A new store needs no command: its daemon adds\n"
+      "it when it starts with it (--store).\n",
+      disk_add },
     { 0 },
 };

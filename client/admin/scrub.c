@@ -50,7 +50,8 @@ scrub_ls_table(struct cw_cli *cli, const Causeway__Control__HostLsReply *ls)
 
     for (size_t i = 0; i < ls->n_hosts; i++) {
         for (size_t k = 0; k < ls->hosts[i]->n_disks; k++)
-            scrub_row(t, ls->hosts[i], ls->hosts[i]->disks[k]);
+            if (!ls->hosts[i]->disks[k]->removed)
+                scrub_row(t, ls->hosts[i], ls->hosts[i]->disks[k]);
     }
     return cw_table_print(t);
 }

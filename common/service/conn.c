@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/mem/buf.h"
@@ -15,6 +16,9 @@
 #define PING_AFTER_NS (2 * CW_NS_PER_S)
 #define SILENT_NS (5 * CW_NS_PER_S)
 #define RETRY_NS (50 * CW_NS_PER_MS)
+#define ALIVE_NS CW_NS_PER_S
+#define ALIVE_GRID_NS (250 * CW_NS_PER_MS) /* looks of many connections share a wake-up */
+#define IOV_MAX_PUT 64
 #define FRAMES_PER_TURN 64 /* then the other connections have their turn */
 
 struct conn_out {
@@ -22,6 +26,8 @@ struct conn_out {
     struct cw_msg *msg;
     uint32_t off;
 };
+
+static void conn_flush(struct cw_rpc_conn *c);
 
 /* ---- the end ---- */
 
@@ -38,6 +44,7 @@ conn_end(struct cw_rpc_conn *c, bool fault, const char *why)
     cw_timer_cancel(c->env, &c->alive);
     cw_timer_cancel(c->env, &c->retry);
     cw_timer_set(c->env, &c->down, cw_now_ns(c->env));
+    conn_flush(c); /* the last words */
 }
 
 void
@@ -111,6 +118,8 @@ cw_conn_free(struct cw_rpc_conn *c)
         event_free(c->rd);
     if (c->wr != NULL)
         event_free(c->wr);
+    if (c->fd >= 0 && c->state == CW_CONN_OPEN)
+        conn_flush(c); /* the last words */
     conn_drop_out(c);
     cw_buf_unref(c->body);
     cw_list_remove(&c->link);
@@ -133,13 +142,47 @@ cw_conn_detach(struct cw_rpc_conn *c)
 
 /* ---- sending ---- */
 
+/* What waits, as far as one call takes it. */
+static ssize_t
+conn_send(struct cw_rpc_conn *c)
+{
+    struct iovec iov[IOV_MAX_PUT];
+    struct msghdr mh = { .msg_iov = iov };
+
+    CW_LIST_EACH (it, &c->out) {
+        const struct conn_out *o = cw_list_entry(it, struct conn_out, link);
+
+        if (mh.msg_iovlen == IOV_MAX_PUT)
+            break;
+        iov[mh.msg_iovlen++] = (struct iovec){ .iov_base = o->msg->head + o->off,
+                                               .iov_len = o->msg->head_len - o->off };
+    }
+    return sendmsg(c->fd, &mh, MSG_NOSIGNAL);
+}
+
+static void
+conn_sent(struct cw_rpc_conn *c, uint32_t n)
+{
+    c->out_bytes -= n;
+    while (n > 0) {
+        struct conn_out *o = cw_list_first(&c->out, struct conn_out, link);
+        uint32_t part = (uint32_t)cw_min_u64(n, o->msg->head_len - o->off);
+
+        n -= part;
+        o->off += part;
+        if (o->off < o->msg->head_len)
+            return;
+        cw_list_remove(&o->link);
+        cw_msg_unref(o->msg);
+        free(o);
+    }
+}
+
 static void
 conn_flush(struct cw_rpc_conn *c)
 {
-    struct conn_out *o;
-
-    while ((o = cw_list_first(&c->out, struct conn_out, link)) != NULL) {
-        ssize_t n = send(c->fd, o->msg->head + o->off, o->msg->head_len - o->off, MSG_NOSIGNAL);
+    while (!cw_list_empty(&c->out)) {
+        ssize_t n = conn_send(c);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -152,13 +195,7 @@ conn_flush(struct cw_rpc_conn *c)
             conn_end(c, false, strerror(errno));
             return;
         }
-        o->off += (uint32_t)n;
-        c->out_bytes -= (uint32_t)n;
-        if (o->off < o->msg->head_len)
-            continue;
-        cw_list_remove(&o->link);
-        cw_msg_unref(o->msg);
-        free(o);
+        conn_sent(c, (uint32_t)n);
     }
 }
 
@@ -196,8 +233,10 @@ cw_conn_put(struct cw_rpc_conn *c, uint8_t type, const void *payload, uint32_t l
     cw_assert(o->msg->body_len == 0);
     c->out_bytes += o->msg->head_len;
     cw_list_push_back(&c->out, &o->link);
-    if (o->link.prev == &c->out)
+    if (c->state == CW_CONN_GREETING)
         conn_flush(c);
+    else if (o->link.prev == &c->out) /* with what else this turn of the loop sends */
+        event_active(c->wr, EV_WRITE, 0);
     return c->state != CW_CONN_ENDING;
 }
 
@@ -208,6 +247,16 @@ cw_conn_greet(struct cw_rpc_conn *c, const struct cw_wire_hello *hello)
 }
 
 /* ---- liveness ---- */
+
+/* Before PING_AFTER_NS of silence there is nothing to do. */
+static void
+conn_look_next(struct cw_rpc_conn *c)
+{
+    uint64_t at = cw_max_u64(cw_now_ns(c->env) + ALIVE_NS, c->heard_ns + PING_AFTER_NS);
+
+    c->look_ns = cw_div_up(at, ALIVE_GRID_NS) * ALIVE_GRID_NS;
+    cw_timer_set(c->env, &c->alive, c->look_ns);
+}
 
 static void
 conn_on_alive(struct cw_timer *t)
@@ -220,14 +269,13 @@ conn_on_alive(struct cw_timer *t)
         return;
     }
     /* Who slept (stopped, suspended) has not listened: it may not blame the other. */
-    if (now - c->looked_ns > 2 * CW_NS_PER_S)
+    if (now - c->look_ns > ALIVE_NS)
         c->heard_ns = cw_max_u64(c->heard_ns, now - PING_AFTER_NS);
-    c->looked_ns = now;
     if (now - c->heard_ns >= SILENT_NS) {
         conn_end(c, false, "silent for 5 s");
         return;
     }
-    cw_timer_set(c->env, &c->alive, now + CW_NS_PER_S);
+    conn_look_next(c);
     if (now - c->heard_ns >= PING_AFTER_NS)
         cw_conn_ping(c);
 }
@@ -240,8 +288,8 @@ cw_conn_opened(struct cw_rpc_conn *c, const struct cw_wire_hello *peer)
     cw_assert(c->state == CW_CONN_GREETING);
     c->state = CW_CONN_OPEN;
     c->peer = *peer;
-    c->heard_ns = c->looked_ns = now;
-    cw_timer_set(c->env, &c->alive, now + CW_NS_PER_S);
+    c->heard_ns = now;
+    conn_look_next(c);
 }
 
 /* ---- receiving ---- */
@@ -358,20 +406,49 @@ conn_advance(struct cw_rpc_conn *c)
     return true;
 }
 
+/* From what was read ahead, or from the socket: there past it, if it is an open connection's and
+ * little is wanted. As recv. */
+static ssize_t
+conn_recv(struct cw_rpc_conn *c, uint8_t *to, size_t len)
+{
+    ssize_t n;
+
+    if (c->ahead_at == c->ahead_end) {
+        if (c->state != CW_CONN_OPEN || len >= sizeof(c->ahead))
+            return recv(c->fd, to, len, 0);
+        n = recv(c->fd, c->ahead, sizeof(c->ahead), 0);
+        if (n <= 0)
+            return n;
+        c->ahead_at = 0;
+        c->ahead_end = (uint32_t)n;
+        c->dry = (size_t)n < sizeof(c->ahead);
+    }
+    n = (ssize_t)cw_min_u64(len, c->ahead_end - c->ahead_at);
+    memcpy(to, c->ahead + c->ahead_at, (size_t)n);
+    c->ahead_at += (uint32_t)n;
+    return n;
+}
+
+/* What was read ahead is taken in this turn: the loop does not call again for it. */
 static void
 conn_read(struct cw_rpc_conn *c)
 {
-    for (int i = 0; i < FRAMES_PER_TURN && c->state != CW_CONN_ENDING; i++) {
+    for (int i = 0;
+         (i < FRAMES_PER_TURN || c->ahead_at < c->ahead_end) && c->state != CW_CONN_ENDING; i++) {
         uint8_t *at;
         size_t room = conn_room(c, &at);
         ssize_t n;
 
+        if (c->dry && c->ahead_at == c->ahead_end) {
+            c->dry = false; /* the loop calls again for what comes */
+            return;
+        }
         if (room == 0) {
             event_del(c->rd);
             cw_timer_set(c->env, &c->retry, cw_now_ns(c->env) + RETRY_NS);
             return;
         }
-        n = recv(c->fd, at, room, 0);
+        n = conn_recv(c, at, room);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -405,6 +482,7 @@ conn_on_retry(struct cw_timer *t)
     struct cw_rpc_conn *c = cw_container_of(t, struct cw_rpc_conn, retry);
 
     event_add(c->rd, NULL);
+    conn_read(c);
 }
 
 struct cw_rpc_conn *

@@ -13,7 +13,8 @@
 
 struct event;
 
-#define CW_CONN_HEAD_LEN 72u /* header and the one checksum of an opaque payload */
+#define CW_CONN_HEAD_LEN 72u     /* header and the one checksum of an opaque payload */
+#define CW_CONN_AHEAD_LEN 16384u /* many small frames in one recv */
 #define CW_CONN_HELLO_LEN (CW_CONN_HEAD_LEN + sizeof(struct cw_wire_hello))
 
 enum cw_conn_state { CW_CONN_GREETING, CW_CONN_OPEN, CW_CONN_ENDING };
@@ -49,15 +50,18 @@ struct cw_rpc_conn {
         } sum;
         uint8_t bytes[CW_CONN_HELLO_LEN];
     } head;
-    uint32_t got;          /* bytes of head, then of the payload behind it */
-    struct cw_buf *body;   /* where the payload of a CONTROL frame gathers */
-    struct cw_timer retry; /* the budget was empty: read again */
+    uint32_t got;                 /* bytes of head, then of the payload behind it */
+    bool dry;                     /* the socket had no more */
+    uint32_t ahead_at, ahead_end; /* what of `ahead` is read and not taken yet */
+    struct cw_buf *body;          /* where the payload of a CONTROL frame gathers */
+    struct cw_timer retry;        /* the budget was empty: read again */
 
     struct cw_list out; /* of struct conn_out */
     uint32_t out_bytes;
 
-    struct cw_timer alive; /* GREETING: deadline; OPEN: every second */
-    uint64_t heard_ns, looked_ns;
+    struct cw_timer alive; /* GREETING: deadline; OPEN: the next look at heard_ns */
+    uint64_t heard_ns;
+    uint64_t look_ns; /* when `alive` is due */
 
     struct cw_list calls; /* sent, unanswered */
     struct cw_list reqs;  /* received, unanswered */
@@ -66,6 +70,7 @@ struct cw_rpc_conn {
     struct cw_timer down;
     bool fault; /* the peer broke the protocol */
     char why[CW_RPC_WHY_SIZE];
+    uint8_t ahead[CW_CONN_AHEAD_LEN];
 };
 
 /* Takes fd (connected, non-blocking) on success. The peer has greet_ms to send its HELLO. */

@@ -31,6 +31,7 @@ struct cw_service {
     struct event *timer_event;
     uint64_t timer_armed_ns; /* what timer_fd is set to, CW_NEVER if off */
     struct cw_timerheap timers;
+    bool firing; /* timer_fd is set once all that is due has run */
 
     int wake_fd;
     struct event *wake_event;
@@ -91,7 +92,7 @@ service_timer_arm(struct cw_service *s)
     uint64_t at = cw_timerheap_next(&s->timers);
     struct itimerspec spec = { 0 };
 
-    if (at >= s->timer_armed_ns)
+    if (s->firing || at >= s->timer_armed_ns)
         return; /* a wake-up that comes too early arms it again */
     spec.it_value.tv_sec = (time_t)(at / CW_NS_PER_S);
     spec.it_value.tv_nsec = (long)(at % CW_NS_PER_S);
@@ -147,8 +148,10 @@ service_on_timer(evutil_socket_t fd, short what, void *arg)
     if (read(s->timer_fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
         cw_unreachable();
     s->timer_armed_ns = CW_NEVER;
+    s->firing = true;
     while (budget-- > 0 && (t = cw_timerheap_pop(&s->timers, s->now_ns)) != NULL)
         t->fn(t);
+    s->firing = false;
     service_timer_arm(s);
 }
 

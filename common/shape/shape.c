@@ -92,6 +92,8 @@ cw_shape_volume(const cw_pb_volume *v)
 const char *
 cw_shape_disk_state(const cw_pb_host *h, const cw_pb_disk *d)
 {
+    if (d->removed)
+        return "removed";
     if (d->failed)
         return "failed";
     if (strcmp(h->state, "absent") == 0)
@@ -144,6 +146,8 @@ cw_shape_disk(const cw_pb_host *h, const cw_pb_disk *d)
     shape_set_text(o, "quarantined_why", d->quarantined_why);
     shape_set_bool(o, "draining", d->draining);
     shape_set_text(o, "draining_since", d->draining_since);
+    shape_set_bool(o, "removed", d->removed);
+    shape_set_text(o, "removed_since", d->removed_since);
     return o;
 }
 

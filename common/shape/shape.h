@@ -38,7 +38,7 @@ const char *cw_shape_member_state(Causeway__Control__MemberState state);
 /* What its scrub does: "full speed", "paced", "resting", "not begun", "unknown". */
 const char *cw_shape_scrub_state(const cw_pb_disk *d);
 /* "ok", "full", "stuck", "quarantined", "draining", "missing", "absent", "maintenance" (it is
- * down), "failed". */
+ * down), "failed", "removed" (by an operator, but its daemon has it open). */
 const char *cw_shape_disk_state(const cw_pb_host *h, const cw_pb_disk *d);
 
 /* "on-premise", "cloud". */

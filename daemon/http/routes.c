@@ -51,6 +51,7 @@ SHAPE(shape_limited,
 SHAPE(shape_whatif, cw_payload_whatif(r->whatif_reply))
 SHAPE(shape_removed, cw_payload_done("removed", a->object))
 SHAPE(shape_returned, cw_payload_done("returned", a->object))
+SHAPE(shape_added, cw_payload_done("added", a->object))
 SHAPE(shape_restored, cw_payload_done("restored", cw_http_text(a, "new_name", a->object)))
 SHAPE(shape_volume_removed,
       cw_payload_volume_removed(a->object, cw_http_flag(a, "now", false),
@@ -221,6 +222,7 @@ const struct http_route cw_http_routes[] = {
     { POST, "/v1/disks/{host}/{disk}/drain", "disk", ASK(DISK_DRAIN, HOST_MAINTAIN_REPLY),
       .fields = "plan cancel", .shape = shape_drain },
     { POST, "/v1/disks/{host}/{disk}/return", "disk", DO(DISK_RETURN), .shape = shape_returned },
+    { POST, "/v1/disks/{host}/{disk}/add", "disk", DO(DISK_ADD), .shape = shape_added },
     { GET, "/v1/scrubs", ASK(HOST_LS, HOST_LS_REPLY), .shape = shape_scrubs },
     { POST, "/v1/scrubs", ASK(SCRUB_START, SCRUB_START_REPLY), .fields = "target",
       .shape = shape_scrub_started, .status = 202 },

@@ -326,13 +326,16 @@ register_build(struct mgr_call_op *c, struct mgr_txn *t)
     struct cw_mgr_register_reply *reply = &c->call->reply.register_reply;
     struct cw_uuid *refused =
         cw_mgr_arena_get(cw_mgr_reply_arena(c->call), r->n_disks + 1, sizeof(*refused));
+    struct cw_uuid *removed =
+        cw_mgr_arena_get(cw_mgr_reply_arena(c->call), r->n_disks + 1, sizeof(*removed));
     char(*names)[CW_NAME_SIZE] =
         cw_mgr_arena_get(cw_mgr_reply_arena(c->call), r->n_disks + 1, sizeof(*names));
 
     if (!register_allowed(t->m, r, c->call))
         return cw_mgr_refused(c);
     reply->refused_disks = refused;
-    reply->n_refused_disks = 0;
+    reply->removed_disks = removed;
+    reply->n_refused_disks = reply->n_removed_disks = 0;
     for (size_t i = 0; i < r->n_disks; i++)
         if (disk_refused(t->m, r, &r->disks[i]))
             refused[reply->n_refused_disks++] = r->disks[i].uuid;
@@ -341,9 +344,14 @@ register_build(struct mgr_call_op *c, struct mgr_txn *t)
         return MGR_BUILD_NONE;
     register_put_host(t, r);
     register_names(t->m, r, names);
-    for (size_t i = 0; i < r->n_disks; i++)
-        if (!is_refused(reply, &r->disks[i].uuid))
+    for (size_t i = 0; i < r->n_disks; i++) {
+        if (is_refused(reply, &r->disks[i].uuid))
+            continue;
+        if (cw_mgr_txn_removed_seen(t, r->name, &r->disks[i]))
+            removed[reply->n_removed_disks++] = r->disks[i].uuid;
+        else
             register_put_disk(t, r, &r->disks[i], names[i]);
+    }
     register_end_stand_ins(t, r, reply);
     return t->n_items > 0 ? MGR_BUILD_COMMIT : MGR_BUILD_NONE;
 }
@@ -369,7 +377,7 @@ host_take_session(struct cw_manager *m, struct mgr_host *h, struct cw_mgr_sessio
     if (h->incarnation != r->incarnation)
         cw_mgr_flaps_forget(m, h);
     h->session = s;
-    h->vouched = h->vouching = false;
+    h->vouched = h->vouching = h->anew = false;
     h->incarnation = r->incarnation;
     cw_mgr_text_clip(h->version, sizeof(h->version), r->version);
 }
@@ -412,6 +420,7 @@ register_ok(struct mgr_call_op *c)
     m->news = true;
     register_warmth(m, r);
     cw_mgr_disks_registered(m, h, r->disks, r->n_disks);
+    cw_mgr_removed_registered(m, h, r->disks, r->n_disks);
     cw_mgr_copies_registered(m, h, r->copies, r->n_copies);
     cw_mgr_drops_again(m, h);
     cw_mgr_hint_host(m, h, true);
@@ -438,6 +447,8 @@ cw_mgr_call_beat(struct cw_manager *m, struct cw_mgr_call *call)
 
     if (call->session == NULL || call->session->host == NULL) {
         cw_mgr_fail(call, CW_MGR_NOT_FOUND, "", "this connection has not registered a host");
+    } else if (call->session->host->anew) {
+        cw_mgr_fail(call, CW_MGR_NOT_FOUND, "", "its stores are to be registered again");
     } else {
         call->session->host->memory = b->memory;
         cw_mgr_disks_seen(m, call->session->host, b->disks, b->n_disks);
@@ -524,7 +535,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
 {
     const struct cw_host_rec *r = &h->o.rec.host;
     struct cw_mgr_disk_state *disks =
-        cw_mgr_arena_get(a, m->t.of[CW_REC_DISK].n + 1, sizeof(*disks));
+        cw_mgr_arena_get(a, m->t.of[CW_REC_DISK].n + m->t.of[CW_REC_REMOVED].n + 1, sizeof(*disks));
     char since[CW_MGR_TIME_SIZE], qs[CW_MGR_TIME_SIZE];
 
     *ret = (struct cw_mgr_host_info){
@@ -567,6 +578,7 @@ host_fill(const struct cw_manager *m, const struct mgr_host *h, struct cw_mgr_ar
         to->draining_since = cw_mgr_arena_text(a, cw_mgr_time_format(d->o.rec.disk.draining_s, qs));
         ret->n_disks++;
     }
+    ret->n_disks += cw_mgr_removed_fill(m, h, a, &disks[ret->n_disks]);
     MGR_EACH(&m->t, CW_REC_SHARD, struct mgr_shard, s)
     {
         for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++) {

@@ -317,7 +317,7 @@ mgr_call_fn cw_mgr_call_handover_allow, cw_mgr_call_handover_cancel;
 mgr_call_fn cw_mgr_call_scrub_start, cw_mgr_call_disk_return;
 mgr_call_fn cw_mgr_call_host_maintain, cw_mgr_call_host_return, cw_mgr_call_disk_drain;
 mgr_call_fn cw_mgr_call_metadata_read, cw_mgr_call_metadata_show;
-mgr_call_fn cw_mgr_call_disk_rm, cw_mgr_call_whatif;
+mgr_call_fn cw_mgr_call_disk_rm, cw_mgr_call_disk_add, cw_mgr_call_whatif;
 mgr_call_fn cw_mgr_call_repair_ls, cw_mgr_call_repair_now, cw_mgr_call_repair_set;
 
 /* ---- hosts.c, disks.c ---- */
@@ -671,6 +671,25 @@ bool cw_mgr_moves_possible(const struct cw_manager *m, const struct mgr_volume *
 /* What is being done for a volume that does not comply. */
 void cw_mgr_moves_doing(const struct cw_manager *m, const struct mgr_volume *v,
                         const struct cw_place_rule *rule, char *text, size_t size);
+
+/* ---- removed.c: disks that were removed stay so ---- */
+
+/* NULL: that store was not removed, or formatted anew since. */
+struct mgr_removed *cw_mgr_find_removed(const struct cw_manager *m, const struct cw_uuid *uuid,
+                                        uint64_t format_id);
+/* d is removed by this transaction. */
+void cw_mgr_txn_removed(struct mgr_txn *t, const struct mgr_disk *d);
+/* A host registers with a store; true: it was removed, and is not to be added. */
+bool cw_mgr_txn_removed_seen(struct mgr_txn *t, const char *host,
+                             const struct cw_mgr_disk_state *ds);
+/* It registered with these. */
+void cw_mgr_removed_registered(struct cw_manager *m, const struct mgr_host *h,
+                               const struct cw_mgr_disk_state *disks, size_t n);
+/* The record of x is new, or goes: its daemon is to register again. */
+void cw_mgr_removed_applied(struct cw_manager *m, const struct mgr_removed *x);
+/* Those that its daemon has open, at most as many as there are; returns how many. */
+size_t cw_mgr_removed_fill(const struct cw_manager *m, const struct mgr_host *h,
+                           struct cw_mgr_arena *a, struct cw_mgr_disk_state *to);
 
 /* ---- rebalance.c ---- */
 

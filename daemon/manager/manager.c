@@ -139,6 +139,8 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_disk_drain;
     case CW_MGR_DISK_RM:
         return cw_mgr_call_disk_rm;
+    case CW_MGR_DISK_ADD:
+        return cw_mgr_call_disk_add;
     case CW_MGR_REPAIR_LS:
         return cw_mgr_call_repair_ls;
     case CW_MGR_REPAIR_NOW:
@@ -176,6 +178,7 @@ call_can_dry_run(enum cw_mgr_call_kind kind)
     case CW_MGR_HOST_RETURN:
     case CW_MGR_DISK_DRAIN:
     case CW_MGR_DISK_RM:
+    case CW_MGR_DISK_ADD:
     case CW_MGR_REPAIR_NOW:
     case CW_MGR_REPAIR_SET:
         return true;
@@ -396,6 +399,8 @@ cw_mgr_apply_put(struct cw_manager *m, const char *key, uint64_t version, const 
         volume_applied(m, (struct mgr_volume *)o, fresh ? NULL : &old.volume);
     if (rec->kind == CW_REC_SHARD && !fresh)
         shard_applied(m, (struct mgr_shard *)o, &old.shard);
+    if (rec->kind == CW_REC_REMOVED && fresh)
+        cw_mgr_removed_applied(m, (struct mgr_removed *)o);
 }
 
 void
@@ -410,6 +415,8 @@ cw_mgr_apply_del(struct cw_manager *m, enum cw_rec_kind kind, const char *key)
         if (h->session != NULL)
             h->session->host = NULL;
     }
+    if (o != NULL && kind == CW_REC_REMOVED)
+        cw_mgr_removed_applied(m, (struct mgr_removed *)o);
     cw_mgr_table_del(&m->t, kind, key);
     if (kind == CW_REC_HOST)
         maintain_count(m);

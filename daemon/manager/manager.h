@@ -104,6 +104,8 @@ struct cw_mgr_disk_state {
     const char *quarantined_since, *quarantined_why; /* "" */
     bool draining;                                   /* replies only, as the next */
     const char *draining_since;                      /* "" */
+    bool removed;                                    /* as the next: in a reply */
+    const char *removed_since;
 };
 
 struct cw_mgr_memory { /* HostMemory */
@@ -387,6 +389,8 @@ struct cw_mgr_register_reply {
     const char *cluster_name;
     const struct cw_uuid *refused_disks;
     size_t n_refused_disks;
+    const struct cw_uuid *removed_disks; /* not used: an operator removed them */
+    size_t n_removed_disks;
     const char *const *managers;
     size_t n_managers;
     uint32_t beat_ms;
@@ -743,6 +747,7 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_HOST_RETURN,    /* name               - */
                         CW_MGR_DISK_DRAIN,     /* disk_drain         maintain */
                         CW_MGR_DISK_RM,        /* disk_rm            removed */
+                        CW_MGR_DISK_ADD,       /* name (HOST/DISK)   - */
                         CW_MGR_REPAIR_LS,      /* -                  repairs */
                         CW_MGR_REPAIR_NOW,     /* repair_now         job */
                         CW_MGR_REPAIR_SET,     /* repair_set         - */

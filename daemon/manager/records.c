@@ -54,6 +54,9 @@ cw_rec_key(const struct cw_rec *r, char key[static CW_KV_KEY_SIZE])
     case CW_REC_JOB:
         key_of_number(key, "/job/", r->job.id);
         break;
+    case CW_REC_REMOVED:
+        key_of_text(key, "/removed/", cw_uuid_format(&r->removed.uuid, uuid));
+        break;
     }
     return key;
 }
@@ -67,7 +70,7 @@ cw_rec_kind_of_key(const char *key, enum cw_rec_kind *ret)
     } kinds[] = {
         { "/policy/", CW_REC_POLICY }, { "/node/", CW_REC_HOST },   { "/disk/", CW_REC_DISK },
         { "/vol/", CW_REC_VOLUME },    { "/shard/", CW_REC_SHARD }, { "/drop/", CW_REC_DROP },
-        { "/event/", CW_REC_EVENT },   { "/job/", CW_REC_JOB },
+        { "/event/", CW_REC_EVENT },   { "/job/", CW_REC_JOB },     { "/removed/", CW_REC_REMOVED },
     };
 
     if (strcmp(key, "/cluster") == 0) {

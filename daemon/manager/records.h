@@ -2,6 +2,7 @@
  *
  *   /cluster  /policy/<name>  /node/<name>  /disk/<uuid>  /vol/<id>  /shard/<id>
  *   /drop/<disk uuid>/<shard>  /event/<number>  /job/<id>   (numbers: 16 hexadecimal digits)
+ *   /removed/<uuid>
  *
  * The manager handles only these structs; a cw_rec_codec turns one into the bytes of its key and
  * back (proto/metadata.proto, in daemon/metadata). Strings are NUL-terminated and never truncated
@@ -160,6 +161,17 @@ struct cw_job_rec {
     } verify;
 };
 
+/* A disk that an operator removed: its store is not used again, whoever reports it, until it is
+ * formatted anew or added again. */
+struct cw_removed_rec {
+    struct cw_uuid uuid;
+    uint64_t format_id;
+    char host[CW_NAME_SIZE]; /* where it was seen last */
+    char name[CW_NAME_SIZE];
+    uint64_t removed_s;
+    bool told; /* the event that its store was reported again */
+};
+
 enum cw_rec_kind {
     CW_REC_CLUSTER,
     CW_REC_POLICY,
@@ -170,6 +182,7 @@ enum cw_rec_kind {
     CW_REC_DROP,
     CW_REC_EVENT,
     CW_REC_JOB,
+    CW_REC_REMOVED,
 };
 
 struct cw_rec {
@@ -184,6 +197,7 @@ struct cw_rec {
         struct cw_drop_rec drop;
         struct cw_event_rec event;
         struct cw_job_rec job;
+        struct cw_removed_rec removed;
     };
 };
 

@@ -196,6 +196,7 @@ disk_rm_build(struct mgr_call_op *c, struct mgr_txn *t)
         return removal_refuse(c, &r, "disk", q->disk);
     cw_mgr_disk_path(t->m, d, path);
     txn_disk_del(t, d);
+    cw_mgr_txn_removed(t, d);
     removal_event(t, &r, "DISK_REMOVED", path);
     removal_reply(c, &r, path);
     return MGR_BUILD_COMMIT;

@@ -27,6 +27,8 @@ obj_size(enum cw_rec_kind kind)
         return sizeof(struct mgr_event);
     case CW_REC_JOB:
         return sizeof(struct mgr_work);
+    case CW_REC_REMOVED:
+        return sizeof(struct mgr_removed);
     }
     cw_unreachable();
 }

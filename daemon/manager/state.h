@@ -15,7 +15,7 @@
 #define MGR_SHARD_BYTES (UINT64_C(64) << 30)
 #define MGR_SHARDS_MAX 65536u
 #define MGR_EVENTS_KEPT 2000u
-#define MGR_N_KINDS (CW_REC_JOB + 1)
+#define MGR_N_KINDS (CW_REC_REMOVED + 1)
 #define MGR_WHY_SIZE 160
 
 struct mgr_obj {
@@ -42,6 +42,7 @@ struct mgr_host {
     bool vouching; /* one is under way that was built since */
     char version[CW_NAME_SIZE];
     bool bads;                   /* it named bad blocks in its last beat */
+    bool anew;                   /* it is to register again: it is told at its next beat */
     struct cw_mgr_memory memory; /* as it said last */
     uint64_t probe_ns;           /* it may be asked to measure ways from then on */
     uint64_t returned_ns;        /* from maintenance; its absence counts from then on; 0: never */
@@ -192,6 +193,12 @@ struct mgr_work {
     uint64_t eta_s;      /* 0: unknown */
     uint64_t moved_ns;   /* when left_bytes changed last */
     char why[CW_MGR_WHY_SIZE];
+};
+
+/* A disk that was removed. */
+struct mgr_removed {
+    struct mgr_obj o;
+    bool reported; /* by the host it is on, when that registered last: its daemon has it open */
 };
 
 struct mgr_cluster {

@@ -420,6 +420,33 @@ job_decode(const Causeway__Metadata__JobRecord *m, struct cw_job_rec *r)
            TEXT_IN(r->object, m->object) && TEXT_IN(r->why, m->why);
 }
 
+/* ---- removed ---- */
+
+static size_t
+removed_encode(const struct cw_removed_rec *r, uint8_t *to)
+{
+    Causeway__Metadata__RemovedRecord m = INIT(REMOVED_RECORD);
+
+    m.version = VERSION;
+    m.uuid = uuid_out(&r->uuid);
+    m.format_id = r->format_id;
+    m.host = text_out(r->host);
+    m.name = text_out(r->name);
+    m.removed_s = r->removed_s;
+    m.told = r->told;
+    return pack(&m.base, to);
+}
+
+static bool
+removed_decode(const Causeway__Metadata__RemovedRecord *m, struct cw_removed_rec *r)
+{
+    r->format_id = m->format_id;
+    r->removed_s = m->removed_s;
+    r->told = m->told;
+    return m->version == VERSION && uuid_in(&r->uuid, m->uuid) && !cw_uuid_is_nil(&r->uuid) &&
+           TEXT_IN(r->host, m->host) && TEXT_IN(r->name, m->name);
+}
+
 /* ---- all kinds ---- */
 
 static size_t
@@ -444,6 +471,8 @@ codec_encode(const struct cw_rec *r, uint8_t *to)
         return event_encode(&r->event, to);
     case CW_REC_JOB:
         return job_encode(&r->job, to);
+    case CW_REC_REMOVED:
+        return removed_encode(&r->removed, to);
     }
     cw_unreachable();
 }
@@ -470,6 +499,8 @@ codec_descriptor(enum cw_rec_kind kind)
         return &causeway__metadata__event_record__descriptor;
     case CW_REC_JOB:
         return &causeway__metadata__job_record__descriptor;
+    case CW_REC_REMOVED:
+        return &causeway__metadata__removed_record__descriptor;
     }
     cw_unreachable();
 }
@@ -496,6 +527,8 @@ codec_translate(const void *m, struct cw_rec *ret)
         return event_decode(m, &ret->event);
     case CW_REC_JOB:
         return job_decode(m, &ret->job);
+    case CW_REC_REMOVED:
+        return removed_decode(m, &ret->removed);
     }
     cw_unreachable();
 }

@@ -34,7 +34,7 @@ on_looked(struct cw_data_look *l)
         cw_host_disk_state(&l->disks[i], &h->host_key, &out[i]);
         list[i] = &out[i].disk;
     }
-    cw_host_memory(l, &memory);
+    cw_host_memory(l, cw_memory_resident(), &memory);
     self.name = h->o->host;
     self.state = cw_host_text("up");
     self.memory = &memory;

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/shell/memory.h"
-
 #define SHARDS_MAX 65536u
 
 bool
@@ -242,14 +240,15 @@ cw_host_disk_state(const struct cw_data_disk *from, const struct cw_uuid *host_k
 }
 
 void
-cw_host_memory(const struct cw_data_look *from, Causeway__Control__HostMemory *to)
+cw_host_memory(const struct cw_data_look *from, uint64_t resident_bytes,
+               Causeway__Control__HostMemory *to)
 {
     causeway__control__host_memory__init(to);
     to->limit_bytes = from->memory.limit_bytes;
     to->pool_bytes = from->memory.pool_bytes;
     to->pool_used_bytes = from->memory.pool_used_bytes;
     to->metadata_bytes = from->memory.metadata_bytes;
-    to->resident_bytes = cw_memory_resident();
+    to->resident_bytes = resident_bytes;
     for (uint32_t i = 0; i < from->n_disks; i++)
         to->metadata_used_bytes +=
             from->disks[i].memory.table_bytes + from->disks[i].memory.copy_bytes;

@@ -33,6 +33,7 @@ struct cw_host_disk_out {
 /* Both borrow from the look and the key. */
 void cw_host_disk_state(const struct cw_data_disk *from, const struct cw_uuid *host_key,
                         struct cw_host_disk_out *to);
-void cw_host_memory(const struct cw_data_look *from, Causeway__Control__HostMemory *to);
+void cw_host_memory(const struct cw_data_look *from, uint64_t resident_bytes,
+                    Causeway__Control__HostMemory *to);
 void cw_host_copy_state(const struct cw_data_look *look, const struct cw_data_copy *from,
                         Causeway__Control__CopyState *to);

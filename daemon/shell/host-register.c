@@ -7,6 +7,7 @@
 #include "common/base/bits.h"
 #include "daemon/shell/host-parts.h"
 #include "daemon/shell/host.h"
+#include "daemon/shell/memory.h"
 
 #define BEAT_MS 1000u
 #define CALL_MS 10000u
@@ -51,8 +52,8 @@ register_refused(struct cw_host *h, const Causeway__Control__Error *e)
         beat_set(h, AGAIN_MS);
 }
 
-static void
-register_refused_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
+static const char *
+store_path(const struct cw_host *h, const ProtobufCBinaryData *uuid)
 {
     const char *path = "a store";
     struct cw_uuid u;
@@ -62,10 +63,25 @@ register_refused_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
     for (uint32_t i = 0; i < h->o->n_stores; i++)
         if (cw_uuid_equal(&h->disk_uuid[i], &u))
             path = h->o->stores[i].path;
+    return path;
+}
+
+static void
+register_refused_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
+{
     cw_log(h->env, CW_LOG_ERROR,
            "%s: the manager refuses %s: it belongs to another cluster or is in use by another "
            "host; leave it out, or join the cluster that it belongs to",
-           h->o->host, path);
+           h->o->host, store_path(h, uuid));
+}
+
+static void
+register_removed_disk(struct cw_host *h, const ProtobufCBinaryData *uuid)
+{
+    cw_log(h->env, CW_LOG_NOTICE,
+           "%s: %s was removed from the cluster: it is not used; leave it out, format it anew, or "
+           "take it back (causeway disk ls, causeway disk add)",
+           h->o->host, store_path(h, uuid));
 }
 
 static void
@@ -92,6 +108,8 @@ register_accepted(struct cw_host *h, const Causeway__Control__RegisterReply *m)
     }
     for (size_t i = 0; i < m->n_refused_disks; i++)
         register_refused_disk(h, &m->refused_disks[i]);
+    for (size_t i = 0; i < m->n_removed_disks; i++)
+        register_removed_disk(h, &m->removed_disks[i]);
     if (m->n_refused_disks > 0 && !h->ever) {
         cw_host_stop(h, 1);
         return;
@@ -223,7 +241,7 @@ register_send(struct cw_host *h)
     r.version = cw_host_text(CW_VERSION);
     for (uint32_t i = 0; i < h->look.n_disks; i++)
         h->disk_uuid[i] = h->look.disks[i].id.disk_uuid;
-    cw_host_memory(&h->look, &memory);
+    cw_host_memory(&h->look, h->resident_bytes, &memory);
     r.memory = &memory;
     if (cw_host_keep_kept(h, &kept))
         r.kept = &kept;
@@ -304,7 +322,7 @@ beat_send(struct cw_host *h)
     Causeway__Control__CopyBad *bads = calloc(h->look.n_bads + 1, sizeof(*bads));
 
     cw_assert(disks != NULL && uses != NULL && bads != NULL);
-    cw_host_memory(&h->look, &memory);
+    cw_host_memory(&h->look, h->resident_bytes, &memory);
     b.memory = &memory;
     b.n_disks = h->look.n_disks;
     b.disks = disks_out(h, disks);
@@ -336,6 +354,8 @@ on_looked(struct cw_data_look *l)
     h->look_busy = false;
     if (h->state != CW_HOST_RUNNING)
         return;
+    if (l->want_copies)
+        h->resident_bytes = cw_memory_resident();
     if (!cw_rpc_session_up(h->session) || cw_rpc_call_busy(&h->call) ||
         (!h->registered && !l->want_copies))
         beat_set(h, AGAIN_MS);

@@ -44,6 +44,7 @@ struct cw_host {
     bool registered; /* on this connection */
     bool ever;       /* on any: from then on refusals are not fatal */
     bool look_busy, want_register;
+    uint64_t resident_bytes; /* at the last look with copies: /proc costs more than a beat */
     struct cw_uuid disk_uuid[CW_STORES_MAX]; /* of o->stores, as last registered */
     struct cw_probes probes;                 /* that the manager asked for */
 

@@ -195,6 +195,8 @@ disk_out(struct cw_mgr_arena *a, const struct cw_mgr_disk_state *from, CW_PB(Dis
     to->quarantined_why = cw_pb_text(from->quarantined_why);
     to->draining = from->draining;
     to->draining_since = cw_pb_text(from->draining_since);
+    to->removed = from->removed;
+    to->removed_since = cw_pb_text(from->removed_since);
     to->cache_bytes = from->cache_bytes;
     to->table_bytes = from->table_bytes;
     to->discarded_bytes = from->discarded_bytes;

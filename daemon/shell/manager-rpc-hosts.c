@@ -102,6 +102,11 @@ register_answer(struct cw_manager_req *r, cw_envelope *out)
         cw_mgr_arena_get(r->arena, f->n_refused_disks + 1, sizeof(*to->refused_disks));
     for (size_t i = 0; i < f->n_refused_disks; i++)
         to->refused_disks[i] = cw_pb_uuid(&f->refused_disks[i]);
+    to->n_removed_disks = f->n_removed_disks;
+    to->removed_disks =
+        cw_mgr_arena_get(r->arena, f->n_removed_disks + 1, sizeof(*to->removed_disks));
+    for (size_t i = 0; i < f->n_removed_disks; i++)
+        to->removed_disks[i] = cw_pb_uuid(&f->removed_disks[i]);
     to->n_managers = f->n_managers;
     to->managers = cw_mgr_arena_get(r->arena, f->n_managers + 1, sizeof(*to->managers));
     for (size_t i = 0; i < f->n_managers; i++)
@@ -335,6 +340,13 @@ disk_return_ask(struct cw_manager_req *r, const cw_envelope *m)
     return true;
 }
 
+static bool
+disk_add_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    r->call.req.name = m->disk_add->disk;
+    return true;
+}
+
 const struct cw_manager_route cw_manager_routes_hosts[] = {
     { CW_PB_BODY(REGISTER), CW_MGR_REGISTER, register_ask, register_answer },
     { CW_PB_BODY(BEAT), CW_MGR_BEAT, beat_ask, beat_answer },
@@ -343,5 +355,6 @@ const struct cw_manager_route cw_manager_routes_hosts[] = {
     { CW_PB_BODY(HOST_RM), CW_MGR_HOST_RM, host_rm_ask, cw_manager_remove_answer },
     { CW_PB_BODY(SCRUB_START), CW_MGR_SCRUB_START, scrub_start_ask, scrub_start_answer },
     { CW_PB_BODY(DISK_RETURN), CW_MGR_DISK_RETURN, disk_return_ask, NULL },
+    { CW_PB_BODY(DISK_ADD), CW_MGR_DISK_ADD, disk_add_ask, NULL },
     { CW_PB_BODY(_NOT_SET), 0, NULL, NULL },
 };

@@ -167,6 +167,14 @@ def test_json_of_maintenance_and_removal(t):
     assert h.want(200, "DELETE", f"/v1/disks/{disk}?dry-run=true") == {"schema": 1, "dry_run": True}
     gone = h.want(200, "DELETE", f"/v1/disks/{disk}")
     assert gone["removed"].endswith(disk) and gone["copies"] == 0 and gone["lost"] == [], gone
+    wait_for("its daemon is told", lambda: h.get(f"/v1/disks/{disk}").json.get("disk", {}).get("state") == "removed", 20, 0.2)
+    assert run("disk", "show", disk)["disk"]["removed"]
+    assert h.want(200, "POST", f"/v1/disks/{disk}/add?dry-run=true") == {"schema": 1, "dry_run": True}
+    assert h.want(200, "POST", f"/v1/disks/{disk}/add") == {"schema": 1, "added": disk}
+    wait_for("it is back", lambda: h.get(f"/v1/disks/{disk}").json.get("disk", {}).get("state") == "ok", 20, 0.2)
+    assert run("disk", "rm", disk)["removed"].endswith(disk)
+    assert run("disk", "add", disk) == {"schema": 1, "added": disk}
+    t.fails("causeway", "--cluster", c.addr, "disk", "add", "none/none", says="no disk none/none was removed")
 
     # A host that is lost, and what follows from that.
     lost = next(x for x in holders() if x != "onprem-1")
@@ -264,6 +272,7 @@ def test_every_path_answers_as_the_description_says(t):
     do("post", "/v1/repairs/now", "/v1/repairs/now", {"volume": "i"})
     do("post", "/v1/whatif", "/v1/whatif", {"fail": ["aws", "onprem-1/store-0"]})
     do("post", "/v1/disks/{host}/{disk}/return", disk + "/return", status=400)
+    do("post", "/v1/disks/{host}/{disk}/add", disk + "/add", status=404)
     do("post", "/v1/scrubs", "/v1/scrubs", {"target": "aws-1/store-0"})
     assert did == set(ops), set(ops) - did
     for path, body in (("/v1/status", None), ("/v1/hosts", None), ("/v1/policies", None)):

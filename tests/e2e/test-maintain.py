@@ -134,7 +134,31 @@ def test_a_disk_is_drained(t):
     c.admin("disk", "drain", name + "/store-0")
     assert name not in holders(c, "v"), c.volume("v")
     c.admin("disk", "rm", name + "/store-0")
+    stays_removed(t, c, name)
     end(c, server, load)
+
+
+def disk_state(c, path):
+    return next((d["state"] for d in c.json("disk", "ls")["disks"] if f'{d["host"]}/{d["name"]}' == path), None)
+
+
+def stays_removed(t, c, name):
+    """Its daemon has the store open, is restarted, and the manager too: the disk is used again once it is added again."""
+    path = name + "/store-0"
+    wait_for("its daemon was told", lambda: disk_state(c, path) == "removed", 20)
+    t.fails("causeway", "--cluster", c.addr, "disk", "rm", path, says="no disk")
+    for part in (name, "manager"):
+        c.local("kill", part)
+        c.local("start", part)
+        wait_for("its daemon reports it", lambda: c.try_admin("disk", "ls").code == 0 and
+                 disk_state(c, path) is not None and host(c, name)["state"] == "up", 30)
+        assert disk_state(c, path) == "removed", c.json("disk", "ls")
+    assert "disk add" in c.admin("disk", "ls").out
+    assert name not in holders(c, "v")
+    c.admin("disk", "add", path)
+    wait_for("it is used again", lambda: disk_state(c, path) == "ok", 20)
+    happened = [e["code"] for e in c.json("events")["events"]]
+    assert happened.count("DISK_NOT_USED") == 1 and "DISK_TAKEN_BACK" in happened, happened
 
 
 def stuck_by_pause(c):

@@ -446,6 +446,116 @@ a_disk_is_drained(void **state)
     world_fini(&w);
 }
 
+static void
+keep_disk(struct world *w, const union cw_mgr_reply *r)
+{
+    snprintf(w->text[T_STATE], sizeof(w->text[0]), "-");
+    for (size_t i = 0; i < r->hosts.n_hosts; i++) {
+        for (size_t k = 0; k < r->hosts.hosts[i].n_disks; k++) {
+            const struct cw_mgr_disk_state *d = &r->hosts.hosts[i].disks[k];
+
+            if (cw_uuid_equal(&d->uuid, &w->d[w->job].disk_uuid))
+                snprintf(w->text[T_STATE], sizeof(w->text[0]), "%s/%s%s", r->hosts.hosts[i].name,
+                         d->name, d->removed ? " removed" : "");
+        }
+    }
+}
+
+/* HOST/DISK of daemon d's first store, " removed" behind it; "-": not known. */
+static const char *
+disk_of(struct world *w, int d)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_HOST_LS };
+
+    w->job = (uint64_t)d;
+    w->keep = keep_disk;
+    assert_int_equal(world_call(w, NULL, &call), CW_MGR_OK);
+    w->keep = NULL;
+    return w->text[T_STATE];
+}
+
+static enum cw_mgr_code
+disk_call(struct world *w, enum cw_mgr_call_kind kind, const char *name)
+{
+    struct cw_mgr_call call = { .kind = kind };
+
+    if (kind == CW_MGR_DISK_RM)
+        call.req.disk_rm.disk = name;
+    else
+        call.req.name = name;
+    return world_call(w, NULL, &call);
+}
+
+/* Its daemon has the store open all along: it is not added again by that, nor by another start of
+ * the daemon or the manager; until an operator takes it back, or it is formatted anew. */
+static void
+a_removed_disk_stays_removed(void **state)
+{
+    static struct world w;
+
+    begin(&w, 3, 3, 2);
+    assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
+    assert_string_equal(disk_of(&w, 3), "aws-2/store-0");
+    assert_int_equal(disk_call(&w, CW_MGR_DISK_ADD, "aws-2/store-0"), CW_MGR_NOT_FOUND);
+    assert_int_equal(disk_call(&w, CW_MGR_DISK_RM, "aws-2/store-0"), CW_MGR_OK);
+    run(&w, 3);
+    assert_int_equal(w.d[3].error.code, CW_MGR_NOT_FOUND); /* its beat: it is to register again */
+    assert_int_equal(world_register(&w, 3), CW_MGR_OK);
+    assert_string_equal(disk_of(&w, 3), "aws-2/store-0 removed");
+    assert_int_equal(disk_call(&w, CW_MGR_DISK_RM, "aws-2/store-0"), CW_MGR_NOT_FOUND);
+
+    world_stop_manager(&w);
+    world_start_manager(&w, false);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(world_register(&w, i), CW_MGR_OK);
+    assert_string_equal(disk_of(&w, 3), "aws-2/store-0 removed");
+    w.d[3].incarnation++;
+    world_down(&w, 3);
+    assert_int_equal(world_register(&w, 3), CW_MGR_OK);
+    assert_string_equal(disk_of(&w, 3), "aws-2/store-0 removed");
+
+    assert_int_equal(disk_call(&w, CW_MGR_DISK_ADD, "aws-2/store-0"), CW_MGR_OK);
+    assert_int_equal(disk_call(&w, CW_MGR_DISK_ADD, "aws-2/store-0"), CW_MGR_NOT_FOUND);
+    run(&w, 3);
+    assert_int_equal(w.d[3].error.code, CW_MGR_NOT_FOUND);
+    assert_int_equal(world_register(&w, 3), CW_MGR_OK);
+    assert_string_equal(disk_of(&w, 3), "aws-2/store-0");
+
+    assert_int_equal(disk_call(&w, CW_MGR_DISK_RM, "aws-2/store-0"), CW_MGR_OK);
+    assert_int_equal(world_register(&w, 3), CW_MGR_OK);
+    w.d[3].format_id++;
+    assert_int_equal(world_register(&w, 3), CW_MGR_OK);
+    assert_string_equal(disk_of(&w, 3), "aws-2/store-0");
+    world_fini(&w);
+}
+
+/* What is remembered of disks that are gone is bounded: the oldest is forgotten. */
+static void
+removed_disks_are_bounded(void **state)
+{
+    static struct world w;
+    uint64_t first;
+
+    begin(&w, 3, 3, 2);
+    assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
+    first = w.d[3].format_id;
+    for (uint64_t i = 0; i < 300; i++) {
+        w.d[3].disk_uuid = cw_uuid_from_random(i + 1, first);
+        w.wall_s++;
+        assert_int_equal(world_register(&w, 3), CW_MGR_OK);
+        for (int n = 0; n < 9 && strchr(disk_of(&w, 3), '/') == NULL; n++)
+            run(&w, 1);
+        assert_int_equal(disk_call(&w, CW_MGR_DISK_RM, disk_of(&w, 3)), CW_MGR_OK);
+    }
+    w.d[3].disk_uuid = cw_uuid_from_random(45 + 1, first);
+    assert_int_equal(world_register(&w, 3), CW_MGR_OK);
+    assert_non_null(strstr(disk_of(&w, 3), " removed"));
+    w.d[3].disk_uuid = cw_uuid_from_random(42 + 1, first);
+    assert_int_equal(world_register(&w, 3), CW_MGR_OK);
+    assert_null(strstr(disk_of(&w, 3), " removed"));
+    world_fini(&w);
+}
+
 /* A disk with copies that serves is not removed. */
 static void
 disk_rm_needs_an_empty_disk(void **state)
@@ -840,6 +950,8 @@ main(void)
         cmocka_unit_test(a_second_host_is_refused),
         cmocka_unit_test(full_empties_the_host),
         cmocka_unit_test(a_disk_is_drained),
+        cmocka_unit_test(a_removed_disk_stays_removed),
+        cmocka_unit_test(removed_disks_are_bounded),
         cmocka_unit_test(disk_rm_needs_an_empty_disk),
         cmocka_unit_test(a_lost_host_is_given_up),
         cmocka_unit_test(the_last_copy_needs_a_word),

@@ -9,7 +9,7 @@
 static const struct cw_uuid id1 = { { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 } };
 static const struct cw_uuid id2 = { { 255, 254, 253, 0, 1 } };
 
-#define N_SAMPLES 9
+#define N_SAMPLES 10
 
 static size_t
 make_samples(struct cw_rec *r)
@@ -58,6 +58,8 @@ make_samples(struct cw_rec *r)
                                      UINT64_C(1) << 41,
                                      "it was removed",
                                      { 1, 2, 3, 4, 5, 6 } } };
+    r[9] = (struct cw_rec){ .kind = CW_REC_REMOVED,
+                            .removed = { id2, 99, "aws-1", "store-0", 1700000008, true } };
     return N_SAMPLES;
 }
 
