@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Unmodified NBD clients against causeway-nbd: qemu-img, qemu-io, nbdinfo, nbdcopy, fio."""
+"""Unmodified NBD clients against causeway-nbd: qemu-img, qemu-io, nbdinfo, nbdcopy, nbddump, fio."""
 import json
 import os
 import random
@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
+import nbd
 from daemons import free_port
 from harness import need_tool, wait_for
 
@@ -90,6 +91,114 @@ def test_nbdcopy_both_ways(t):
     t.ok("nbdcopy", server.uri("v"), t.path("back.raw"))
     with open(raw, "rb") as a, open(t.path("back.raw"), "rb") as b:
         assert a.read() == b.read()
+
+
+MIB = 1 << 20
+# (offset, length, data?) of what test_maps.. writes
+PATCHES = [(0, MIB, True), (MIB, 7 * MIB, False), (8 * MIB, 5 * MIB, True), (13 * MIB, 3 * MIB, False),
+           (16 * MIB, 128 << 10, True), ((16 * MIB) + (128 << 10), SIZE - 16 * MIB - (128 << 10), False)]
+
+
+def nbd_map(t, uri):
+    """[(offset, length, data?)], neighbours of a kind joined."""
+    runs = []
+    for x in json.loads(t.ok("nbdinfo", "--map", "--json", uri).out):
+        assert x["type"] in (0, 3), x
+        runs.append((x["offset"], x["length"], x["type"] == 0))
+    return joined(runs)
+
+
+def joined(runs):
+    out = []
+    for at, n, data in runs:
+        assert at == (out[-1][0] + out[-1][1] if out else 0), runs
+        if out and out[-1][2] == data:
+            out[-1] = (out[-1][0], out[-1][1] + n, data)
+        else:
+            out.append((at, n, data))
+    return out
+
+
+def write_patches(t, uri):
+    args = []
+    for at, n, data in PATCHES:
+        if data:
+            args += ["-c", f"write -P 0x5a {at} {n}"]
+    t.ok("qemu-io", "-f", "raw", *args, uri)
+
+
+def test_maps_show_holes(t):
+    need_tool("nbdinfo")
+    need_tool("qemu-io")
+    c, server = serve(t, "v", "empty")
+    uri = server.uri("v")
+    assert nbd_map(t, server.uri("empty")) == [(0, SIZE, False)]
+    write_patches(t, uri)
+    assert nbd_map(t, uri) == PATCHES, nbd_map(t, uri)
+    totals = t.ok("nbdinfo", "--map", "--totals", "--json", uri)
+    assert {x["type"]: x["size"] for x in json.loads(totals.out)}[0] == 6 * MIB + (128 << 10), totals
+    contexts = t.ok("nbdinfo", "--json", "--list", "nbd+unix://?socket=" + server.sock)
+    for e in json.loads(contexts.out)["exports"]:
+        assert e["contexts"] == ["base:allocation"], e
+
+
+def test_qemu_img_map_shows_holes(t):
+    need_tool("qemu-img")
+    c, server = serve(t, "v")
+    write_patches(t, server.uri("v"))
+    runs = json.loads(t.ok("qemu-img", "map", "-f", "raw", "--output=json", server.uri("v")).out)
+    assert joined([(x["start"], x["length"], x["data"]) for x in runs]) == PATCHES, runs
+    assert all(x["zero"] is not x["data"] for x in runs), runs
+
+
+def test_discards_and_zeroes_become_holes(t):
+    need_tool("nbdinfo")
+    need_tool("qemu-io")
+    c, server = serve(t, "v")
+    uri = server.uri("v")
+    t.ok("qemu-io", "-f", "raw", "-d", "unmap", "-c", "write -P 1 0 8M", "-c", "discard 1M 1M", "-c", "write -z 3M 64k",
+         "-c", "write -z -u 4M 64k", "-c", "write -P 0 5M 1M", uri)
+    k = 1 << 10
+    assert nbd_map(t, uri) == [(0, MIB, True), (MIB, MIB, False), (2 * MIB, MIB, True), (3 * MIB, 64 * k, False),
+                               (3 * MIB + 64 * k, MIB - 64 * k, True), (4 * MIB, 64 * k, False),
+                               (4 * MIB + 64 * k, MIB - 64 * k, True), (5 * MIB, MIB, False), (6 * MIB, 2 * MIB, True),
+                               (8 * MIB, SIZE - 8 * MIB, False)], nbd_map(t, uri)
+
+
+def test_copies_keep_holes(t):
+    need_tool("nbdcopy")
+    c, server = serve(t, "v", "w")
+    write_patches(t, server.uri("v"))
+    t.ok("nbdcopy", server.uri("v"), t.path("sparse.raw"))
+    assert os.stat(t.path("sparse.raw")).st_blocks * 512 <= 7 * MIB
+    t.ok("qemu-img", "compare", "-f", "raw", "-F", "raw", t.path("sparse.raw"), server.uri("v"))
+    t.ok("nbdcopy", server.uri("v"), server.uri("w"))
+    t.ok("qemu-img", "compare", "-f", "raw", "-F", "raw", server.uri("v"), server.uri("w"))
+    assert nbd_map(t, server.uri("w")) == PATCHES
+
+
+def test_maps_while_writes_go_on(t):
+    """A written block is never called a hole: what was acknowledged before the question is data in the answer."""
+    need_tool("nbdinfo")
+    c, server = serve(t, "v")
+    n = nbd.Nbd(server.sock, "v")
+    for i in range(12):
+        n.write(i * 4 * MIB, b"\1" * 4096)
+        later = n.send(nbd.WRITE, i * 4 * MIB + MIB, 65536, b"\2" * 65536)
+        runs = nbd_map(t, server.uri("v"))
+        for j in range(i + 1):
+            at = j * 4 * MIB
+            assert any(a <= at and at + 4096 <= a + m and data for a, m, data in runs), (j, runs)
+        assert n.recv()[:2] == (later, 0)
+    n.close()
+
+
+def test_nbddump(t):
+    need_tool("nbddump")
+    c, server = serve(t, "v")
+    t.ok("qemu-io", "-f", "raw", "-c", "write -P 0x41 4096 16", server.uri("v"))
+    out = t.ok("nbddump", server.uri("v")).out
+    assert "0000001000: 41 41 41 41" in out, out
 
 
 def test_fio_verifies(t):
