@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Unmodified NBD clients against causeway-nbd: qemu-img, qemu-io, nbdinfo, nbdcopy, nbddump, fio."""
+"""Unmodified NBD clients against causeway-nbd: qemu-img, qemu-io, nbdinfo, nbdcopy, nbddump, nbd-client, fio."""
 import json
 import os
 import random
+import shutil
+import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -91,6 +93,14 @@ def test_nbdcopy_both_ways(t):
     t.ok("nbdcopy", server.uri("v"), t.path("back.raw"))
     with open(raw, "rb") as a, open(t.path("back.raw"), "rb") as b:
         assert a.read() == b.read()
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
 
 
 MIB = 1 << 20
@@ -193,6 +203,61 @@ def test_maps_while_writes_go_on(t):
     n.close()
 
 
+def test_a_grown_volume_is_seen(t):
+    """Who connects after it sees the new size; who is connected may use it, if it knows."""
+    need_tool("nbdinfo")
+    c, server = serve(t, "v")
+    n = nbd.Nbd(server.sock, "v")
+    assert n.size == SIZE
+    n.write(0, b"\1" * 4096)
+    c.admin("volume", "resize", "v", str(2 * SIZE))
+
+    def grown():
+        try:
+            n.write(2 * SIZE - 4096, b"\2" * 4096)
+            return True
+        except nbd.NbdError:
+            return False
+
+    wait_for("the new size on the old connection", grown, 30)
+    assert int(t.ok("nbdinfo", "--size", server.uri("v")).out) == 2 * SIZE
+    runs = nbd_map(t, server.uri("v"))
+    assert runs == [(0, 4096, True), (4096, 2 * SIZE - 8192, False), (2 * SIZE - 4096, 4096, True)], runs
+    assert n.read(2 * SIZE - 4096, 4096) == b"\2" * 4096
+    n.close()
+
+
+def test_limits_are_told(t):
+    need_tool("qemu-img")
+    c = t.cluster(store_size="512M")
+    for name in ("v", "w"):
+        c.admin("volume", "create", name, "--size", str(SIZE))
+    port = free_port()
+    t.spawn("causeway-nbd", "--cluster", c.addr, "--listen", f"127.0.0.1:{port}", "--export-connections", "1",
+            "--connections", "3", "--in-flight", "2M")
+    wait_for("the TCP port", lambda: listens(port), 15)
+    n = nbd.Nbd(addr=("127.0.0.1", port), export="v")
+    r = t.run("qemu-img", "info", f"nbd://127.0.0.1:{port}/v")
+    assert r.code != 0 and "v: 1 connections to one export are the limit" in r.out + r.err, r
+    t.ok("qemu-img", "info", f"nbd://127.0.0.1:{port}/w")
+    n.close()
+
+
+def test_nbd_client_lists(t):
+    """All that nbd-client can do without the kernel's device: negotiate and list."""
+    tool = shutil.which("nbd-client", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if tool is None:
+        raise harness.Skip("nbd-client is not installed")
+    c = t.cluster(store_size="512M")
+    for name in ("v", "w"):
+        c.admin("volume", "create", name, "--size", str(SIZE))
+    port = free_port()
+    t.spawn("causeway-nbd", "--cluster", c.addr, "--listen", f"127.0.0.1:{port}")
+    wait_for("the TCP port", lambda: listens(port), 15)
+    out = t.ok(tool, "-l", "127.0.0.1", str(port)).out
+    assert {"v", "w"} <= set(out.split()), out
+
+
 def test_nbddump(t):
     need_tool("nbddump")
     c, server = serve(t, "v")
@@ -216,18 +281,9 @@ def test_tcp_and_unix_serve_the_same(t):
     need_tool("qemu-img")
     c = t.cluster(store_size="512M")
     c.admin("volume", "create", "v", "--size", str(SIZE))
-    import socket
     port = free_port()
     p = t.spawn("causeway-nbd", "--cluster", c.addr, "--listen", f"127.0.0.1:{port}")
-
-    def answers():
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return True
-        except OSError:
-            return False
-
-    wait_for("the TCP port", answers, 15)
+    wait_for("the TCP port", lambda: listens(port), 15)
     raw = image(t)
     t.ok("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", raw, f"nbd://127.0.0.1:{port}/v")
     t.ok("qemu-img", "compare", "-f", "raw", "-F", "raw", raw, f"nbd://127.0.0.1:{port}/v")
