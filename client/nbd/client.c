@@ -370,12 +370,18 @@ client_alloc(struct cw_nbd_server *s)
 void
 nbd_client_new(struct cw_nbd_server *s, int take_fd)
 {
-    struct nbd_client *cl = s->n_clients < s->conns_max && !s->stopping ? client_alloc(s) : NULL;
+    bool full = s->n_clients >= s->conns_max;
+    struct nbd_client *cl = full || s->stopping ? NULL : client_alloc(s);
     int one = 1;
 
     if (cl == NULL) {
-        cw_log(cw_reactor_env(s->reactor), CW_LOG_WARNING,
-               "a client was refused: %u connections are the limit", s->conns_max);
+        if (full)
+            cw_log(cw_reactor_env(s->reactor), CW_LOG_WARNING,
+                   "a client was refused: %u connections are the limit (--connections, --memory)",
+                   s->conns_max);
+        else
+            cw_log(cw_reactor_env(s->reactor), CW_LOG_WARNING, "a client was refused: %s",
+                   s->stopping ? "the server is stopping" : "out of memory");
         close(take_fd);
         return;
     }

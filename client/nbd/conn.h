@@ -18,6 +18,17 @@ enum nbd_phase {
 
 struct nbd_req;
 
+#define NBD_STATUS_RUNS_MAX 128u
+
+/* What a BLOCK_STATUS has found: runs from the request's offset on, neighbours differ. */
+struct nbd_status {
+    uint64_t data_bytes; /* of runs that are not holes */
+    uint32_t n;
+    struct nbd_run {
+        uint32_t len, state; /* bytes; CW_NBD_STATE_.. */
+    } runs[NBD_STATUS_RUNS_MAX];
+};
+
 /* A part of a request, as the owner gets it. */
 struct nbd_piece {
     struct cw_io io;
@@ -39,12 +50,13 @@ struct nbd_req {
     uint64_t cookie, off;
     uint32_t len;
     uint16_t type, flags;
-    uint32_t cut;      /* bytes of it that are handed on, or refused */
-    uint32_t n_flying; /* pieces at the owner */
-    uint32_t error;    /* the first; CW_NBD_E.. */
-    bool whole;        /* READ: one content chunk, or a simple reply */
-    bool whole_token;  /* counts in shared->n_whole */
-    bool flushing;     /* FUA: the data is written, the flush is under way */
+    uint32_t cut;              /* bytes of it that are handed on, or refused */
+    uint32_t n_flying;         /* pieces at the owner */
+    uint32_t error;            /* the first; CW_NBD_E.. */
+    struct nbd_status *status; /* BLOCK_STATUS, else NULL */
+    bool whole;                /* READ: one content chunk, or a simple reply */
+    bool whole_token;          /* counts in shared->n_whole */
+    bool flushing;             /* FUA: the data is written, the flush is under way */
 };
 
 struct cw_nbd_conn {
@@ -62,13 +74,15 @@ struct cw_nbd_conn {
     uint32_t got, need; /* bytes of the current head or option data */
     uint8_t in[CW_NBD_OPT_DATA_MAX];
     char name[CW_NBD_NAME_MAX + 1];
+    bool allocation; /* base:allocation was selected, for the export meta_name */
+    char meta_name[CW_NBD_NAME_MAX + 1];
 
     /* transmission */
     uint64_t size;
     uint64_t held_bytes; /* data of pieces, from their start until their answer is queued */
     uint32_t n_reqs, n_ios;
     struct cw_list reqs;       /* all of them */
-    struct cw_list todo;       /* READs with pieces still to be handed on */
+    struct cw_list todo;       /* READs, BLOCK_STATUSes with pieces still to be handed on */
     struct nbd_req *writing;   /* NBD_PAYLOAD */
     struct nbd_piece *filling; /* its present piece; NULL: waits for memory */
     uint32_t filled;
@@ -100,6 +114,12 @@ void nbd_put_content(struct cw_nbd_conn *c, const struct nbd_req *r, const struc
 /* The whole answer of a READ with `whole`. */
 void nbd_put_whole(struct cw_nbd_conn *c, struct nbd_req *r);
 uint32_t nbd_error_of(int res);
+
+/* Adds the runs of a landed piece, which lies behind what is in st. There is room for them if at
+ * most half of st is in use. */
+void nbd_status_note(struct nbd_status *st, const struct nbd_piece *p);
+/* The first n runs of r->status. */
+void nbd_put_status(struct cw_nbd_conn *c, const struct nbd_req *r, uint32_t n);
 
 /* ---- option.c ---- */
 

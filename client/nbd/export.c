@@ -241,11 +241,39 @@ export_new(struct cw_nbd_server *s, const char *name)
     return x;
 }
 
+static bool
+export_is_full(const struct nbd_export *x)
+{
+    uint32_t n = 0;
+
+    CW_LIST_EACH (it, &x->users)
+        n++;
+    CW_LIST_EACH (it, &x->waiters)
+        n++;
+    return x->server->export_conns_max != 0 && n >= x->server->export_conns_max;
+}
+
+static void
+export_turn_away(struct nbd_export *x, struct nbd_client *cl)
+{
+    char text[CW_NBD_TEXT_MAX + 1];
+
+    snprintf(text, sizeof(text), "%s: %u connections to one export are the limit", x->name,
+             x->server->export_conns_max);
+    cw_log(cw_reactor_env(x->server->reactor), CW_LOG_WARNING,
+           "a client was refused: %s (--export-connections)", text);
+    nbd_client_answer(cl, CW_NBD_RES_REFUSED, 0, text);
+}
+
 void
 nbd_export_attach(struct nbd_client *cl, const char *name)
 {
     struct nbd_export *x = export_find(cl->server, name);
 
+    if (x != NULL && export_is_full(x)) {
+        export_turn_away(x, cl);
+        return;
+    }
     if (x == NULL)
         x = export_new(cl->server, name);
     if (x == NULL) {

@@ -20,7 +20,8 @@ enum { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 static const char help[] =
     "usage: causeway-nbd --cluster ADDR:PORT[,ADDR:PORT..] (--socket PATH | --listen ADDR:PORT)\n"
     "                    [--volume NAME] [--force] [--domain site=S,rack=R,host=H]\n"
-    "                    [--memory SIZE] [--log-level error|warning|notice|info|debug]\n"
+    "                    [--memory SIZE] [--connections N] [--export-connections N]\n"
+    "                    [--in-flight SIZE] [--log-level error|warning|notice|info|debug]\n"
     "\n"
     "Serves volumes over NBD, in the foreground. Every volume of the cluster is an export of its\n"
     "name; it is attached when a client first opens it and released 2 s after its last connection\n"
@@ -35,6 +36,11 @@ static const char help[] =
     "  --domain D        where this host is, so that reads prefer what is near; default: that of\n"
     "                    a daemon on this machine\n"
     "  --memory SIZE     budget for data in flight; default 256M, at least 32M\n"
+    "  --connections N   so many clients at a time; default: what --memory allows, one for each "
+    "4M\n"
+    "  --export-connections N  so many of them on one volume; default: no limit of its own\n"
+    "  --in-flight SIZE  data of one connection in flight, 2M to 64M; default 16M, less when many\n"
+    "                    are connected: together they take half of --memory\n"
     "  --help, --version\n"
     "\n"
     "example: causeway-nbd --cluster 127.0.0.1:7000 --socket /run/vm.sock\n"
@@ -43,7 +49,8 @@ static const char help[] =
 struct options {
     const char *cluster, *socket, *listen, *volume, *domain;
     bool force;
-    uint64_t memory;
+    uint64_t memory, window;
+    uint32_t connections, export_connections;
     enum cw_log_level level;
 };
 
@@ -66,6 +73,22 @@ is_volume_name(const char *name)
     size_t n = strlen(name);
 
     return n >= 1 && n <= 63 && strchr(first, name[0]) != NULL && strspn(name, rest) == n;
+}
+
+static bool
+count_parse(const char *text, uint32_t *ret)
+{
+    size_t n = strlen(text);
+    uint32_t x = 0;
+
+    if (n == 0 || n > 5 || strspn(text, "0123456789") != n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        x = 10 * x + (uint32_t)(text[i] - '0');
+    if (x == 0 || x > UINT16_MAX)
+        return false;
+    *ret = x;
+    return true;
 }
 
 static int
@@ -91,6 +114,9 @@ options_parse(struct options *o, int argc, char **argv)
         { "volume", required_argument, NULL, 'v' },
         { "domain", required_argument, NULL, 'd' },
         { "memory", required_argument, NULL, 'm' },
+        { "connections", required_argument, NULL, 'C' },
+        { "export-connections", required_argument, NULL, 'E' },
+        { "in-flight", required_argument, NULL, 'i' },
         { "force", no_argument, NULL, 'f' },
         { "log-level", required_argument, NULL, 'L' },
         { "help", no_argument, NULL, 'h' },
@@ -124,6 +150,20 @@ options_parse(struct options *o, int argc, char **argv)
         case 'm':
             if (!cw_size_parse(optarg, &o->memory) || o->memory < 32 * CW_MIB)
                 return usage_error("--memory wants a size of at least 32M, not", optarg);
+            break;
+        case 'C':
+            if (!count_parse(optarg, &o->connections))
+                return usage_error("--connections wants a number from 1 to 65535, not", optarg);
+            break;
+        case 'E':
+            if (!count_parse(optarg, &o->export_connections))
+                return usage_error("--export-connections wants a number from 1 to 65535, not",
+                                   optarg);
+            break;
+        case 'i':
+            if (!cw_size_parse(optarg, &o->window) || o->window < 2 * CW_MIB ||
+                o->window > 64 * CW_MIB)
+                return usage_error("--in-flight wants a size from 2M to 64M, not", optarg);
             break;
         case 'L':
             if (!cw_log_level_parse(optarg, &o->level))
@@ -168,6 +208,9 @@ server_begin(void *arg)
         .socket = p->options->socket,
         .listen = p->options->listen,
         .force = p->options->force,
+        .conns_max = p->options->connections,
+        .export_conns_max = p->options->export_connections,
+        .window_bytes = p->options->window,
     };
     int res = cw_nbd_server_new(&opts, &p->server, p->why);
 

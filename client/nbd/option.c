@@ -1,8 +1,4 @@
-/* nbd/option.c - the handshake: fixed newstyle negotiation.
- *
- * Metadata contexts are declined the clean way: the list is empty. What the server knows about
- * zeroes a client learns from the hole chunks of structured reads.
- */
+/* nbd/option.c - the handshake: fixed newstyle negotiation. */
 #include "client/nbd/conn.h"
 
 #include <stdio.h>
@@ -184,6 +180,7 @@ static void
 begin_transmission(struct cw_nbd_conn *c)
 {
     c->negotiated = true;
+    c->allocation = c->allocation && strcmp(c->name, c->meta_name) == 0;
     nbd_expect(c, NBD_REQUEST, CW_NBD_REQUEST_SIZE);
 }
 
@@ -335,15 +332,75 @@ meta_query_is_sane(const uint8_t *p, uint32_t len)
     return len == 0;
 }
 
+static bool
+query_is(const uint8_t *query, uint32_t len, const char *text)
+{
+    return len == strlen(text) && memcmp(query, text, len) == 0;
+}
+
+/* Do the queries, which have the form above, ask for base:allocation? */
+static bool
+meta_wants_allocation(const uint8_t *p, bool listing)
+{
+    uint32_t n_queries, n = cw_be32_get(p);
+
+    p += 4 + n;
+    n_queries = cw_be32_get(p);
+    p += 4;
+    if (n_queries == 0)
+        return listing;
+    for (; n_queries > 0; n_queries--) {
+        n = cw_be32_get(p);
+        p += 4;
+        if (query_is(p, n, CW_NBD_META_ALLOCATION) || (listing && query_is(p, n, "base:")))
+            return true;
+        p += n;
+    }
+    return false;
+}
+
+/* A later choice replaces an earlier one, also if it is refused. */
+static void
+meta_select(struct cw_nbd_conn *c, bool wanted)
+{
+    uint32_t n = cw_be32_get(c->in);
+
+    c->allocation = wanted;
+    memcpy(c->meta_name, c->in + 4, n);
+    c->meta_name[n] = 0;
+}
+
+static void
+put_meta_context(struct cw_nbd_conn *c, uint32_t id)
+{
+    uint8_t bytes[4 + sizeof(CW_NBD_META_ALLOCATION) - 1];
+
+    memcpy(cw_be32_put(bytes, id), CW_NBD_META_ALLOCATION, sizeof(bytes) - 4);
+    put_rep(c, CW_NBD_REP_META_CONTEXT, bytes, sizeof(bytes));
+}
+
+/* Whether there is such an export is told at GO. */
 static void
 option_meta_context(struct cw_nbd_conn *c)
 {
-    if (!c->structured)
+    bool listing = c->opt == CW_NBD_OPT_LIST_META_CONTEXT, wanted;
+
+    if (!listing)
+        c->allocation = false;
+    if (!c->structured) {
         answer(c, CW_NBD_REP_ERR_INVALID, "structured replies first");
-    else if (!meta_query_is_sane(c->in, c->opt_len))
+    } else if (!meta_query_is_sane(c->in, c->opt_len)) {
         answer(c, CW_NBD_REP_ERR_INVALID, "malformed option");
-    else
+    } else if (!take_name(c, c->in + 4, cw_be32_get(c->in))) {
+        answer(c, CW_NBD_REP_ERR_UNKNOWN, "no volume can have that name");
+    } else {
+        wanted = meta_wants_allocation(c->in, listing);
+        if (!listing)
+            meta_select(c, wanted);
+        if (wanted)
+            put_meta_context(c, listing ? 0 : CW_NBD_META_ID);
         answer(c, CW_NBD_REP_ACK, "");
+    }
 }
 
 static void

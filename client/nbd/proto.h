@@ -28,12 +28,15 @@
 #define CW_NBD_BLOCK_MIN 512u
 #define CW_NBD_BLOCK_PREFERRED 4096u
 #define CW_NBD_BLOCK_MAX (32u * 1024 * 1024)
-#define CW_NBD_SKIP_MAX (2 * CW_NBD_BLOCK_MAX) /* longer payloads are garbage: hang up */
-#define CW_NBD_PIECE_MAX (1024u * 1024)        /* a request is handed on in pieces of this */
-#define CW_NBD_REQS_MAX 512u                   /* unanswered, per connection */
-#define CW_NBD_OPT_DATA_MAX 8192u              /* longer options are skipped .. */
-#define CW_NBD_OPT_SKIP_MAX (1024u * 1024)     /* .. up to this */
-#define CW_NBD_TEXT_MAX 255u                   /* of messages for people */
+#define CW_NBD_SKIP_MAX (2 * CW_NBD_BLOCK_MAX)    /* longer payloads are garbage: hang up */
+#define CW_NBD_PIECE_MAX (1024u * 1024)           /* a request is handed on in pieces of this */
+#define CW_NBD_STATUS_MAX (32u * 1024 * 1024)     /* a BLOCK_STATUS looks no further .. */
+#define CW_NBD_STATUS_DATA_MAX (4u * 1024 * 1024) /* .. and ends after so much that is no hole */
+#define CW_NBD_META_ID 1u                         /* of base:allocation, the only context */
+#define CW_NBD_REQS_MAX 512u                      /* unanswered, per connection */
+#define CW_NBD_OPT_DATA_MAX 8192u                 /* longer options are skipped .. */
+#define CW_NBD_OPT_SKIP_MAX (1024u * 1024)        /* .. up to this */
+#define CW_NBD_TEXT_MAX 255u                      /* of messages for people */
 #define CW_NBD_TRAIN_IOV 64u
 #define CW_NBD_TRAIN_SIZE 4096u
 

@@ -279,6 +279,55 @@ find_hole(const uint8_t *data, uint32_t len, uint32_t from, uint32_t *ret_begin,
     *ret_end = at;
 }
 
+/* The most runs that a piece can be: short data, shortest hole, .. */
+CW_STATIC_ASSERT(2 * (CW_NBD_PIECE_MAX / (HOLE_MIN + CW_BLOCK_SIZE) + 1) <=
+                 NBD_STATUS_RUNS_MAX / 2);
+
+static void
+status_add(struct nbd_status *st, uint32_t len, uint32_t state)
+{
+    struct nbd_run *last = st->n > 0 ? &st->runs[st->n - 1] : NULL;
+
+    if (len == 0)
+        return;
+    if (state == 0)
+        st->data_bytes += len;
+    if (last != NULL && last->state == state) {
+        last->len += len;
+        return;
+    }
+    cw_assert(st->n < NBD_STATUS_RUNS_MAX);
+    st->runs[st->n++] = (struct nbd_run){ .len = len, .state = state };
+}
+
+void
+nbd_status_note(struct nbd_status *st, const struct nbd_piece *p)
+{
+    uint32_t at = 0;
+
+    while (at < p->len) {
+        uint32_t begin, end;
+
+        find_hole(p->data, p->len, at, &begin, &end);
+        status_add(st, begin - at, 0);
+        status_add(st, end - begin, CW_NBD_STATE_HOLE | CW_NBD_STATE_ZERO);
+        at = end;
+    }
+}
+
+void
+nbd_put_status(struct cw_nbd_conn *c, const struct nbd_req *r, uint32_t n)
+{
+    uint8_t bytes[CW_NBD_CHUNK_SIZE + 4 + sizeof(r->status->runs)];
+    uint8_t *p = chunk_head(bytes, r, CW_NBD_CHUNK_DONE, CW_NBD_CHUNK_BLOCK_STATUS, 4 + 8 * n);
+
+    cw_assert(n > 0 && n <= r->status->n);
+    p = cw_be32_put(p, CW_NBD_META_ID);
+    for (uint32_t i = 0; i < n; i++)
+        p = cw_be32_put(cw_be32_put(p, r->status->runs[i].len), r->status->runs[i].state);
+    nbd_put(c, bytes, (uint32_t)(p - bytes));
+}
+
 static void
 put_data(struct cw_nbd_conn *c, const struct nbd_req *r, const struct nbd_piece *p, uint32_t begin,
          uint32_t end, uint16_t flags)

@@ -1,4 +1,9 @@
-/* nbd/request.c - the transmission phase: requests to pieces, pieces to replies. */
+/* nbd/request.c - the transmission phase: requests to pieces, pieces to replies.
+ *
+ * BLOCK_STATUS is asked with reads: the copies keep nothing for a block of zeroes, however it came
+ * to be one, and answer for a hole without data; and a read is right while writes go on. Data costs
+ * its transfer, so an answer ends soon after some was found. Pieces go one after the other.
+ */
 #include "client/nbd/conn.h"
 
 #include <errno.h>
@@ -94,6 +99,7 @@ req_free(struct nbd_req *r)
     r->conn->n_reqs--;
     if (r->whole_token)
         r->conn->shared->n_whole--;
+    free(r->status);
     free(r);
 }
 
@@ -181,6 +187,36 @@ part_landed(struct nbd_req *r, struct nbd_piece *p, int res)
         req_free(r);
 }
 
+static bool
+status_goes_on(const struct nbd_req *r)
+{
+    const struct nbd_status *st = r->status;
+
+    return r->cut < r->len && st->data_bytes < CW_NBD_STATUS_DATA_MAX &&
+           st->n <= ((r->flags & CW_NBD_CMD_REQ_ONE) != 0 ? 1 : NBD_STATUS_RUNS_MAX / 2);
+}
+
+static void
+status_landed(struct nbd_req *r, struct nbd_piece *p, int res)
+{
+    struct cw_nbd_conn *c = r->conn;
+    struct nbd_status *st = r->status;
+
+    if (res == 0)
+        nbd_status_note(st, p);
+    piece_free(p);
+    if (res == 0 && status_goes_on(r)) {
+        cw_list_push_back(&c->todo, &r->todo);
+        nbd_todo(c);
+        return;
+    }
+    if (st->n == 0)
+        nbd_put_result(c, r, r->error);
+    else
+        nbd_put_status(c, r, (r->flags & CW_NBD_CMD_REQ_ONE) != 0 ? 1 : st->n);
+    req_free(r);
+}
+
 static void
 on_read(struct cw_io *io, int res)
 {
@@ -195,7 +231,9 @@ on_read(struct cw_io *io, int res)
     }
     if (piece_landed(p, res))
         return;
-    if (r->whole)
+    if (r->status != NULL)
+        status_landed(r, p, res);
+    else if (r->whole)
         whole_landed(r, p);
     else
         part_landed(r, p, res);
@@ -242,6 +280,8 @@ nbd_todo(struct cw_nbd_conn *c)
         while (r->cut < r->len) {
             if (!read_next(r))
                 return;
+            if (r->status != NULL)
+                break; /* the next when this one has landed */
         }
         cw_list_remove(&r->todo);
     }
@@ -338,6 +378,8 @@ flags_of(const struct cw_nbd_conn *c, uint16_t type)
         return CW_NBD_CMD_FUA | (c->structured ? CW_NBD_CMD_DF : 0);
     case CW_NBD_CMD_WRITE_ZEROES:
         return CW_NBD_CMD_FUA | CW_NBD_CMD_NO_HOLE | CW_NBD_CMD_FAST_ZERO;
+    case CW_NBD_CMD_BLOCK_STATUS:
+        return CW_NBD_CMD_FUA | CW_NBD_CMD_REQ_ONE;
     default:
         return CW_NBD_CMD_FUA;
     }
@@ -351,6 +393,8 @@ request_check(const struct cw_nbd_conn *c, const struct nbd_req *r)
     if (c->shutting_down)
         return CW_NBD_ESHUTDOWN;
     if ((r->flags & ~flags_of(c, r->type)) != 0)
+        return CW_NBD_EINVAL;
+    if (r->type == CW_NBD_CMD_BLOCK_STATUS && (!c->allocation || r->len == 0))
         return CW_NBD_EINVAL;
     if (r->type == CW_NBD_CMD_FLUSH)
         return r->off == 0 && r->len == 0 ? CW_NBD_OK : CW_NBD_EINVAL;
@@ -385,6 +429,20 @@ zero_op(const struct nbd_req *r)
 }
 
 static void
+status_begin(struct cw_nbd_conn *c, struct nbd_req *r)
+{
+    r->status = calloc(1, sizeof(*r->status));
+    if (r->status == NULL) {
+        nbd_put_result(c, r, CW_NBD_ENOMEM);
+        req_free(r);
+        return;
+    }
+    r->len = (uint32_t)cw_min_u64(r->len, CW_NBD_STATUS_MAX);
+    cw_list_push_back(&c->todo, &r->todo);
+    nbd_todo(c);
+}
+
+static void
 request_begin(struct cw_nbd_conn *c, struct nbd_req *r)
 {
     switch (r->type) {
@@ -406,6 +464,9 @@ request_begin(struct cw_nbd_conn *c, struct nbd_req *r)
         return;
     case CW_NBD_CMD_WRITE_ZEROES:
         req_command(r, zero_op(r));
+        return;
+    case CW_NBD_CMD_BLOCK_STATUS:
+        status_begin(c, r);
         return;
     default: /* CACHE: a hint, and nothing is cached here */
         r->cut = r->len;
@@ -433,7 +494,7 @@ req_new(struct cw_nbd_conn *c, const struct nbd_req *parsed)
 static bool
 type_is_known(uint16_t type)
 {
-    return type <= CW_NBD_CMD_WRITE_ZEROES;
+    return type <= CW_NBD_CMD_BLOCK_STATUS;
 }
 
 static void

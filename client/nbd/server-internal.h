@@ -22,6 +22,8 @@ struct cw_nbd_server {
     struct cw_listener *unix_listener, *tcp_listener;
     char volume[CW_ENGINE_NAME_SIZE]; /* "": every one */
     uint32_t linger_ms, retry_ms, greet_ms, conns_max;
+    uint32_t export_conns_max; /* 0: none */
+    uint64_t window_max;
     struct cw_nbd_shared shared;
     struct cw_hook hook;
 

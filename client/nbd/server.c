@@ -29,7 +29,7 @@ nbd_server_share(struct cw_nbd_server *s)
     uint64_t half = cw_buf_pool_limit(s->shared.pool) / 2;
     uint64_t each = half / cw_max_u64(1, s->n_clients);
 
-    s->shared.window_bytes = cw_max_u64(WINDOW_MIN, cw_min_u64(WINDOW_MAX, each));
+    s->shared.window_bytes = cw_max_u64(WINDOW_MIN, cw_min_u64(s->window_max, each));
 }
 
 /* ---- each turn ---- */
@@ -112,6 +112,8 @@ server_alloc(const struct cw_nbd_server_opts *opts)
     s->greet_ms = opts->greet_ms != 0 ? opts->greet_ms : 60000;
     s->conns_max =
         opts->conns_max != 0 ? opts->conns_max : (uint32_t)cw_max_u64(8, memory / (2 * WINDOW_MIN));
+    s->export_conns_max = opts->export_conns_max;
+    s->window_max = opts->window_bytes != 0 ? opts->window_bytes : WINDOW_MAX;
     s->clean = true;
     s->hook = (struct cw_hook){ .fn = server_turn, .order = CW_HOOK_LAST };
     s->orphan_work.fn = fail_orphans;

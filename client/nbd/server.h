@@ -25,6 +25,9 @@ struct cw_nbd_server_opts {
     uint32_t retry_ms;  /* of VOLUME_IN_USE, 0: 10000 */
     uint32_t greet_ms;  /* how long a client may take to choose an export, 0: 60000 */
     uint32_t conns_max; /* 0: what the engine's memory allows */
+    uint32_t export_conns_max; /* of one export, 0: no limit of its own */
+    uint64_t window_bytes;     /* in flight per connection at most, 0: 16 MiB; less when there are
+                                * many connections, for all of them share half the memory */
 };
 
 /* Reactor thread. 0, or a negative errno with one line in why. Strings are borrowed for the call.

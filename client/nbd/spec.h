@@ -35,6 +35,7 @@ enum {
 #define CW_NBD_REP_ACK UINT32_C(1)
 #define CW_NBD_REP_SERVER UINT32_C(2)
 #define CW_NBD_REP_INFO UINT32_C(3)
+#define CW_NBD_REP_META_CONTEXT UINT32_C(4)
 #define CW_NBD_REP_ERR_UNSUP UINT32_C(0x80000001)
 #define CW_NBD_REP_ERR_POLICY UINT32_C(0x80000002)
 #define CW_NBD_REP_ERR_INVALID UINT32_C(0x80000003)
@@ -78,6 +79,7 @@ enum {
     CW_NBD_CMD_FUA = 1 << 0,
     CW_NBD_CMD_NO_HOLE = 1 << 1,
     CW_NBD_CMD_DF = 1 << 2,
+    CW_NBD_CMD_REQ_ONE = 1 << 3,
     CW_NBD_CMD_FAST_ZERO = 1 << 4,
 };
 
@@ -85,10 +87,17 @@ enum {
     CW_NBD_CHUNK_NONE = 0,
     CW_NBD_CHUNK_DATA = 1,
     CW_NBD_CHUNK_HOLE = 2,
+    CW_NBD_CHUNK_BLOCK_STATUS = 5,
     CW_NBD_CHUNK_ERROR = (1 << 15) + 1,
     CW_NBD_CHUNK_ERROR_OFFSET = (1 << 15) + 2,
 };
 #define CW_NBD_CHUNK_DONE 1 /* flag */
+
+#define CW_NBD_META_ALLOCATION "base:allocation"
+enum { /* its states */
+       CW_NBD_STATE_HOLE = 1 << 0,
+       CW_NBD_STATE_ZERO = 1 << 1,
+};
 
 enum {
     CW_NBD_OK = 0,

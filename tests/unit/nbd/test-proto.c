@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "client/nbd/conn.h"
 #include "tests/unit/nbd/world.h"
 
 static void
@@ -134,7 +135,7 @@ list_and_info_do_not_attach(void **state)
     world_free(w);
 }
 
-/* TLS, metadata contexts, unknown and malformed options are declined and the session goes on. */
+/* TLS, contexts of others, unknown and malformed options are declined and the session goes on. */
 static void
 odd_options_are_declined(void **state)
 {
@@ -170,6 +171,223 @@ odd_options_are_declined(void **state)
     world_go(w, CW_NBD_OPT_GO, "vm1");
     assert_true(w->wants_attach);
     free(big);
+    world_free(w);
+}
+
+/* ---- block status ---- */
+
+static void
+ask_contexts(struct world *w, uint32_t opt, const char *name, const char *query)
+{
+    uint8_t data[512];
+    uint32_t n = (uint32_t)strlen(name);
+    uint8_t *p = cw_be32_put(data, n);
+
+    memcpy(p, name, n);
+    p = cw_be32_put(p + n, query != NULL);
+    if (query != NULL) {
+        p = cw_be32_put(p, (uint32_t)strlen(query));
+        memcpy(p, query, strlen(query));
+        p += strlen(query);
+    }
+    world_option(w, opt, data, (uint32_t)(p - data));
+}
+
+static void
+expect_context(struct world *w, uint32_t id)
+{
+    struct option_reply r = world_option_reply(w);
+
+    assert_int_equal(r.type, CW_NBD_REP_META_CONTEXT);
+    assert_int_equal(r.len, 4 + 15);
+    assert_int_equal(cw_be32_get(r.data), id);
+    assert_memory_equal(r.data + 4, "base:allocation", 15);
+}
+
+static void
+expect_ack(struct world *w)
+{
+    assert_int_equal(world_option_reply(w).type, CW_NBD_REP_ACK);
+    assert_true(world_is_silent(w));
+}
+
+static struct world *
+status_world(const char *chosen_for)
+{
+    struct world *w = world_new();
+
+    world_handshake(w, 3);
+    world_option(w, CW_NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+    expect_ack(w);
+    ask_contexts(w, CW_NBD_OPT_SET_META_CONTEXT, chosen_for, "base:allocation");
+    expect_context(w, CW_NBD_META_ID);
+    expect_ack(w);
+    world_go(w, CW_NBD_OPT_GO, "vm1");
+    w->wants_attach = false;
+    cw_nbd_on_export(w->c, CW_NBD_RES_OK, w->size, NULL);
+    while (world_option_reply(w).type != CW_NBD_REP_ACK)
+        ;
+    return w;
+}
+
+/* Asks; returns the number of runs, or minus the error. */
+static int
+ask_status(struct world *w, uint16_t flags, uint64_t off, uint32_t len, struct nbd_run *runs)
+{
+    const uint8_t *h, *p;
+    uint32_t n;
+
+    world_request(w, CW_NBD_CMD_BLOCK_STATUS, flags, 7, off, len, NULL);
+    world_complete(w);
+    h = world_take(w, CW_NBD_CHUNK_SIZE);
+    n = cw_be32_get(h + 16);
+    p = world_take(w, n);
+    assert_true(world_is_silent(w));
+    assert_int_equal(cw_be32_get(h), CW_NBD_STRUCTURED_MAGIC);
+    assert_int_equal(cw_be16_get(h + 4), CW_NBD_CHUNK_DONE);
+    assert_int_equal(cw_be64_get(h + 8), 7);
+    if (cw_be16_get(h + 6) == CW_NBD_CHUNK_ERROR)
+        return -(int)cw_be32_get(p);
+    assert_int_equal(cw_be16_get(h + 6), CW_NBD_CHUNK_BLOCK_STATUS);
+    assert_int_equal(cw_be32_get(p), CW_NBD_META_ID);
+    assert_true(n >= 12 && (n - 4) % 8 == 0);
+    n = (n - 4) / 8;
+    assert_true(n <= NBD_STATUS_RUNS_MAX);
+    for (uint32_t i = 0; i < n; i++)
+        runs[i] = (struct nbd_run){ cw_be32_get(p + 4 + 8 * i), cw_be32_get(p + 8 + 8 * i) };
+    return (int)n;
+}
+
+/* Listing takes the namespace or nothing for everything, choosing takes names only; the last choice
+ * counts, and for its export only. */
+static void
+contexts_are_listed_and_chosen(void **state)
+{
+    struct nbd_run runs[NBD_STATUS_RUNS_MAX];
+    struct world *w = world_new();
+
+    world_handshake(w, 3);
+    ask_contexts(w, CW_NBD_OPT_LIST_META_CONTEXT, "vm1", NULL);
+    assert_int_equal(world_option_reply(w).type, CW_NBD_REP_ERR_INVALID);
+    world_option(w, CW_NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+    expect_ack(w);
+    ask_contexts(w, CW_NBD_OPT_LIST_META_CONTEXT, "vm1", NULL);
+    expect_context(w, 0);
+    expect_ack(w);
+    ask_contexts(w, CW_NBD_OPT_LIST_META_CONTEXT, "", "base:");
+    expect_context(w, 0);
+    expect_ack(w);
+    ask_contexts(w, CW_NBD_OPT_LIST_META_CONTEXT, "", "qemu:");
+    expect_ack(w);
+    ask_contexts(w, CW_NBD_OPT_SET_META_CONTEXT, "vm1", "base:allocation");
+    expect_context(w, CW_NBD_META_ID);
+    expect_ack(w);
+    ask_contexts(w, CW_NBD_OPT_SET_META_CONTEXT, "vm1", "base:");
+    expect_ack(w); /* nothing is chosen any more */
+    world_go(w, CW_NBD_OPT_GO, "vm1");
+    w->wants_attach = false;
+    cw_nbd_on_export(w->c, CW_NBD_RES_OK, w->size, NULL);
+    while (world_option_reply(w).type != CW_NBD_REP_ACK)
+        ;
+    assert_int_equal(ask_status(w, 0, 0, 4096, runs), -CW_NBD_EINVAL);
+    world_free(w);
+
+    w = status_world("vm2");
+    assert_int_equal(ask_status(w, 0, 0, 4096, runs), -CW_NBD_EINVAL);
+    world_free(w);
+}
+
+static void
+expect_run(const struct nbd_run *r, uint32_t len, bool hole)
+{
+    assert_int_equal(r->len, len);
+    assert_int_equal(r->state, hole ? CW_NBD_STATE_HOLE | CW_NBD_STATE_ZERO : 0);
+}
+
+static void
+status_tells_holes_from_data(void **state)
+{
+    const uint32_t mib = 1 << 20;
+    struct nbd_run runs[NBD_STATUS_RUNS_MAX];
+    struct world *w = status_world("vm1");
+
+    assert_int_equal(ask_status(w, 0, 0, (uint32_t)w->size, runs), 1);
+    expect_run(&runs[0], CW_NBD_STATUS_MAX, true); /* no further, over piece borders */
+    w->disk[3 * mib + 5] = 1;
+    w->disk[8 * mib - 1] = 1;
+    assert_int_equal(ask_status(w, 0, 0, 10 * mib, runs), 5);
+    expect_run(&runs[0], 3 * mib, true);
+    expect_run(&runs[1], 4096, false);
+    expect_run(&runs[2], 5 * mib - 8192, true);
+    expect_run(&runs[3], 4096, false);
+    expect_run(&runs[4], 2 * mib, true);
+    assert_int_equal(ask_status(w, CW_NBD_CMD_REQ_ONE, mib, 10 * mib, runs), 1);
+    expect_run(&runs[0], 2 * mib, true);
+    assert_int_equal(ask_status(w, 0, 3 * mib + 512, 512, runs), 1);
+    expect_run(&runs[0], 512, true);
+    assert_int_equal(ask_status(w, 0, w->size - 512, 512, runs), 1);
+    expect_run(&runs[0], 512, true);
+
+    memset(w->disk + 16 * mib, 1, 16 * mib); /* an answer ends soon after data was found */
+    assert_int_equal(ask_status(w, 0, 15 * mib, 17 * mib, runs), 2);
+    expect_run(&runs[0], mib, true);
+    expect_run(&runs[1], CW_NBD_STATUS_DATA_MAX, false);
+
+    /* what is discarded becomes a hole */
+    world_request(w, CW_NBD_CMD_TRIM, 0, 9, 16 * mib, mib, NULL);
+    world_complete(w);
+    assert_int_equal(world_simple(w, 9), CW_NBD_OK);
+    assert_int_equal(ask_status(w, 0, 16 * mib, 2 * mib, runs), 2);
+    expect_run(&runs[0], mib, true);
+    expect_run(&runs[1], mib, false);
+    world_free(w);
+}
+
+/* As many runs as there can be: the answer stays bounded and the client gets on. */
+static void
+status_of_a_patchwork_is_bounded(void **state)
+{
+    struct nbd_run runs[NBD_STATUS_RUNS_MAX];
+    struct world *w = status_world("vm1");
+    uint64_t size = 8 << 20, n_data = 0;
+
+    for (uint64_t at = 0; at < size; at += 36864)
+        w->disk[at] = 1;
+    for (uint64_t at = 0; at < size;) {
+        int n = ask_status(w, 0, at, (uint32_t)(size - at), runs);
+
+        assert_true(n > 0);
+        for (int i = 0; i < n; i++) {
+            if (runs[i].state == 0)
+                n_data += runs[i].len;
+            for (uint64_t b = at; runs[i].state != 0 && b < at + runs[i].len; b += 4096)
+                assert_int_equal(w->disk[b], 0);
+            at += runs[i].len;
+        }
+        assert_true(at <= size);
+    }
+    assert_in_range(n_data, 4096 * (size / 36864), size / 4);
+    world_free(w);
+}
+
+static void
+odd_status_requests_are_refused(void **state)
+{
+    struct nbd_run runs[NBD_STATUS_RUNS_MAX];
+    struct world *w = status_world("vm1");
+
+    assert_int_equal(ask_status(w, 0, 0, 0, runs), -CW_NBD_EINVAL);
+    assert_int_equal(ask_status(w, 0, w->size, 512, runs), -CW_NBD_EINVAL);
+    assert_int_equal(ask_status(w, CW_NBD_CMD_DF, 0, 512, runs), -CW_NBD_EINVAL);
+    w->fail = -EIO;
+    assert_int_equal(ask_status(w, 0, 0, 4096, runs), -CW_NBD_EIO);
+    w->fail_off = (2 << 20) + 4096; /* what came before is told */
+    assert_int_equal(ask_status(w, 0, 0, 4 << 20, runs), 1);
+    expect_run(&runs[0], 2 << 20, true);
+    w->fail = 0;
+    /* gone in the middle: world_free sees that nothing leaks */
+    world_request(w, CW_NBD_CMD_BLOCK_STATUS, 0, 8, 0, 8 << 20, NULL);
+    assert_int_equal(w->n_submitted > 0, 1);
     world_free(w);
 }
 
@@ -610,6 +828,10 @@ main(void)
         cmocka_unit_test(refusals_are_told),
         cmocka_unit_test(list_and_info_do_not_attach),
         cmocka_unit_test(odd_options_are_declined),
+        cmocka_unit_test(contexts_are_listed_and_chosen),
+        cmocka_unit_test(status_tells_holes_from_data),
+        cmocka_unit_test(status_of_a_patchwork_is_bounded),
+        cmocka_unit_test(odd_status_requests_are_refused),
         cmocka_unit_test(strangers_are_hung_up_on),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(zeroes_are_holes),

@@ -519,6 +519,35 @@ connections_are_limited(void **state)
     rig_free(r);
 }
 
+/* One export may have its own limit; who comes too much is told so, and others are not touched. */
+static void
+connections_of_an_export_are_limited(void **state)
+{
+    struct rig *r = rig_new_opts((struct cw_nbd_server_opts){ .export_conns_max = 2 });
+    int a = session(r, "mem"), b = session(r, "mem"), c = dial(r);
+    char text[256];
+
+    assert_int_equal(go(c, "mem", text), CW_NBD_REP_ERR_POLICY);
+    assert_non_null(strstr(text, "mem: 2 connections"));
+    close(c);
+    c = session(r, "big");
+    write_and_read(c, 0, 3);
+    write_and_read(a, 0, 4);
+    close(b);
+    for (int i = 0; i < DEADLINE_S * 100; i++) { /* the server sees the end a moment later */
+        b = dial(r);
+        if (go(b, "mem", text) == CW_NBD_REP_ACK)
+            break;
+        close(b);
+        poll(NULL, 0, 10);
+    }
+    write_and_read(b, 0, 5);
+    close(a);
+    close(b);
+    close(c);
+    rig_free(r);
+}
+
 /* A socket in use is refused with a line that names it; a stale one is replaced. */
 static void
 a_live_socket_is_not_replaced(void **state)
@@ -559,6 +588,7 @@ main(void)
         cmocka_unit_test(a_fenced_volume_fails_requests),
         cmocka_unit_test(force_is_for_the_first_attach),
         cmocka_unit_test(connections_are_limited),
+        cmocka_unit_test(connections_of_an_export_are_limited),
         cmocka_unit_test(a_live_socket_is_not_replaced),
     };
 

@@ -312,6 +312,16 @@ world_option_reply(struct world *w)
     return r;
 }
 
+static void
+choose_allocation(struct world *w)
+{
+    static const uint8_t data[] = "\0\0\0\3vm1\0\0\0\1\0\0\0\xf" CW_NBD_META_ALLOCATION;
+
+    world_option(w, CW_NBD_OPT_SET_META_CONTEXT, data, sizeof(data) - 1);
+    assert_int_equal(world_option_reply(w).type, CW_NBD_REP_META_CONTEXT);
+    assert_int_equal(world_option_reply(w).type, CW_NBD_REP_ACK);
+}
+
 void
 world_negotiate(struct world *w, bool structured)
 {
@@ -319,6 +329,7 @@ world_negotiate(struct world *w, bool structured)
     if (structured) {
         world_option(w, CW_NBD_OPT_STRUCTURED_REPLY, NULL, 0);
         assert_int_equal(world_option_reply(w).type, CW_NBD_REP_ACK);
+        choose_allocation(w);
     }
     world_go(w, CW_NBD_OPT_GO, "vm1");
     assert_true(w->wants_attach);

@@ -45,7 +45,7 @@ bool world_is_silent(struct world *w); /* everything was taken */
 void world_option(struct world *w, uint32_t opt, const void *data, uint32_t len);
 void world_handshake(struct world *w, uint32_t client_flags);
 void world_go(struct world *w, uint32_t opt, const char *name);
-/* Up to transmission. */
+/* Up to transmission; structured: with base:allocation. */
 void world_negotiate(struct world *w, bool structured);
 void world_request(struct world *w, uint16_t type, uint16_t flags, uint64_t cookie, uint64_t off,
                    uint32_t len, const void *payload);
