@@ -53,9 +53,13 @@ static bool
 map_watch(void *map, size_t len)
 {
     struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_RESTART };
+    sigset_t faults;
 
     if (!atomic_flag_test_and_set(&handled))
         sigaction(SIGBUS, &sa, NULL);
+    sigemptyset(&faults);
+    sigaddset(&faults, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &faults, NULL); /* threads of the engine block all signals */
     for (size_t i = 0; i < MAPS_MAX; i++) {
         if (atomic_load(&maps[i].begin) != 0)
             continue;
