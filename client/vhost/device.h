@@ -10,8 +10,8 @@
 struct vh_queue {
     struct cw_vq vq;
     bool has_addr, has_kick, enabled;
-    bool signal;       /* something was pushed since the guest was told */
-    bool look;         /* there may be chains to pop */
+    bool signal; /* something was pushed since the guest was told */
+    bool look;   /* there may be chains to pop */
     int call_fd, err_fd;
     uint32_t n_reqs; /* under way */
     uint32_t epoch;  /* of its starts: what was popped before is not pushed any more */
@@ -52,7 +52,7 @@ struct vh_req {
     int res;           /* the first that failed */
     bool flushing;     /* the data is written, the flush is under way */
     struct cw_blk_range *ranges; /* behind seg */
-    uint32_t n_out, n_in; /* segments */
+    uint32_t n_out, n_in;        /* segments */
     uint64_t in_len;
     struct cw_vq_seg seg[];
 };
@@ -87,6 +87,8 @@ void vh_break(struct cw_vhost *d, const char *why);
 /* Every ring that can begins: addresses, a kick, enabled. */
 void vh_queues_start(struct cw_vhost *d);
 void vh_queue_broken(struct cw_vhost *d, uint32_t queue);
+/* A ring that runs is not in the guest's memory any more: hang up. */
+void vh_ring_lost(struct cw_vhost *d, uint32_t queue);
 
 /* memory.c */
 int vh_memory_message(struct cw_vhost *d, struct cw_vhost_msg *m);

@@ -20,7 +20,6 @@ static struct map {
     _Atomic(size_t) len;
 } maps[MAPS_MAX];
 static atomic_bool lost;
-static atomic_flag handled = ATOMIC_FLAG_INIT;
 
 bool
 cw_guest_lost(void)
@@ -55,8 +54,7 @@ map_watch(void *map, size_t len)
     struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_RESTART };
     sigset_t faults;
 
-    if (!atomic_flag_test_and_set(&handled))
-        sigaction(SIGBUS, &sa, NULL);
+    sigaction(SIGBUS, &sa, NULL);
     sigemptyset(&faults);
     sigaddset(&faults, SIGBUS);
     pthread_sigmask(SIG_UNBLOCK, &faults, NULL); /* threads of the engine block all signals */
@@ -80,8 +78,8 @@ cw_shared_unmap(void *map, size_t map_len)
     (void)munmap(map, map_len);
 }
 
-/* Huge pages are unmapped whole, and begin at whole ones: the mapping begins at the file's start and
- * ends at a page of the file's own size. */
+/* Huge pages are unmapped whole, and begin at whole ones: the mapping begins at the file's start
+ * and ends at a page of the file's own size. */
 static int
 file_check(int fd, uint64_t offset, uint64_t len, size_t *ret_map_len)
 {
@@ -128,8 +126,7 @@ cw_shared_map(int fd, uint64_t offset, uint64_t len, void **ret_map, size_t *ret
 static int
 region_check(const struct cw_guest *g, const struct cw_guest_region *r)
 {
-    if (r->size == 0 || r->guest_addr > UINT64_MAX - r->size ||
-        r->user_addr > UINT64_MAX - r->size)
+    if (r->size == 0 || r->guest_addr > UINT64_MAX - r->size || r->user_addr > UINT64_MAX - r->size)
         return -EINVAL;
     for (uint32_t i = 0; i < g->n; i++) {
         const struct cw_guest_region *o = &g->region[i];

@@ -27,7 +27,8 @@ static const char help[] =
     "                      [--log-level error|warning|notice|info|debug]\n"
     "\n"
     "Serves a volume as a virtio-blk disk to one virtual machine (vhost-user), in the foreground.\n"
-    "It attaches the volume, then listens; it releases the volume on SIGTERM. When it is killed and\n"
+    "It attaches the volume, then listens; it releases the volume on SIGTERM. When it is killed "
+    "and\n"
     "started again, the machine goes on where it was if it reconnects.\n"
     "\n"
     "  --cluster LIST    addresses of the manager, tried in turn; default: CAUSEWAY_CLUSTER\n"
@@ -46,10 +47,12 @@ static const char help[] =
     "\n"
     "example: causeway-vhost --cluster 127.0.0.1:7000 --volume vm1 --socket /run/vm1.sock\n"
     "         qemu-system-x86_64 -m 1G -object memory-backend-memfd,id=mem,size=1G,share=on \\\n"
-    "           -machine q35,memory-backend=mem -chardev socket,id=c,path=/run/vm1.sock,reconnect=1 \\\n"
+    "           -machine q35,memory-backend=mem -chardev "
+    "socket,id=c,path=/run/vm1.sock,reconnect=1 \\\n"
     "           -device vhost-user-blk-pci,chardev=c,num-queues=2 ..\n";
 
-static const char capabilities[] = "{\n  \"type\": \"block\",\n  \"features\": [ \"read-only\" ]\n}\n";
+static const char capabilities[] =
+    "{\n  \"type\": \"block\",\n  \"features\": [ \"read-only\" ]\n}\n";
 
 struct options {
     const char *cluster, *socket, *volume, *domain;

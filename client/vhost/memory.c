@@ -8,7 +8,7 @@
 
 /* ---- the guest's ---- */
 
-/* Rings whose memory went away stop; the others go on where they are now. */
+/* Rings that run go on where they are now. */
 static void
 rings_resolve(struct cw_vhost *d)
 {
@@ -16,7 +16,7 @@ rings_resolve(struct cw_vhost *d)
         struct cw_vq *vq = &d->queue[i].vq;
 
         if (vq->started && cw_vq_resolve(vq, &d->guest) != 0)
-            vq->started = false; /* as if it had been killed: what it had is in the area */
+            vh_ring_lost(d, i);
     }
     vh_queues_start(d);
 }
@@ -70,8 +70,7 @@ region_change(struct cw_vhost *d, const struct cw_vhost_msg *m)
 int
 vh_memory_message(struct cw_vhost *d, struct cw_vhost_msg *m)
 {
-    int res =
-        m->head.request == CW_VU_SET_MEM_TABLE ? table_set(d, m) : region_change(d, m);
+    int res = m->head.request == CW_VU_SET_MEM_TABLE ? table_set(d, m) : region_change(d, m);
 
     rings_resolve(d);
     if (res != 0)

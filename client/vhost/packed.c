@@ -1,5 +1,5 @@
-/* vhost/packed.c - packed virtqueues: one ring, in which the device overwrites what was available by
- * what is used.
+/* vhost/packed.c - packed virtqueues: one ring, in which the device overwrites what was available
+ * by what is used.
  *
  * The area of what is in flight holds a copy of every descriptor that was taken, because the ring
  * does not for long. Entries are allocated here; the area only says which are in use: from a head
@@ -211,8 +211,7 @@ indirect_read(struct cw_vq *q, const struct cw_guest *g, const struct cw_packed_
     int res = n < 0 ? n : 0;
 
     for (int i = 0; res == 0 && i < n; i++)
-        res = vq_seg_add(q, c, table[i].addr, table[i].len,
-                         (table[i].flags & CW_VIRTQ_WRITE) != 0);
+        res = vq_seg_add(q, c, table[i].addr, table[i].len, (table[i].flags & CW_VIRTQ_WRITE) != 0);
     return res;
 }
 

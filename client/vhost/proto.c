@@ -81,6 +81,13 @@ vh_queue_broken(struct cw_vhost *d, uint32_t queue)
     signal_fd(d->queue[queue].err_fd);
 }
 
+void
+vh_ring_lost(struct cw_vhost *d, uint32_t queue)
+{
+    d->queue[queue].vq.started = false;
+    vh_break(d, "the memory of a ring went away while it was in use");
+}
+
 static bool
 queue_can_start(const struct cw_vhost *d, const struct vh_queue *q)
 {
@@ -116,7 +123,7 @@ queue_start(struct cw_vhost *d, uint32_t i)
 void
 vh_queues_start(struct cw_vhost *d)
 {
-    for (uint32_t i = 0; i < d->opts.n_queues; i++) {
+    for (uint32_t i = 0; i < d->opts.n_queues && !d->broken; i++) {
         if (queue_can_start(d, &d->queue[i]))
             queue_start(d, i);
     }
@@ -299,7 +306,7 @@ ring_addr(struct cw_vhost *d, const struct cw_vhost_msg *m)
     q->vq.used_user = a.used;
     q->has_addr = true;
     if (q->vq.started && cw_vq_resolve(&q->vq, &d->guest) != 0) {
-        q->vq.started = false;
+        vh_ring_lost(d, a.index);
         return -EFAULT;
     }
     return 0;
@@ -493,9 +500,8 @@ cw_vhost_message(struct cw_vhost *d, struct cw_vhost_msg *m)
     if ((m->head.flags & CW_VU_VERSION_MASK) != CW_VU_VERSION) {
         vh_break(d, "a message of another version");
     } else {
-        res = r < CW_LEN(sizes) && sizes[r].known && m->head.size >= sizes[r].min
-                  ? message_do(d, m)
-                  : -EOPNOTSUPP;
+        res = r < CW_LEN(sizes) && sizes[r].known && m->head.size >= sizes[r].min ? message_do(d, m)
+                                                                                  : -EOPNOTSUPP;
         if (res < 0)
             vh_log(d, CW_LOG_WARNING, "request %u was refused: %s", r, strerror(-res));
         if (res <= 0)

@@ -1,6 +1,6 @@
-/* vhost/proto.h - one front end as a state machine: messages and kicks in, requests on a volume out;
- * results in, chains given back and replies out. No sockets, no time: the server (or a test) is its
- * world.
+/* vhost/proto.h - one front end as a state machine: messages and kicks in, requests on a volume
+ * out; results in, chains given back and replies out. No sockets, no time: the server (or a test)
+ * is its world.
  *
  *   front end's messages --> features, memory, rings --> ring.c --chains--> request.c --> volume
  *

@@ -85,8 +85,7 @@ cw_vq_resolve(struct cw_vq *q, const struct cw_guest *g)
 
     if (q->packed)
         avail_len = used_len = sizeof(struct cw_packed_event);
-    q->desc =
-        part_find(g, q->desc_user, q->size * sizeof(struct cw_virtq_desc), 16, &res);
+    q->desc = part_find(g, q->desc_user, q->size * sizeof(struct cw_virtq_desc), 16, &res);
     q->avail = part_find(g, q->avail_user, avail_len, q->packed ? 4 : 2, &res);
     q->used = part_find(g, q->used_user, used_len, 4, &res);
     return res;

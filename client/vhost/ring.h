@@ -35,8 +35,8 @@ struct cw_vq_token {
 
 struct cw_vq_chain {
     struct cw_vq_token token;
-    uint32_t n_out, n_in;      /* segments that we read, then those that we write */
-    uint64_t out_len, in_len;  /* bytes; together below 4 GiB */
+    uint32_t n_out, n_in;     /* segments that we read, then those that we write */
+    uint64_t out_len, in_len; /* bytes; together below 4 GiB */
     struct cw_vq_seg seg[CW_VQ_SIZE_MAX];
 };
 
@@ -49,13 +49,13 @@ struct cw_vq {
     bool packed, event_idx, indirect;
 
     bool started;
-    const char *why;           /* not NULL: broken */
+    const char *why;              /* not NULL: broken */
     uint8_t *desc, *avail, *used; /* packed: the ring, the driver's events, ours */
     uint16_t next_avail, next_used, told_used;
     bool avail_wrap, used_wrap; /* packed */
     bool told;                  /* told_used is where the driver was last told */
 
-    uint32_t n_flying; /* popped and not pushed; packed: their descriptors */
+    uint32_t n_flying;                    /* popped and not pushed; packed: their descriptors */
     uint64_t flying[CW_VQ_SIZE_MAX / 64]; /* split: bit per head; packed: bit per area entry */
 
     void *area; /* struct cw_vu_split_region or cw_vu_packed_region; NULL: none */
@@ -71,11 +71,12 @@ uint64_t cw_vq_area_bytes(bool packed, uint16_t size);
  * not in the guest's memory; -EINVAL: its addresses are not aligned, or the area holds nonsense. */
 int cw_vq_start(struct cw_vq *q, const struct cw_guest *g, void *area);
 
-/* The table of regions has changed: -EFAULT: the ring is not there any more, it must not be used. */
+/* The table of regions has changed: -EFAULT: the ring is not there any more, it must not be used.
+ */
 int cw_vq_resolve(struct cw_vq *q, const struct cw_guest *g);
 
-/* Nothing that was popped is under way. ret: for GET_VRING_BASE. If nothing waits to be popped again
- * either, the area is void from now on. */
+/* Nothing that was popped is under way. ret: for GET_VRING_BASE. If nothing waits to be popped
+ * again either, the area is void from now on. */
 uint32_t cw_vq_stop(struct cw_vq *q);
 
 /* 1: *ret; 0: there is none; -EPROTO: broken. */

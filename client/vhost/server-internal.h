@@ -3,9 +3,9 @@
 
 #include "client/vhost/proto.h"
 #include "client/vhost/server.h"
+#include "common/reactor/fdwatch.h"
 #include "common/reactor/listener.h"
 #include "common/reactor/reactor.h"
-#include "common/reactor/fdwatch.h"
 
 enum vhost_state { VHOST_OPENING, VHOST_SERVING, VHOST_CLOSING, VHOST_CLOSED };
 
@@ -42,8 +42,8 @@ struct vhost_session {
     struct cw_vhost_server *server;
     struct cw_vhost *dev;
     struct cw_fdwatch *watch; /* of its socket; NULL: it is gone */
-    bool reading;           /* the watch is armed */
-    bool dirty, stalled;    /* to be looked at when the turn ends; .. at the end of every turn */
+    bool reading;             /* the watch is armed */
+    bool dirty, stalled;      /* to be looked at when the turn ends; .. at the end of every turn */
     int backend_fd;
     int pid; /* of the front end, for the log */
     struct vhost_kick kick[CW_VHOST_QUEUES_MAX];

@@ -94,10 +94,9 @@ bytes_receive(struct vhost_session *ss, void *to, size_t len)
 {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(CW_VHOST_FDS_MAX * sizeof(int))];
     struct iovec iov = { .iov_base = to, .iov_len = len };
-    struct msghdr h = { .msg_iov = &iov,
-                        .msg_iovlen = 1,
-                        .msg_control = control,
-                        .msg_controllen = sizeof(control) };
+    struct msghdr h = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+    };
     ssize_t n = recvmsg(cw_fdwatch_fd(ss->watch), &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
     if (n < 0)

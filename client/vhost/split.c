@@ -87,8 +87,8 @@ vq_split_start(struct cw_vq *q)
 
 /* ---- taking ---- */
 
-static int table_read(struct cw_vq *q, const struct cw_guest *g, const void *table, uint32_t n_table,
-                      uint32_t at, bool nested, struct cw_vq_chain *c);
+static int table_read(struct cw_vq *q, const struct cw_guest *g, const void *table,
+                      uint32_t n_table, uint32_t at, bool nested, struct cw_vq_chain *c);
 
 static int
 indirect_read(struct cw_vq *q, const struct cw_guest *g, const struct cw_virtq_desc *d,

@@ -12,7 +12,7 @@ struct cw_fdwatch;
 /* Takes over fd. ready: once for each arm, never from inside it. NULL: out of memory (fd is
  * closed). */
 struct cw_fdwatch *cw_fdwatch_new(struct cw_reactor *r, int take_fd, void (*ready)(void *user),
-                              void *user);
+                                  void *user);
 
 /* Calls ready when there is something to read, at once if there is already, or when the other end
  * is gone. One at a time. */

@@ -1,4 +1,5 @@
-/* vhost/driver.h - a guest's memory and driver for one ring, in both forms, for tests of the ring. */
+/* vhost/driver.h - a guest's memory and driver for one ring, in both forms, for tests of the ring.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -52,8 +52,10 @@ static void
 indirect_tables_are_followed(void **state)
 {
     struct driver *d = driver_new(false, 8, false);
-    struct cw_virtq_desc table[2] = { { .addr = DATA, .len = 16, .flags = CW_VIRTQ_NEXT, .next = 1 },
-                                      { .addr = DATA + 64, .len = 1, .flags = CW_VIRTQ_WRITE } };
+    struct cw_virtq_desc table[2] = {
+        { .addr = DATA, .len = 16, .flags = CW_VIRTQ_NEXT, .next = 1 },
+        { .addr = DATA + 64, .len = 1, .flags = CW_VIRTQ_WRITE }
+    };
     struct cw_packed_desc flat[2] = { { .addr = DATA, .len = 16 },
                                       { .addr = DATA + 64, .len = 1, .flags = CW_VIRTQ_WRITE } };
 
@@ -227,9 +229,9 @@ static void
 packed_endless(struct driver *d)
 {
     for (uint16_t i = 0; i < 8; i++)
-        *driver_slot(d, i) = (struct cw_packed_desc){
-            .addr = DATA, .len = 1, .flags = CW_VIRTQ_NEXT | CW_PACKED_AVAIL
-        };
+        *driver_slot(d, i) = (struct cw_packed_desc){ .addr = DATA,
+                                                      .len = 1,
+                                                      .flags = CW_VIRTQ_NEXT | CW_PACKED_AVAIL };
 }
 
 static void
@@ -254,10 +256,25 @@ static void
 nonsense_breaks_the_ring(void **state)
 {
     static void (*const split[])(struct driver *) = {
-        offer_outside,     jump,           twice,          next_outside,       loop,
-        self,              wrong_way,      empty,          huge,               table_odd,
-        table_empty,       table_long,     table_outside,  table_nowhere,      table_before_more,
-        table_in_table,    table_loop,     table_next_outside, table_not_negotiated,
+        offer_outside,
+        jump,
+        twice,
+        next_outside,
+        loop,
+        self,
+        wrong_way,
+        empty,
+        huge,
+        table_odd,
+        table_empty,
+        table_long,
+        table_outside,
+        table_nowhere,
+        table_before_more,
+        table_in_table,
+        table_loop,
+        table_next_outside,
+        table_not_negotiated,
     };
     static void (*const packed[])(struct driver *) = { packed_endless, packed_table_in_chain,
                                                        packed_too_many };
@@ -517,7 +534,9 @@ regions_do_not_overlap_or_wrap(void **state)
 {
     struct cw_guest g = { 0 };
     uint8_t mem[64];
-    struct cw_guest_region r = { .guest_addr = 4096, .user_addr = 1 << 20, .size = 64, .host = mem };
+    struct cw_guest_region r = {
+        .guest_addr = 4096, .user_addr = 1 << 20, .size = 64, .host = mem
+    };
 
     assert_int_equal(cw_guest_add(&g, &r), 0);
     assert_int_equal(cw_guest_add(&g, &r), -EINVAL);
