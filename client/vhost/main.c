@@ -18,7 +18,7 @@
 #define QUEUES_MAX 16
 #define QUEUES_DEFAULT 4
 
-enum { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FENCED = 3 };
 
 static const char help[] =
     "usage: causeway-vhost --cluster ADDR:PORT[,ADDR:PORT..] --socket PATH --volume NAME\n"
@@ -214,7 +214,7 @@ struct program {
     struct cw_log_sink log;
     pthread_t main;
     struct cw_latch stopped;
-    bool failed, clean; /* the reactor thread's until the signal, or the latch */
+    bool failed, fenced, clean; /* the reactor thread's until the signal, or the latch */
 };
 
 static void
@@ -228,12 +228,13 @@ on_serving(void *user, const char *addr)
 
 /* The main thread waits for a signal, so it gets one. */
 static void
-on_failed(void *user, const char *why)
+on_failed(void *user, bool fenced, const char *why)
 {
     struct program *p = user;
 
     cw_log_sink_printf(&p->log, CW_LOG_ERROR, "volume %s: not served: %s", p->options->volume, why);
     p->failed = true;
+    p->fenced = fenced;
     pthread_kill(p->main, SIGUSR1);
 }
 
@@ -308,6 +309,8 @@ serve(struct program *p, const sigset_t *signals)
     }
     cw_engine_run(p->engine, server_free, p);
     cw_engine_free(p->engine);
+    if (p->fenced)
+        return EXIT_FENCED;
     return p->clean && !p->failed ? EXIT_CLEAN : EXIT_FAILED;
 }
 

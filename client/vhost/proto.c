@@ -639,9 +639,3 @@ cw_vhost_broken(const struct cw_vhost *d)
 {
     return d->broken;
 }
-
-bool
-cw_vhost_keeps_inflight(const struct cw_vhost *d)
-{
-    return d->inflight.map != NULL;
-}

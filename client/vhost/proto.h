@@ -103,8 +103,5 @@ bool cw_vhost_busy(const struct cw_vhost *d);
 /* The front end broke the protocol: hang up. */
 bool cw_vhost_broken(const struct cw_vhost *d);
 
-/* Does the front end keep what is in flight, so that an unanswered request is not lost? */
-bool cw_vhost_keeps_inflight(const struct cw_vhost *d);
-
 /* Closes what a message carries. */
 void cw_vhost_msg_drop(struct cw_vhost_msg *m);

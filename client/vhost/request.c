@@ -74,14 +74,6 @@ status_of(int res)
     return res == -EOPNOTSUPP ? CW_BLK_S_UNSUPP : CW_BLK_S_IOERR;
 }
 
-/* Who was fenced does not say that it failed while the front end can give it to somebody who is
- * not. */
-static bool
-req_is_left(const struct vh_req *r)
-{
-    return r->res == -ESHUTDOWN && cw_vhost_keeps_inflight(r->dev);
-}
-
 static void
 req_answer(struct vh_req *r)
 {
@@ -89,7 +81,7 @@ req_answer(struct vh_req *r)
     struct vh_queue *q = &d->queue[r->queue];
     uint8_t status = status_of(r->res);
 
-    if (!d->dead && q->vq.started && q->epoch == r->epoch && !req_is_left(r)) {
+    if (!d->dead && q->vq.started && q->epoch == r->epoch) {
         (void)in_copy(r, r->in_len - 1, &status, 1); /* where it is not the guest's, nobody looks */
         cw_vq_push(&q->vq, &r->token, (uint32_t)r->in_len);
         q->signal = true;

@@ -23,6 +23,7 @@ struct cw_vhost_server {
     struct cw_list sessions; /* the current one, and those that wait for their requests */
     struct cw_hook hook;
 
+    char fenced[CW_VHOST_WHY_SIZE]; /* why; "": it is not */
     bool stopping, clean, told;
     struct cw_timer grace;
     struct cw_defer stop_work;
@@ -61,4 +62,4 @@ bool vhost_session_is_gone(const struct vhost_session *ss);
 void vhost_session_visit(struct vhost_session *ss);
 
 /* server.c */
-void vhost_server_check(struct cw_vhost_server *s); /* a session went */
+void vhost_server_check(struct cw_vhost_server *s); /* a session ended, or went */

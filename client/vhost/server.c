@@ -53,6 +53,7 @@ on_resize(void *user, uint64_t size_bytes)
         cw_vhost_set_size(s->current->dev, size_bytes);
 }
 
+/* Its guest gets errors from now on: it must not go on as if the disk were what it remembers. */
 static void
 on_fenced(void *user, const char *why)
 {
@@ -60,12 +61,12 @@ on_fenced(void *user, const char *why)
 
     if (s->state != VHOST_SERVING)
         return;
-    if (s->current != NULL)
-        vhost_session_end(s->current);
+    snprintf(s->fenced, sizeof(s->fenced), "%s", why);
+    cw_log(cw_reactor_env(s->reactor), CW_LOG_ERROR, "volume %s: every request fails: %s",
+           s->volume, why);
     cw_listener_close(s->listener);
     s->listener = NULL;
-    if (!s->stopping)
-        s->opts.failed(s->opts.user, why);
+    vhost_server_check(s);
 }
 
 static const struct cw_engine_volume_events volume_events = {
@@ -92,7 +93,7 @@ open_done(struct cw_engine_open *o, int res, struct cw_engine_volume *v, const c
     if (res != 0) {
         s->state = VHOST_CLOSED;
         if (!s->stopping)
-            s->opts.failed(s->opts.user, error);
+            s->opts.failed(s->opts.user, false, error);
         vhost_server_check(s);
         return;
     }
@@ -101,7 +102,7 @@ open_done(struct cw_engine_open *o, int res, struct cw_engine_volume *v, const c
     if (s->stopping)
         vhost_server_check(s);
     else if (server_listen(s, why) != 0)
-        s->opts.failed(s->opts.user, why);
+        s->opts.failed(s->opts.user, false, why);
     else
         s->opts.serving(s->opts.user, cw_listener_addr(s->listener));
 }
@@ -140,8 +141,13 @@ tell_stopped(struct cw_defer *d)
 void
 vhost_server_check(struct cw_vhost_server *s)
 {
-    if (!s->stopping || s->told || s->current != NULL)
+    if (s->current != NULL || s->told)
         return;
+    if (!s->stopping) {
+        if (s->fenced[0] != 0)
+            s->opts.failed(s->opts.user, true, s->fenced);
+        return;
+    }
     if (s->state == VHOST_SERVING)
         volume_close(s);
     if (s->state != VHOST_CLOSED || !cw_list_empty(&s->sessions))

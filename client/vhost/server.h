@@ -1,7 +1,8 @@
 /* vhost/server.h - causeway-vhost's volume, socket and front end on the engine's reactor thread.
  *
  *   OPENING -attached: listens-> SERVING -stop-> STOPPING -released-> stopped
- *       \- refused: failed           \- taken over by another client: failed
+ *       \- refused: failed           \- taken over by another client: every request fails until the
+ *                                       front end has gone; then failed
  *
  * The volume is attached before the socket appears and released at the end; front ends come and go
  * meanwhile, one at a time. No thread hand-off lies between a guest's kick and the volume's owner.
@@ -28,8 +29,10 @@ struct cw_vhost_server_opts {
 
     /* Reactor thread, not from inside a call. It listens; once. */
     void (*serving)(void *user, const char *addr);
-    /* It does not serve any more, or never will: why is one line. Stop it all the same. */
-    void (*failed)(void *user, const char *why);
+    /* It does not serve any more, or never will: why is one line. fenced: somebody else has the
+     * volume, so that a guest that went on later would write what it knows of an older disk. Stop it
+     * all the same. */
+    void (*failed)(void *user, bool fenced, const char *why);
     void *user;
 };
 

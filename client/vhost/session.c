@@ -50,6 +50,7 @@ vhost_session_end(struct vhost_session *ss)
     if (ss->server->current == ss)
         ss->server->current = NULL;
     ss->dirty = true;
+    vhost_server_check(ss->server);
 }
 
 bool

@@ -258,25 +258,47 @@ def test_resize_reaches_the_guest(t):
 
 
 def test_taken_over_while_in_use(t):
-    """The owner that was fenced ends and leaves what was in flight to whoever has the volume next."""
+    """The guest gets errors: its disk is somebody else's now. The back end that was fenced ends with its front end."""
     c, p = serve(t)
     v = Vhost(p.sock)
     v.write(0, b"a" * 4096)
-    first, p.sock = p, t.path("vhost.sock")
     other = t.spawn("causeway-vhost", "--cluster", c.addr, "--socket", t.path("other.sock"), "--volume", "v", "--force",
                     log=t.path("other.log"))
     wait_for("the other serves", lambda: "serving on" in open(other.log).read(), 60)
-    slot = v.submit(vhost.OUT, 0, b"b" * 4096)
-    wait_for("the first ends", lambda: first.poll() is not None, 60)
-    assert first.returncode == 1
-    assert v.reap() is None, "it was answered"
+    w = Vhost(t.path("other.sock"))
+    assert v.do(vhost.OUT, 0, b"b" * 4096)[0] == vhost.IOERR
+    wait_for("it is known", lambda: "every request fails" in open(p.log).read())
+    assert v.do(vhost.IN, 0, n=4096)[0] == vhost.IOERR and v.flush() == vhost.IOERR
+    assert w.read(0, 4096) == b"a" * 4096
+    assert p.poll() is None
     v.hang_up()
-    v.path = t.path("other.sock")
-    v.connect()
-    assert v.wait()[:2] == (slot, vhost.OK)
-    assert v.read(0, 4096) == b"b" * 4096
-    v.hang_up()
+    wait_for("the first ends", lambda: p.poll() is not None, 60)
+    assert p.returncode == 3
+    w.hang_up()
     assert t.stop(other) == 0
+
+
+def test_front_end_that_reconnects(t):
+    """What was under way when the connection broke comes back once, over the next one."""
+    c, p = serve(t)
+    for packed in (False, True):
+        v = Vhost(p.sock, packed=packed)
+        for turn in range(20):
+            data = {}
+            while v.queues[0].free:
+                data[v.submit(vhost.OUT, len(data) * 8, bytes([turn, len(data)]) * 2048, kick=False)] = len(data)
+            v.kick(v.queues[0])
+            if turn % 2:
+                v.wait()
+            v.s.close()
+            v.connect()
+            while v.queues[0].busy:
+                assert v.wait()[1] == vhost.OK
+            assert v.reap() is None
+            for at in range(len(data)):
+                assert v.read(at * 4096, 4096) == bytes([turn, at]) * 2048
+        v.hang_up()
+    assert t.stop(p) == 0
 
 
 def test_options(t):
