@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "client/lib/engine.h"
 #include "client/lib/latch.h"
@@ -213,6 +214,7 @@ struct program {
     struct cw_vhost_server *server;
     struct cw_log_sink log;
     pthread_t main;
+    uint32_t umask; /* who may connect: of the socket's file */
     struct cw_latch stopped;
     bool failed, fenced, clean; /* the reactor thread's until the signal, or the latch */
 };
@@ -246,6 +248,7 @@ server_begin(void *arg)
         .engine = p->engine,
         .volume = p->options->volume,
         .socket = p->options->socket,
+        .socket_mode = 0666 & ~p->umask,
         .force = p->options->force,
         .read_only = p->options->read_only,
         .block_bytes = p->options->block_bytes,
@@ -334,6 +337,8 @@ main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     cw_latch_init(&p.stopped);
+    p.umask = umask(0077);
+    umask(p.umask);
     opts = (struct cw_engine_opts){
         .cluster = o.cluster,
         .name = "causeway-vhost",

@@ -78,7 +78,9 @@ static int
 server_listen(struct cw_vhost_server *s, char *why)
 {
     char addr[sizeof(s->socket) + 8];
-    struct cw_listener_opts l = { .addr = addr, .on_accept = on_accept, .user = s };
+    struct cw_listener_opts l = {
+        .addr = addr, .unix_mode = s->opts.socket_mode, .on_accept = on_accept, .user = s
+    };
 
     snprintf(addr, sizeof(addr), "unix:%s", s->socket);
     return cw_listener_open(s->reactor, &l, &s->listener, why);

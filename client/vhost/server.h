@@ -20,8 +20,9 @@ struct cw_vhost_server;
 struct cw_vhost_server_opts {
     struct cw_engine *engine;
     const char *volume;
-    const char *socket; /* path of a unix socket */
-    bool force;         /* take the volume over, also from an owner that is alive */
+    const char *socket;   /* path of a unix socket */
+    uint32_t socket_mode; /* of its file; 0: 0600 */
+    bool force;           /* take the volume over, also from an owner that is alive */
     bool read_only;
     uint32_t block_bytes; /* 512 or 4096 */
     uint32_t n_queues;
@@ -30,8 +31,8 @@ struct cw_vhost_server_opts {
     /* Reactor thread, not from inside a call. It listens; once. */
     void (*serving)(void *user, const char *addr);
     /* It does not serve any more, or never will: why is one line. fenced: somebody else has the
-     * volume, so that a guest that went on later would write what it knows of an older disk. Stop it
-     * all the same. */
+     * volume, so that a guest that went on later would write what it knows of an older disk. Stop
+     * it all the same. */
     void (*failed)(void *user, bool fenced, const char *why);
     void *user;
 };

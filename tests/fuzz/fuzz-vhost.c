@@ -1,6 +1,6 @@
 /* A guest's memory and what a front end does, against the vhost-user device: rings in both forms,
- * chains, requests, restarts. Nothing outside of the guest's memory is touched, and what was taken is
- * answered or left in flight.
+ * chains, requests, restarts. Nothing outside of the guest's memory is touched, and what was taken
+ * is answered or left in flight.
  *
  *   form, size, then steps: 0 off16 len8 bytes: the guest writes; 1: kick; 2 res8: a request on the
  *   volume ends; 3: turn; 4 request8 len8 bytes: a message; 5: another back end takes over
@@ -109,8 +109,7 @@ keep(struct fuzz *f)
     struct vh_inflight *i = &f->d->inflight;
 
     i->map_len = AREA_MAX;
-    i->map =
-        mmap(NULL, AREA_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    i->map = mmap(NULL, AREA_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     cw_assert(i->map != MAP_FAILED);
     i->at = i->map;
     i->len = AREA_MAX;
@@ -128,9 +127,7 @@ begin(struct fuzz *f)
                                .block_bytes = 512,
                                .n_queues = 1,
                                .id = "fuzz" };
-    struct cw_guest_region r = {
-        .guest_addr = 0, .user_addr = USER, .size = MEM, .host = f->mem
-    };
+    struct cw_guest_region r = { .guest_addr = 0, .user_addr = USER, .size = MEM, .host = f->mem };
     struct vh_queue *q;
 
     f->d = cw_vhost_new(&o, &ops, f);
