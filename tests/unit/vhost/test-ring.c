@@ -356,7 +356,7 @@ events_are_passed(void **state)
         one_request(d);
         assert_true(cw_vq_signal_due(d->vq)); /* the first time we cannot know */
         take_back(d);
-        for (uint32_t n = 1; n < 40; n++) {
+        for (uint32_t n = 1; n < 40; n += 2) {
             uint32_t at = 2 * (n + 1) % 8, lap = 2 * (n + 1) / 8;
 
             *event = packed ? (uint16_t)(at | (lap % 2 == 0) << 15) : (uint16_t)(n + 1);
@@ -366,7 +366,6 @@ events_are_passed(void **state)
             one_request(d);
             take_back(d);
             assert_true(cw_vq_signal_due(d->vq));
-            n++;
         }
         driver_free(d);
     }
