@@ -2,10 +2,12 @@
 """causeway-vhost under a real machine: QEMU (in software, no KVM) with Debian's kernel. The guest writes and verifies
 while the back end is killed and started again and a storage host dies, and sees no error."""
 import glob
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -110,7 +112,19 @@ def machine(t, p, rounds, packed):
                    "-machine", "q35,memory-backend=mem", "-kernel", image, "-initrd", initramfs(t, modules, rounds),
                    "-append", "console=ttyS0 panic=-1 quiet", "-chardev", f"socket,id=c,path={p.sock},reconnect=1",
                    "-device", f"vhost-user-blk-pci,chardev=c,num-queues=2{',packed=on' if packed else ''}",
-                   log=t.path("guest.log"))
+                   "-qmp", f"unix:{t.path('qmp')},server=on,wait=off", log=t.path("guest.log"))
+
+
+def pause_and_go_on(t):
+    """As for a snapshot: the rings stop, and begin again where they were."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(30)
+        s.connect(t.path("qmp"))
+        lines = s.makefile()
+        for command in ("qmp_capabilities", "stop", "cont"):
+            s.sendall(json.dumps({"execute": command}).encode())
+            while "return" not in json.loads(lines.readline()):
+                pass
 
 
 def said(vm):
@@ -132,6 +146,8 @@ def play(t, packed):
     vm = machine(t, p, 60, packed)
     wait_said(vm, "round 5")
     assert f"disk {SIZE // 512} sectors queues 2 serial vm" in said(vm), said(vm)
+    pause_and_go_on(t)
+    wait_said(vm, "round 8")
     p.send_signal(signal.SIGKILL)
     p.wait()
     p = vhost(t, c)
