@@ -69,6 +69,7 @@ struct cw_vhost {
     struct cw_guest guest;
     struct vh_inflight inflight;
     struct vh_queue queue[CW_VHOST_QUEUES_MAX];
+    uint32_t n_begun; /* those from here on never began */
 
     enum vh_drain drain;
     uint32_t drain_queue, drain_request, drain_flags;

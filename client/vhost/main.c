@@ -16,8 +16,7 @@
 #include "common/obs/log.h"
 
 #define STOP_S 12
-#define QUEUES_MAX 16
-#define QUEUES_DEFAULT 4
+#define QUEUES_MAX 64
 
 enum { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FENCED = 3 };
 
@@ -37,7 +36,7 @@ static const char help[] =
     "  --volume NAME     the volume\n"
     "  --read-only       the guest cannot write\n"
     "  --block-size N    what the guest takes for a sector, 512 or 4096; default 512\n"
-    "  --queues N        the guest may use so many, up to 16; default 4\n"
+    "  --queues N        the guest may use so many, up to 64, which is the default\n"
     "  --force           take the volume over at the start, also from an owner that is alive\n"
     "  --domain D        where this host is, so that reads prefer what is near; default: that of\n"
     "                    a daemon on this machine\n"
@@ -141,7 +140,7 @@ option_take(struct options *o, int c, const char *value)
         return -1;
     case 'q':
         if (!number_parse(value, 1, QUEUES_MAX, &o->n_queues))
-            return usage_error("--queues wants 1 to 16, not", value);
+            return usage_error("--queues wants 1 to 64, not", value);
         return -1;
     case 'm':
         if (!cw_size_parse(value, &o->memory) || o->memory < 32 * CW_MIB)
@@ -180,7 +179,7 @@ options_parse(struct options *o, int argc, char **argv)
     *o = (struct options){ .cluster = getenv("CAUSEWAY_CLUSTER"),
                            .level = CW_LOG_NOTICE,
                            .block_bytes = 512,
-                           .n_queues = QUEUES_DEFAULT };
+                           .n_queues = QUEUES_MAX };
     opterr = 0;
     while (res < 0 && (c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
         switch (c) {

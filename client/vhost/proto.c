@@ -113,6 +113,7 @@ queue_start(struct cw_vhost *d, uint32_t i)
         return;
     }
     q->epoch++;
+    d->n_begun = (uint32_t)cw_max_u64(d->n_begun, i + 1);
     if (q->vq.n_again > 0)
         vh_log(d, CW_LOG_NOTICE, "queue %u: %u requests were in flight and are made again", i,
                q->vq.n_again);
@@ -539,7 +540,7 @@ cw_vhost_turn(struct cw_vhost *d)
         return false;
     vh_todo(d);
     waits = !cw_list_empty(&d->todo);
-    for (uint32_t i = 0; i < d->opts.n_queues; i++) {
+    for (uint32_t i = 0; i < d->n_begun; i++) {
         struct vh_queue *q = &d->queue[i];
 
         if (q->look)

@@ -23,7 +23,7 @@
 #include "common/mem/buf.h"
 #include "common/owner/owner.h"
 
-#define CW_VHOST_QUEUES_MAX 16u
+#define CW_VHOST_QUEUES_MAX 64u
 #define CW_VHOST_FDS_MAX 8u
 #define CW_VHOST_PAYLOAD_MAX 512u
 #define CW_VHOST_PIECE_MAX (1024u * 1024)     /* a request is handed on in pieces of this */
