@@ -68,7 +68,6 @@ struct cw_vhost {
     uint64_t features, protocol_features;
     struct cw_guest guest;
     struct vh_inflight inflight;
-    struct vh_queue queue[CW_VHOST_QUEUES_MAX];
     uint32_t n_begun; /* those from here on never began */
 
     enum vh_drain drain;
@@ -79,6 +78,7 @@ struct cw_vhost {
     uint32_t n_ios, n_reqs;
     bool quiet, dead, broken;
     struct cw_vq_chain chain; /* of the request that is being taken */
+    struct vh_queue queue[];  /* opts.n_queues */
 };
 
 /* proto.c */

@@ -560,7 +560,7 @@ cw_vhost_turn(struct cw_vhost *d)
 struct cw_vhost *
 cw_vhost_new(const struct cw_vhost_opts *opts, const struct cw_vhost_ops *ops, void *user)
 {
-    struct cw_vhost *d = calloc(1, sizeof(*d));
+    struct cw_vhost *d = calloc(1, sizeof(*d) + opts->n_queues * sizeof(d->queue[0]));
 
     if (d == NULL)
         return NULL;
@@ -570,7 +570,7 @@ cw_vhost_new(const struct cw_vhost_opts *opts, const struct cw_vhost_ops *ops, v
     d->user = user;
     cw_list_init(&d->reqs);
     cw_list_init(&d->todo);
-    for (uint32_t i = 0; i < CW_VHOST_QUEUES_MAX; i++)
+    for (uint32_t i = 0; i < d->opts.n_queues; i++)
         d->queue[i].call_fd = d->queue[i].err_fd = -1;
     vh_config_init(d);
     return d;
