@@ -3,6 +3,7 @@
 while the back end is killed and started again and a storage host dies, and sees no error."""
 import glob
 import json
+import lzma
 import os
 import re
 import shutil
@@ -82,9 +83,12 @@ def initramfs(t, modules, rounds):
         if applet != "busybox":
             os.symlink("busybox", f"{root}/bin/{applet}")
     for m in MODULES:
-        found = glob.glob(f"{modules}/**/{m}.ko", recursive=True)
+        found = glob.glob(f"{modules}/**/{m}.ko*", recursive=True)
         if found:  # else it is in the kernel
-            shutil.copy(found[0], f"{root}/{m}.ko")
+            with (lzma.open if found[0].endswith(".xz") else open)(found[0], "rb") as f:
+                data = f.read()
+            with open(f"{root}/{m}.ko", "wb") as f:
+                f.write(data)
     have = " ".join(m for m in MODULES if os.path.exists(f"{root}/{m}.ko"))
     with open(f"{root}/init", "w") as f:
         f.write(INIT % {"modules": have, "rounds": rounds})
