@@ -148,6 +148,7 @@ vhost_server_check(struct cw_vhost_server *s)
     if (!s->stopping) {
         if (s->fenced[0] != 0)
             s->opts.failed(s->opts.user, true, s->fenced);
+        s->fenced[0] = 0; /* it is said once */
         return;
     }
     if (s->state == VHOST_SERVING)

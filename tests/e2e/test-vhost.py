@@ -277,6 +277,7 @@ def test_taken_over_while_in_use(t):
     v.hang_up()
     wait_for("the first ends", lambda: p.poll() is not None, 60)
     assert p.returncode == 3
+    assert open(p.log).read().count("not served") == 1
     w.hang_up()
     assert t.stop(other) == 0
 
