@@ -9,6 +9,7 @@ import tempfile
 
 top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 UNITS = os.path.join(top, "packaging", "systemd")
+WAYS_IN = ("causeway-nbd@.service", "causeway-vhost@.service")
 EXPOSURE_MAX = 25  # of systemd's 100; 100 is no protection at all
 
 
@@ -20,13 +21,13 @@ def known_options():
 
 def source_errors(name, text):
     found = [f"{name}: --{o} is no option of causewayd" for o in re.findall(r"causewayd.*? --([a-z-]+)", text)
-             if name != "causeway-nbd@.service" and o not in known_options() | {"bootstrap"}]
+             if name not in WAYS_IN and o not in known_options() | {"bootstrap"}]
     found += [f"{name}: '{k}' is no key of causewayd" for k in re.findall(r"^#   ([a-z-]+) = ", text, re.M)
               if k not in known_options()]
     for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=\n", "RestartSec="):
         if line not in text:
             found.append(f"{name}: {line.strip()} is missing")
-    if name != "causeway-nbd@.service" and not ("Type=notify" in text and "WatchdogSec=" in text):
+    if name not in WAYS_IN and not ("Type=notify" in text and "WatchdogSec=" in text):
         found.append(f"{name}: no watchdog")
     return found
 
