@@ -283,7 +283,7 @@ drain_print(struct cw_cli *cli, const cw_pb_maintain *m, const struct errand *e,
     else if (done)
         fprintf(cli->out, "disk %s is empty: it can be removed\n", m->object);
     else
-        fprintf(cli->out, "disk %s is drained: %s\nfollow it with: causeway jobs show %llu\n",
+        fprintf(cli->out, "disk %s is being emptied: %s\nfollow it with: causeway jobs show %llu\n",
                 m->object, m->why, (unsigned long long)m->job);
     return CW_EXIT_OK;
 }

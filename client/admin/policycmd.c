@@ -372,7 +372,9 @@ policy_check(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv
     "  iops-limit    requests in a second, one of more than 32 KiB counts as several; 0: none\n" \
     "  bandwidth-limit  bytes in a second, 64K or more; 0: none. After a pause a second's worth\n" \
     "                goes at once; a change counts at once\n" \
-    "  ack           durable;  journal  auto or off\n" \
+    "  ack           durable: on the media of every copy in sync; replicated: in their memory,\n" \
+    "                and on the media at the next flush\n" \
+    "  journal       auto or off\n" \
     "Checksums are always on. A policy that the present hosts cannot meet is noted with a " \
     "warning.\n\n"
 

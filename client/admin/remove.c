@@ -170,7 +170,7 @@ add_run(struct cw_cli *cli, struct cw_remote *r, const struct add *x)
 static int
 host_add(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 {
-    struct add x = { .listen = "ADDR:7400", .store = "/dev/DISK" };
+    struct add x = { .listen = "ADDR:7001", .store = "/dev/DISK" };
     const struct cw_opt opts[] = {
         { "site", 0, CW_OPT_TEXT, &x.site, "SITE", "the site that it is in" },
         { "rack", 0, CW_OPT_TEXT, &x.rack, "RACK", "the rack" },

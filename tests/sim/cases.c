@@ -35,6 +35,9 @@ sim_case_opts(const struct sim_case *c)
         .chaos_ns = (uint64_t)c->until_ms * CW_NS_PER_MS,
         .plain = c->plain,
         .shards = c->shards,
+        .manager = c->manager,
+        .ack = c->ack,
+        .spare = c->spare,
     };
     const char *at = c->events;
     char *end;

@@ -9,6 +9,9 @@ struct sim_case {
     uint32_t until_ms, plain; /* as in struct sim_opts */
     const char *events;       /* the numbers of those that come: "3,17" */
     uint32_t shards;
+    enum sim_manager manager;
+    enum sim_ack ack;
+    bool spare;
 };
 
 /* Ends with one whose name is NULL. */

@@ -1,4 +1,5 @@
 /* sim/main.c - causeway-sim: seeds in, verdicts out. */
+#include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <malloc.h>
@@ -19,7 +20,8 @@
 static const char help[] =
     "usage: causeway-sim [--seed N | --seeds N [--from S] | --minutes M [--from S]]\n"
     "                    [--scenario NAME|all] [--case NAME|all] [--mutation NAME|all]\n"
-    "                    [--manager register|real] [--spare] [--shards N]\n"
+    "                    [--manager register|real] [--ack durable|replicated]\n"
+    "                    [--spare] [--shards N] [--version]\n"
     "                    [--trace] [--shrink] [--json] [--keep-going] [--list]\n"
     "\n"
     "Runs whole clusters in virtual time: the owner, replica and store that ship, on simulated\n"
@@ -51,7 +53,7 @@ struct args {
     const char *manager;                     /* NULL: by the seed */
     const char *ack;                         /* the same */
     uint64_t shards;                         /* 0: by the seed */
-    bool seed_given, spare, trace, shrink, json, keep_going;
+    bool seed_given, many, spare, trace, shrink, json, keep_going;
 };
 
 static int
@@ -192,7 +194,7 @@ shrink(const struct args *a)
                              .ack = ack_of(a) };
     struct sim_shrunk s;
 
-    if (!a->seed_given || a->scenario != NULL) {
+    if (!a->seed_given) {
         fprintf(stderr, "causeway-sim: --shrink wants the one --seed that fails\n");
         return 2;
     }
@@ -289,10 +291,38 @@ static uint64_t
 number(const char *text)
 {
     char *end;
-    uint64_t n = strtoull(text, &end, 10);
+    uint64_t n;
 
-    if (*text == 0 || *end != 0) {
-        fprintf(stderr, "causeway-sim: '%s' is not a number\n", text);
+    errno = 0;
+    n = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != 0 || errno != 0) {
+        fprintf(stderr, "causeway-sim: '%s' is not a number that fits\n", text);
+        exit(2);
+    }
+    return n;
+}
+
+/* Of runs, or of shards: at least one. */
+static uint64_t
+count(const char *option, const char *text)
+{
+    uint64_t n = number(text);
+
+    if (n == 0) {
+        fprintf(stderr, "causeway-sim: %s wants at least 1\n", option);
+        exit(2);
+    }
+    return n;
+}
+
+static double
+minutes(const char *text)
+{
+    char *end;
+    double n = strtod(text, &end);
+
+    if (*text < '0' || *text > '9' || *end != 0 || !(n > 0 && n <= 1e6)) {
+        fprintf(stderr, "causeway-sim: --minutes %s: a number above 0\n", text);
         exit(2);
     }
     return n;
@@ -308,13 +338,16 @@ take(struct args *a, int opt, const char *text)
         a->seed_given = true;
         break;
     case 'n':
-        a->n = number(text);
+        a->n = count("--seeds", text);
+        a->many = true;
         break;
     case 'f':
         a->from = number(text);
+        a->many = true;
         break;
     case 'm':
-        a->minutes = (double)number(text);
+        a->minutes = minutes(text);
+        a->many = true;
         a->n = UINT64_MAX;
         break;
     case 'c':
@@ -333,7 +366,7 @@ take(struct args *a, int opt, const char *text)
         a->ack = text;
         break;
     case 'd':
-        a->shards = number(text);
+        a->shards = count("--shards", text);
         break;
     default:
         a->trace = a->trace || opt == 't';
@@ -345,16 +378,44 @@ take(struct args *a, int opt, const char *text)
     }
 }
 
+/* What cannot be had together; NULL: nothing is wrong. */
+static const char *
+contradiction(const struct args *a)
+{
+    if (a->shards > SIM_SHARDS_MAX)
+        return "--shards: volumes have 1, 2 or 3";
+    if (a->seed_given && a->many)
+        return "--seed is one run: without --seeds, --from and --minutes";
+    if (a->trace && !a->seed_given && a->which == NULL)
+        return "--trace shows one run: --seed N";
+    if (a->mutation != NULL && a->minutes > 0)
+        return "--mutation counts seeds: --seeds in the place of --minutes";
+    if (a->scenario == NULL)
+        return NULL;
+    if (a->shrink)
+        return "a scenario has no schedule to shrink";
+    if (strcmp(a->scenario, "all") == 0 && a->minutes > 0)
+        return "--scenario all plays each for so many --seeds, not --minutes";
+    if (a->manager != NULL || a->ack != NULL || a->spare)
+        return "a scenario has the manager, the policy and the daemons that it needs: without "
+               "--manager, --ack and --spare";
+    return NULL;
+}
+
 static int
 go(struct args *a, char **argv)
 {
+    const char *why;
+
     if (a->manager != NULL && strcmp(a->manager, "real") != 0 &&
         strcmp(a->manager, "register") != 0)
         return no_such("manager", a->manager);
     if (a->ack != NULL && strcmp(a->ack, "durable") != 0 && strcmp(a->ack, "replicated") != 0)
         return no_such("policy ack", a->ack);
-    if (a->shards > SIM_SHARDS_MAX)
-        return no_such("volume of so many shards:", "--shards");
+    if ((why = contradiction(a)) != NULL) {
+        fprintf(stderr, "causeway-sim: %s\n", why);
+        return 2;
+    }
     if (a->n == 0)
         a->n = a->mutation != NULL ? 500 : 20;
     /* A run's memory is the next one's. */

@@ -71,6 +71,7 @@ static bool
 hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
 {
     struct mutation_hunt *h = user;
+    struct sim_opts like = *opts;
 
     h->n++;
     h->caught = r->failed && !fails_anyway(*opts);
@@ -79,6 +80,8 @@ hunt_on(void *user, const struct sim_opts *opts, const struct sim_result *r)
         opts->mix ? sim_scenario_mixed(opts->seed, opts->rule, opts->manager == SIM_REAL_MANAGER)
                   : opts->scenario;
     h->result = *r;
+    like.scenario = h->scenario;
+    report_options(h->options, &like);
     if (r->failed && !h->caught) {
         h->n_anyway++;
         fprintf(stderr, "seed %llu, %s, fails without it too: %s\n", (unsigned long long)h->seed,
@@ -110,9 +113,12 @@ void
 mutation_hunt_print(enum cw_mutation m, const struct mutation_hunt *h)
 {
     if (h->caught)
-        printf("caught   %-18s by %s, the %llu. seed (%llu, %s), after %.0f s: %s\n",
+        printf("caught   %-18s by %s, the %llu. seed, after %.0f s: %s\n         again: "
+               "--seed %llu%s%s%s\n",
                mutation_names[m], sim_checker(&h->result).name, (unsigned long long)h->n,
-               (unsigned long long)h->seed, scenario_name(h), h->seconds, h->result.why);
+               h->seconds, h->result.why, (unsigned long long)h->seed,
+               h->scenario == NULL ? "" : " --scenario ",
+               h->scenario == NULL ? "" : h->scenario->name, h->options);
     else
         printf("SURVIVED %-18s %llu seeds, the last %llu: %s\n", mutation_names[m],
                (unsigned long long)h->n, (unsigned long long)h->seed, mutation_whats[m]);

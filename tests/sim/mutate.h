@@ -1,8 +1,9 @@
-/* sim/mutate.h - rules taken away one at a time (common/base/mutation.h): each must be missed. */
+/* sim/mutate.h - rules taken away one at a time (common/base/mutation.h): of each, some seed must
+ * fail. */
 #pragma once
 
 #include "common/base/mutation.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/report.h"
 
 extern const char *const mutation_names[CW_N_MUTATIONS];
 extern const char *const mutation_whats[CW_N_MUTATIONS];
@@ -15,6 +16,7 @@ struct mutation_hunt {
     uint64_t n, seed;  /* seeds tried, and the last one */
     uint64_t n_anyway; /* that failed with every rule in place, too; each is told on stderr */
     double seconds;
+    char options[REPORT_OPTIONS];        /* with the seed and the scenario: that run again */
     struct sim_result result;            /* of it */
     const struct sim_scenario *scenario; /* that it played; NULL: chaos */
 };

@@ -7,6 +7,8 @@
 #include <time.h>
 
 #include "common/base/bits.h"
+#include "common/base/mutation.h"
+#include "tests/sim/mutate.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/sim-version.h"
 
@@ -19,6 +21,25 @@ report_now_s(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+void
+report_options(char to[REPORT_OPTIONS], const struct sim_opts *opts)
+{
+    static const char *const managers[] = { "", " --manager register", " --manager real" };
+    static const char *const acks[] = { " --ack durable", " --ack replicated", "" };
+    char shards[24] = "", mutation[48] = "";
+    bool chaos = opts->scenario == NULL;
+
+    if (opts->shards != 0)
+        snprintf(shards, sizeof(shards), " --shards %u", opts->shards);
+#ifdef CW_MUTATION
+    if (cw_mutation_now != CW_MUTATION_NONE)
+        snprintf(mutation, sizeof(mutation), " --mutation %s", mutation_names[cw_mutation_now]);
+#endif
+    snprintf(to, REPORT_OPTIONS, "%s%s%s%s%s", chaos ? managers[opts->manager] : "",
+             chaos ? acks[opts->ack] : "", shards, chaos && opts->spare ? " --spare" : "",
+             mutation);
+}
+
 static void
 failure_print(const struct report_failure *f)
 {
@@ -28,10 +49,11 @@ failure_print(const struct report_failure *f)
     if (f->which[0] != 0)
         printf("--case %s --trace\n", f->which);
     else if (f->scenario[0] != 0)
-        printf("--scenario %s --seed %llu --trace\n", f->scenario, (unsigned long long)f->seed);
+        printf("--scenario %s --seed %llu%s --trace\n", f->scenario, (unsigned long long)f->seed,
+               f->options);
     else
-        printf("--seed %llu --trace; smaller: --seed %llu --shrink\n", (unsigned long long)f->seed,
-               (unsigned long long)f->seed);
+        printf("--seed %llu%s --trace; smaller: --shrink in the place of --trace\n",
+               (unsigned long long)f->seed, f->options);
     fflush(stdout);
 }
 
@@ -56,6 +78,7 @@ report_add(struct report *r, const struct sim_opts *opts, const char *which,
     if (!result->failed)
         return;
     f.scenario = opts->scenario != NULL ? opts->scenario->name : "";
+    report_options(f.options, opts);
     memcpy(f.why, result->why, sizeof(f.why));
     if (r->failed < REPORT_FAILURES_MAX)
         r->failures[r->failed] = f;
@@ -95,8 +118,9 @@ failure_json(const struct report_failure *f)
     struct sim_result like = { .failed = true };
 
     memcpy(like.why, f->why, sizeof(like.why));
-    return json_pack("{sI ss ss ss ss}", "seed", (json_int_t)f->seed, "scenario", f->scenario,
-                     "case", f->which, "checker", sim_checker(&like).name, "why", f->why);
+    return json_pack("{sI ss ss ss ss ss}", "seed", (json_int_t)f->seed, "scenario", f->scenario,
+                     "case", f->which, "options", f->options, "checker", sim_checker(&like).name,
+                     "why", f->why);
 }
 
 static void

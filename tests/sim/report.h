@@ -4,10 +4,12 @@
 #include "tests/sim/sim.h"
 
 #define REPORT_FAILURES_MAX 100u /* that are kept for --json */
+#define REPORT_OPTIONS 128u
 
 struct report_failure {
     const char *scenario, *which; /* "" or their names */
     uint64_t seed;
+    char options[REPORT_OPTIONS]; /* without which it would be another run */
     char why[256];
 };
 
@@ -21,6 +23,8 @@ struct report {
 };
 
 double report_now_s(void);
+/* The options that say what the seed does not: each with a blank before it. */
+void report_options(char to[REPORT_OPTIONS], const struct sim_opts *opts);
 /* which: the name of a case, or "". A failure is told at once. */
 void report_add(struct report *r, const struct sim_opts *opts, const char *which,
                 const struct sim_result *result);

@@ -122,6 +122,10 @@ sim_shrink(struct sim_opts opts, struct sim_shrunk *ret)
 void
 sim_shrunk_print(FILE *to, const struct sim_shrunk *s)
 {
+    static const char *const managers[] = { "", ", .manager = SIM_REGISTER",
+                                            ", .manager = SIM_REAL_MANAGER" };
+    static const char *const acks[] = { "", ", .ack = SIM_ACK_REPLICATED",
+                                        ", .ack = SIM_ACK_BY_SEED" };
     const char *comma = "";
 
     fprintf(to, "    { \"name-it\", %llu, %llu, %u, \"", (unsigned long long)s->opts.seed,
@@ -131,5 +135,6 @@ sim_shrunk_print(FILE *to, const struct sim_shrunk *s)
             fprintf(to, "%s%u", comma, i);
             comma = ",";
         }
-    fprintf(to, "\", %u },\n", s->opts.shards);
+    fprintf(to, "\", %u%s%s%s },\n", s->opts.shards, managers[s->opts.manager], acks[s->opts.ack],
+            s->opts.spare ? ", .spare = true" : "");
 }

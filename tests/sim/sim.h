@@ -281,10 +281,10 @@ enum sim_replace {
     SIM_REPLACE_CLONE,   /* the same, as it was before it had a copy */
 };
 void sim_daemon_replace(struct sim_daemon *d, enum sim_replace how);
-/* Whose disk it is; NULL: no daemon has that one any more. */
 /* Never NULL: whoever asks was told of it. */
 const struct sim_disk *sim_disk_find(const struct sim *sim, const struct cw_uuid *uuid,
                                      uint64_t format_id);
+/* Whose disk it is; NULL: no daemon has that one any more. */
 struct sim_daemon *sim_member_daemon(const struct sim *sim, const struct cw_member *m);
 
 void sim_host_init(struct sim_daemon *d);
@@ -478,10 +478,10 @@ bool sim_watch_newer_active(const struct sim *sim, uint32_t shard, uint32_t epoc
 void sim_watch_active(struct sim *sim, uint32_t epoch);
 /* What the chunks of one more copy hold, by version; now and then. */
 void sim_watch_versions(struct sim *sim);
-/* This daemon's disk went back in time, on purpose. */
 /* There are daemons beyond the members: copies that are none any more are dropped. */
 bool sim_drops_copies(const struct sim *sim);
-void sim_watch_forget(struct sim *sim, uint32_t daemon); /* all its copies */
+/* This daemon's disk went back in time, on purpose: all its copies. */
+void sim_watch_forget(struct sim *sim, uint32_t daemon);
 /* The highest seq acknowledged by anybody; durable on that copy, as last seen. */
 uint64_t sim_watch_acked(const struct sim *sim, uint32_t shard);
 /* What this daemon holds of the shard is all that counts as acknowledged. */

@@ -118,7 +118,7 @@ sim_finds_nothing_new(void **state)
     clock_t begun = clock();
 
     for (uint32_t i = 0; i < 1000 && clock() - begun < SIM_FRESH_S * CLOCKS_PER_SEC; i++)
-        run(seed + i, SIM_BY_SEED, 0);
+        run_ack(seed + i, SIM_ACK_BY_SEED);
 }
 
 /* What is acknowledged in memory is lost only when every copy in sync loses its memory with it. */
