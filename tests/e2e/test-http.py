@@ -196,6 +196,7 @@ def test_json_of_maintenance_and_removal(t):
     assert lost not in [x["name"] for x in run("host", "ls")["hosts"]]
     c.local("kill", second)
     wait_for("it can be removed", lambda: c.try_admin("--json", "host", "rm", second).code == 0, 20, 0.2)
+    wait_for("another host keeps the records", lambda: c.try_admin("status").code == 0, 30, 0.2)
     run("status"), run("jobs", "ls"), run("events"), run("explain", "i")
 
 
