@@ -4,12 +4,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/bits.h"
 #include "common/owner/owner.h"
 
 static uint8_t data[FAKE_VOLUME_BYTES];
 static uint64_t size_bytes = FAKE_VOLUME_BYTES, fail_off = UINT64_MAX;
+static bool gathers; /* the next request waits for another */
 static struct fake_engine_count count;
 
 struct cw_engine_volume {
@@ -46,6 +48,12 @@ fake_engine_fail_at(uint64_t off)
     fail_off = off;
 }
 
+void
+fake_engine_gather(void)
+{
+    gathers = true;
+}
+
 struct fake_engine_count
 fake_engine_count(void)
 {
@@ -59,6 +67,7 @@ fake_engine_reset(void)
     count = (struct fake_engine_count){ 0 };
     fail_off = UINT64_MAX;
     size_bytes = FAKE_VOLUME_BYTES;
+    gathers = false;
 }
 
 static int
@@ -116,11 +125,43 @@ fake_turn_end(struct cw_engine *e)
     }
 }
 
+/* With the mutex. */
+static void
+fake_tasks(struct cw_engine *e)
+{
+    struct cw_engine_task *t;
+
+    while ((t = e->first) != NULL) {
+        e->first = t->next;
+        e->last = e->first == NULL ? &e->first : e->last;
+        pthread_mutex_unlock(&e->mutex);
+        t->fn(t);
+        pthread_mutex_lock(&e->mutex);
+    }
+}
+
+/* Whoever asks for several at a time does so soon, however late his thread runs. */
+static void
+fake_gather(struct cw_engine *e)
+{
+    struct timespec until;
+
+    if (!gathers || cw_list_empty(&e->ios))
+        return;
+    gathers = false;
+    if (e->ios.next != e->ios.prev)
+        return;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    while (e->first == NULL && !e->stop && pthread_cond_timedwait(&e->cond, &e->mutex, &until) == 0)
+        ;
+    fake_tasks(e);
+}
+
 static void *
 fake_main(void *arg)
 {
     struct cw_engine *e = arg;
-    struct cw_engine_task *t;
 
     pthread_mutex_lock(&e->mutex);
     for (;;) {
@@ -129,13 +170,8 @@ fake_main(void *arg)
             pthread_cond_wait(&e->cond, &e->mutex);
         if (e->stop)
             break;
-        while ((t = e->first) != NULL) {
-            e->first = t->next;
-            e->last = e->first == NULL ? &e->first : e->last;
-            pthread_mutex_unlock(&e->mutex);
-            t->fn(t);
-            pthread_mutex_lock(&e->mutex);
-        }
+        fake_tasks(e);
+        fake_gather(e);
         pthread_mutex_unlock(&e->mutex);
         fake_turn_end(e);
         pthread_mutex_lock(&e->mutex);

@@ -18,6 +18,9 @@ void fake_engine_set_size(uint64_t size_bytes);
 /* Requests that touch this offset fail with -EIO; UINT64_MAX: none. */
 void fake_engine_fail_at(uint64_t off);
 
+/* The next request is answered only when another is there too, or after 10 s. */
+void fake_engine_gather(void);
+
 /* Requests and bytes of each kind since the last call of reset. */
 struct fake_engine_count {
     uint64_t reads, writes, trims, write_bytes, in_flight_max;

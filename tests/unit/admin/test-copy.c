@@ -161,6 +161,7 @@ a_volume_comes_out(void **state)
 
     memset(fake_engine_data() + CW_MIB, 0x33, 12345);
     fake_engine_data()[FAKE_VOLUME_BYTES - 1] = 9;
+    fake_engine_gather();
     assert_true(says(0, "exported", "volume export vm1 %s", p->out));
     fd = open(p->out, O_RDONLY);
     assert_int_equal(read(fd, back, FAKE_VOLUME_BYTES), FAKE_VOLUME_BYTES);
