@@ -160,19 +160,28 @@ promotion_waits_for_p(void **state)
     world_closed(w);
 }
 
+/* The promotion of disk 2 is in force, and its owner was not told. */
+static struct world *
+with_doubtful_copy(void)
+{
+    struct world *w = with_out_copy();
+
+    world_run(w, 200);
+    disk_sync_done(&w->disks[2]);
+    w->mode = MGR_LOSE_REPLY;
+    world_run(w, 1000);
+    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
+    return w;
+}
+
 /* The promoted copy is read only after the change is known, and then counts for acks. */
 static void
 promoted_copy_serves(void **state)
 {
-    struct world *w = with_out_copy();
+    struct world *w = with_doubtful_copy();
     struct disk *x = &w->disks[2];
     struct req r;
 
-    world_run(w, 200);
-    disk_sync_done(x);
-    w->mode = MGR_LOSE_REPLY;
-    world_run(w, 1000);
-    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
     for (int i = 0; i < 8; i++) {
         req_read(w, &r, 0, 4096);
         world_turn(w);
@@ -199,15 +208,10 @@ promoted_copy_serves(void **state)
 static void
 promotion_in_doubt_may_have_what_is_lost(void **state)
 {
-    struct world *w = with_out_copy();
+    struct world *w = with_doubtful_copy();
     struct disk *x = &w->disks[2];
     struct req r;
 
-    world_run(w, 200);
-    disk_sync_done(x);
-    w->mode = MGR_LOSE_REPLY;
-    world_run(w, 1000);
-    assert_int_equal(world_state(w, 2), CW_MEMBER_INSYNC);
     for (int i = 0; i < 2; i++) {
         w->disks[i].bad_reads = true;
         w->disks[i].bad_block = 0;
