@@ -8,6 +8,7 @@
 #include "client/admin/out.h"
 #include "client/admin/remote.h"
 #include "client/admin/text.h"
+#include "common/base/name.h"
 #include "common/shape/payload.h"
 
 static int
@@ -187,7 +188,7 @@ host_add(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     if (status != CW_ARGS_GO)
         return status;
     x.name = a.operand[0];
-    if (!cw_text_is_name(x.name))
+    if (!cw_name_ok(x.name))
         return cw_cli_usage(cli, cmd, "'%s' is no name of a host", x.name);
     if ((r = cw_remote_new(cli, &status)) == NULL)
         return status;

@@ -1,6 +1,5 @@
 #include "client/admin/text.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -134,20 +133,6 @@ cw_text_u64(uint64_t n, char text[static CW_TEXT_SIZE])
 {
     snprintf(text, CW_TEXT_SIZE, "%llu", (unsigned long long)n);
     return text;
-}
-
-bool
-cw_text_is_name(const char *text)
-{
-    size_t len = strlen(text);
-
-    if (len < 1 || len > 63 || !isalnum((unsigned char)text[0]))
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        if (!isalnum((unsigned char)text[i]) && strchr("._-", text[i]) == NULL)
-            return false;
-    }
-    return true;
 }
 
 uint64_t

@@ -34,9 +34,6 @@ char *cw_text_size(uint64_t bytes, char text[static CW_TEXT_SIZE]);
 
 char *cw_text_u64(uint64_t n, char text[static CW_TEXT_SIZE]);
 
-/* 1 to 63 of [A-Za-z0-9._-], a letter or digit first: volumes, policies, hosts. */
-bool cw_text_is_name(const char *text);
-
 /* Seconds from an RFC 3339 UTC time ("2026-01-02T03:04:05Z") to now_s (Unix time); 0 if it is not
  * one or lies ahead. */
 uint64_t cw_text_age_seconds(const char *rfc3339, int64_t now_s);

@@ -8,6 +8,7 @@
 #include "client/admin/text.h"
 #include "client/admin/volume.h"
 #include "common/base/bits.h"
+#include "common/base/name.h"
 #include "common/base/size.h"
 #include "proto/wire.h"
 
@@ -16,7 +17,7 @@
 int
 cw_volume_check_name(struct cw_cli *cli, const struct cw_cmd *cmd, const char *name)
 {
-    if (cw_text_is_name(name))
+    if (cw_name_ok(name))
         return CW_ARGS_GO;
     return cw_cli_usage(
         cli, cmd, "'%s' is no name: 1 to 63 of A-Z a-z 0-9 . _ -, a letter or digit first", name);

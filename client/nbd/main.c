@@ -1,21 +1,14 @@
 /* nbd/main.c - causeway-nbd: volumes of a cluster as NBD exports. */
-#include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/lib/engine.h"
-#include "client/lib/latch.h"
+#include "client/lib/serve.h"
 #include "client/nbd/server.h"
 #include "common/base/bits.h"
+#include "common/base/name.h"
 #include "common/base/size.h"
-#include "common/obs/log.h"
-
-#define STOP_S 12
-
-enum { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char help[] =
     "usage: causeway-nbd --cluster ADDR:PORT[,ADDR:PORT..] (--socket PATH | --listen ADDR:PORT)\n"
@@ -61,18 +54,7 @@ usage_error(const char *what, const char *value)
 {
     fprintf(stderr, "causeway-nbd: %s%s%s; see causeway-nbd --help\n", what,
             value != NULL ? " " : "", value != NULL ? value : "");
-    return EXIT_USAGE;
-}
-
-/* 1 to 63 of [A-Za-z0-9._-], a letter or digit first. */
-static bool
-is_volume_name(const char *name)
-{
-    static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    static const char rest[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-    size_t n = strlen(name);
-
-    return n >= 1 && n <= 63 && strchr(first, name[0]) != NULL && strspn(name, rest) == n;
+    return CW_SERVE_USAGE;
 }
 
 static bool
@@ -98,7 +80,7 @@ options_check(const struct options *o)
         return usage_error("--cluster ADDR:PORT is needed (or CAUSEWAY_CLUSTER)", NULL);
     if ((o->socket == NULL) == (o->listen == NULL))
         return usage_error("one of --socket and --listen is needed", NULL);
-    if (o->volume != NULL && !is_volume_name(o->volume))
+    if (o->volume != NULL && !cw_name_ok(o->volume))
         return usage_error("no volume can have the name", o->volume);
     return -1;
 }
@@ -171,10 +153,10 @@ options_parse(struct options *o, int argc, char **argv)
             break;
         case 'h':
             fputs(help, stdout);
-            return EXIT_CLEAN;
+            return CW_SERVE_CLEAN;
         case 'V':
             printf("causeway-nbd %s\n", CW_VERSION);
-            return EXIT_CLEAN;
+            return CW_SERVE_CLEAN;
         case ':':
             return usage_error("a value is missing after", argv[optind - 1]);
         default:
@@ -189,21 +171,23 @@ options_parse(struct options *o, int argc, char **argv)
 /* ---- running ---- */
 
 struct program {
+    struct cw_serve serve;
     const struct options *options;
-    struct cw_engine *engine;
     struct cw_nbd_server *server;
-    struct cw_log_sink log;
-    char why[CW_NBD_WHY_SIZE], addr[512];
-    struct cw_latch stopped;
-    bool clean;
 };
 
-static int
-server_begin(void *arg)
+static struct program *
+program_of(struct cw_serve *s)
 {
-    struct program *p = arg;
+    return cw_container_of(s, struct program, serve);
+}
+
+static int
+server_begin(struct cw_serve *s)
+{
+    struct program *p = program_of(s);
     struct cw_nbd_server_opts opts = {
-        .engine = p->engine,
+        .engine = s->engine,
         .volume = p->options->volume,
         .socket = p->options->socket,
         .listen = p->options->listen,
@@ -212,98 +196,38 @@ server_begin(void *arg)
         .export_conns_max = p->options->export_connections,
         .window_bytes = p->options->window,
     };
-    int res = cw_nbd_server_new(&opts, &p->server, p->why);
+    int res = cw_nbd_server_new(&opts, &p->server, s->why);
 
     if (res == 0)
-        snprintf(p->addr, sizeof(p->addr), "%s", cw_nbd_server_addr(p->server));
+        cw_log_sink_printf(&s->log, CW_LOG_NOTICE, "serving on %s", cw_nbd_server_addr(p->server));
     return res;
 }
 
 static void
-server_stopped(void *user, bool clean)
+server_stop(struct cw_serve *s)
 {
-    struct program *p = user;
-
-    p->clean = clean;
-    cw_latch_open(&p->stopped);
+    cw_nbd_server_stop(program_of(s)->server, cw_serve_stopped, s);
 }
 
-static int
-server_stop(void *arg)
+static void
+server_free(struct cw_serve *s)
 {
-    struct program *p = arg;
-
-    cw_nbd_server_stop(p->server, server_stopped, p);
-    return 0;
+    cw_nbd_server_free(program_of(s)->server);
 }
 
-static int
-server_free(void *arg)
-{
-    struct program *p = arg;
-
-    cw_nbd_server_free(p->server);
-    return 0;
-}
-
-static int
-serve(struct program *p, const sigset_t *signals)
-{
-    int signo, res = cw_engine_run(p->engine, server_begin, p);
-
-    if (res != 0) {
-        fprintf(stderr, "causeway-nbd: %s\n", p->why);
-        cw_engine_free(p->engine);
-        return EXIT_FAILED;
-    }
-    cw_log_sink_printf(&p->log, CW_LOG_NOTICE, "serving on %s", p->addr);
-    sigwait(signals, &signo);
-    cw_log_sink_printf(&p->log, CW_LOG_NOTICE, "%s: stopping", strsignal(signo));
-    cw_engine_run(p->engine, server_stop, p);
-    if (!cw_latch_wait_ms(&p->stopped, STOP_S * 1000)) {
-        fprintf(stderr,
-                "causeway-nbd: volumes did not settle within %d s and were left as they are; "
-                "acknowledged data is safe, the next attach waits for the lease\n",
-                STOP_S);
-        _Exit(EXIT_FAILED);
-    }
-    cw_engine_run(p->engine, server_free, p);
-    cw_engine_free(p->engine);
-    return p->clean ? EXIT_CLEAN : EXIT_FAILED;
-}
+static const struct cw_serve_ops serve_ops = { server_begin, server_stop, server_free };
 
 int
 main(int argc, char **argv)
 {
     struct options o;
-    struct program p = { .options = &o };
-    struct cw_engine_opts opts;
-    char error[CW_ENGINE_ERROR_SIZE];
-    sigset_t signals;
+    struct program p = { .serve = { .ops = &serve_ops, .program = "causeway-nbd" }, .options = &o };
     int res = options_parse(&o, argc, argv);
 
     if (res >= 0)
         return res;
-    cw_log_sink_init(&p.log, "causeway-nbd", o.level);
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    cw_latch_init(&p.stopped);
-    opts = (struct cw_engine_opts){
-        .cluster = o.cluster,
-        .name = "causeway-nbd",
-        .domain = o.domain,
-        .memory_bytes = o.memory,
-        .log_level = o.level,
-        .log = cw_log_sink_fn,
-        .log_user = &p.log,
-    };
-    res = cw_engine_new(&opts, error, &p.engine);
-    if (res != 0) {
-        fprintf(stderr, "causeway-nbd: %s\n", error);
-        return res == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
-    }
-    return serve(&p, &signals);
+    return cw_serve_run(&p.serve,
+                        &(struct cw_engine_opts){
+                            .cluster = o.cluster, .domain = o.domain, .memory_bytes = o.memory },
+                        o.level);
 }

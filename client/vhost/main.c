@@ -1,24 +1,20 @@
 /* vhost/main.c - causeway-vhost: a volume of a cluster as the disk of a virtual machine. */
 #include <errno.h>
 #include <getopt.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "client/lib/engine.h"
-#include "client/lib/latch.h"
+#include "client/lib/serve.h"
 #include "client/vhost/server.h"
 #include "common/base/bits.h"
+#include "common/base/name.h"
 #include "common/base/size.h"
-#include "common/obs/log.h"
 
-#define STOP_S 12
 #define QUEUES_MAX 64
 
-enum { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FENCED = 3 };
+#define EXIT_FENCED 3
 
 static const char help[] =
     "usage: causeway-vhost --cluster ADDR:PORT[,ADDR:PORT..] --socket PATH --volume NAME\n"
@@ -69,18 +65,7 @@ usage_error(const char *what, const char *value)
 {
     fprintf(stderr, "causeway-vhost: %s%s%s; see causeway-vhost --help\n", what,
             value != NULL ? " " : "", value != NULL ? value : "");
-    return EXIT_USAGE;
-}
-
-/* 1 to 63 of [A-Za-z0-9._-], a letter or digit first. */
-static bool
-is_volume_name(const char *name)
-{
-    static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    static const char rest[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-    size_t n = strlen(name);
-
-    return n >= 1 && n <= 63 && strchr(first, name[0]) != NULL && strspn(name, rest) == n;
+    return CW_SERVE_USAGE;
 }
 
 static int
@@ -92,7 +77,7 @@ options_check(const struct options *o)
         return usage_error("--socket PATH is needed", NULL);
     if (o->volume == NULL)
         return usage_error("--volume NAME is needed", NULL);
-    if (!is_volume_name(o->volume))
+    if (!cw_name_ok(o->volume))
         return usage_error("no volume can have the name", o->volume);
     if (strlen(o->socket) > 106)
         return usage_error("the path of a socket has at most 106 bytes, not", o->socket);
@@ -185,13 +170,13 @@ options_parse(struct options *o, int argc, char **argv)
         switch (c) {
         case 'C':
             fputs(capabilities, stdout);
-            return EXIT_CLEAN;
+            return CW_SERVE_CLEAN;
         case 'h':
             fputs(help, stdout);
-            return EXIT_CLEAN;
+            return CW_SERVE_CLEAN;
         case 'V':
             printf("causeway-vhost %s\n", CW_VERSION);
-            return EXIT_CLEAN;
+            return CW_SERVE_CLEAN;
         case ':':
             return usage_error("a value is missing after", argv[optind - 1]);
         case '?':
@@ -208,43 +193,46 @@ options_parse(struct options *o, int argc, char **argv)
 /* ---- running ---- */
 
 struct program {
+    struct cw_serve serve;
     const struct options *options;
-    struct cw_engine *engine;
     struct cw_vhost_server *server;
-    struct cw_log_sink log;
-    pthread_t main;
-    uint32_t umask; /* who may connect: of the socket's file */
-    struct cw_latch stopped;
-    bool failed, fenced, clean; /* the reactor thread's until the signal, or the latch */
+    uint32_t umask;      /* who may connect: of the socket's file */
+    bool failed, fenced; /* the reactor thread's until it has ended */
 };
+
+static struct program *
+program_of(struct cw_serve *s)
+{
+    return cw_container_of(s, struct program, serve);
+}
 
 static void
 on_serving(void *user, const char *addr)
 {
     struct program *p = user;
 
-    cw_log_sink_printf(&p->log, CW_LOG_NOTICE, "volume %s: serving on %s", p->options->volume,
+    cw_log_sink_printf(&p->serve.log, CW_LOG_NOTICE, "volume %s: serving on %s", p->options->volume,
                        addr);
 }
 
-/* The main thread waits for a signal, so it gets one. */
 static void
 on_failed(void *user, bool fenced, const char *why)
 {
     struct program *p = user;
 
-    cw_log_sink_printf(&p->log, CW_LOG_ERROR, "volume %s: not served: %s", p->options->volume, why);
+    cw_log_sink_printf(&p->serve.log, CW_LOG_ERROR, "volume %s: not served: %s", p->options->volume,
+                       why);
     p->failed = true;
     p->fenced = fenced;
-    pthread_kill(p->main, SIGUSR1);
+    cw_serve_end(&p->serve);
 }
 
 static int
-server_begin(void *arg)
+server_begin(struct cw_serve *s)
 {
-    struct program *p = arg;
+    struct program *p = program_of(s);
     struct cw_vhost_server_opts opts = {
-        .engine = p->engine,
+        .engine = s->engine,
         .volume = p->options->volume,
         .socket = p->options->socket,
         .socket_mode = 0666 & ~p->umask,
@@ -258,99 +246,45 @@ server_begin(void *arg)
     };
 
     p->server = cw_vhost_server_new(&opts);
-    return p->server != NULL ? 0 : -ENOMEM;
+    if (p->server != NULL)
+        return 0;
+    snprintf(s->why, sizeof(s->why), "%s", strerror(ENOMEM));
+    return -ENOMEM;
 }
 
 static void
-server_stopped(void *user, bool clean)
+server_stop(struct cw_serve *s)
 {
-    struct program *p = user;
-
-    p->clean = clean;
-    cw_latch_open(&p->stopped);
+    cw_vhost_server_stop(program_of(s)->server, cw_serve_stopped, s);
 }
 
-static int
-server_stop(void *arg)
+static void
+server_free(struct cw_serve *s)
 {
-    struct program *p = arg;
-
-    cw_vhost_server_stop(p->server, server_stopped, p);
-    return 0;
+    cw_vhost_server_free(program_of(s)->server);
 }
 
-static int
-server_free(void *arg)
-{
-    struct program *p = arg;
-
-    cw_vhost_server_free(p->server);
-    return 0;
-}
-
-static int
-serve(struct program *p, const sigset_t *signals)
-{
-    int signo, res = cw_engine_run(p->engine, server_begin, p);
-
-    if (res != 0) {
-        fprintf(stderr, "causeway-vhost: %s\n", strerror(-res));
-        cw_engine_free(p->engine);
-        return EXIT_FAILED;
-    }
-    sigwait(signals, &signo);
-    if (signo != SIGUSR1)
-        cw_log_sink_printf(&p->log, CW_LOG_NOTICE, "%s: stopping", strsignal(signo));
-    cw_engine_run(p->engine, server_stop, p);
-    if (!cw_latch_wait_ms(&p->stopped, STOP_S * 1000)) {
-        fprintf(stderr,
-                "causeway-vhost: volume %s did not settle within %d s and was left as it is; "
-                "acknowledged data is safe, the next attach waits for the lease\n",
-                p->options->volume, STOP_S);
-        _Exit(EXIT_FAILED);
-    }
-    cw_engine_run(p->engine, server_free, p);
-    cw_engine_free(p->engine);
-    if (p->fenced)
-        return EXIT_FENCED;
-    return p->clean && !p->failed ? EXIT_CLEAN : EXIT_FAILED;
-}
+static const struct cw_serve_ops serve_ops = { server_begin, server_stop, server_free };
 
 int
 main(int argc, char **argv)
 {
     struct options o;
-    struct program p = { .options = &o, .main = pthread_self() };
-    struct cw_engine_opts opts;
-    char error[CW_ENGINE_ERROR_SIZE];
-    sigset_t signals;
+    struct program p = { .serve = { .ops = &serve_ops, .program = "causeway-vhost" },
+                         .options = &o };
     int res = options_parse(&o, argc, argv);
 
     if (res >= 0)
         return res;
-    cw_log_sink_init(&p.log, "causeway-vhost", o.level);
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    cw_latch_init(&p.stopped);
+    p.serve.volume = o.volume;
+    p.serve.ends_itself = true;
     p.umask = umask(0077);
     umask(p.umask);
-    opts = (struct cw_engine_opts){
-        .cluster = o.cluster,
-        .name = "causeway-vhost",
-        .domain = o.domain,
-        .memory_bytes = o.memory,
-        .log_level = o.level,
-        .log = cw_log_sink_fn,
-        .log_user = &p.log,
-    };
-    res = cw_engine_new(&opts, error, &p.engine);
-    if (res != 0) {
-        fprintf(stderr, "causeway-vhost: %s\n", error);
-        return res == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
-    }
-    return serve(&p, &signals);
+    res = cw_serve_run(&p.serve,
+                       &(struct cw_engine_opts){
+                           .cluster = o.cluster, .domain = o.domain, .memory_bytes = o.memory },
+                       o.level);
+    if (p.fenced)
+        return EXIT_FENCED;
+    return p.failed ? CW_SERVE_FAILED : res;
 }

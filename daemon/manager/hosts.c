@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/name.h"
 #include "daemon/manager/internal.h"
 
 #define ABSENT_NS (CW_MGR_ABSENT_MS * CW_NS_PER_MS)
@@ -42,7 +43,7 @@ register_sane(const struct cw_mgr_register *r, struct cw_mgr_call *call)
     struct cw_host_rec size;
     struct cw_addr addr;
 
-    if (!cw_mgr_name_ok(r->name))
+    if (!cw_name_ok(r->name))
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, "", "a host name is 1 to 63 of [A-Za-z0-9._-]");
     else if (cw_uuid_is_nil(&r->host_key))
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name, "host %s registers without a key", r->name);
@@ -51,14 +52,14 @@ register_sane(const struct cw_mgr_register *r, struct cw_mgr_call *call)
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
                     "host %s advertises \"%.80s\", which nobody can connect to", r->name,
                     r->advertise);
-    else if (r->domain.region[0] != '\0' && !cw_mgr_name_ok(r->domain.region))
+    else if (r->domain.region[0] != '\0' && !cw_name_ok(r->domain.region))
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
                     "host %s: a region is 1 to 63 of [A-Za-z0-9._-]", r->name);
     else if (r->attributes.provider != NULL && r->attributes.provider[0] != '\0' &&
-             !cw_mgr_name_ok(r->attributes.provider))
+             !cw_name_ok(r->attributes.provider))
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
                     "host %s: a provider is 1 to 63 of [A-Za-z0-9._-]", r->name);
-    else if (!cw_mgr_name_ok(r->domain.site) || strlen(r->domain.rack) >= sizeof(size.rack) ||
+    else if (!cw_name_ok(r->domain.site) || strlen(r->domain.rack) >= sizeof(size.rack) ||
              strlen(r->unix_path) >= sizeof(size.unix_path) ||
              strlen(r->advertise) >= sizeof(size.advertise))
         cw_mgr_fail(call, CW_MGR_BAD_REQUEST, r->name,
@@ -161,7 +162,7 @@ disk_refused(const struct cw_manager *m, const struct cw_mgr_register *r,
     const struct mgr_disk *d = cw_mgr_find_disk(&m->t, &ds->uuid);
     const struct mgr_host *there;
 
-    if (cw_uuid_is_nil(&ds->uuid) || ds->format_id == 0 || !cw_mgr_name_ok(ds->name))
+    if (cw_uuid_is_nil(&ds->uuid) || ds->format_id == 0 || !cw_name_ok(ds->name))
         return true;
     if (!cw_uuid_is_nil(&ds->cluster_id) &&
         !cw_uuid_equal(&ds->cluster_id, &cw_mgr_cluster(m)->cluster_id))

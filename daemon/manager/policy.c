@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/name.h"
 #include "daemon/manager/internal.h"
 
 #define BANDWIDTH_LEAST (64u * 1024u)
@@ -69,7 +70,7 @@ rule_site_list(const char *text, struct cw_place_rule *ret)
             return false;
         memcpy(to, text, len);
         to[len] = '\0';
-        if (!cw_mgr_name_ok(to))
+        if (!cw_name_ok(to))
             return false;
         for (uint32_t i = 0; i < ret->n_sites; i++) {
             if (strcmp(ret->site[i], to) == 0)
@@ -151,7 +152,7 @@ policy_valid(const struct cw_policy_rec *p, struct cw_mgr_error *err)
     struct cw_place_rule rule;
     enum cw_compression compression;
 
-    if (!cw_mgr_name_ok(p->name))
+    if (!cw_name_ok(p->name))
         return bad(err, p->name, "a name is 1 to 63 of [A-Za-z0-9._-], a letter or digit first");
     if (!cw_mgr_policy_rule(p, &rule, err))
         return false;

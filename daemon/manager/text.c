@@ -27,26 +27,6 @@ cw_mgr_text_clip(char *to, size_t size, const char *text)
     to[len] = '\0';
 }
 
-static bool
-is_alnum(char c)
-{
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-
-bool
-cw_mgr_name_ok(const char *name)
-{
-    size_t n = strnlen(name, CW_NAME_SIZE);
-
-    if (n == 0 || n >= CW_NAME_SIZE || !is_alnum(name[0]))
-        return false;
-    for (size_t i = 1; i < n; i++) {
-        if (!is_alnum(name[i]) && strchr("._-", name[i]) == NULL)
-            return false;
-    }
-    return true;
-}
-
 /* Days since 1970 to a date of the Gregorian calendar: the year begins in March, so that the leap
  * day is its last. */
 static void

@@ -13,9 +13,6 @@ bool cw_mgr_text_set(char *to, size_t size, const char *text);
 /* Copies as much as fits. For what is only shown. */
 void cw_mgr_text_clip(char *to, size_t size, const char *text);
 
-/* 1..63 of [A-Za-z0-9._-], a letter or digit first. */
-bool cw_mgr_name_ok(const char *name);
-
 /* "" for 0. Returns text. */
 char *cw_mgr_time_format(uint64_t unix_s, char text[static CW_MGR_TIME_SIZE]);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/base/mutation.h"
+#include "common/base/name.h"
 #include "daemon/manager/internal.h"
 
 #define DELAY_S 86400u
@@ -265,7 +266,7 @@ restore_build(struct mgr_call_op *c, struct mgr_txn *t)
         return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, q->name, "no volume %.63s is in the trash",
                              q->name);
     name = q->new_name[0] != '\0' ? q->new_name : v->o.rec.volume.name;
-    if (!cw_mgr_name_ok(name))
+    if (!cw_name_ok(name))
         return cw_mgr_refuse(c, CW_MGR_BAD_REQUEST, "", "\"%.63s\" cannot be a volume's name",
                              name);
     if (cw_mgr_find_volume_named(&t->m->t, name) != NULL) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/name.h"
 #include "common/base/size.h"
 #include "daemon/manager/internal.h"
 
@@ -240,7 +241,7 @@ static bool
 create_ok(struct cw_manager *m, const struct cw_mgr_volume_create *q, const char *policy,
           struct cw_mgr_error *err)
 {
-    if (!cw_mgr_name_ok(q->name))
+    if (!cw_name_ok(q->name))
         cw_mgr_error_set(err, CW_MGR_BAD_REQUEST, "",
                          "\"%.63s\": a name is 1 to 63 of [A-Za-z0-9._-], a letter or digit first",
                          q->name);

@@ -13,6 +13,7 @@
 
 #include "common/base/addr.h"
 #include "common/base/bits.h"
+#include "common/base/name.h"
 #include "daemon/manager/text.h"
 
 #define AZURE_ASK(what) "/metadata/instance/compute/" what "?api-version=2021-02-01&format=text"
@@ -195,7 +196,7 @@ take_token(struct way *w, const char *body)
 static bool
 take_name(char to[static 64], const char *body)
 {
-    return cw_mgr_name_ok(body) && cw_mgr_text_set(to, 64, body);
+    return cw_name_ok(body) && cw_mgr_text_set(to, 64, body);
 }
 
 /* "projects/123/zones/europe-west3-a" */
@@ -211,7 +212,7 @@ take_zone_path(struct way *w, const char *body)
         return false;
     memcpy(w->region, w->zone, (size_t)(last - w->zone));
     w->region[last - w->zone] = '\0';
-    return cw_mgr_name_ok(w->region);
+    return cw_name_ok(w->region);
 }
 
 /* An Azure zone is a number, and not every instance has one. */
@@ -225,7 +226,7 @@ take_zone(struct way *w, const char *body)
     if (body[0] == '\0')
         return true;
     snprintf(zone, sizeof(zone), "%s-%.60s", w->region, body);
-    return cw_mgr_name_ok(body) && take_name(w->zone, zone);
+    return cw_name_ok(body) && take_name(w->zone, zone);
 }
 
 static bool

@@ -8,13 +8,13 @@
 
 #include "common/base/addr.h"
 #include "common/base/bits.h"
+#include "common/base/name.h"
 #include "common/base/size.h"
 #include "common/obs/log.h"
 #include "daemon/shell/memory.h"
 #include "daemon/tool/format.h"
 
 #define ETCD_PREFIX_MAX 64
-#define NAME_MAX_BYTES 63
 
 const char cw_options_usage[] =
     "Usage: causewayd --host NAME --domain site=SITE[,rack=R][,region=R]|auto --listen ADDR:PORT\n"
@@ -277,20 +277,6 @@ file_read(struct cw_options *o, const char *path, char why[static CW_OPT_WHY_SIZ
 /* ---- sense ---- */
 
 static bool
-name_ok(const char *s)
-{
-    size_t n = strlen(s);
-
-    if (n == 0 || n > NAME_MAX_BYTES || !isalnum((unsigned char)s[0]))
-        return false;
-    for (; *s != '\0'; s++) {
-        if (!isalnum((unsigned char)*s) && strchr("._-", *s) == NULL)
-            return false;
-    }
-    return true;
-}
-
-static bool
 domain_part(struct cw_options *o, char *part, char why[static CW_OPT_WHY_SIZE])
 {
     char *eq = strchr(part, '='), *to = NULL;
@@ -308,7 +294,7 @@ domain_part(struct cw_options *o, char *part, char why[static CW_OPT_WHY_SIZE])
         to = o->region;
     if (to == NULL)
         return refuse(why, "--domain %s: unknown; there are site, rack and region", part);
-    if (!name_ok(eq + 1))
+    if (!cw_name_ok(eq + 1))
         return refuse(why, "--domain %s=%s: a name is 1 to 63 of [A-Za-z0-9._-]", part, eq + 1);
     strcpy(to, eq + 1);
     return true;
@@ -372,7 +358,7 @@ attribute_part(struct cw_options *o, char *part, char why[static CW_OPT_WHY_SIZE
         return refuse(why, "--site-attributes %s: not key=value", part);
     *eq = '\0';
     if (strcmp(part, "provider") == 0) {
-        if (!name_ok(value))
+        if (!cw_name_ok(value))
             return refuse(why, "--site-attributes provider=%s: 1 to 63 of [A-Za-z0-9._-]", value);
         strcpy(o->provider, value);
     } else if (strcmp(part, "price") == 0) {
@@ -473,7 +459,7 @@ host_sane(struct cw_options *o, char why[static CW_OPT_WHY_SIZE])
 {
     if (o->host == NULL)
         return refuse(why, "--host NAME is missing");
-    if (!name_ok(o->host))
+    if (!cw_name_ok(o->host))
         return refuse(why, "--host %s: a name is 1 to 63 of [A-Za-z0-9._-]", o->host);
     if (o->n_stores == 0)
         return refuse(why, "--store PATH is missing");

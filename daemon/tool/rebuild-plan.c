@@ -8,6 +8,7 @@
 
 #include "common/base/assert.h"
 #include "common/base/bits.h"
+#include "common/base/name.h"
 #include "common/base/size.h"
 #include "daemon/manager/text.h"
 
@@ -489,7 +490,7 @@ static void
 names_check(struct cw_rebuild *r)
 {
     for (size_t i = 0; i < r->n_names; i++) {
-        if (!cw_mgr_name_ok(r->names[i].name))
+        if (!cw_name_ok(r->names[i].name))
             say(&r->refused, "--name: %s is no name; one is 1 to 63 of [A-Za-z0-9._-]",
                 r->names[i].name);
         if (volume_find(r, r->names[i].volume) == NULL)

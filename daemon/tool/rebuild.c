@@ -12,6 +12,7 @@
 
 #include "common/base/assert.h"
 #include "common/base/bits.h"
+#include "common/base/name.h"
 #include "common/base/size.h"
 #include "daemon/manager/text.h"
 #include "daemon/metadata/kv-lmdb.h"
@@ -300,7 +301,7 @@ names_take(struct run *x, const struct cw_tool_cmd *cmd)
 
         if (eq == NULL || (size_t)(eq - x->name_texts[i]) >= sizeof(number))
             return cw_tool_usage(x->t, cmd, "--name %s: write it as VOLUME=NAME", x->name_texts[i]);
-        if (!cw_mgr_name_ok(eq + 1))
+        if (!cw_name_ok(eq + 1))
             return cw_tool_usage(x->t, cmd, "--name %s: a name is 1 to 63 of [A-Za-z0-9._-]",
                                  x->name_texts[i]);
         snprintf(number, sizeof(number), "%.*s", (int)(eq - x->name_texts[i]), x->name_texts[i]);
@@ -318,7 +319,7 @@ names_take(struct run *x, const struct cw_tool_cmd *cmd)
     x->r.n_names = x->n_name_texts;
     x->r.leave_out = x->leave_out;
     x->r.n_leave_out = x->n_out_texts;
-    if (x->r.cluster_name != NULL && !cw_mgr_name_ok(x->r.cluster_name))
+    if (x->r.cluster_name != NULL && !cw_name_ok(x->r.cluster_name))
         return cw_tool_usage(x->t, cmd, "--cluster-name: 1 to 63 of [A-Za-z0-9._-]");
     return CW_TOOL_GO;
 }

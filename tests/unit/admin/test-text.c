@@ -8,6 +8,7 @@
 #include "client/admin/zeroes.h"
 #include "common/base/bits.h"
 #include "common/base/histogram.h"
+#include "common/base/name.h"
 
 /* Times have at most two units, the larger first. */
 static void
@@ -55,15 +56,15 @@ names_are_checked(void **state)
 
     memset(long_name, 'a', 64);
     long_name[64] = '\0';
-    assert_true(cw_text_is_name("vm1"));
-    assert_true(cw_text_is_name("1.a_b-C"));
-    assert_true(cw_text_is_name(long_name + 1));
-    assert_false(cw_text_is_name(long_name));
-    assert_false(cw_text_is_name(""));
-    assert_false(cw_text_is_name("-a"));
-    assert_false(cw_text_is_name("a/b"));
-    assert_false(cw_text_is_name("a b"));
-    assert_false(cw_text_is_name("\xc3\xa4"));
+    assert_true(cw_name_ok("vm1"));
+    assert_true(cw_name_ok("1.a_b-C"));
+    assert_true(cw_name_ok(long_name + 1));
+    assert_false(cw_name_ok(long_name));
+    assert_false(cw_name_ok(""));
+    assert_false(cw_name_ok("-a"));
+    assert_false(cw_name_ok("a/b"));
+    assert_false(cw_name_ok("a b"));
+    assert_false(cw_name_ok("\xc3\xa4"));
 }
 
 /* The age of an RFC 3339 time; nonsense and the future have none. */
