@@ -279,10 +279,15 @@ cw_mgr_copies_used(struct cw_manager *m, const struct mgr_host *h,
         const struct cw_shard_rec *r = s != NULL ? &s->o.rec.shard : NULL;
         const struct cw_member *mb =
             r != NULL ? cw_shard_rec_find(r, &uses[i].disk_uuid, uses[i].format_id) : NULL;
-        const struct mgr_disk *d = mb != NULL ? cw_mgr_find_copy_disk(&m->t, mb) : NULL;
+        struct mgr_disk *d = cw_mgr_find_disk(&m->t, &uses[i].disk_uuid);
 
-        if (d == NULL || cw_mgr_disk_host(m, d) != h)
+        if (d == NULL || d->o.rec.disk.format_id != uses[i].format_id ||
+            cw_mgr_disk_host(m, d) != h)
             continue;
+        if (mb == NULL) {
+            cw_mgr_drops_told(m, d, uses[i].shard);
+            continue;
+        }
         s->mapped_blocks[mb - r->members] = uses[i].mapped_blocks;
         s->known[mb - r->members].held = true;
     }
@@ -322,9 +327,15 @@ cw_mgr_copies_bad(struct cw_manager *m, struct mgr_host *h, const struct cw_mgr_
     }
 }
 
+/* Of two with one name it is the one in use; the other was replaced, and is named by its UUID. */
 struct mgr_disk *
 cw_mgr_disk_named(const struct cw_manager *m, const char *name)
 {
+    struct mgr_disk *replaced = NULL;
+    struct cw_uuid uuid;
+
+    if (cw_uuid_parse(name, &uuid))
+        return cw_mgr_find_disk(&m->t, &uuid);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
     {
         char path[CW_OBJECT_SIZE];
@@ -332,10 +343,13 @@ cw_mgr_disk_named(const struct cw_manager *m, const char *name)
 
         cw_mgr_disk_path(m, d, path);
         slash = strchr(path, '/');
-        if (strcmp(path, name) == 0 || (slash != NULL && strcmp(slash + 1, name) == 0))
+        if (strcmp(path, name) != 0 && (slash == NULL || strcmp(slash + 1, name) != 0))
+            continue;
+        if (!d->replaced)
             return d;
+        replaced = d;
     }
-    return NULL;
+    return replaced;
 }
 
 bool

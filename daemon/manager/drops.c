@@ -14,6 +14,8 @@
 #define DROP_BATCH 256u
 #define DROP_MS 10000u
 #define DROP_AGAIN_NS (15 * CW_NS_PER_S)
+#define STRAY_NS (8 * CW_NS_PER_S)
+#define STRAY_AGAIN_NS (60 * CW_NS_PER_S)
 
 void
 cw_mgr_txn_drop(struct mgr_txn *t, const struct cw_member *mb, uint64_t shard)
@@ -23,6 +25,15 @@ cw_mgr_txn_drop(struct mgr_txn *t, const struct cw_member *mb, uint64_t shard)
 
     if (cw_mgr_find_copy_disk(&t->m->t, mb) != NULL) /* else that disk holds nothing of it */
         cw_mgr_txn_put(t, &rec);
+}
+
+bool
+cw_mgr_drop_pending(const struct cw_manager *m, uint64_t shard, const struct cw_uuid *disk)
+{
+    struct cw_rec like = { .kind = CW_REC_DROP, .drop = { .shard = shard, .disk_uuid = *disk } };
+    char key[CW_KV_KEY_SIZE];
+
+    return cw_mgr_find_key(&m->t, CW_REC_DROP, cw_rec_key(&like, key)) != NULL;
 }
 
 struct dropped_op {
@@ -143,6 +154,94 @@ forget_queue(struct cw_manager *m)
     op->end = forget_end;
     m->forgetting = true;
     cw_mgr_op_queue(m, op);
+}
+
+/* ---- copies that no record names ---- */
+
+/* An owner that was fenced and does not know it yet may make a member anew that was dropped: of the
+ * record that it goes by, until a copy of the newer one tells it. What it left is dropped in its
+ * turn, if every in-sync copy is held where the record says: one that went back to an older state
+ * would call strangers what it depends on. */
+static bool
+is_stray(const struct cw_manager *m, uint64_t shard, const struct mgr_disk *d)
+{
+    const struct mgr_shard *s = cw_mgr_find_shard(&m->t, shard);
+    const struct cw_shard_rec *r = s != NULL ? &s->o.rec.shard : NULL;
+    uint32_t n_held = 0;
+
+    if (r == NULL || d == NULL || cw_mgr_shard_ahead(m, s) ||
+        cw_mgr_drop_pending(m, r->shard, &d->o.rec.disk.uuid))
+        return false;
+    for (uint32_t i = 0; i < r->n_members; i++) {
+        if (cw_uuid_equal(&r->members[i].disk_uuid, &d->o.rec.disk.uuid))
+            return false;
+        if (r->members[i].state != CW_MEMBER_INSYNC)
+            continue;
+        if (!s->known[i].held)
+            return false;
+        n_held++;
+    }
+    return n_held > 0;
+}
+
+struct stray_op {
+    struct mgr_op op;
+    uint64_t shard;
+    struct cw_uuid disk_uuid;
+};
+
+static enum mgr_build
+stray_build(struct mgr_op *op, struct mgr_txn *t)
+{
+    struct stray_op *so = cw_container_of(op, struct stray_op, op);
+    const struct mgr_disk *d = cw_mgr_find_disk(&t->m->t, &so->disk_uuid);
+    struct cw_rec drop = { .kind = CW_REC_DROP,
+                           .drop = { .shard = so->shard, .disk_uuid = so->disk_uuid } };
+    const struct mgr_volume *v = cw_mgr_find_volume(&t->m->t, CW_SHARD_VOLUME(so->shard));
+    char path[CW_OBJECT_SIZE];
+
+    if (v == NULL || !is_stray(t->m, so->shard, d))
+        return MGR_BUILD_NONE;
+    cw_mgr_txn_put(t, &drop);
+    cw_mgr_disk_path(t->m, d, path);
+    cw_mgr_txn_event(t, "COPY_STRAY", v->o.rec.volume.name,
+                     "shard %u: a copy on %s that belongs to it no longer is dropped",
+                     CW_SHARD_INDEX(so->shard), path);
+    return MGR_BUILD_COMMIT;
+}
+
+static void
+stray_end(struct mgr_op *op, enum cw_mgr_code code, const char *why)
+{
+    op->m->straying = false; /* if it is not in force, it is told of again */
+    free(cw_container_of(op, struct stray_op, op));
+}
+
+/* What a host says once may be older than what it answered last. */
+void
+cw_mgr_drops_told(struct cw_manager *m, struct mgr_disk *d, uint64_t shard)
+{
+    uint64_t now = cw_now_ns(m->env);
+    struct stray_op *so;
+
+    if (m->straying || !is_stray(m, shard, d))
+        return;
+    if (d->stray == 0 || (d->stray != shard && now - d->stray_ns >= STRAY_AGAIN_NS)) {
+        d->stray = shard;
+        d->stray_ns = now;
+    }
+    if (d->stray != shard || now - d->stray_ns < STRAY_NS)
+        return;
+    d->stray = 0;
+    so = calloc(1, sizeof(*so));
+    cw_assert(so != NULL);
+    so->shard = shard;
+    so->disk_uuid = d->o.rec.disk.uuid;
+    so->op.scope = CW_SHARD_VOLUME(shard);
+    so->op.build = stray_build;
+    so->op.end = stray_end;
+    m->straying = true;
+    cw_mgr_op_queue(m, &so->op);
 }
 
 /* ---- is it still ours to say? ---- */

@@ -317,7 +317,7 @@ look_at_quarantine(struct cw_manager *m, const struct mgr_disk *d)
     struct mgr_finding *f;
     uint32_t n;
 
-    if (!r->quarantined)
+    if (!r->quarantined || d->replaced) /* its name is another's now */
         return;
     cw_mgr_disk_path(m, d, object);
     f = found(m, "DISK_QUARANTINED", false, object, r->quarantined_s, cw_mgr_quarantine_why(r));
@@ -336,7 +336,7 @@ look_at_bad_blocks(struct cw_manager *m, const struct mgr_disk *d)
     char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE];
     struct mgr_finding *f;
 
-    if (d->bad_at_ns == 0 || cw_now_ns(m->env) - d->bad_at_ns < BAD_SHOWN_NS)
+    if (d->bad_at_ns == 0 || d->replaced || cw_now_ns(m->env) - d->bad_at_ns < BAD_SHOWN_NS)
         return;
     cw_mgr_disk_path(m, d, object);
     snprintf(cause, sizeof(cause), "%llu blocks of copies there are bad and not repaired yet",

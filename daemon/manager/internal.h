@@ -247,6 +247,7 @@ struct cw_manager {
     uint64_t rebalance_ns;     /* the next look of rebalance.c */
     size_t moves_at;           /* the shard that moves.c looks at next */
     bool vouching, forgetting; /* an op of drops.c is queued */
+    bool straying;             /* the same */
     bool trash_noting;         /* an op of trash.c is queued */
     uint32_t n_following;      /* ops of compression.c that are queued */
     uint32_t n_minsync;        /* the same of minsync.c */
@@ -739,6 +740,9 @@ void cw_mgr_trash_applied(struct cw_manager *m, struct mgr_volume *v,
 void cw_mgr_drops_tick(struct cw_manager *m);
 void cw_mgr_drops_again(struct cw_manager *m, const struct mgr_host *h);
 void cw_mgr_txn_drop(struct mgr_txn *t, const struct cw_member *mb, uint64_t shard);
+bool cw_mgr_drop_pending(const struct cw_manager *m, uint64_t shard, const struct cw_uuid *disk);
+/* Its host says that it holds a copy of that shard there, which no record names. */
+void cw_mgr_drops_told(struct cw_manager *m, struct mgr_disk *d, uint64_t shard);
 
 /* ---- health.c, findings.c, jobs.c, events.c ---- */
 

@@ -13,15 +13,6 @@
 #include "common/base/mutation.h"
 #include "daemon/manager/internal.h"
 
-static bool
-drop_pending(const struct cw_manager *m, const struct cw_uuid *disk, uint64_t shard)
-{
-    struct cw_rec like = { .kind = CW_REC_DROP, .drop = { .shard = shard, .disk_uuid = *disk } };
-    char key[CW_KV_KEY_SIZE];
-
-    return cw_mgr_find_key(&m->t, CW_REC_DROP, cw_rec_key(&like, key)) != NULL;
-}
-
 /* Indices of the disks of the other members; what lies nowhere takes no domain. */
 static uint32_t
 others(const struct cw_place_disk *disks, size_t n, const struct cw_shard_rec *rec, uint32_t member,
@@ -54,7 +45,7 @@ target_but(const struct cw_manager *m, const struct mgr_volume *v, const struct 
     bool ok = cw_mgr_policy_rule(cw_mgr_volume_policy(m, &v->o.rec.volume), &rule, &err);
 
     for (size_t i = 0; i < n; i++)
-        disks[i].usable &= !drop_pending(m, &disks[i].uuid, rec->shard) &&
+        disks[i].usable &= !cw_mgr_drop_pending(m, rec->shard, &disks[i].uuid) &&
                            (but == NULL || !cw_uuid_equal(but, &disks[i].uuid));
     n_have = others(disks, n, rec, member, have);
     rule.copies = n_have + 1; /* this one; the others are other repairs */

@@ -74,6 +74,7 @@ struct mgr_disk {
     struct mgr_flap flaps[MGR_FLAPS_MANY]; /* newest first */
     uint64_t rest_ns;                      /* rebalance.c leaves it alone until then */
     uint64_t flaps_told_ns;                /* the operator was told of them; 0: never */
+    uint64_t stray, stray_ns; /* drops.c: a shard of no business there; told first at */
 };
 
 struct mgr_member_now {

@@ -441,6 +441,10 @@ sim_settle_rot(struct sim *sim)
 
     if (sim->result.failed || !wanted || sim->full.on || sim_media_may_lose(sim))
         return;
+    /* what rotted shortly before the healing is mended first: rot may not meet rot on the other
+     * copy */
+    sim_rot_scrub(sim);
+    sim_must(sim, sim_rot_is_mended, "the repair of what rotted before the healing");
     sim_rot(sim);
     sim_rot_scrub(sim);
     sim_must(sim, sim_rot_is_mended, "the repair of what rotted");

@@ -96,6 +96,38 @@ a_storm_is_answered_once(void **state)
     world_fini(&w);
 }
 
+/* A disk that was put in the place of another has its name: what an operator says is meant for the
+ * one that is there. The other is named by its UUID. */
+static void
+a_name_means_the_disk_in_use(void **state)
+{
+    static struct world w;
+    struct cw_uuid old;
+    char text[CW_UUID_TEXT_SIZE];
+
+    begin(&w, 3);
+    old = w.d[1].disk_uuid;
+    w.d[1].scrub.storms = 1;
+    world_run(&w, 2000);
+    world_down(&w, 1);
+    w.d[1].disk_uuid = cw_uuid_from_random(70, 70);
+    assert_int_equal(world_register(&w, 1), CW_MGR_OK);
+    world_run(&w, 2000);
+    assert_true(world_finding(&w, "DISK_QUARANTINED", "dc1/dc1-2/store-0"));
+    for (int i = 0; i < 2; i++) { /* whichever comes first in the records */
+        assert_int_equal(call_named(&w, CW_MGR_DISK_RETURN, "dc1-2/store-0"), CW_MGR_OK);
+        world_run(&w, 2000);
+        assert_false(world_finding(&w, "DISK_QUARANTINED", NULL));
+        assert_int_equal(call_named(&w, CW_MGR_DISK_RETURN, "dc1-2/store-0"), CW_MGR_BAD_REQUEST);
+        w.d[1].scrub.storms++;
+        world_run(&w, 2000);
+        assert_true(world_finding(&w, "DISK_QUARANTINED", "dc1/dc1-2/store-0"));
+    }
+    assert_int_equal(call_named(&w, CW_MGR_DISK_RETURN, cw_uuid_format(&old, text)), CW_MGR_OK);
+    assert_true(world_finding(&w, "DISK_QUARANTINED", "dc1/dc1-2/store-0"));
+    world_fini(&w);
+}
+
 /* A manager that has just started does not know yet how many storms the store counts: the one that
  * is on record was answered by the return. */
 static void
@@ -482,6 +514,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_storm_is_answered_once),
+        cmocka_unit_test(a_name_means_the_disk_in_use),
         cmocka_unit_test(a_return_before_the_disk_is_heard_answers_its_storm),
         cmocka_unit_test(nothing_goes_on_by_metadata_that_went_back),
         cmocka_unit_test(copies_leave_a_quarantined_disk),

@@ -288,6 +288,49 @@ a_deposed_manager_drops_nothing(void **state)
     world_fini(&w);
 }
 
+static void
+holds(struct wdaemon *d)
+{
+    d->uses[0] = (struct cw_mgr_copy_use){ .disk_uuid = d->disk_uuid,
+                                           .format_id = d->format_id,
+                                           .shard = CW_SHARD_ID(1, 0) };
+    d->n_uses = 1;
+}
+
+/* A fenced owner made a copy anew where one had been dropped: it goes, but not while what the
+ * record calls in sync has not been seen to be there, nor while a copy knows a newer record. */
+static void
+a_copy_that_no_record_names_is_dropped(void **state)
+{
+    static struct world w;
+    const int none = 3; /* joins when all have a place */
+
+    begin(&w);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    assert_int_equal(world_up(&w, none, "aws-2", "aws"), CW_MGR_OK);
+    holds(&w.d[none]);
+    for (int i = 0; i < none - 1; i++)
+        holds(&w.d[i]);
+    world_run(&w, 40 * 1000);
+    assert_int_equal(w.d[none].n_dropped, 0);
+    holds(&w.d[none - 1]);
+    world_run(&w, 12 * 1000);
+    assert_int_equal(w.d[none].n_dropped, 1);
+    assert_int_equal(w.d[0].n_dropped + w.d[1].n_dropped + w.d[2].n_dropped, 0);
+
+    world_down(&w, none);
+    w.d[none].copies[0] = (struct cw_mgr_copy_state){ .disk_uuid = w.d[none].disk_uuid,
+                                                      .format_id = w.d[none].format_id,
+                                                      .shard = CW_SHARD_ID(1, 0),
+                                                      .cfg = 40 };
+    w.d[none].n_copies = 1;
+    assert_int_equal(world_register(&w, none), CW_MGR_OK);
+    world_run(&w, 100 * 1000);
+    assert_int_equal(w.d[none].n_dropped, 1);
+    world_fini(&w);
+}
+
 /* A volume in use is not removed; one whose owner fell silent is, and that owner is fenced. */
 static void
 rm_needs_the_volume_unattached(void **state)
@@ -452,6 +495,7 @@ main(void)
         cmocka_unit_test(trash_of_an_earlier_version_keeps_a_day),
         cmocka_unit_test(drops_wait_for_their_host),
         cmocka_unit_test(a_deposed_manager_drops_nothing),
+        cmocka_unit_test(a_copy_that_no_record_names_is_dropped),
         cmocka_unit_test(rm_needs_the_volume_unattached),
         cmocka_unit_test(policy_keys_are_checked),
         cmocka_unit_test(unsatisfiable_policies_warn),

@@ -464,6 +464,8 @@ daemon_beat(struct cw_timer *t)
                                                   .n_disks = daemon_disks(d),
                                                   .bads = d->bads,
                                                   .n_bads = d->n_bads,
+                                                  .uses = d->uses,
+                                                  .n_uses = d->n_uses,
                                                   .memory = d->memory,
                                                   .trips = d->trips,
                                                   .n_trips = d->n_trips },

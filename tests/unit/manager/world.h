@@ -35,6 +35,8 @@ struct wdaemon {
     struct cw_mgr_scrub_state scrub; /* in every beat, as the next */
     struct cw_mgr_copy_bad bads[4];
     size_t n_bads;
+    struct cw_mgr_copy_use uses[4]; /* in every beat */
+    size_t n_uses;
     uint32_t n_scrubs;
     struct cw_mgr_memory memory;
     struct cw_mgr_round_trip trips[4]; /* in its next beat */
