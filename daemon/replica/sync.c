@@ -133,7 +133,9 @@ cw_sync_check(const struct cw_sync *s)
         cw_assert(sl->state != CW_SLOT_SKIPPING || sl->q > s->copy->info->last_seq);
     }
     cw_assert(n_slots == s->n_slots && n_slots <= CW_SYNC_SLOTS_MAX);
-    cw_assert(s->copy->info->syncing || s->step == CW_SYNC_JOINING);
+    /* before the record of a JOIN is applied, after that of its end is and before that is durable
+     */
+    cw_assert(s->copy->info->syncing || s->step == CW_SYNC_JOINING || s->step == CW_SYNC_FINISHING);
 }
 
 /* ---- the end ---- */
