@@ -8,15 +8,17 @@
 #include "common/shape/payload.h"
 
 #define EVENTS_MAX 1000
+#define NO_NUMBER UINT64_MAX
 #define FOLLOW_MS 10000 /* one question; the manager answers earlier when something happens */
 
 static cw_envelope *
-events_ask(struct cw_remote *r, uint64_t after, uint64_t max, bool wait)
+events_ask(struct cw_remote *r, uint64_t after, uint64_t max, bool newest, bool wait)
 {
     Causeway__Control__EventLs body = CAUSEWAY__CONTROL__EVENT_LS__INIT;
 
     body.after = after;
     body.max = (uint32_t)max;
+    body.newest = newest;
     body.wait = wait;
     return cw_remote_call(r, CW_ASK(EVENT_LS, event_ls, &body), CW_WANT(EVENT_LS_REPLY),
                           wait ? FOLLOW_MS : CW_REMOTE_LS_MS);
@@ -51,7 +53,7 @@ events_follow(struct cw_cli *cli, struct cw_remote *r, uint64_t after)
 {
     cw_remote_quiet(r);
     while (!cw_cli_interrupted()) {
-        cw_envelope *reply = events_ask(r, after, EVENTS_MAX, true);
+        cw_envelope *reply = events_ask(r, after, EVENTS_MAX, false, true);
 
         if (reply == NULL || reply->event_ls_reply->n_events == 0)
             nanosleep(&(struct timespec){ .tv_nsec = 300 * 1000 * 1000 }, NULL);
@@ -68,12 +70,13 @@ events_follow(struct cw_cli *cli, struct cw_remote *r, uint64_t after)
 static int
 events_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 {
-    uint64_t after = 0, max = EVENTS_MAX;
+    uint64_t after = NO_NUMBER, max = EVENTS_MAX;
     bool follow = false;
     const struct cw_opt opts[] = {
         { "follow", 'f', CW_OPT_FLAG, &follow, NULL, "go on until Ctrl-C" },
         { "after", 0, CW_OPT_NUMBER, &after, "NUMBER", "only events above this number" },
-        { "max", 'n', CW_OPT_NUMBER, &max, "N", "at most so many; 1000" },
+        { "max", 'n', CW_OPT_NUMBER, &max, "N",
+          "at most so many: the first after NUMBER, else the newest; 1000" },
         { 0 },
     };
     struct cw_args a = { .opts = opts };
@@ -90,10 +93,10 @@ events_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     if (follow)
         cw_cli_catch_signals();
     status = CW_EXIT_FAILED;
-    reply = events_ask(r, after, max, false);
+    reply = events_ask(r, after == NO_NUMBER ? 0 : after, max, after == NO_NUMBER, false);
     if (reply != NULL) {
         events_print(cli, reply->event_ls_reply, follow);
-        after = events_last(reply->event_ls_reply, after);
+        after = events_last(reply->event_ls_reply, after == NO_NUMBER ? 0 : after);
         status = follow ? events_follow(cli, r, after) : CW_EXIT_OK;
     }
     cw_envelope_free(reply);
@@ -102,7 +105,7 @@ events_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 }
 
 const struct cw_cmd cw_cmds_events[] = {
-    { "events", "[-f] [--after NUMBER]", "what happened: numbered events, oldest first",
+    { "events", "[-f] [-n N] [--after NUMBER]", "what happened: numbered events, the newest last",
       "Numbers never repeat, so that a reader can go on after the last one it saw:\n\n"
       "  causeway events -f --after 1204\n\n"
       "With -f, --json prints one object per line.\n",

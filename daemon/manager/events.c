@@ -67,6 +67,11 @@ events_fill(const struct cw_manager *m, struct cw_mgr_call *call)
     size_t max = q->max != 0 && q->max < LS_MAX ? q->max : LS_MAX;
     struct cw_mgr_event_info *to = cw_mgr_arena_get(a, max, sizeof(*to));
 
+    size_t n = 0, skip;
+
+    MGR_EACH(&m->t, CW_REC_EVENT, struct mgr_event, e)
+    n += e->o.rec.event.number > q->after;
+    skip = q->newest && n > max ? n - max : 0;
     r->events = to;
     r->n_events = 0;
     MGR_EACH(&m->t, CW_REC_EVENT, struct mgr_event, e)
@@ -74,8 +79,10 @@ events_fill(const struct cw_manager *m, struct cw_mgr_call *call)
         const struct cw_event_rec *rec = &e->o.rec.event;
         char at[CW_MGR_TIME_SIZE];
 
-        if (rec->number <= q->after)
+        if (rec->number <= q->after || skip > 0) {
+            skip -= rec->number > q->after;
             continue;
+        }
         if (r->n_events == max)
             break;
         to[r->n_events++] = (struct cw_mgr_event_info){

@@ -379,6 +379,7 @@ struct cw_mgr_event_ls {
     uint64_t after;
     uint32_t max;     /* 0: 1000 */
     bool wait;        /* until there is one */
+    bool newest;      /* of more than max the newest, not the oldest */
     uint64_t wait_ms; /* then an empty answer; 0: 20 s */
 };
 

@@ -70,14 +70,27 @@ cw_mgr_span_format(uint64_t seconds, char text[static CW_MGR_TIME_SIZE])
 }
 
 /* What to do next where the caller knows nothing better. */
-static const char *
-error_hint_of(enum cw_mgr_code code)
+static void
+error_hint_set(struct cw_mgr_error *e)
 {
-    if (code == CW_MGR_EXISTS)
-        return "choose another name";
-    if (code == CW_MGR_NOT_FOUND)
-        return "to see what there is: `causeway volume ls`, `policy ls`, `host ls`, `jobs ls`";
-    return "";
+    static const struct {
+        const char *noun, *command;
+    } lists[] = { { "no volume ", "volume ls" },
+                  { "no policy ", "policy ls" },
+                  { "no host ", "host ls" },
+                  { "no disk ", "disk ls" },
+                  { "no job ", "jobs ls" } };
+
+    e->hint[0] = 0;
+    if (e->code == CW_MGR_EXISTS)
+        snprintf(e->hint, sizeof(e->hint), "choose another name");
+    if (e->code != CW_MGR_NOT_FOUND)
+        return;
+    for (size_t i = 0; i < CW_LEN(lists); i++) {
+        if (strstr(e->message, lists[i].noun) != NULL)
+            snprintf(e->hint, sizeof(e->hint), "to see what there is: causeway %s",
+                     lists[i].command);
+    }
 }
 
 void
@@ -87,11 +100,11 @@ cw_mgr_error_set(struct cw_mgr_error *e, enum cw_mgr_code code, const char *obje
     va_list args;
 
     e->code = code;
-    snprintf(e->hint, sizeof(e->hint), "%s", error_hint_of(code));
     cw_mgr_text_clip(e->object, sizeof(e->object), object);
     va_start(args, fmt);
     vsnprintf(e->message, sizeof(e->message), fmt, args);
     va_end(args);
+    error_hint_set(e);
 }
 
 void

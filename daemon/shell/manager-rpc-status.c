@@ -180,6 +180,7 @@ event_ls_ask(struct cw_manager_req *r, const cw_envelope *m)
         .after = m->event_ls->after,
         .max = m->event_ls->max,
         .wait = m->event_ls->wait,
+        .newest = m->event_ls->newest,
         .wait_ms =
             m->deadline_ms * 3 / 4, /* so that the empty answer comes before the asker leaves */
     };

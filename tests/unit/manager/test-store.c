@@ -213,6 +213,10 @@ events_are_numbered_and_kept(void **state)
     ls.req.event_ls = (struct cw_mgr_event_ls){ .after = 1, .max = 1 };
     assert_int_equal(world_call(&w, NULL, &ls), CW_MGR_OK);
     assert_string_equal(w.text[0], "HOST_JOINED");
+    ls.req.event_ls = (struct cw_mgr_event_ls){ .max = 1, .newest = true };
+    assert_int_equal(world_call(&w, NULL, &ls), CW_MGR_OK);
+    assert_string_equal(w.text[0], "DISK_ADDED");
+    assert_int_equal(w.text[1][0], 1);
     ls.req.event_ls = (struct cw_mgr_event_ls){ .after = 1000, .wait = true, .wait_ms = 3000 };
     assert_int_equal(world_call(&w, NULL, &ls), CW_MGR_OK);
     assert_int_equal(w.text[1][0], 0);
