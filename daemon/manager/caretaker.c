@@ -10,7 +10,8 @@
 
 #include "daemon/manager/internal.h"
 
-#define ORPHAN_NS (5 * CW_NS_PER_S)   /* the owner's connection to us may come back */
+#define ORPHAN_NS (5 * CW_NS_PER_S) /* the owner's connection to us may come back */
+#define MUTE_NS (10 * CW_NS_PER_S)
 #define RESTART_NS (10 * CW_NS_PER_S) /* owners find us again after our own restart */
 #define ASKED_NS (15 * CW_NS_PER_S)
 #define HELD_NS (2 * CW_NS_PER_S)
@@ -345,10 +346,22 @@ cw_mgr_let_go(struct cw_manager *m, struct mgr_volume *v, struct cw_mgr_session 
 
 /* ---- the look at every volume ---- */
 
+/* Owners report every second, also while they begin. One that is connected and does not has let the
+ * volume go, and what it said of that was lost: its release, with a transaction in doubt. If it has
+ * not, the copies say so. */
+static bool
+owner_silent(const struct cw_manager *m, const struct mgr_volume *v)
+{
+    uint64_t heard = v->report.have ? cw_max_u64(v->report.at_ns, v->granted_ns) : v->granted_ns;
+
+    return !v->o.rec.volume.caretaker && cw_now_ns(m->env) - heard >= MUTE_NS;
+}
+
 static void
 orphan_look(struct cw_manager *m, struct mgr_volume *v)
 {
-    if (v->o.rec.volume.hold != CW_HOLD_OWNED || cw_mgr_owner_session(m, v) != NULL)
+    if (v->o.rec.volume.hold != CW_HOLD_OWNED ||
+        (cw_mgr_owner_session(m, v) != NULL && !owner_silent(m, v)))
         v->orphan_ns = 0;
     else if (v->orphan_ns == 0)
         v->orphan_ns = cw_max_u64(cw_now_ns(m->env), 1);

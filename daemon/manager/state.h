@@ -156,7 +156,7 @@ struct mgr_volume {
     struct mgr_obj o;
     uint64_t resize_after_ns; /* its owner is not told of its size again before */
     uint64_t granted_ns;      /* of rec.gen; 0: before this manager started */
-    uint64_t orphan_ns; /* the owner's session is missing since; 0: it is there, or no owner */
+    uint64_t orphan_ns; /* the owner is missing or says nothing since; 0: it does, or no owner */
     struct mgr_report report;
     struct mgr_care care;
     struct mgr_mend mend;

@@ -62,6 +62,28 @@ dead_owner_is_followed_by_a_caretaker(void **state)
     world_fini(&w);
 }
 
+/* The release of an owner was lost with a transaction that was in doubt: its client is connected,
+ * reports nothing of the volume, and no copy hears it. An owner that has nothing to do reports. */
+static void
+owner_that_let_go_unheard_is_followed(void **state)
+{
+    static struct world w;
+
+    begin_owned(&w);
+    w.c[0].tells_gen = 1;
+    world_run(&w, 60000);
+    assert_int_equal(caretakes(&w), 0);
+    w.c[0].tells_gen = 0;
+    w.d[0].seen = w.d[1].seen = w.d[2].seen = true;
+    world_run(&w, 60000);
+    assert_int_equal(carer(&w), -1); /* it lives, for all that copies say */
+    w.d[0].seen = w.d[1].seen = w.d[2].seen = false;
+    world_run(&w, 70000);
+    assert_in_range(caretakes(&w), 1, 5);
+    assert_string_not_equal(world_state(&w, "v"), "attached");
+    world_fini(&w);
+}
+
 /* An owner that is only cut off from the manager keeps its volume: its copies hear it. */
 static void
 heard_owner_keeps_its_volume(void **state)
@@ -322,6 +344,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dead_owner_is_followed_by_a_caretaker),
+        cmocka_unit_test(owner_that_let_go_unheard_is_followed),
         cmocka_unit_test(heard_owner_keeps_its_volume),
         cmocka_unit_test(owner_cut_off_with_a_copy_keeps_its_volume),
         cmocka_unit_test(a_copy_that_is_given_up_holds_up_nobody),

@@ -251,6 +251,7 @@ silence_takes_nothing_by_force(void **state)
 
     begin(&w);
     w.c[0].let_go = IS_MUTE;
+    w.c[0].tells_gen = 1;
     assert_int_equal(allow(&w, "v", 60), CW_MGR_OK);
     before = w.env.now_ns;
     assert_int_equal(take(&w, 1), CW_MGR_VOLUME_IN_USE);

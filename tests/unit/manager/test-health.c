@@ -131,7 +131,7 @@ absent_copy_is_replaced_after_the_delay(void **state)
     begin(&w);
     assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
     assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
-    world_report(&w, w.c[0].session, 1, 1);
+    w.c[0].tells_gen = 1;
     while (world_daemon_of(&w, member) == 0 || world_daemon_of(&w, member) == 1)
         member++;
     world_down(&w, world_daemon_of(&w, member));

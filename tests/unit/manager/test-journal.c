@@ -231,6 +231,7 @@ not_again_at_once(void **state)
     static struct world w;
 
     begin(&w);
+    w.c[0].tells_gen = w.attach.gen;
     move(&w, 1, CW_MEMBER_OUT, 0);
     move(&w, 2, CW_MEMBER_OUT, 0);
     world_run(&w, 1000);

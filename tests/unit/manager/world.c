@@ -452,11 +452,21 @@ daemon_disks(struct wdaemon *d)
 }
 
 static void
+clients_tell(struct world *w)
+{
+    for (size_t i = 0; i < CW_LEN(w->c); i++) {
+        if (w->c[i].tells_gen != 0 && w->c[i].session != NULL)
+            world_report(w, w->c[i].session, 1, w->c[i].tells_gen);
+    }
+}
+
+static void
 daemon_beat(struct cw_timer *t)
 {
     struct wdaemon *d = cw_container_of(t, struct wdaemon, beat);
 
     cw_timer_set(&d->w->env.env, t, d->w->env.now_ns + CW_NS_PER_S);
+    clients_tell(d->w);
     if (d->calling || d->paused)
         return;
     d->call = (struct cw_mgr_call){ .kind = CW_MGR_BEAT,

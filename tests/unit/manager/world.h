@@ -81,6 +81,8 @@ struct wclient {
     uint32_t n_let_go;
     struct cw_mgr_ask *letting[2]; /* its release is under way */
     struct cw_mgr_call release;
+    uint32_t
+        tells_gen; /* it reports on volume 1 every second, as that generation's owner; 0: not */
 };
 
 struct world {
