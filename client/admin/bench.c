@@ -22,6 +22,7 @@ struct bench {
     struct cw_load_opts load;
     uint64_t runtime_s;
     bool overwrite, prefill, force;
+    bool acks_replicated; /* of the volume's policy */
 };
 
 /* ---- options ---- */
@@ -91,11 +92,12 @@ static int
 bench_print_json(const struct bench *b, const struct cw_load_result *r)
 {
     const struct cw_load_opts *o = &b->load;
-    json_t *out = json_pack(
-        "{s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:f,s:I}", "volume", b->name, "rw", b->rw, "bs_bytes",
-        (json_int_t)o->bs_bytes, "iodepth", (json_int_t)o->depth, "numjobs", (json_int_t)o->jobs,
-        "seed", (json_int_t)o->seed, "took_seconds", (double)r->took_ns / 1e9, "cpu_seconds",
-        (double)r->cpu_ns / 1e9, "cpu_per_op_ns", (json_int_t)bench_cpu_per_op(r));
+    json_t *out = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:f,s:I}", "volume", b->name, "rw",
+                            b->rw, "ack", b->acks_replicated ? "replicated" : "durable", "bs_bytes",
+                            (json_int_t)o->bs_bytes, "iodepth", (json_int_t)o->depth, "numjobs",
+                            (json_int_t)o->jobs, "seed", (json_int_t)o->seed, "took_seconds",
+                            (double)r->took_ns / 1e9, "cpu_seconds", (double)r->cpu_ns / 1e9,
+                            "cpu_per_op_ns", (json_int_t)bench_cpu_per_op(r));
 
     if (r->read.ops > 0)
         json_object_set_new(out, "read", bench_side_json(&r->read, r->took_ns));
@@ -135,7 +137,9 @@ bench_print(const struct bench *b, const struct cw_load_result *r)
     fprintf(out, "%s on %s: bs %s, iodepth %llu, numjobs %llu, seed %llu, checksums verified%s\n",
             b->rw, b->name, cw_text_size(o->bs_bytes, bs), (unsigned long long)o->depth,
             (unsigned long long)o->jobs, (unsigned long long)o->seed,
-            o->kind != CW_LOAD_READ ? ", durable on ack" : "");
+            o->kind == CW_LOAD_READ ? ""
+            : b->acks_replicated    ? ", acknowledged in the memory of every copy (ack=replicated)"
+                                    : ", durable on ack");
     bench_print_side(out, "read", &r->read, r->took_ns);
     bench_print_side(out, "write", &r->write, r->took_ns);
     fprintf(out, "  cpu    %.1f us per request, %.0f%% of one core (this process)\n",
@@ -204,6 +208,7 @@ bench_go(struct bench *b, struct cw_load_result *r)
 
     if (status != CW_ARGS_GO)
         return status;
+    b->acks_replicated = vio.acks_replicated;
     if (b->prefill)
         status = bench_prefill(b, &vio, r);
     if (status == CW_ARGS_GO && !cw_cli_interrupted())

@@ -302,6 +302,16 @@ doctor_end(struct doctor *d)
     return worst == DOCTOR_ERROR ? CW_EXIT_FAILED : CW_EXIT_OK;
 }
 
+static void
+check_each(struct doctor *d, const char *list, void (*check)(struct doctor *, const char *))
+{
+    char *copy = list != NULL ? strdup(list) : NULL, *rest = copy, *part;
+
+    while (rest != NULL && (part = strsep(&rest, ",")) != NULL)
+        check(d, part);
+    free(copy);
+}
+
 static int
 doctor_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
 {
@@ -315,7 +325,6 @@ doctor_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     };
     struct cw_args a = { .opts = opts, .n_max = -1 };
     int status = cw_args_parse(cli, cmd, &a, argc, argv);
-    char *copy, *rest, *part;
 
     if (status != CW_ARGS_GO)
         return status;
@@ -327,10 +336,8 @@ doctor_run(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv)
     check_uring(&d);
     check_clock(&d);
     check_limits(&d);
-    copy = rest = stores != NULL ? strdup(stores) : NULL;
-    while (rest != NULL && (part = strsep(&rest, ",")) != NULL)
-        check_store(&d, part);
-    free(copy);
+    check_each(&d, stores, check_store);
+    check_each(&d, cli->cluster, check_address);
     for (int i = 0; i < a.n; i++)
         check_address(&d, a.operand[i]);
     return doctor_end(&d);
@@ -342,7 +349,8 @@ const struct cw_cmd cw_cmds_doctor[] = {
       "directory,\n"
       "or a file that need not exist: a temporary one beside it is written; a block device is "
       "only\n"
-      "told to flush); the round trip to each address. No daemon is needed, nothing is left "
+      "told to flush); the round trip to each address, and to those of the cluster. No daemon is "
+      "needed, nothing is left "
       "behind.\n\n"
       "  causeway doctor --store /dev/nvme1n1,/var/lib/causeway 10.0.0.1:7000\n\n"
       "Exit status: 0 fit, perhaps with warnings; 1 an error was found.\n",

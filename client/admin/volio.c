@@ -126,6 +126,7 @@ volio_read_size(void *arg)
     struct cw_volio *vio = arg;
 
     vio->size_bytes = cw_engine_volume_size(vio->volume);
+    vio->acks_replicated = cw_engine_volume_acks_replicated(vio->volume);
     return 0;
 }
 

@@ -16,7 +16,8 @@ struct cw_volio {
     struct cw_engine *engine;
     struct cw_engine_volume *volume;
     uint64_t size_bytes;
-    const char *name; /* borrowed */
+    bool acks_replicated; /* ack=replicated when it was opened */
+    const char *name;     /* borrowed */
 };
 
 /* Attaches; force takes the volume over from an owner that is alive. CW_ARGS_GO, or the exit

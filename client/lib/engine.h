@@ -133,6 +133,8 @@ void cw_engine_open_cancel(struct cw_engine_open *o);
 /* Current; grows and shrinks with resize. */
 uint64_t cw_engine_volume_size(const struct cw_engine_volume *v);
 uint32_t cw_engine_volume_gen(const struct cw_engine_volume *v);
+/* By its policy now: a write completes in the memory of all copies, FLUSH waits for media. */
+bool cw_engine_volume_acks_replicated(const struct cw_engine_volume *v);
 const char *cw_engine_volume_name(const struct cw_engine_volume *v);
 
 /* Hands the request to the owner: see cw_owner_submit for ranges, buffers and results. */

@@ -380,6 +380,12 @@ cw_engine_volume_gen(const struct cw_engine_volume *v)
     return cw_volume_gen(v->vol);
 }
 
+bool
+cw_engine_volume_acks_replicated(const struct cw_engine_volume *v)
+{
+    return cw_volume_acks_replicated(v->vol);
+}
+
 const char *
 cw_engine_volume_name(const struct cw_engine_volume *v)
 {

@@ -288,6 +288,7 @@ void cw_volume_set_policy(struct cw_volume *v, uint32_t min_insync, int32_t degr
                           bool quorum_loss_error, bool space_full_error);
 /* ack=replicated or durable, from the next acknowledgement on: what was told stays so. */
 void cw_volume_set_ack(struct cw_volume *v, bool replicated);
+bool cw_volume_acks_replicated(const struct cw_volume *v);
 
 /* Requests that come faster wait before anything is done about them; 0: no limit. Flushes do not.
  */

@@ -540,6 +540,12 @@ cw_volume_set_policy(struct cw_volume *v, uint32_t min_insync, int32_t degrade_s
         cw_own_mark_dirty(v->shards[i]);
 }
 
+bool
+cw_volume_acks_replicated(const struct cw_volume *v)
+{
+    return v->ack_replicated;
+}
+
 void
 cw_volume_set_ack(struct cw_volume *v, bool replicated)
 {

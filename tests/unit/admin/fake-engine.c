@@ -244,6 +244,12 @@ cw_engine_open_cancel(struct cw_engine_open *o)
 {
 }
 
+bool
+cw_engine_volume_acks_replicated(const struct cw_engine_volume *v)
+{
+    return false;
+}
+
 uint64_t
 cw_engine_volume_size(const struct cw_engine_volume *v)
 {
