@@ -334,6 +334,12 @@ sim_care_stop(struct sim_care *c)
     c->v = NULL;
 }
 
+bool
+sim_care_is_idle(const struct sim_care *c)
+{
+    return c->owner == NULL;
+}
+
 struct sim_care *
 sim_care_new(struct sim_daemon *d, struct sim_peer *peer)
 {

@@ -227,6 +227,7 @@ struct sim_care *sim_care_new(struct sim_daemon *d, struct sim_peer *peer);
 /* With the daemon's process. */
 void sim_care_start(struct sim_care *c);
 void sim_care_stop(struct sim_care *c);
+bool sim_care_is_idle(const struct sim_care *c);
 /* CARETAKE, LET_GO, EVICT, RESIZED, or a hint. */
 void sim_care_push(struct sim_care *c, const struct sim_msg *m);
 void sim_care_tick(struct sim_care *c);
@@ -244,6 +245,10 @@ void sim_mgr_kill_leader(struct sim *sim);
 /* A call of an operator to that manager, which is waited for: not from inside a step. */
 enum cw_mgr_code sim_operate(struct sim *sim, struct sim_mgr *m, enum cw_mgr_call_kind kind,
                              const union cw_mgr_request *req);
+/* .. whose answer is looked at, if it is a good one. */
+typedef void sim_look_fn(struct sim *sim, const union cw_mgr_reply *reply);
+enum cw_mgr_code sim_operate_look(struct sim *sim, struct sim_mgr *m, enum cw_mgr_call_kind kind,
+                                  const union cw_mgr_request *req, sim_look_fn *look);
 void sim_op_calls_free(struct sim *sim);
 
 /* ---- what is judged ---- */

@@ -165,7 +165,7 @@ daemon_free(struct sim_daemon *d)
     else
         cw_buf_pool_free(d->pool);
     d->pool = NULL;
-    d->serving = d->open_failed = d->wrong = false;
+    d->serving = d->stopping = d->open_failed = d->wrong = false;
 }
 
 void
@@ -189,6 +189,55 @@ sim_daemon_kill(struct sim_daemon *d, bool power)
         sim_fail(sim, "accounting: %s: a timer outlives its owner", d->proc.name);
     d->proc.up = false;
     d->proc.paused = false;
+}
+
+struct stop_task {
+    struct sim_task task;
+    struct sim_daemon *d;
+    uint32_t life;
+};
+
+static void
+daemon_ends(struct sim_task *t)
+{
+    struct stop_task *s = cw_container_of(t, struct stop_task, task);
+
+    if (!s->d->proc.up || s->d->proc.life != s->life)
+        return;
+    sim_log(t->sim, "%s has stopped", s->d->proc.name);
+    sim_daemon_kill(s->d, false);
+    if (t->sim->calm)
+        sim_daemon_start(s->d);
+}
+
+static void
+daemon_closed(void *user, int res)
+{
+    struct sim_daemon *d = user;
+    struct stop_task *s = calloc(1, sizeof(*s));
+
+    cw_assert(s != NULL);
+    s->d = d;
+    s->life = d->proc.life;
+    sim_after(d->proc.sim, &s->task, 0, daemon_ends); /* nothing is freed from inside */
+}
+
+void
+sim_daemon_stop(struct sim_daemon *d)
+{
+    if (!d->proc.up || d->stopping)
+        return;
+    if (!d->serving || d->proc.paused || !sim_host_may_stop(d)) {
+        sim_daemon_kill(d, false);
+        return;
+    }
+    sim_log(d->proc.sim, "%s is stopped", d->proc.name);
+    sim_mark(d->proc.sim, SIM_MARK_STOPPED);
+    daemon_note_marks(d);
+    d->serving = false;
+    d->stopping = true;
+    cw_replica_close(d->replica, daemon_closed, d);
+    sim_proc_touch(&d->proc);
 }
 
 static void

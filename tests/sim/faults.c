@@ -65,13 +65,17 @@ fault_proc(struct sim *sim)
 
 /* ---- daemons ---- */
 
+/* One that closes its store yet is waited for. */
 static void
 end_of_death(struct sim_task *t)
 {
     struct sim_proc *p = cw_container_of(t, struct fault_task, task)->a;
+    struct sim_daemon *d = cw_container_of(p, struct sim_daemon, proc);
 
-    if (!p->up)
-        sim_daemon_start(cw_container_of(p, struct sim_daemon, proc));
+    if (d->stopping)
+        fault_after(t->sim, 100 * CW_NS_PER_MS, end_of_death, p, NULL);
+    else if (!p->up)
+        sim_daemon_start(d);
 }
 
 void
@@ -82,6 +86,19 @@ sim_fault_lose(struct sim *sim, struct sim_proc *daemon, bool power)
     sim_log(sim, "fault: %s %s", daemon->name, power ? "loses power" : "is killed");
     sim_daemon_kill(cw_container_of(daemon, struct sim_daemon, proc), power);
     fault_after(sim, fault_ns(sim), end_of_death, daemon, NULL);
+}
+
+static void
+fault_kill(struct sim *sim)
+{
+    struct sim_daemon *d = fault_daemon(sim);
+
+    if (!sim->stops || !d->proc.up || !sim_chance(&sim->rnd_stop, 40)) {
+        sim_fault_lose(sim, &d->proc, false);
+        return;
+    }
+    sim_daemon_stop(d);
+    fault_after(sim, fault_ns(sim), end_of_death, &d->proc, NULL);
 }
 
 void
@@ -325,8 +342,10 @@ fault_do(struct sim *sim, enum sim_fault fault)
 {
     switch (fault) {
     case SIM_FAULT_KILL:
+        fault_kill(sim);
+        break;
     case SIM_FAULT_POWER:
-        sim_fault_lose(sim, &fault_daemon(sim)->proc, fault == SIM_FAULT_POWER);
+        sim_fault_lose(sim, &fault_daemon(sim)->proc, true);
         break;
     case SIM_FAULT_PAUSE:
         pause_for(sim, &fault_daemon(sim)->proc, fault_ns(sim));

@@ -389,6 +389,17 @@ sim_host_start(struct sim_daemon *d)
 }
 
 /* The process dies; the machine, too: it boots anew. */
+bool
+sim_host_may_stop(struct sim_daemon *d)
+{
+    if (d->host == NULL)
+        return true;
+    if (!sim_care_is_idle(d->host->care))
+        return false;
+    sim_peer_stop(&d->host->peer);
+    return true;
+}
+
 void
 sim_host_stop(struct sim_daemon *d, bool power)
 {

@@ -22,6 +22,7 @@ struct op_call {
     char name[SIM_MSG_TEXT];
     bool done, waited;
     void (*then)(struct sim *); /* it went well; NULL: nothing follows */
+    sim_look_fn *look;          /* at what was answered; NULL: nobody does */
     enum cw_mgr_code code;
 };
 
@@ -60,6 +61,8 @@ op_done(struct cw_mgr_call *call)
     op->code = call->error.code;
     sim_log(op->mgr->proc.sim, "operator: call %d ends with %d %s", (int)call->kind, (int)op->code,
             call->error.message);
+    if (op->look != NULL && op->code == CW_MGR_OK)
+        op->look(op->mgr->proc.sim, &call->reply);
     if (op->waited)
         return;
     t = calloc(1, sizeof(*t));
@@ -105,12 +108,20 @@ enum cw_mgr_code
 sim_operate(struct sim *sim, struct sim_mgr *m, enum cw_mgr_call_kind kind,
             const union cw_mgr_request *req)
 {
+    return sim_operate_look(sim, m, kind, req, NULL);
+}
+
+enum cw_mgr_code
+sim_operate_look(struct sim *sim, struct sim_mgr *m, enum cw_mgr_call_kind kind,
+                 const union cw_mgr_request *req, sim_look_fn *look)
+{
     struct op_call *op = op_new(m, kind);
     enum cw_mgr_code code = CW_MGR_TIMEOUT;
 
     if (op == NULL)
         return CW_MGR_NOT_MANAGER;
     op->waited = true;
+    op->look = look;
     op->call.req = *req;
     op_begin(op);
     for (uint32_t i = 0; i < 3000 && !op->done && !sim->result.failed; i++)

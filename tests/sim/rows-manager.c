@@ -1,5 +1,6 @@
 /* sim/rows-manager.c - the rows of the acceptance catalogue that need a real manager. */
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/bits.h"
 #include "tests/sim/control.h"
@@ -412,4 +413,91 @@ sim_failover(struct sim *sim)
     sim_daemon_start(&sim->daemons[2]);
     sim_expect(sim, sim_all_in_sync, 90000, "a copy comes back through whoever leads");
     sim_goes_on(sim, 10, 10, 20000, "and the owner goes on");
+}
+
+/* ---- row 13: an eject in doubt, and another manager ---- */
+
+static bool
+member_2_left(struct sim *sim)
+{
+    return sim->reg.recs[0].members[2].state != CW_MEMBER_INSYNC;
+}
+
+/* The store does not say what became of the eject, its manager dies, the copy returns before the
+ * next one leads. */
+void
+sim_row_13_managers(struct sim *sim)
+{
+    uint32_t elected = sim->result.marks[SIM_MARK_FAILOVER];
+
+    sim->control->kv.lose_256ths = 256;
+    sim_daemon_kill(&sim->daemons[2], false);
+    sim_expect(sim, member_2_left, 15000, "the eject is applied, and nobody is told");
+    sim_mgr_kill_leader(sim);
+    sim_pass(sim, sim_between(&sim->rnd_mgr, 0, 3000));
+    sim_daemon_start(&sim->daemons[2]);
+    sim_pass(sim, sim_between(&sim->rnd_mgr, 0, 8000));
+    sim->control->kv.lose_256ths = 0;
+    sim_expect(sim, sim_all_in_sync, 90000, "the doubt ends");
+    sim_goes_on(sim, 10, 10, 20000, "and the owner goes on");
+    sim_demand(sim, sim->result.marks[SIM_MARK_FAILOVER] > elected, "another manager leads");
+    sim_demand(sim, sim->result.marks[SIM_MARK_DOUBT] > 0, "the owner was in doubt");
+}
+
+/* ---- row 15: what is missing is named ---- */
+
+static bool
+is_named(const char *text, const struct sim_daemon *d)
+{
+    return text != NULL && strstr(text, d->proc.name) != NULL;
+}
+
+/* n_seen: findings that name the copies that are away, and not the one that is there. */
+static void
+look_for_names(struct sim *sim, const union cw_mgr_reply *reply)
+{
+    const struct cw_mgr_status *st = &reply->status;
+
+    for (size_t i = 0; i < st->n_findings; i++) {
+        const struct cw_mgr_finding *f = &st->findings[i];
+
+        if (strcmp(f->code, "VOLUME_UNAVAILABLE") == 0 && is_named(f->cause, &sim->daemons[0]) &&
+            is_named(f->cause, &sim->daemons[1]) && !is_named(f->cause, &sim->daemons[2]))
+            sim->n_seen++;
+    }
+}
+
+static bool
+missing_are_named(struct sim *sim)
+{
+    return sim->n_seen > 0;
+}
+
+/* Everything boots, but only a copy that is not in sync: nobody is served, and who looks is told
+ * which copies the volume waits for. */
+void
+sim_row_15_named(struct sim *sim)
+{
+    struct sim_client *next;
+
+    sim_daemon_kill(&sim->daemons[2], false);
+    sim_expect(sim, member_2_left, 15000, "it is ejected");
+    sim_goes_on(sim, 10, 0, 20000, "others go on");
+    sim_client_kill(sim->present);
+    sim_daemon_kill(&sim->daemons[0], true);
+    sim_daemon_kill(&sim->daemons[1], true);
+    sim_mgr_kill_leader(sim);
+    sim_daemon_start(&sim->daemons[2]);
+    next = sim_attach_next(sim);
+    sim_pass(sim, 60000);
+    sim_demand(sim, !next->ready, "a stale copy alone serves nobody");
+    for (uint32_t i = 0; i < 20 && !missing_are_named(sim) && !sim->result.failed; i++) {
+        sim_operate_look(sim, sim->control->leader, CW_MGR_STATUS, &(union cw_mgr_request){ 0 },
+                         look_for_names);
+        sim_pass(sim, 1000);
+    }
+    sim_demand(sim, missing_are_named(sim), "the copies that are missing are named");
+    sim_daemon_start(&sim->daemons[0]);
+    sim_daemon_start(&sim->daemons[1]);
+    sim_expect(sim, sim_owner_is_well, 60000, "with them it serves");
 }

@@ -24,6 +24,8 @@ sim_scenario_set_clocks(struct sim *sim, const struct sim_scenario *sc)
         return;
     sim->daemons[0].proc.rate_ppm = sc->rate_ppm;
     sim->daemons[1].proc.rate_ppm = -sc->rate_ppm;
+    for (uint32_t i = 0; i < sim->n_clients; i++)
+        sim->clients[i].proc.rate_ppm = i % 2 == 0 ? -sc->rate_ppm : sc->rate_ppm;
 }
 
 const struct sim_scenario *

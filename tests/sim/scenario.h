@@ -13,7 +13,8 @@ struct sim_scenario {
     const char *name; /* row-NN-.. */
     const char *what; /* one line for --list */
     uint32_t n_members, min_insync;
-    int32_t rate_ppm; /* of the clock of the first daemon; the second's is off the other way */
+    int32_t
+        rate_ppm; /* of the clocks of half the daemons and owners; others are off the other way */
     void (*play)(struct sim *sim);
     bool manager;          /* a real one, not the register */
     uint32_t n_spares;     /* daemons beyond the members; with a real manager */
@@ -40,6 +41,8 @@ void sim_in_use(struct sim *sim);
 void sim_stale_drop(struct sim *sim);
 void sim_late_drop(struct sim *sim);
 void sim_care_row(struct sim *sim);
+void sim_row_13_managers(struct sim *sim);
+void sim_row_15_named(struct sim *sim);
 
 /* rows-asks.c */
 void sim_stale_asks(struct sim *sim);
@@ -147,6 +150,11 @@ void sim_row_29(struct sim *sim);
 void sim_row_32(struct sim *sim);
 void sim_to_and_fro(struct sim *sim);
 void sim_row_33(struct sim *sim);
+
+/* rows-copies.c */
+void sim_row_09(struct sim *sim);
+void sim_row_12(struct sim *sim);
+void sim_row_12_bad(struct sim *sim);
 
 /* rows-rules.c */
 void sim_old_clone(struct sim *sim);

@@ -137,6 +137,8 @@ sim_init(struct sim *sim, struct sim_opts opts)
     cw_prng_init(&sim->rnd_full, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_shard, cw_prng_next(&root));
     cw_prng_init(&sim->rnd_ack, cw_prng_next(&root));
+    cw_prng_init(&sim->rnd_stop, cw_prng_next(&root));
+    sim->stops = sim_chance(&sim->rnd_stop, 30) && opts.scenario == NULL;
     cw_timerheap_init(&sim->heap);
     cw_list_init(&sim->tasks);
     cw_list_init(&sim->conns);

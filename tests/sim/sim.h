@@ -138,6 +138,7 @@ struct sim_event {
     M(UNEVEN, "uneven", "one shard had all its copies in sync, another had not") \
     M(RECEIVED, "received", "a write was acknowledged that was not durable yet (ack=replicated)") \
     M(FLUSHED, "flushed", "a flush waited, and ended") \
+    M(STOPPED, "stopped", "a daemon was stopped, and closed its store") \
     M(UNFLUSHED, "unflushed", "copies crashed with what was acknowledged and not flushed")
 
 #define SIM_MARK_ENUM(id, name, what) SIM_MARK_##id,
@@ -261,6 +262,7 @@ struct sim_daemon {
     struct cw_replica *replica;
     uint64_t incarnation;
     bool serving;
+    bool stopping;           /* its store is being closed */
     bool open_failed, wrong; /* its disk does not open; is another's */
     bool refused;            /* by the manager */
     struct cw_uuid foreign;  /* the cluster that its disk says it belongs to; nil: ours */
@@ -270,6 +272,9 @@ struct sim_daemon {
 void sim_daemon_init(struct sim *sim, struct sim_daemon *d, uint32_t index);
 void sim_daemon_start(struct sim_daemon *d);
 void sim_daemon_kill(struct sim_daemon *d, bool power);
+/* By its operator: the store is closed cleanly, and the process ends some time later. One that
+ * could not do that now is killed. */
+void sim_daemon_stop(struct sim_daemon *d);
 void sim_daemon_fini(struct sim_daemon *d);
 /* While it is down. */
 void sim_daemon_set_disk(struct sim_daemon *d, struct cw_ramdisk *take_disk);
@@ -289,6 +294,8 @@ struct sim_daemon *sim_member_daemon(const struct sim *sim, const struct cw_memb
 
 void sim_host_init(struct sim_daemon *d);
 void sim_host_start(struct sim_daemon *d);
+/* It hangs up for good. False: it holds a volume. */
+bool sim_host_may_stop(struct sim_daemon *d);
 void sim_host_stop(struct sim_daemon *d, bool power);
 void sim_host_fini(struct sim_daemon *d);
 void sim_host_turn_end(struct sim_daemon *d);
@@ -697,7 +704,7 @@ struct sim {
     struct sim_watch *watch;
     uint32_t touched; /* bit per proc: since the last event */
     struct cw_prng rnd_net, rnd_load, rnd_fault, rnd_reg, rnd_turn, rnd_slow, rnd_mode, rnd_mgr,
-        rnd_full, rnd_shard, rnd_ack;
+        rnd_full, rnd_shard, rnd_ack, rnd_stop;
     struct sim_proc *procs[SIM_PROCS_MAX];
     uint32_t n_procs;
     struct sim_daemon daemons[SIM_DAEMONS_MAX];
@@ -732,6 +739,7 @@ struct sim {
     uint32_t epoch, active_epoch, next_client;
     uint32_t min_insync;
     bool replicated;        /* ack=replicated, for some of the time at least */
+    bool stops;             /* some daemons are stopped, where others would be killed */
     uint32_t zero_percent;  /* of requests */
     uint32_t flip_65536ths; /* data frames whose payload is damaged on the way */
     uint64_t lag_ns[SIM_PROCS_MAX][SIM_PROCS_MAX];                        /* from, to: on top */
