@@ -652,6 +652,8 @@ const struct sim_scenario sim_scenarios[] = {
       true, 0 },
     { "row-15-named", "cold boot with a stale copy only: what is missing is named", 3, 1, 0,
       sim_row_15_named, true, 0 },
+    { "operator-errs", "an operator does the wrong thing at the wrong moment", 3, 2, 0,
+      sim_operator_errs, true, 0 },
     { "row-22", "a deposed manager goes on", 3, 2, 0, sim_row_22, true, 0 },
     { "row-36", "on from a stale copy; the copies that were in sync return", 3, 1, 0, sim_row_36,
       true, 0 },

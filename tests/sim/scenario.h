@@ -54,6 +54,9 @@ void sim_row_06(struct sim *sim);
 void sim_row_56(struct sim *sim);
 void sim_row_56_at_once(struct sim *sim);
 
+/* rows-operator.c */
+void sim_operator_errs(struct sim *sim);
+
 /* rows-recover.c */
 void sim_row_36(struct sim *sim);
 
