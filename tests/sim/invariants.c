@@ -16,6 +16,7 @@
  *        seen
  *   I12  the register: somebody is in sync, gen and cfg never fall
  *   I17  no copy in sync has to refuse a record for want of space
+ *   I18  no copy in sync is made anew, but of those that nobody was active with
  *
  *   I11  no request that began after a newer owner was ACTIVE on its shard is done by an older one
  *        (I5 of writes, I10 of reads; client.c asks)
@@ -534,6 +535,39 @@ check_covers(struct sim *sim, uint32_t shard)
 }
 
 void
+sim_watch_creates(struct sim *sim, const struct sim_proc *daemon, const struct cw_wire_hdr *h)
+{
+    const struct cw_shard_rec *rec;
+
+    if (daemon->index >= sim->n_daemons || CW_SHARD_VOLUME(h->shard) != SIM_VOLUME ||
+        sim_control_is_behind(sim))
+        return;
+    rec = &sim->reg.recs[CW_SHARD_INDEX(h->shard)];
+    for (uint32_t i = 0; i < rec->n_members && rec->cfg == h->cfg; i++) {
+        const struct cw_member *m = &rec->members[i];
+        const struct sim_daemon *d = sim_member_daemon(sim, m);
+
+        if (d != NULL && &d->proc == daemon && m->state == CW_MEMBER_INSYNC &&
+            m->since_seq != CW_SINCE_NEW)
+            sim_fail(sim, "invariant: I18: %s may make a copy anew that is in sync", daemon->name);
+    }
+}
+
+/* Before anything is acknowledged, the record says that its copies are not new any more. */
+static void
+check_nobody_is_new(struct sim *sim, uint32_t shard)
+{
+    const struct cw_shard_rec *rec = &sim->reg.recs[shard];
+
+    if (sim->watch->at[shard].acked == 0 || sim_control_is_behind(sim))
+        return;
+    for (uint32_t i = 0; i < rec->n_members; i++)
+        if (rec->members[i].state == CW_MEMBER_INSYNC && rec->members[i].since_seq == CW_SINCE_NEW)
+            sim_fail(sim, "invariant: I18: member %u is new, and %llu is acknowledged", i,
+                     (unsigned long long)sim->watch->at[shard].acked);
+}
+
+void
 sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon, uint64_t shard)
 {
     if (daemon->index < sim->n_daemons && CW_SHARD_VOLUME(shard) == SIM_VOLUME &&
@@ -596,6 +630,7 @@ check_shard(struct sim *sim, uint32_t shard, uint32_t touched)
         if (touched & 1u << sim->clients[i].proc.index)
             check_client(sim, shard, i);
     check_covers(sim, shard);
+    check_nobody_is_new(sim, shard);
 }
 
 void

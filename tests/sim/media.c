@@ -271,6 +271,19 @@ media_swap(struct sim *sim)
 
 /* ---- disks that forget ---- */
 
+/* Its promotion may be under way, and come late: it would be in sync with less than it was then. */
+static bool
+victim_may_be_promoted(const struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_shards; i++) {
+        enum cw_member_state s = sim_reg_state(sim, i, &sim->daemons[sim->media.victim]);
+
+        if (s == CW_MEMBER_IN_RESYNC || s == CW_MEMBER_LAGGING)
+            return true;
+    }
+    return false;
+}
+
 /* Nothing else is wrong, and another copy has all that is acknowledged. */
 static bool
 may_forget(const struct sim *sim)
@@ -278,7 +291,7 @@ may_forget(const struct sim *sim)
     const struct sim_media *m = &sim->media;
 
     if (m->unlimited || m->fragile || m->swapped || sim->now_ns < sim->unwell_until_ns ||
-        !victim_in_sync_anywhere(sim) || n_in_sync(sim) < 2)
+        !victim_in_sync_anywhere(sim) || victim_may_be_promoted(sim) || n_in_sync(sim) < 2)
         return false;
     for (uint32_t i = 0; i < sim->n_procs; i++)
         for (uint32_t k = 0; k < sim->n_procs; k++)

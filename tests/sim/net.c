@@ -327,6 +327,32 @@ frame_trace(struct sim_end *e, const struct cw_frame *f)
                 cw_hdr_nblk(h), h->tag, (unsigned long long)h->stable, code);
 }
 
+/* A bit of a frame turns on its way, anywhere but in the data of blocks (which who uses them
+ * hashes). The receiver must find out, and takes the connection for broken as the reactor's links
+ * do. */
+static bool
+frame_is_damaged(struct sim_end *e, struct sim_bytes *b)
+{
+    struct sim *sim = e->conn->sim;
+    struct cw_wire_hdr *h = (struct cw_wire_hdr *)(void *)b->at;
+    const uint64_t *csums = b->at + sizeof(*h) / 8;
+    size_t whole = b->len - ((h->flags & CW_F_DATA) ? h->payload_len : 0);
+    uint8_t *byte;
+
+    if (sim->flip_65536ths == 0 || cw_prng_below(&sim->rnd_stop, 8 * 65536) >= sim->flip_65536ths)
+        return false;
+    byte = (uint8_t *)b->at + cw_prng_below(&sim->rnd_stop, whole);
+    *byte ^= (uint8_t)(1u << cw_prng_below(&sim->rnd_stop, 8));
+    if (cw_frame_check_hdr(h) == 0 &&
+        sizeof(*h) + cw_hdr_n_csums(h) * sizeof(*csums) + h->payload_len == b->len &&
+        cw_frame_check_csums(h, csums) == 0 &&
+        cw_frame_check_opaque(h, csums, csums + cw_hdr_n_csums(h)) == 0)
+        sim_fail(sim, "frames: a bit turned in a %s, and it passes all checks",
+                 cw_frame_type_name(h->type));
+    sim_mark(sim, SIM_MARK_FRAME_FLIP);
+    return true;
+}
+
 /* The data half the time in a buffer of the receiver, half the time somewhere. 0 or -ENOMEM. */
 static int
 end_deliver(struct sim_end *e, struct sim_bytes *b)
@@ -361,6 +387,8 @@ end_deliver(struct sim_end *e, struct sim_bytes *b)
     if (h->type == CW_FT_NACK && h->tag == 0 && *(const uint32_t *)f.data == CW_NACK_NO_SPACE)
         sim_watch_no_space(sim, end_other(e)->proc, h->shard);
     sim_ambush_frame(sim, end_other(e)->proc, e->proc, h->type);
+    if (h->type == CW_FT_SEAL && (h->flags & CW_F_CREATE))
+        sim_watch_creates(sim, e->proc, h);
     if (sim->on_frame != NULL)
         sim->on_frame(e, h);
     e->link.ev->on_frame(&e->link, &f);
@@ -383,6 +411,10 @@ end_on_timer(struct cw_timer *t)
     }
     if (sim->now_ns < e->stalled_ns) {
         cw_timerheap_set(&sim->heap, t, e->stalled_ns);
+        return;
+    }
+    if (frame_is_damaged(e, b)) {
+        sim_net_cut(e->conn);
         return;
     }
     if (end_deliver(e, b) != 0) {

@@ -97,6 +97,7 @@ struct sim_event {
     M(UNKNOWN, "unknown", "a write whose outcome its client never learned") \
     M(RELEASED, "released", "an owner released, clean") \
     M(FLIP, "flip", "a block was damaged on the way") \
+    M(FRAME_FLIP, "frame-flip", "a frame was damaged on the way, and refused") \
     M(ROT, "rot", "a block rotted on its disk") \
     M(ASIDE, "aside", "a member went from INSYNC to LAGGING") \
     M(BACK, "back", "a member went from LAGGING to INSYNC") \
@@ -476,6 +477,8 @@ void sim_watch_init(struct sim *sim);
 void sim_watch_fini(struct sim *sim);
 void sim_watch_event(struct sim *sim);
 /* A record was refused there for want of space. */
+/* An owner's SEAL lets that daemon make the copy if it has none. */
+void sim_watch_creates(struct sim *sim, const struct sim_proc *daemon, const struct cw_wire_hdr *h);
 void sim_watch_no_space(struct sim *sim, const struct sim_proc *daemon, uint64_t shard);
 /* A newer generation than that goes on there, without what is told to owners of that one now. */
 bool sim_watch_is_past(const struct sim *sim, uint32_t shard, uint32_t gen);
