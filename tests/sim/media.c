@@ -379,7 +379,9 @@ media_forget(struct sim *sim)
         cw_ramdisk_plan(d->disk, astray ? CW_RAMDISK_MISDIRECT : CW_RAMDISK_LOSE, CW_RAMDISK_WRITES,
                         1, sim_between(p, 1, 3),
                         (int64_t)(sim_between(p, 1, 4096) * CW_BLOCK_SIZE));
-        media_after(d, sim_between(p, 0, 100) * CW_NS_PER_MS, forget_killed);
+        /* at once, or when it has gone on for a while and met what is not there */
+        media_after(d, sim_between(p, 0, sim_chance(p, 50) ? 100 : 4000) * CW_NS_PER_MS,
+                    forget_killed);
     }
 }
 

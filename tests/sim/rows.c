@@ -114,6 +114,30 @@ row_01(struct sim *sim)
     sim_pass(sim, 2000);
 }
 
+/* .. and each copy has another end: all are made equal. */
+static void
+three_tails(struct sim *sim)
+{
+    struct sim_client *old = sim->present;
+
+    sim->apart = true;
+    sim->depth = 6;
+    for (uint32_t i = sim->n_daemons - 1; i > 0;
+         i--) { /* none ends without it, the others get more */
+        sim_part(sim, &old->proc, &sim->daemons[i].proc);
+        sim_pass(sim, 300);
+        sim->depth += 6;
+    }
+    sim_pass(sim, 300);
+    sim_client_kill(old);
+    take_over(sim);
+    sim_demand(sim, sim_n_in_state(sim, CW_MEMBER_INSYNC) == sim->n_members, "all stay in sync");
+    sim_demand(sim, sim->result.marks[SIM_MARK_TAILS] > 0, "three different ends were made one");
+    for (uint32_t i = 1; i < sim->n_daemons; i++)
+        sim_join(sim, &old->proc, &sim->daemons[i].proc);
+    sim_pass(sim, 2000);
+}
+
 /* .. and that copy is away during the takeover: ejected before anybody is served. */
 static void
 row_02(struct sim *sim)
@@ -563,6 +587,7 @@ row_27(struct sim *sim)
 
 const struct sim_scenario sim_scenarios[] = {
     { "row-01", "an owner dies, its write reached one copy", 3, 2, 0, row_01 },
+    { "row-01-tails", "each of three copies has another end", 3, 2, 0, three_tails },
     { "row-02", "and that copy is away during the takeover", 3, 2, 0, row_02 },
     { "row-03", "a stalled connection delivers old writes after newer ones", 3, 2, 0, row_03 },
     { "row-04", "an owner is paused for a minute, and fenced", 3, 2, 0, row_04 },

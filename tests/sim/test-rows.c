@@ -37,7 +37,7 @@ sim_rare_branches_are_reached(void **state)
         "aside",           "back",   "get-wait", "lease-wait", "doubt",    "manager-failover",
         "deposed-refused", "in-use", "caretake", "cared",      "evict",    "dropped",
         "journal",         "whole",  "let-go",   "handed",     "full",     "cleaned",
-        "starved",         "fed",
+        "starved",         "fed",    "stopped",  "tails",      "damaged",
     };
 
     if (SIM_ROW_SEEDS < 2)
