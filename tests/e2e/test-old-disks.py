@@ -276,6 +276,30 @@ def test_row_16_power_is_lost_and_all_boot_in_any_order(t):
         t.ok("causeway-store", "check", disks[host].path)
 
 
+def test_row_29_a_flush_on_one_connection_covers_the_others(t):
+    """Acknowledged in memory only, as the policy says; the flush comes on a connection that wrote nothing."""
+    c, disks = powered(t)
+    c.admin("policy", "create", "fast", "--ack", "replicated")
+    c.admin("volume", "set", "v", "--policy", "fast")
+    owner = c.nbd("a")
+    for turn, order in enumerate((("manager", "h1", "h2", "h3", "owner"), ("h3", "manager", "owner", "h2", "h1"))):
+        flusher = opened(owner.sock)
+        writers = [opened(owner.sock) for _ in range(3)]
+        for i in range(N):
+            writers[i % 3].write(i * BLOCK, some(9000 + turn * N + i))
+        flusher.flush()
+        for i in range(N):  # these nobody flushes
+            writers[i % 3].write((N + i) * BLOCK, some(i))
+        cut_power(c, disks, owner)
+        owner = boot(c, order)
+        n = opened(owner.sock)
+        for i in range(N):
+            assert n.read(i * BLOCK, BLOCK) == some(9000 + turn * N + i), f"turn {turn}: block {i}"
+        n.close()
+        c.wait_full("v")
+    c.admin("volume", "verify", "v")
+
+
 def test_row_42_a_disk_that_lies_loses_power(t):
     """Alone: the others know what it should have."""
     c, disks = powered(t)
