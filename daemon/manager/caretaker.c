@@ -169,12 +169,13 @@ has_every_source(const struct cw_manager *m, const struct mgr_volume *v)
 }
 
 /* A copy in sync is away, and its owner may be with it on the other side of a cut: what it asks
- * waits there, and would fail if the volume were taken for nobody's sake. The copy is waited for as
- * any other; a client that wants the volume is not held up by this. */
+ * waits there, and would fail if the volume were taken for nobody's sake. It is waited for as long
+ * as an absent copy, whatever else keeps that from being replaced; a client that wants the volume
+ * is not held up by this. */
 static bool
 owner_may_wait(const struct cw_manager *m, const struct mgr_volume *v)
 {
-    uint32_t delay_s = cw_mgr_repair_delay_s(m, v);
+    uint64_t delay_ns = cw_mgr_repair_delay_s(m, v) * CW_NS_PER_S;
 
     for (uint32_t i = 0; !v->o.rec.volume.caretaker && i < cw_mgr_volume_shards(v); i++) {
         const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
@@ -182,15 +183,21 @@ owner_may_wait(const struct cw_manager *m, const struct mgr_volume *v)
         for (uint32_t k = 0; s != NULL && k < s->o.rec.shard.n_members; k++) {
             const struct cw_member *mb = &s->o.rec.shard.members[k];
             const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
-            enum mgr_copy copy = cw_mgr_copy_state(m, mb, delay_s);
+            enum mgr_copy copy = cw_mgr_copy_state(m, mb, UINT32_MAX);
 
             if (mb->state == CW_MEMBER_INSYNC && d != NULL &&
-                !cw_mgr_host_serves(m, cw_mgr_disk_host(m, d)) &&
-                (copy == MGR_COPY_OK || copy == MGR_COPY_WAITING))
+                !cw_mgr_host_serves(m, cw_mgr_disk_host(m, d)) && copy != MGR_COPY_GONE &&
+                cw_mgr_disk_away_ns(m, d) < delay_ns)
                 return true;
         }
     }
     return false;
+}
+
+bool
+cw_mgr_care_waits(const struct cw_manager *m, const struct mgr_volume *v)
+{
+    return v->o.rec.volume.purge_at_s == 0 && owner_lost(m, v) && owner_may_wait(m, v);
 }
 
 enum mgr_need

@@ -360,28 +360,41 @@ cw_mgr_shard_ahead(const struct cw_manager *m, const struct mgr_shard *s)
     return s->seen_cfg > s->o.rec.shard.cfg || (v != NULL && s->seen_gen > v->o.rec.volume.gen);
 }
 
+uint64_t
+cw_mgr_disk_away_ns(const struct cw_manager *m, const struct mgr_disk *d)
+{
+    const struct mgr_host *h = cw_mgr_disk_host(m, d);
+    uint64_t since;
+
+    if (h == NULL)
+        return 0;
+    if (h->absent)
+        since = cw_mgr_absent_ns(h);
+    else if (d->missing && h->session != NULL)
+        since = cw_max_u64(d->missing_ns, h->returned_ns);
+    else
+        return 0;
+    return cw_max_u64(cw_now_ns(m->env) - since, 1);
+}
+
 enum mgr_copy
 cw_mgr_copy_state(const struct cw_manager *m, const struct cw_member *mb, uint32_t repair_delay_s)
 {
     const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
     const struct mgr_host *h = cw_mgr_disk_host(m, d);
-    uint64_t now = cw_now_ns(m->env), since;
+    uint64_t away = cw_mgr_disk_away_ns(m, d);
 
     if (mb->state == CW_MEMBER_DEAD || h == NULL || d->o.rec.disk.failed || d->now.failed ||
         d->replaced)
         return MGR_COPY_GONE;
     if (cw_mgr_member_leaves(m, mb) && mb->state == CW_MEMBER_OUT)
         return MGR_COPY_GONE; /* it is not brought back there if there is another place */
-    if (h->absent)
-        since = cw_mgr_absent_ns(h);
-    else if (d->missing && h->session != NULL)
-        since = cw_max_u64(d->missing_ns, h->returned_ns);
-    else
+    if (away == 0)
         return d->now.stuck ? MGR_COPY_WAITING : MGR_COPY_OK;
     if (cw_mgr_host_maintained(h))
         return MGR_COPY_WAITING; /* it is as it should be */
-    return now - since >= repair_delay_s * CW_NS_PER_S && !cw_mgr_many_absent(m) ? MGR_COPY_OVERDUE
-                                                                                 : MGR_COPY_WAITING;
+    return away >= repair_delay_s * CW_NS_PER_S && !cw_mgr_many_absent(m) ? MGR_COPY_OVERDUE
+                                                                          : MGR_COPY_WAITING;
 }
 
 /* May an in-sync copy still be on its way up, so that a takeover should wait for it? */

@@ -92,14 +92,21 @@ look_waiting(struct look *l, const struct cw_member *mb)
         worse(l, MGR_REDUCED_WAITING, why, "it is used again when its disk answers");
         return;
     }
-    if (cw_mgr_host_maintained(h)) {
+    if (cw_mgr_host_maintained(h))
         snprintf(why, sizeof(why), "%s is in maintenance", h->o.rec.host.name);
-        worse(l, MGR_REDUCED_WAITING, why, "resync when it is back; nothing is rebuilt before");
-        return;
-    }
-    snprintf(why, sizeof(why), "%s %s for %s", h->o.rec.host.name,
-             h->absent ? "is absent" : "is up without that store", cw_mgr_span_format(for_s, t));
-    if (cw_mgr_many_absent(l->m))
+    else
+        snprintf(why, sizeof(why), "%s %s for %s", h->o.rec.host.name,
+                 h->absent ? "is absent" : "is up without that store",
+                 cw_mgr_span_format(for_s, t));
+    if (mb->state == CW_MEMBER_INSYNC && cw_mgr_care_waits(l->m, l->v))
+        snprintf(next, sizeof(next),
+                 "nothing is done for %s more: the last owner, %s on %s, may be there too; whoever "
+                 "attaches the volume goes on at once",
+                 cw_mgr_span_format(left, t), l->v->o.rec.volume.owner_name,
+                 l->v->o.rec.volume.owner_host);
+    else if (cw_mgr_host_maintained(h))
+        snprintf(next, sizeof(next), "resync when it is back; nothing is rebuilt before");
+    else if (cw_mgr_many_absent(l->m))
         snprintf(next, sizeof(next), "nothing is rebuilt while many hosts are absent at once");
     else
         snprintf(next, sizeof(next),

@@ -334,6 +334,8 @@ void cw_mgr_host_gone(struct cw_manager *m, struct mgr_host *h);
 bool cw_mgr_disk_serves(const struct cw_manager *m, const struct mgr_disk *d);
 /* NULL: d is, or the records lack its host. */
 struct mgr_host *cw_mgr_disk_host(const struct cw_manager *m, const struct mgr_disk *d);
+/* Its host is absent, or is up without it, for so long; 0: it is there, or no host's. */
+uint64_t cw_mgr_disk_away_ns(const struct cw_manager *m, const struct mgr_disk *d);
 void cw_mgr_disks_seen(struct cw_manager *m, struct mgr_host *h,
                        const struct cw_mgr_disk_state *disks, size_t n);
 void cw_mgr_disks_registered(struct cw_manager *m, struct mgr_host *h,
@@ -483,6 +485,8 @@ enum mgr_need {
     MGR_NEED_VERIFY,
     MGR_NEED_MEND, /* copies say that blocks of theirs are bad */
 };
+/* Its owner is gone, and may be with a copy in sync that is away: nobody takes care of it yet. */
+bool cw_mgr_care_waits(const struct cw_manager *m, const struct mgr_volume *v);
 enum mgr_need cw_mgr_care_need(const struct cw_manager *m, const struct mgr_volume *v);
 void cw_mgr_care_tick(struct cw_manager *m);
 /* A client wants it: a daemon that was asked but has not attached is refused. */

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/bits.h"
@@ -59,6 +60,40 @@ dead_owner_is_followed_by_a_caretaker(void **state)
     world_run(&w, 3000);
     assert_string_equal(world_state(&w, "v"), "released");
     assert_int_equal(caretakes(&w), 1);
+    world_fini(&w);
+}
+
+static void
+keep_why(struct world *w, const union cw_mgr_reply *r)
+{
+    for (size_t i = 0; i < r->status.n_findings; i++)
+        if (strcmp(r->status.findings[i].object, "v") == 0)
+            snprintf(w->text[2], sizeof(w->text[2]), "%s", r->status.findings[i].next);
+}
+
+/* An owner that may be with a copy that is away is waited for, and who asks is told so; but no
+ * longer than an absent copy is, though its host is in maintenance. */
+static void
+owner_beside_a_copy_in_maintenance_is_not_waited_for_for_ever(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call maintain = { .kind = CW_MGR_HOST_MAINTAIN,
+                                    .req.host_maintain = {
+                                        .name = "aws-1", .mode = "none", .force = true } };
+    struct cw_mgr_call status = { .kind = CW_MGR_STATUS };
+
+    begin_owned(&w);
+    assert_int_equal(world_call(&w, NULL, &maintain), CW_MGR_OK);
+    world_down(&w, 2);
+    world_client_down(&w, 0);
+    world_run(&w, 3400 * 1000);
+    assert_int_equal(caretakes(&w), 0);
+    w.keep = keep_why;
+    assert_int_equal(world_call(&w, NULL, &status), CW_MGR_OK);
+    assert_non_null(strstr(w.text[2], "the last owner"));
+    w.keep = NULL;
+    world_run(&w, 300 * 1000);
+    assert_in_range(caretakes(&w), 1, 10);
     world_fini(&w);
 }
 
@@ -344,6 +379,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dead_owner_is_followed_by_a_caretaker),
+        cmocka_unit_test(owner_beside_a_copy_in_maintenance_is_not_waited_for_for_ever),
         cmocka_unit_test(owner_that_let_go_unheard_is_followed),
         cmocka_unit_test(heard_owner_keeps_its_volume),
         cmocka_unit_test(owner_cut_off_with_a_copy_keeps_its_volume),
