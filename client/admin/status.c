@@ -91,9 +91,12 @@ status_print_sites(FILE *out, const cw_pb_status *s)
 
     for (size_t i = 0; i < s->n_sites; i++) {
         const cw_pb_site *site = s->sites[i];
+        char away[40] = "";
 
-        fprintf(out, "%-13s %-10s %-11s %u/%u hosts  %s of %s used", i == 0 ? "sites" : "",
-                site->name, cw_shape_site_kind(site->kind), site->hosts_up, site->hosts,
+        if (site->hosts_maintained > 0)
+            snprintf(away, sizeof(away), " (%u in maintenance)", site->hosts_maintained);
+        fprintf(out, "%-13s %-10s %-11s %u/%u hosts%s  %s of %s used", i == 0 ? "sites" : "",
+                site->name, cw_shape_site_kind(site->kind), site->hosts_up, site->hosts, away,
                 cw_text_percent(site->used_bytes, site->size_bytes, used),
                 cw_text_size(site->size_bytes, size));
         if (site->size_without_worst_bytes > 0)

@@ -430,6 +430,7 @@ shape_site(const cw_pb_site *s)
     shape_set_text(o, "kind", cw_shape_site_kind(s->kind));
     shape_set_number(o, "hosts", s->hosts);
     shape_set_number(o, "hosts_up", s->hosts_up);
+    shape_set_number(o, "hosts_maintenance", s->hosts_maintained);
     shape_set_number(o, "size_bytes", s->size_bytes);
     shape_set_number(o, "used_bytes", s->used_bytes);
     shape_set_number(o, "size_without_worst_host_bytes", s->size_without_worst_bytes);

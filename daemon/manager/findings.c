@@ -331,6 +331,28 @@ look_at_quarantine(struct cw_manager *m, const struct mgr_disk *d)
 }
 
 static void
+look_at_slowness(struct cw_manager *m, const struct mgr_disk *d)
+{
+    char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE], span[CW_MGR_TIME_SIZE];
+    struct mgr_finding *f;
+
+    if (!cw_mgr_disk_slow(m, d))
+        return;
+    cw_mgr_disk_path(m, d, object);
+    snprintf(cause, sizeof(cause),
+             "its writes took %llu ms at the 99th percentile, those of the median disk %.1f ms, "
+             "for %s",
+             (unsigned long long)(d->now.write_p99_ns / CW_NS_PER_MS),
+             (double)m->median_p99_ns / CW_NS_PER_MS,
+             cw_mgr_span_format((cw_now_ns(m->env) - d->slow_ns) / CW_NS_PER_S, span));
+    f = found(m, "DISK_SLOW", false, object, 0, cause);
+    snprintf(f->effect, sizeof(f->effect), "copies there are set aside while they hold up writes");
+    snprintf(f->next, sizeof(f->next), "they are taken back when they keep up");
+    snprintf(f->command, sizeof(f->command), "causeway disk drain %s/%s --plan", d->o.rec.disk.host,
+             d->o.rec.disk.name);
+}
+
+static void
 look_at_bad_blocks(struct cw_manager *m, const struct mgr_disk *d)
 {
     char object[CW_OBJECT_SIZE], cause[CW_MGR_WHY_SIZE];
@@ -405,6 +427,25 @@ word_effect(enum mgr_word w, struct mgr_finding *f)
                  cw_mgr_word_name(w));
 }
 
+/* Every copy is in sync, but they do not lie as the policy asks. */
+static void
+look_at_compliance(struct cw_manager *m, const struct mgr_volume *v)
+{
+    const struct cw_volume_rec *r = &v->o.rec.volume;
+    char why[CW_MGR_WHY_SIZE];
+    struct cw_place_rule rule;
+    struct cw_mgr_error err;
+    struct mgr_finding *f;
+
+    if (r->purge_at_s != 0 || !cw_mgr_policy_rule(cw_mgr_volume_policy(m, r), &rule, &err) ||
+        cw_mgr_volume_compliant(m, v, &rule, why))
+        return;
+    f = found(m, "VOLUME_NONCOMPLIANT", false, r->name, 0, why);
+    snprintf(f->effect, sizeof(f->effect), "it serves, not as policy %s asks", r->policy);
+    snprintf(f->next, sizeof(f->next), "copies move, one after the other, where there is a place");
+    snprintf(f->command, sizeof(f->command), "causeway explain %s", r->name);
+}
+
 static void
 look_at_volume(struct cw_manager *m, struct mgr_volume *v)
 {
@@ -424,6 +465,8 @@ look_at_volume(struct cw_manager *m, struct mgr_volume *v)
         cw_mgr_text_clip(f->next, sizeof(f->next), health.next);
         snprintf(f->command, sizeof(f->command), "causeway volume %s %s",
                  health.word == MGR_LOST ? "recover" : "show", name);
+    } else {
+        look_at_compliance(m, v);
     }
     if (v->lost_blocks > 0 || (v->report.have && v->report.error_blocks > 0)) {
         f = found(m, "BLOCKS_LOST", true, name, 0, "no copy of some block verifies");
@@ -509,6 +552,7 @@ cw_mgr_findings_look(struct cw_manager *m)
     }
     look_at_pause(m);
     look_at_backup(m);
+    cw_mgr_slow_look(m);
     MGR_EACH(&m->t, CW_REC_JOB, struct mgr_work, w)
     look_at_work(m, w);
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)
@@ -517,6 +561,7 @@ cw_mgr_findings_look(struct cw_manager *m)
         look_at_checksums(m, d);
         look_at_quarantine(m, d);
         look_at_bad_blocks(m, d);
+        look_at_slowness(m, d);
     }
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
     {

@@ -306,11 +306,41 @@ look_counts(struct look *l, const struct mgr_shard *s, uint32_t ok)
         look_suspended(l, s);
 }
 
+/* It is to go elsewhere because an operator wants its disk empty: nothing is wrong with it. */
+static bool
+leaves_well(const struct cw_manager *m, const struct cw_member *mb)
+{
+    const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
+
+    return d != NULL && !d->o.rec.disk.quarantined;
+}
+
+static bool
+is_good(const struct cw_manager *m, const struct mgr_shard *s, uint32_t i)
+{
+    const struct cw_member *mb = &s->o.rec.shard.members[i];
+
+    return mb->state == CW_MEMBER_INSYNC && !(s->bad & CW_BIT(i)) &&
+           cw_mgr_copy_state(m, mb, UINT32_MAX) == MGR_COPY_OK;
+}
+
+/* sound: and none that lies on a disk that nobody trusts. */
+static uint32_t
+count_good(const struct cw_manager *m, const struct mgr_shard *s, bool sound)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->o.rec.shard.n_members; i++)
+        n += is_good(m, s, i) && (!sound || leaves_well(m, &s->o.rec.shard.members[i]));
+    return n;
+}
+
 static void
 look_shard(struct look *l, const struct mgr_shard *s)
 {
     const struct cw_shard_rec *r = &s->o.rec.shard;
-    uint32_t ok = 0, insync = 0, gone = 0;
+    uint32_t ok = count_good(l->m, s, false), insync = 0, gone = 0;
+    bool enough = count_good(l->m, s, true) >= l->policy->copies;
 
     for (uint32_t i = 0; i < r->n_members; i++) {
         enum mgr_copy copy = cw_mgr_copy_state(l->m, &r->members[i], UINT32_MAX);
@@ -320,12 +350,11 @@ look_shard(struct look *l, const struct mgr_shard *s)
             continue; /* no copy: it makes nothing full */
         insync += in;
         gone += in && copy == MGR_COPY_GONE;
-        if (cw_mgr_member_quarantined(l->m, &r->members[i]))
+        if (cw_mgr_member_quarantined(l->m, &r->members[i]) &&
+            !(in && copy == MGR_COPY_OK && leaves_well(l->m, &r->members[i])))
             look_quarantined(l, s, i);
-        if (in && copy == MGR_COPY_OK && !(s->bad & CW_BIT(i)))
-            ok++;
-        else if (!cw_mgr_member_surplus(l->m, l->v, r, i))
-            look_member(l, s, &r->members[i]);
+        if (!is_good(l->m, s, i) && !enough && !cw_mgr_member_surplus(l->m, l->v, r, i))
+            look_member(l, s, &r->members[i]); /* else it is one more, for a move */
     }
     if (ok == 0)
         look_none_left(l, s, gone == insync);

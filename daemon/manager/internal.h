@@ -248,6 +248,7 @@ struct cw_manager {
     size_t moves_at;           /* the shard that moves.c looks at next */
     bool vouching, forgetting; /* an op of drops.c is queued */
     bool straying;             /* the same */
+    uint64_t median_p99_ns;    /* of disks' writes, while one is slow */
     bool trash_noting;         /* an op of trash.c is queued */
     uint32_t n_following;      /* ops of compression.c that are queued */
     uint32_t n_minsync;        /* the same of minsync.c */
@@ -747,6 +748,13 @@ void cw_mgr_txn_drop(struct mgr_txn *t, const struct cw_member *mb, uint64_t sha
 bool cw_mgr_drop_pending(const struct cw_manager *m, uint64_t shard, const struct cw_uuid *disk);
 /* Its host says that it holds a copy of that shard there, which no record names. */
 void cw_mgr_drops_told(struct cw_manager *m, struct mgr_disk *d, uint64_t shard);
+
+/* ---- slow.c ---- */
+
+/* At every look for findings. */
+void cw_mgr_slow_look(struct cw_manager *m);
+/* It was for a minute. */
+bool cw_mgr_disk_slow(const struct cw_manager *m, const struct mgr_disk *d);
 
 /* ---- health.c, findings.c, jobs.c, events.c ---- */
 

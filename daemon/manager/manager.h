@@ -549,7 +549,7 @@ struct cw_mgr_site_info {
     const char *name, *region; /* region: "" unknown */
     enum cw_site_kind kind;
     struct cw_mgr_site_attributes attributes;
-    uint32_t hosts_up, hosts;
+    uint32_t hosts_up, hosts, hosts_maintained;
     uint64_t size_bytes, used_bytes;
     uint64_t size_without_worst_bytes; /* if its largest host failed */
     const struct cw_mgr_site_link *links;

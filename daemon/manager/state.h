@@ -74,7 +74,8 @@ struct mgr_disk {
     struct mgr_flap flaps[MGR_FLAPS_MANY]; /* newest first */
     uint64_t rest_ns;                      /* rebalance.c leaves it alone until then */
     uint64_t flaps_told_ns;                /* the operator was told of them; 0: never */
-    uint64_t stray, stray_ns; /* drops.c: a shard of no business there; told first at */
+    uint64_t slow_ns, slow_seen_ns; /* slow.c: much slower than the others since; last so at */
+    uint64_t stray, stray_ns;       /* drops.c: a shard of no business there; told first at */
 };
 
 struct mgr_member_now {

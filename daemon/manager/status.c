@@ -121,6 +121,7 @@ fill_sites(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_sta
         if (s->hosts++ == 0)
             s->region = cw_mgr_site_region(m, s->name);
         s->hosts_up += !h->absent;
+        s->hosts_maintained += cw_mgr_host_maintained(h);
         add_attributes(&s->attributes, &h->o.rec.host);
     }
     MGR_EACH(&m->t, CW_REC_DISK, struct mgr_disk, d)

@@ -36,6 +36,7 @@ site_out(struct cw_mgr_arena *a, const struct cw_mgr_site_info *from, CW_PB(Site
     to->kind = (CW_PB(SiteKind))from->kind;
     to->hosts_up = from->hosts_up;
     to->hosts = from->hosts;
+    to->hosts_maintained = from->hosts_maintained;
     to->size_bytes = from->size_bytes;
     to->used_bytes = from->used_bytes;
     to->region = cw_pb_text(from->region);

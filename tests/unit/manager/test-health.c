@@ -121,6 +121,31 @@ suspension_comes_from_the_owner(void **state)
     world_fini(&w);
 }
 
+/* A disk that is far slower than the others for a minute is told of; not one that was so for a
+ * moment, nor all of them. */
+static void
+a_slow_disk_is_told_of(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    for (int i = 0; i < 3; i++)
+        w.d[i].write_p99_ns = CW_NS_PER_MS;
+    w.d[1].write_p99_ns = 41 * CW_NS_PER_MS;
+    world_run(&w, 40 * 1000);
+    assert_false(world_finding(&w, "DISK_SLOW", NULL));
+    world_run(&w, 30 * 1000);
+    assert_true(world_finding(&w, "DISK_SLOW", "dc1/dc1-2/store-0"));
+    w.d[1].write_p99_ns = 3 * CW_NS_PER_MS;
+    world_run(&w, 70 * 1000);
+    assert_false(world_finding(&w, "DISK_SLOW", NULL));
+    for (int i = 0; i < 3; i++)
+        w.d[i].write_p99_ns = 90 * CW_NS_PER_MS;
+    world_run(&w, 200 * 1000);
+    assert_false(world_finding(&w, "DISK_SLOW", NULL));
+    world_fini(&w);
+}
+
 /* An absent host's copy waits for the repair delay and is then replaced where there is a place. */
 static void
 absent_copy_is_replaced_after_the_delay(void **state)
@@ -268,6 +293,7 @@ main(void)
         cmocka_unit_test(resync_has_an_eta),
         cmocka_unit_test(damaged_copy_counts_once_resynced),
         cmocka_unit_test(suspension_comes_from_the_owner),
+        cmocka_unit_test(a_slow_disk_is_told_of),
         cmocka_unit_test(absent_copy_is_replaced_after_the_delay),
         cmocka_unit_test(replacement_in_doubt_is_told_to_the_owner),
         cmocka_unit_test(owner_that_connects_again_is_told_to_look),

@@ -427,10 +427,13 @@ a_disk_is_drained(void **state)
     assert_string_equal(job(&w, id), text);
     assert_int_equal(drain(&w, name, false), CW_MGR_OK);
     id = w.job;
+    assert_string_equal(world_word(&w, "v"), "full");
     run(&w, 3);
     look(&w);
     assert_int_equal(w.shards[0].n_members, 3);
+    assert_string_equal(world_word(&w, "v"), "full"); /* both copies are good until it is there */
     move(&w, 2, CW_MEMBER_IN_RESYNC);
+    assert_string_equal(world_word(&w, "v"), "full");
     move(&w, 2, CW_MEMBER_INSYNC);
     run(&w, 2);
     move(&w, member_of(&w, d), CW_MEMBER_DEAD);
@@ -692,7 +695,7 @@ a_plan_changes_nothing(void **state)
     begin(&w, 3, 2, 2);
     d = world_daemon_of(&w, 0);
     assert_string_equal(plan(&w, w.d[d].name, ""),
-                        "accessible:1/1 moves 1 reduced 1 unavailable 0; "
+                        "accessible:1/1 moves 1 reduced 0 unavailable 0; "
                         "full:1/1 moves 1 reduced 0 unavailable 0; "
                         "none:1/1 moves 0 reduced 0 unavailable 1; ");
     assert_string_equal(host(&w, w.d[d].name), "up  0");

@@ -287,10 +287,12 @@ what_cannot_be_met_is_refused(void **state)
     assert_non_null(strstr(why_not(&w), "outside aws"));
     assert_non_null(strstr(w.text[2], "it waits for a place: add 1 host"));
     assert_string_equal(world_word(&w, "v"), "full"); /* two copies in sync, in the wrong place */
+    assert_true(world_finding(&w, "VOLUME_NONCOMPLIANT", "v"));
     assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
     owner_runs(&w, 20, 2);
     assert_int_equal(n_in_site(&w, "aws"), 2);
     assert_string_equal(why_not(&w), "");
+    assert_false(world_finding(&w, "VOLUME_NONCOMPLIANT", NULL));
     world_fini(&w);
 }
 

@@ -399,6 +399,7 @@ daemon_disk(const struct wdaemon *d)
         .used_bytes = daemon_used(d),
         .free_bytes = d->full ? 0 : 4 * CW_GIB - daemon_used(d),
         .full = d->full,
+        .write_p99_ns = d->write_p99_ns,
         .failed = d->failed,
         .why = "",
         .scrub = d->scrub,

@@ -32,6 +32,7 @@ struct wdaemon {
     size_t n_copies;
     bool full, failed;
     uint32_t percent;                /* used of 4 GiB */
+    uint64_t write_p99_ns;           /* 0: as if nobody writes */
     struct cw_mgr_scrub_state scrub; /* in every beat, as the next */
     struct cw_mgr_copy_bad bads[4];
     size_t n_bads;
