@@ -18,6 +18,8 @@
 #define PAUSE_NS (2 * CW_NS_PER_S) /* between two, and as long again for each MiB */
 #define FAILED_NS (15 * CW_NS_PER_S)
 #define LACKS_NS (180 * CW_NS_PER_S)
+#define CHOSEN_NS \
+    (30 * CW_NS_PER_S) /* a host that was chosen has it by then, if nothing is wrong */
 #define READERS_MAX 8u
 #define IDS_SKIPPED 1000u /* volumes that may have been created since a backup was made */
 
@@ -261,12 +263,39 @@ backup_begin(struct cw_manager *m)
     }
 }
 
+static bool
+place_fresh(const struct cw_manager *m, const struct mgr_keeper *p)
+{
+    return p->change != 0 &&
+           (p->change == m->backup.change || cw_now_ns(m->env) - p->saved_ns < LACKS_NS);
+}
+
+static size_t
+n_fresh(const struct cw_manager *m)
+{
+    size_t n = 0;
+
+    for (unsigned i = 0; i < MGR_PLACES; i++)
+        n += place_fresh(m, &m->backup.place[i]);
+    return n;
+}
+
+static size_t
+n_wanted(const struct cw_manager *m)
+{
+    return cw_min_u64(MGR_PLACES, m->t.of[CW_REC_HOST].n);
+}
+
 void
 cw_mgr_backup_tick(struct cw_manager *m)
 {
     struct mgr_backup *b = &m->backup;
     bool wanted = false;
 
+    if (n_fresh(m) >= n_wanted(m))
+        b->lacks_ns = 0;
+    else if (b->lacks_ns == 0)
+        b->lacks_ns = cw_now_ns(m->env);
     if (!m->opts.backup || backup_sends(b))
         return;
     places_choose(m);
@@ -290,24 +319,14 @@ cw_mgr_backup_fini(struct cw_manager *m)
 
 /* ---- how it stands ---- */
 
-static bool
-place_fresh(const struct cw_manager *m, const struct mgr_keeper *p)
-{
-    return p->change != 0 &&
-           (p->change == m->backup.change || cw_now_ns(m->env) - p->saved_ns < LACKS_NS);
-}
-
 bool
 cw_mgr_backup_lacks(const struct cw_manager *m, char why[static CW_MGR_WHY_SIZE])
 {
-    size_t want = cw_min_u64(MGR_PLACES, m->t.of[CW_REC_HOST].n), n = 0;
+    size_t n = n_fresh(m);
     const char *reason = "";
 
-    if (!m->opts.backup || cw_now_ns(m->env) - m->started_ns < LACKS_NS)
-        return false;
-    for (unsigned i = 0; i < MGR_PLACES; i++)
-        n += place_fresh(m, &m->backup.place[i]);
-    if (n >= want)
+    if (!m->opts.backup || cw_now_ns(m->env) - m->started_ns < LACKS_NS || n >= n_wanted(m) ||
+        m->backup.lacks_ns == 0 || cw_now_ns(m->env) - m->backup.lacks_ns < CHOSEN_NS)
         return false;
     MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
     {

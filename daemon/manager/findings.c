@@ -340,10 +340,10 @@ look_at_slowness(struct cw_manager *m, const struct mgr_disk *d)
         return;
     cw_mgr_disk_path(m, d, object);
     snprintf(cause, sizeof(cause),
-             "its writes took %llu ms at the 99th percentile, those of the median disk %.1f ms, "
+             "its writes took %llu ms at the 99th percentile, those of the median disk %llu us, "
              "for %s",
              (unsigned long long)(d->now.write_p99_ns / CW_NS_PER_MS),
-             (double)m->median_p99_ns / CW_NS_PER_MS,
+             (unsigned long long)(m->median_p99_ns / 1000),
              cw_mgr_span_format((cw_now_ns(m->env) - d->slow_ns) / CW_NS_PER_S, span));
     f = found(m, "DISK_SLOW", false, object, 0, cause);
     snprintf(f->effect, sizeof(f->effect), "copies there are set aside while they hold up writes");

@@ -213,6 +213,7 @@ struct mgr_backup {
     uint64_t image_change, image_serial, image_saved_ns;
     struct cw_mgr_kept image_of;
     uint64_t not_before_ns; /* the next */
+    uint64_t lacks_ns;      /* fewer hosts than there should keep one since; 0: they do */
     uint32_t n_reading;     /* sessions that read one */
 };
 

@@ -146,6 +146,27 @@ hosts_that_cannot_give_their_place_to_others(void **state)
     world_fini(&w);
 }
 
+/* Another is chosen for one that was removed, and nothing is wrong while it gets its first. */
+static void
+a_host_that_is_new_to_it_is_given_time(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call rm = { .kind = CW_MGR_HOST_RM, .req.host_rm = { "dc1-1", true } };
+
+    begin(&w);
+    world_run(&w, 200 * 1000);
+    w.d[1].keeps_none = w.d[2].keeps_none = true; /* not at once */
+    world_down(&w, 0);
+    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_OK);
+    for (int i = 0; i < 20; i++) {
+        world_run(&w, 1000);
+        assert_false(world_finding(&w, "METADATA_NOT_SAVED", NULL));
+    }
+    world_run(&w, 20 * 1000);
+    assert_true(world_finding(&w, "METADATA_NOT_SAVED", NULL));
+    world_fini(&w);
+}
+
 /* The store is what that daemon kept. */
 static void
 restore(struct world *w, const struct wdaemon *d)
@@ -318,6 +339,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_hosts_far_apart_keep_the_records),
         cmocka_unit_test(a_large_image_goes_in_parts),
+        cmocka_unit_test(a_host_that_is_new_to_it_is_given_time),
         cmocka_unit_test(hosts_that_cannot_give_their_place_to_others),
         cmocka_unit_test(a_restored_manager_says_so_and_gives_no_id_again),
         cmocka_unit_test(what_is_newer_is_never_replaced),
