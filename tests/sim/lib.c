@@ -244,6 +244,7 @@ sim_owner_change(struct sim_peer *p, struct cw_change *ch)
     sim_log(p->proc->sim, "%s asks for a change at gen %u cfg %u: %s", p->proc->name, ch->gen,
             ch->cfg, ch->why);
     sim_kv_asked(p->proc->sim, ch);
+    p->proc->sim->reg.asked_ns = p->proc->sim->now_ns;
     sim_peer_call(p, m, CALL_MS, false, change_done, ch);
 }
 

@@ -271,17 +271,20 @@ media_swap(struct sim *sim)
 
 /* ---- disks that forget ---- */
 
-/* Its promotion may be under way, and come late: it would be in sync with less than it was then. */
-static bool
-victim_may_be_promoted(const struct sim *sim)
-{
-    for (uint32_t i = 0; i < sim->n_shards; i++) {
-        enum cw_member_state s = sim_reg_state(sim, i, &sim->daemons[sim->media.victim]);
+/* What was asked for takes effect at once, or, where the manager is not well, so late. */
+#define CHANGE_NS (100 * CW_NS_PER_MS)
+#define CHANGE_LATE_NS (8 * CW_NS_PER_S)
 
-        if (s == CW_MEMBER_IN_RESYNC || s == CW_MEMBER_LAGGING)
-            return true;
-    }
-    return false;
+/* Then the copy that has what this one forgets may be ejected, or this one promoted by what it had.
+ */
+static bool
+change_is_under_way(const struct sim *sim)
+{
+    uint64_t since = sim->now_ns - sim->reg.asked_ns;
+    bool well = sim->control == NULL && sim->reg.lose_256ths == 0 &&
+                sim->now_ns >= sim->reg.away_until_ns + CHANGE_LATE_NS;
+
+    return since < (well ? CHANGE_NS : CHANGE_LATE_NS);
 }
 
 /* Nothing else is wrong, and another copy has all that is acknowledged. */
@@ -291,7 +294,7 @@ may_forget(const struct sim *sim)
     const struct sim_media *m = &sim->media;
 
     if (m->unlimited || m->fragile || m->swapped || sim->now_ns < sim->unwell_until_ns ||
-        !victim_in_sync_anywhere(sim) || victim_may_be_promoted(sim) || n_in_sync(sim) < 2)
+        !victim_in_sync_anywhere(sim) || n_in_sync(sim) < 2 || change_is_under_way(sim))
         return false;
     for (uint32_t i = 0; i < sim->n_procs; i++)
         for (uint32_t k = 0; k < sim->n_procs; k++)
@@ -390,7 +393,7 @@ struct forget_task {
     uint64_t seed, until_ns;
 };
 
-/* At the first moment that is fit for it, if one comes soon. */
+/* At the first moment that is fit for it, if one comes. */
 static void
 forget_when_fit(struct sim_task *t)
 {
@@ -418,7 +421,7 @@ forget_soon(struct sim *sim)
 
     cw_assert(f != NULL);
     f->seed = cw_prng_next(&sim->rnd_fault);
-    f->until_ns = sim->now_ns + 5 * CW_NS_PER_S;
+    f->until_ns = sim->now_ns + 30 * CW_NS_PER_S;
     sim_after(sim, &f->task, 0, forget_when_fit);
 }
 

@@ -415,6 +415,7 @@ sim_reg_change(struct sim_client *client, struct cw_change *ch)
 {
     struct reg_call *c = call_new(client, REG_CHANGE);
 
+    client->proc.sim->reg.asked_ns = client->proc.sim->now_ns;
     c->what.change = ch;
     c->gen = ch->gen;
     c->cfg = ch->cfg;

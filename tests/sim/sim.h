@@ -320,6 +320,7 @@ struct sim_reg {
     uint64_t late_ns;
     uint32_t refuse_to; /* .. none is applied */
     uint32_t n_changes;
+    uint64_t asked_ns;           /* when an owner asked for a change last, also of real managers */
     struct cw_replica_drop drop; /* of what a journal left on the spare */
     uint32_t drop_life;          /* of the spare, when it was asked; 0: not under way */
     bool cold;                   /* who attaches is told that copies may be booting */
