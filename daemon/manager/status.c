@@ -34,6 +34,35 @@ finding_fill(const struct mgr_finding *f, struct cw_mgr_arena *a, struct cw_mgr_
     };
 }
 
+/* A manager that has just begun knows of its hosts what the records say. It is no event: the next
+ * second ends it. */
+static bool
+unheard_fill(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_finding *ret)
+{
+    uint64_t s = (cw_now_ns(m->env) - m->started_ns) / CW_NS_PER_S;
+    char since[CW_MGR_TIME_SIZE];
+    uint32_t n = 0;
+
+    MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)
+    n += !h->seen && !h->absent && !cw_mgr_host_maintained(h);
+    if (n == 0)
+        return false;
+    *ret = (struct cw_mgr_finding){
+        .code = "HOSTS_UNHEARD",
+        .severity = "warning",
+        .object = cw_mgr_cluster(m)->name,
+        .since = cw_mgr_arena_text(a, cw_mgr_time_format(cw_mgr_wall_s(m) - s, since)),
+        .cause = cw_mgr_arena_printf(a,
+                                     "%u of %zu hosts have not registered with this manager, "
+                                     "which began %llu s ago",
+                                     n, m->t.of[CW_REC_HOST].n, (unsigned long long)s),
+        .effect = "what is said of them is what they were before",
+        .next = "they register within seconds, or are told to be absent",
+        .command = "causeway host ls",
+    };
+    return true;
+}
+
 static void
 fill_findings(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_status *ret)
 {
@@ -44,16 +73,20 @@ fill_findings(const struct cw_manager *m, struct cw_mgr_arena *a, struct cw_mgr_
     CW_LIST_EACH (it, &m->findings)
         n++;
     all = cw_mgr_arena_get(a, n + 1, sizeof(const struct mgr_finding *));
-    to = cw_mgr_arena_get(a, n + 1, sizeof(*to));
+    to = cw_mgr_arena_get(a, n + 2, sizeof(*to));
     n = 0;
     CW_LIST_EACH (it, &m->findings)
         all[n++] = cw_list_entry(it, struct mgr_finding, link);
     qsort(all, n, sizeof(const struct mgr_finding *), finding_order);
     for (size_t i = 0; i < n; i++)
         finding_fill(all[i], a, &to[i]);
+    ret->health = n == 0 ? "ok" : all[0]->error ? "error" : "warning";
+    if (unheard_fill(m, a, &to[n])) {
+        ret->health = n == 0 ? "warning" : ret->health;
+        n++;
+    }
     ret->findings = to;
     ret->n_findings = n;
-    ret->health = n == 0 ? "ok" : all[0]->error ? "error" : "warning";
 }
 
 static struct cw_mgr_site_info *

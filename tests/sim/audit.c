@@ -198,6 +198,8 @@ audit_shard(struct sim_audit *a, uint32_t shard)
             sim_media_forgot(sim, shard, d->proc.index) || audit_passes_over(sim, shard, d))
             continue;
         sh = sim_copy_of(sim, d, shard);
+        if (sh == NULL && rec->members[k].since_seq == CW_SINCE_NEW)
+            continue; /* a shard that the volume has just got: no owner has begun with it (I18) */
         if (sh == NULL)
             sim_fail(sim, "audit: %s is in sync and has no copy (I2)", d->proc.name);
         else

@@ -268,6 +268,14 @@ status_sums_up(void **state)
     world_run(&w, 5000);
     assert_int_equal(world_call(&w, NULL, &call), CW_MGR_OK);
     assert_string_equal(w.text[0], "error 2 0/1 memory");
+    world_stop_manager(&w); /* the next one has heard nobody yet */
+    world_start_manager(&w, false);
+    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_OK);
+    assert_string_equal(w.text[0], "warning 2 1/1 memory");
+    world_three(&w);
+    world_run(&w, 1000);
+    assert_int_equal(world_call(&w, NULL, &call), CW_MGR_OK);
+    assert_string_equal(w.text[0], "ok 2 1/1 memory");
     world_fini(&w);
 }
 
