@@ -18,7 +18,7 @@ cw_mgr_volume_unborn(const struct mgr_volume *v)
            v->o.rec.volume.purge_at_s == 0;
 }
 
-enum unborn_step { UNBORN_NONE, UNBORN_REPLACE, UNBORN_ADD };
+enum unborn_step { UNBORN_NONE, UNBORN_REPLACE, UNBORN_ADD, UNBORN_DROP };
 
 static bool
 member_unwanted(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_member *mb)
@@ -46,6 +46,11 @@ step_of(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_
         (cw_mgr_repair_target(m, v, r, CW_MEMBERS_MAX, ret_fresh, why) ||
          cw_mgr_repair_target(m, v, r, go, ret_fresh, why)))
         return UNBORN_ADD;
+    for (uint32_t i = 0; i < r->n_members && r->n_members > 1; i++) {
+        *ret_member = i; /* there is no place for another: what is left is what it has */
+        if (cw_mgr_find_copy_disk(&m->t, &r->members[i]) == NULL)
+            return UNBORN_DROP;
+    }
     return UNBORN_NONE;
 }
 
@@ -78,9 +83,18 @@ unborn_build(struct mgr_op *op, struct mgr_txn *t)
         rec.shard.members[i] = fresh;
         rec.shard.n_members += i == rec.shard.n_members;
         break;
+    case UNBORN_DROP:
+        cw_mgr_member_remove(&rec.shard, i);
+        break;
     }
     rec.shard.cfg++;
     cw_mgr_txn_put(t, &rec);
+    if (rec.shard.n_members < s->o.rec.shard.n_members) {
+        cw_mgr_txn_event(t, "COPY_REMOVED", v->o.rec.volume.name,
+                         "shard %u: its disk was removed, and there is no place for another",
+                         CW_SHARD_INDEX(u->shard));
+        return MGR_BUILD_COMMIT;
+    }
     cw_mgr_txn_event(t, "COPY_REPLACED", v->o.rec.volume.name,
                      "shard %u, which nobody has written yet: a copy on %.120s",
                      CW_SHARD_INDEX(u->shard), cw_mgr_copy_path(t->m, &fresh, path));

@@ -527,6 +527,30 @@ an_unborn_volume_follows_its_policy(void **state)
     world_fini(&w);
 }
 
+/* A host is removed, and no other has a place: its copy goes with it, and comes back elsewhere. */
+static void
+an_unborn_volume_loses_a_host(void **state)
+{
+    static struct world w;
+    struct cw_mgr_call rm = { .kind = CW_MGR_HOST_RM, .req.host_rm = { "aws-1", true } };
+
+    begin(&w, 1);
+    assert_int_equal(world_create(&w, "v", CW_GIB, ""), CW_MGR_OK);
+    world_down(&w, 2);
+    world_run(&w, 5000);
+    assert_int_equal(world_call(&w, NULL, &rm), CW_MGR_OK);
+    world_run(&w, 5000);
+    look(&w);
+    assert_int_equal(w.shards[0].n_members, 2);
+    assert_string_equal(world_word(&w, "v"), "reduced-stuck");
+    assert_int_equal(world_up(&w, 3, "aws-2", "aws"), CW_MGR_OK);
+    world_run(&w, 5000);
+    look(&w);
+    assert_int_equal(w.shards[0].n_members, 3);
+    assert_string_equal(world_word(&w, "v"), "full");
+    world_fini(&w);
+}
+
 int
 main(void)
 {
@@ -543,6 +567,7 @@ main(void)
         cmocka_unit_test(a_policy_is_checked),
         cmocka_unit_test(places_are_explained),
         cmocka_unit_test(an_unborn_volume_follows_its_policy),
+        cmocka_unit_test(an_unborn_volume_loses_a_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
