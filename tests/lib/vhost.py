@@ -133,6 +133,14 @@ class Vhost:
             self.inflight = fds[0], body
         self.must(SET_INFLIGHT_FD, self.inflight[1], [self.inflight[0]])
 
+    def in_flight(self):
+        """Requests that the back end has taken and not answered, as its area says (client/vhost/spec.h)."""
+        fd, body = self.inflight
+        size, at, n_queues, n = struct.unpack("<QQHH", body[:20])
+        head, each = (32, 32) if self.packed else (16, 16)
+        with mmap.mmap(fd, size, offset=at) as m:
+            return sum(m[q * (size // n_queues) + head + i * each] == 1 for q in range(n_queues) for i in range(n))
+
     def start_queue(self, q):
         base = self.u16(q.used + 2)  # as QEMU does when the back end could not tell
         if self.packed:
