@@ -148,10 +148,19 @@ audit_read(struct sim_audit *a, uint32_t daemon, struct cw_store_shard *sh, uint
     cw_store_read(&ar->read);
 }
 
+/* By the newest owner: its daemon may answer while its disk does not. */
+static bool
+is_sealed(struct sim *sim, uint32_t shard, const struct sim_daemon *d)
+{
+    struct cw_store_shard *sh = sim_copy_of(sim, d, shard);
+
+    return sh != NULL && cw_store_shard_info(sh)->promised_gen >= sim->reg.gen;
+}
+
 /* Where a journal stood in for it, a copy in sync that its owner has not reached is not a copy yet.
  */
 static bool
-audit_passes_over(const struct sim *sim, uint32_t shard, const struct sim_daemon *d)
+audit_passes_over(struct sim *sim, uint32_t shard, const struct sim_daemon *d)
 {
     const struct cw_shard_rec *rec = &sim->reg.recs[shard];
     struct cw_shard_report r;
@@ -165,7 +174,7 @@ audit_passes_over(const struct sim *sim, uint32_t shard, const struct sim_daemon
     cw_volume_report_shard(sim->present->volume, shard, &r);
     for (uint32_t i = 0; i < r.n_members; i++)
         if (cw_uuid_equal(&r.members[i].disk_uuid, &d->disk_uuid))
-            return !r.members[i].connected;
+            return !r.members[i].connected || !is_sealed(sim, shard, d);
     return false;
 }
 
