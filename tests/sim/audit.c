@@ -112,7 +112,7 @@ audit_poll(struct sim_task *t)
         const struct sim_audit_read *ar = &a->reads[i];
         const struct sim_daemon *d = &t->sim->daemons[ar->daemon];
 
-        if (d->proc.life != ar->life || !d->serving)
+        if (d->proc.life != ar->life || (!d->serving && !d->stopping))
             a->read[sim_block_shard(a->sim, ar->first)][ar->daemon] = false;
         else
             busy = busy || !ar->done;
