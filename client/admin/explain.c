@@ -4,6 +4,7 @@
 #include "client/admin/args.h"
 #include "client/admin/dispatch.h"
 #include "client/admin/out.h"
+#include "client/admin/text.h"
 #include "client/admin/volume.h"
 
 static void
@@ -23,6 +24,8 @@ explain_policy(FILE *out, const cw_pb_policy *p)
 static void
 explain_member(FILE *out, const cw_pb_member *m, const cw_pb_policy *p)
 {
+    char lag[CW_TEXT_SIZE];
+
     fprintf(out, "  %s/%s/%s: ", m->site, m->host, m->disk);
     switch (m->state) {
     case CAUSEWAY__CONTROL__MEMBER_STATE__INSYNC:
@@ -35,8 +38,12 @@ explain_member(FILE *out, const cw_pb_member *m, const cw_pb_policy *p)
                 (unsigned long long)m->chunks_left, (unsigned long long)m->chunks_total);
         return;
     case CAUSEWAY__CONTROL__MEMBER_STATE__LAGGING:
-        fprintf(out, "%llu records behind; writes do not wait for it\n",
-                (unsigned long long)m->lag);
+        if (m->async && m->lag == 0)
+            fputs("follows; writes do not wait for it\n", out);
+        else
+            fprintf(out, "%llu records behind%s%s; writes do not wait for it\n",
+                    (unsigned long long)m->lag, m->lag_ns > 0 ? ", " : "",
+                    m->lag_ns > 0 ? cw_text_latency(m->lag_ns, lag) : "");
         return;
     case CAUSEWAY__CONTROL__MEMBER_STATE__OUT:
         fprintf(out, "missed writes while it was away%s\n",

@@ -11,12 +11,13 @@
 #define NO_LIMIT UINT64_MAX /* 0 cannot be told from a key that was not given */
 
 enum policy_kind {
-    POLICY_COUNT,    /* uint32_t, 1..COPIES_MAX */
-    POLICY_CHOICE,   /* char *, one of choices */
-    POLICY_SITES,    /* char * */
-    POLICY_DEGRADE,  /* int32_t seconds, -1 for off */
-    POLICY_SECONDS,  /* uint32_t */
-    POLICY_LIMIT,    /* uint64_t; NO_LIMIT for 0 */
+    POLICY_COUNT,   /* uint32_t, 1..COPIES_MAX */
+    POLICY_CHOICE,  /* char *, one of choices */
+    POLICY_SITES,   /* char * */
+    POLICY_DEGRADE, /* int32_t seconds, -1 for off */
+    POLICY_SECONDS, /* uint32_t */
+    POLICY_LIMIT,   /* uint64_t; NO_LIMIT for 0 */
+    POLICY_ASYNC,
     POLICY_CHECKSUM, /* only on */
 };
 
@@ -25,27 +26,27 @@ struct policy_key {
     enum policy_kind kind;
     size_t offset;
     const char *choices; /* "a b c" */
-    const char *later; /* of the choices, those that this version does not have; "*": all others */
 };
 
 #define AT(field) offsetof(cw_pb_policy, field)
 
 static const struct policy_key keys[] = {
-    { "copies", POLICY_COUNT, AT(copies), NULL, NULL },
-    { "spread", POLICY_CHOICE, AT(spread), "host rack site", NULL },
-    { "sites", POLICY_SITES, AT(sites), NULL, NULL },
-    { "min-insync", POLICY_COUNT, AT(min_insync), NULL, NULL },
-    { "degrade", POLICY_DEGRADE, AT(degrade_s), NULL, NULL },
-    { "journal", POLICY_CHOICE, AT(journal), "auto off", NULL },
-    { "ack", POLICY_CHOICE, AT(ack), "durable replicated", NULL },
-    { "async", POLICY_CHOICE, AT(async), "none", "*" },
-    { "checksum", POLICY_CHECKSUM, 0, NULL, NULL },
-    { "compression", POLICY_CHOICE, AT(compression), "off background inline", NULL },
-    { "iops-limit", POLICY_LIMIT, AT(iops_limit), NULL, NULL },
-    { "bandwidth-limit", POLICY_LIMIT, AT(bandwidth_limit), NULL, NULL },
-    { "repair-delay", POLICY_SECONDS, AT(repair_delay_s), NULL, NULL },
-    { "quorum-loss", POLICY_CHOICE, AT(quorum_loss), "wait error", NULL },
-    { "space-full", POLICY_CHOICE, AT(space_full), "wait error", NULL },
+    { "copies", POLICY_COUNT, AT(copies), NULL },
+    { "spread", POLICY_CHOICE, AT(spread), "host rack site" },
+    { "sites", POLICY_SITES, AT(sites), NULL },
+    { "min-insync", POLICY_COUNT, AT(min_insync), NULL },
+    { "degrade", POLICY_DEGRADE, AT(degrade_s), NULL },
+    { "journal", POLICY_CHOICE, AT(journal), "auto off" },
+    { "ack", POLICY_CHOICE, AT(ack), "durable replicated" },
+    { "async", POLICY_ASYNC, AT(async), NULL },
+    { "rpo", POLICY_SECONDS, AT(rpo_s), NULL },
+    { "checksum", POLICY_CHECKSUM, 0, NULL },
+    { "compression", POLICY_CHOICE, AT(compression), "off background inline" },
+    { "iops-limit", POLICY_LIMIT, AT(iops_limit), NULL },
+    { "bandwidth-limit", POLICY_LIMIT, AT(bandwidth_limit), NULL },
+    { "repair-delay", POLICY_SECONDS, AT(repair_delay_s), NULL },
+    { "quorum-loss", POLICY_CHOICE, AT(quorum_loss), "wait error" },
+    { "space-full", POLICY_CHOICE, AT(space_full), "wait error" },
 };
 
 static const struct policy_key *
@@ -86,12 +87,6 @@ policy_refuse(char *why, const char *key, const char *value, const char *wanted)
 }
 
 static bool
-policy_refuse_later(char *why, const char *key, const char *value)
-{
-    return policy_refuse(why, key, value, "this version (" CW_VERSION ") does not have it");
-}
-
-static bool
 policy_take_choice(cw_pb_policy *p, const struct policy_key *k, const char *value, char *why)
 {
     char wanted[128];
@@ -100,8 +95,6 @@ policy_take_choice(cw_pb_policy *p, const struct policy_key *k, const char *valu
         *(const char **)((char *)p + k->offset) = value;
         return true;
     }
-    if (k->later != NULL && (strcmp(k->later, "*") == 0 || policy_among(k->later, value)))
-        return policy_refuse_later(why, k->name, value);
     snprintf(wanted, sizeof(wanted), "choose from: %s", k->choices);
     return policy_refuse(why, k->name, value, wanted);
 }
@@ -147,6 +140,11 @@ policy_take_value(cw_pb_policy *p, const struct policy_key *k, const char *value
         if (!policy_sites_ok(value))
             return policy_refuse(why, k->name, value,
                                  "any, 'each:N SITE,SITE..', only:SITE or prefer:SITE");
+        *(const char **)to = value;
+        return true;
+    case POLICY_ASYNC:
+        if (value[0] == '\0' || strchr(value, ',') != NULL)
+            return policy_refuse(why, k->name, value, "none, SITE, or 'SITE rpo=SECONDS'");
         *(const char **)to = value;
         return true;
     case POLICY_DEGRADE:

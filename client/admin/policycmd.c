@@ -92,8 +92,8 @@ policy_print(struct cw_cli *cli, const cw_pb_policy *p)
     fprintf(cli->out, "quorum-loss   %s\nspace-full    %s\n", p->quorum_loss, p->space_full);
     print_limit(cli->out, "iops-limit   ", p->iops_limit);
     print_limit(cli->out, "bandwidth-limit", p->bandwidth_limit);
-    fprintf(cli->out, "ack           %s\njournal       %s\ncompression   %s\n", p->ack, p->journal,
-            p->compression);
+    fprintf(cli->out, "ack           %s\nasync         %s\njournal       %s\ncompression   %s\n",
+            p->ack, p->async, p->journal, p->compression);
     return CW_EXIT_OK;
 }
 
@@ -374,6 +374,9 @@ policy_check(struct cw_cli *cli, const struct cw_cmd *cmd, int argc, char **argv
     "                goes at once; a change counts at once\n" \
     "  ack           durable: on the media of every copy in sync; replicated: in their memory,\n" \
     "                and on the media at the next flush\n" \
+    "  async         none; SITE: one more copy there, which follows in order and is never\n" \
+    "                waited for; it is no copy that `copies` counts\n" \
+    "  rpo           how far it may be behind before status says so; 60s\n" \
     "  journal       auto or off\n" \
     "Checksums are always on. A policy that the present hosts cannot meet is noted with a " \
     "warning.\n\n"

@@ -252,6 +252,11 @@ cw_volume_print_shards(struct cw_cli *cli, const cw_pb_volume *v)
             if (c->chunks_total > 0 && c->chunks_left > 0)
                 snprintf(note, sizeof(note), "%s brought up to date",
                          cw_text_percent(c->chunks_total - c->chunks_left, c->chunks_total, done));
+            else if (c->async && c->lag > 0)
+                snprintf(note, sizeof(note), "follows, %llu records, %s behind",
+                         (unsigned long long)c->lag, cw_text_latency(c->lag_ns, done));
+            else if (c->async)
+                snprintf(note, sizeof(note), "follows");
             else if (shard->suspended && m == 0)
                 snprintf(note, sizeof(note), "suspended: %s", shard->why);
             cw_table_row(t, (const char *[]){ m == 0 ? index : "", c->site, c->host, c->disk,

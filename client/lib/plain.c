@@ -35,9 +35,10 @@ plain_member(const Causeway__Control__Member *m, struct cw_member *ret)
 {
     *ret = (struct cw_member){ .format_id = m->format_id,
                                .state = (enum cw_member_state)m->state,
-                               .since_seq = m->since_seq };
+                               .since_seq = m->since_seq,
+                               .async = m->async };
     return cw_plain_uuid(&m->disk_uuid, &ret->disk_uuid) && m->state >= 1 &&
-           (unsigned)m->state <= CW_MEMBER_DEAD;
+           (unsigned)m->state <= CW_MEMBER_DEAD && cw_member_ok(ret);
 }
 
 bool

@@ -23,6 +23,7 @@ fill_member(Causeway__Control__MemberReport *to, struct cw_member_report *from)
     to->chunks_total = from->chunks_total;
     to->bytes_moved = from->bytes_moved;
     to->lag = from->lag;
+    to->lag_ns = from->lag_ns;
     to->connected = from->connected;
     to->flaps = from->flaps;
     to->flapping = from->flapping;

@@ -10,14 +10,15 @@ struct member_bytes {
     uint64_t format_id;
     uint64_t since_seq;
     uint32_t state;
-    uint32_t zero;
+    uint32_t flags; /* MEMBER_ASYNC; earlier versions write 0 and do not look */
 };
+#define MEMBER_ASYNC 1u
 CW_STATIC_ASSERT(sizeof(struct member_bytes) == 40);
 CW_AT(struct member_bytes, disk_uuid, 0);
 CW_AT(struct member_bytes, format_id, 16);
 CW_AT(struct member_bytes, since_seq, 24);
 CW_AT(struct member_bytes, state, 32);
-CW_AT(struct member_bytes, zero, 36);
+CW_AT(struct member_bytes, flags, 36);
 
 struct rec_bytes {
     uint64_t shard;
@@ -48,6 +49,13 @@ cw_shard_rec_find(const struct cw_shard_rec *r, const struct cw_uuid *disk_uuid,
             return m;
     }
     return NULL;
+}
+
+bool
+cw_member_ok(const struct cw_member *m)
+{
+    return !m->async || m->state == CW_MEMBER_OUT || m->state == CW_MEMBER_IN_RESYNC ||
+           m->state == CW_MEMBER_LAGGING || m->state == CW_MEMBER_DEAD;
 }
 
 const char *
@@ -115,6 +123,7 @@ cw_shard_rec_encode(const struct cw_shard_rec *r, uint8_t *to)
             .format_id = m->format_id,
             .since_seq = m->since_seq,
             .state = m->state,
+            .flags = m->async ? MEMBER_ASYNC : 0,
         };
 
         memcpy(mb.disk_uuid, m->disk_uuid.b, sizeof(mb.disk_uuid));
@@ -149,12 +158,16 @@ cw_shard_rec_decode(const uint8_t *from, size_t len, struct cw_shard_rec *ret)
         struct member_bytes mb;
 
         memcpy(&mb, from + sizeof(head) + i * sizeof(mb), sizeof(mb));
-        if (mb.state < CW_MEMBER_INSYNC || mb.state > CW_MEMBER_DEAD)
+        if (mb.state < CW_MEMBER_INSYNC || mb.state > CW_MEMBER_DEAD ||
+            (mb.flags & ~MEMBER_ASYNC) != 0)
             return false;
         memcpy(m->disk_uuid.b, mb.disk_uuid, sizeof(mb.disk_uuid));
         m->format_id = mb.format_id;
         m->since_seq = mb.since_seq;
         m->state = (enum cw_member_state)mb.state;
+        m->async = mb.flags & MEMBER_ASYNC;
+        if (!cw_member_ok(m))
+            return false;
     }
     return true;
 }

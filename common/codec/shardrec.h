@@ -33,6 +33,7 @@ struct cw_member {
     uint64_t format_id;
     enum cw_member_state state;
     uint64_t since_seq; /* JOURNAL, SYNCING by it: its first seq; INSYNC: CW_SINCE_NEW; else 0 */
+    bool async;         /* it follows and is never waited for: OUT, SYNCING, LAGGING or DEAD */
 };
 
 /* No owner was ever active with this copy: it may be empty, and is made where it is not. The first
@@ -60,6 +61,8 @@ const struct cw_member *cw_shard_rec_find(const struct cw_shard_rec *r,
                                           const struct cw_uuid *disk_uuid, uint64_t format_id);
 
 /* "INSYNC" .. */
+/* May a member be in its state at all? */
+bool cw_member_ok(const struct cw_member *m);
 const char *cw_member_state_name(enum cw_member_state s);
 
 /* "off", "background", "inline" */

@@ -33,6 +33,7 @@ cw_own_copy_new(struct shard *s, const struct cw_member *m)
     c->format_id = m->format_id;
     c->state = c->want = m->state;
     c->since_seq = c->want_since = m->since_seq;
+    c->async = m->async;
     c->maybe = (uint32_t)CW_BIT(m->state);
     c->lost_ns = cw_own_now(o);
     c->insync_since_ns = c->away_ns = c->lost_ns;

@@ -180,7 +180,7 @@ cw_own_gray_run(struct shard *s)
     if (s->v->state == CW_VOLUME_RELEASING)
         return;
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        if (s->copies[i]->state == CW_MEMBER_LAGGING &&
+        if (s->copies[i]->state == CW_MEMBER_LAGGING && !s->copies[i]->async &&
             s->copies[i]->maybe == CW_BIT(CW_MEMBER_LAGGING))
             copy_rejoin(s->copies[i]);
     }

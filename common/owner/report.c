@@ -45,6 +45,7 @@ member_report(const struct copy *c)
         .chunks_total = c->state == CW_MEMBER_IN_RESYNC ? c->chunks_total : 0,
         .bytes_moved = c->state == CW_MEMBER_IN_RESYNC ? c->bytes_moved : 0,
         .lag = c->streaming && last > c->durable ? last - c->durable : 0,
+        .lag_ns = c->streaming ? cw_own_copy_waits_ns(c, cw_own_now(c->s->v->o)) : 0,
         .connected = c->peer->state == PEER_UP,
         .flaps = c->peer->flaps.n,
         .flapping = c->peer->flaps.shaky,

@@ -273,6 +273,21 @@ durable_everywhere(const struct shard *s, const struct copy *x, uint64_t seq)
     return true;
 }
 
+/* It has all that it was joined for, and gets the rest in order: from now on it follows. Nobody
+ * waits for it, so it joins nothing first. */
+static void
+follow(struct copy *x)
+{
+    struct shard *s = x->s;
+
+    if (!cw_own_change_idle(s) || s->change.call_busy)
+        return;
+    for (uint32_t i = 0; i < s->n_copies; i++)
+        cw_own_want_as_is(s->copies[i]);
+    x->want = CW_MEMBER_LAGGING;
+    cw_own_change_begin(s, "it follows");
+}
+
 void
 cw_own_promote(struct copy *x, const char *why)
 {
@@ -280,6 +295,10 @@ cw_own_promote(struct copy *x, const char *why)
 
     if (x->session != SESSION_OPEN || x->held || x->faulty)
         return;
+    if (x->async) {
+        follow(x);
+        return;
+    }
     if (!x->joining) {
         x->p = s->ring.next;
         x->joining = true;
@@ -319,17 +338,30 @@ has_source(struct shard *s, const struct copy *c)
 }
 
 static struct copy *
-next_copy(struct shard *s)
+next_of(struct shard *s, bool async)
 {
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        if (eligible(s->copies[i], CW_MEMBER_IN_RESYNC) && has_source(s, s->copies[i]))
-            return s->copies[i];
+        struct copy *c = s->copies[i];
+
+        if (c->async == async && eligible(c, CW_MEMBER_IN_RESYNC) && has_source(s, c))
+            return c;
     }
     for (uint32_t i = 0; i < s->n_copies && cw_own_change_idle(s) && !s->change.call_busy; i++) {
-        if (eligible(s->copies[i], CW_MEMBER_OUT) && has_source(s, s->copies[i]))
-            return s->copies[i];
+        struct copy *c = s->copies[i];
+
+        if (c->async == async && eligible(c, CW_MEMBER_OUT) && has_source(s, c))
+            return c;
     }
     return NULL;
+}
+
+/* What follows comes after what is waited for. */
+static struct copy *
+next_copy(struct shard *s)
+{
+    struct copy *c = next_of(s, false);
+
+    return c != NULL ? c : next_of(s, true);
 }
 
 static bool
@@ -375,6 +407,8 @@ goes_before(const struct copy *a, const struct copy *b)
 {
     uint32_t n = n_sources(a->s), of_b = n_sources(b->s);
 
+    if (a->async != b->async)
+        return b->async;
     return n != of_b ? n < of_b : a->away_ns < b->away_ns;
 }
 
@@ -426,10 +460,13 @@ cw_own_resyncs_begin(struct cw_owner *o)
 }
 
 /* The copy whose turn it is waits for a source that may never return, and the journal could make
- * another one whole, which then is one. */
+ * another one whole, which then is one. Or it is to follow, perhaps over a long way, and one that
+ * is to be in sync waits. */
 static bool
 resync_yields(struct shard *s, const struct copy *c)
 {
+    if (c->async && c->sync != SYNC_DONE && next_of(s, false) != NULL)
+        return true;
     if (cw_own_journal_of(s) == NULL || c->sync == SYNC_DONE || cw_own_is_overlay(c) ||
         source_choose(s, c, c) != NULL)
         return false;
@@ -463,7 +500,8 @@ cw_own_resync_run(struct shard *s)
     if (c->state != CW_MEMBER_IN_RESYNC)
         return;
     if (resync_yields(s, c)) {
-        cw_own_resync_stop(c, "another one can be made whole first");
+        cw_own_resync_stop(c, c->async ? "another one goes first"
+                                       : "another one can be made whole first");
         slot_give(s);
         return;
     }

@@ -137,6 +137,7 @@ struct copy {
     enum cw_member_state state; /* in the record, as the next one */
     uint64_t since_seq;         /* JOURNAL: 0: it has not begun; SYNCING: what makes it whole began;
                                    INSYNC: CW_SINCE_NEW: nobody was active with it */
+    bool async;                 /* it follows: LAGGING is the best it will be */
     uint32_t maybe;             /* bit per state that an unresolved change may give it (I4) */
     enum cw_member_state want;  /* asked for by the change under way .. */
     uint64_t want_since;
@@ -432,6 +433,7 @@ struct cw_volume {
     struct cw_volume_give_up give_up;
     bool give_up_busy;
     bool release_clean;
+    uint64_t release_ns; /* RELEASING since */
     uint64_t keep_at_ns; /* RELEASING for a hand-over: abandoned then; 0: never */
 
     uint32_t events; /* bit per enum volume_event, fired at turn end */

@@ -13,6 +13,7 @@
 #define STUCK_NS CW_NS_PER_S /* on top of the 2 s after which a disk calls itself stuck */
 #define FLAP_FORGET_NS (3600 * CW_NS_PER_S)
 #define LAG_TIMES 10u
+#define ASYNC_TIMES 100u /* five minutes, if what owners keep lasts as long */
 #define KEEP_NS \
     (10 * CW_NS_PER_S)   /* what a copy lacked when it left, as long as memory is plenty */
 #define CUT_RECORDS 256u /* behind, before memory is taken back from a copy */
@@ -237,6 +238,14 @@ copy_take_state(struct copy *c, enum cw_member_state state, uint64_t since_seq)
     cw_own_copy_pump(c); /* it may not be held behind a journal any more */
 }
 
+/* One that was to follow, and is to be a copy like the others now, is promoted as any that lags. */
+static void
+copy_take_member(struct copy *c, const struct cw_member *m)
+{
+    c->async = m->async;
+    copy_take_state(c, m->state, m->since_seq);
+}
+
 static void
 shard_drop_copy(struct shard *s, uint32_t i)
 {
@@ -277,7 +286,7 @@ cw_own_shard_adopt(struct shard *s, const struct cw_shard_rec *rec)
         if (gone)
             shard_drop_copy(s, i);
         else
-            copy_take_state(c, m->state, m->since_seq);
+            copy_take_member(c, m);
         streams_changed |= streamed && (gone || !c->streaming);
     }
     for (uint32_t i = 0; i < rec->n_members; i++) {
@@ -483,8 +492,9 @@ copy_overdue(const struct copy *c, uint64_t now)
 {
     uint64_t limit = c->s->v->o->tun.eject_ns;
 
-    return cw_own_copy_waits_ns(c, now) >=
-           (c->state == CW_MEMBER_LAGGING ? LAG_TIMES * limit : limit);
+    if (c->state == CW_MEMBER_LAGGING)
+        limit *= c->async ? ASYNC_TIMES : LAG_TIMES;
+    return cw_own_copy_waits_ns(c, now) >= limit;
 }
 
 /* Whoever does not is not slow: its heartbeats will soon have been silent for too long. */

@@ -294,13 +294,29 @@ give_up_on_done(struct cw_volume_give_up *call)
     cw_own_volume_put(v);
 }
 
+#define FOLLOW_NS (2 * CW_NS_PER_S)
+
+/* Nobody will send it the rest once we have gone: it gets a moment, if nobody waits for the volume.
+ */
+static bool
+follower_waits(const struct copy *c)
+{
+    const struct cw_volume *v = c->s->v;
+
+    return c->async && c->state == CW_MEMBER_LAGGING && c->streaming && !c->faulty &&
+           c->session == SESSION_OPEN && v->keep_at_ns == 0 &&
+           cw_own_now(v->o) < v->release_ns + FOLLOW_NS;
+}
+
 static bool
 shard_drained(const struct shard *s)
 {
     if (s->state != SHARD_ACTIVE || !cw_own_change_idle(s) || s->acked + 1 != s->ring.next)
         return false;
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        if (cw_own_counts(s->copies[i]) && s->copies[i]->durable + 1 != s->ring.next)
+        const struct copy *c = s->copies[i];
+
+        if ((cw_own_counts(c) || follower_waits(c)) && c->durable + 1 != s->ring.next)
             return false;
     }
     return true;
@@ -334,6 +350,7 @@ cw_volume_release(struct cw_volume *v)
     case CW_VOLUME_READY:
         cw_own_limit_flush(v); /* they were there before */
         v->state = CW_VOLUME_RELEASING;
+        v->release_ns = cw_own_now(v->o);
         cw_own_verify_stop(v, "the volume is released");
         for (uint32_t i = 0; i < v->n_shards; i++) {
             struct shard *s = v->shards[i];

@@ -6,6 +6,7 @@
 #define POLICY_FIELDS \
     "copies spread sites min_insync degrade_seconds=degrade_s journal ack async compression " \
     "iops_limit bandwidth_limit_bytes=bandwidth_limit repair_delay_seconds=repair_delay_s " \
+    "rpo_seconds=rpo_s " \
     "quorum_loss space_full"
 #define LIMIT_FIELD "limit_bytes_per_second"
 

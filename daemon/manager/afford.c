@@ -299,7 +299,7 @@ afford(struct afford *f, struct cw_mgr_policy_check_reply *ret)
         cw_mgr_place_hint(f->m, MGR_PLACE_NEW, &f->got);
     ret->why = cw_mgr_arena_text(f->a, f->got.why);
     ret->hint = cw_mgr_arena_text(f->a, f->got.hint);
-    ret->factor = f->policy->copies;
+    ret->factor = f->policy->copies + (strcmp(f->policy->async, "none") != 0);
     ret->storable_bytes = storable(f);
     ret->round_trips = 1;
     ret->warning = volatile_warning(f);

@@ -72,7 +72,8 @@ shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const s
         enum mgr_copy copy;
 
         n_insync += mb->state == CW_MEMBER_INSYNC && !(s->bad & CW_BIT(i)) && member_serves(m, mb);
-        if (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_JOURNAL)
+        if (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_JOURNAL ||
+            (mb->async && mb->state == CW_MEMBER_LAGGING))
             continue;
         if (mb->state != CW_MEMBER_INSYNC) {
             if (!cw_mgr_repair_paused(m) && member_serves(m, mb) &&
@@ -88,7 +89,7 @@ shard_needs_care(const struct cw_manager *m, const struct mgr_volume *v, const s
     }
     if (cw_mgr_journal_of(r) < CW_MEMBERS_MAX && cw_mgr_journal_idle(m, v, n_insync))
         return true;
-    return cw_mgr_evict_due(s) < CW_MEMBERS_MAX;
+    return cw_mgr_evict_due(s) < CW_MEMBERS_MAX || cw_mgr_async_leaves(m, v, s);
 }
 
 /* ---- bad blocks ---- */

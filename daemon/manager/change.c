@@ -18,8 +18,9 @@ owns(const struct mgr_volume *v, const struct cw_mgr_session *s)
            cw_uuid_equal(&r->owner_id, &s->id);
 }
 
+/* Who follows is never in sync; it follows once it has been synchronised. */
 static bool
-move_allowed(enum cw_member_state from, enum cw_member_state to)
+move_allowed(const struct cw_member *mb, enum cw_member_state to)
 {
     static const uint32_t moves[] = {
         [CW_MEMBER_INSYNC] = CW_BIT(CW_MEMBER_LAGGING) | CW_BIT(CW_MEMBER_OUT),
@@ -29,7 +30,12 @@ move_allowed(enum cw_member_state from, enum cw_member_state to)
         [CW_MEMBER_JOURNAL] = 0, /* begins, or goes: journal_apply */
         [CW_MEMBER_DEAD] = 0,
     };
+    enum cw_member_state from = mb->state;
 
+    if (mb->async && to == CW_MEMBER_INSYNC)
+        return false;
+    if (mb->async && from == CW_MEMBER_IN_RESYNC && to == CW_MEMBER_LAGGING)
+        return true;
     if (to == from || (to == CW_MEMBER_DEAD && from != CW_MEMBER_DEAD))
         return true;
     return from >= CW_MEMBER_INSYNC && from <= CW_MEMBER_DEAD && to >= CW_MEMBER_INSYNC &&
@@ -141,8 +147,8 @@ change_apply(struct mgr_txn *t, const struct cw_mgr_change *q, struct cw_shard_r
 
         if (mb != NULL && mb->state == CW_MEMBER_JOURNAL && journal_apply(t, &q->want[i], r, mb))
             continue;
-        if (mb == NULL || mb->state == CW_MEMBER_JOURNAL ||
-            !move_allowed(mb->state, q->want[i].state) || !since_allowed(r, &q->want[i])) {
+        if (mb == NULL || mb->state == CW_MEMBER_JOURNAL || !move_allowed(mb, q->want[i].state) ||
+            !since_allowed(r, &q->want[i])) {
             cw_mgr_error_set(err, CW_MGR_BAD_REQUEST, volume, "shard %u: no member may go %s -> %s",
                              CW_SHARD_INDEX(q->shard),
                              mb != NULL ? cw_member_state_name(mb->state) : "NONE",

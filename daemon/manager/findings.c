@@ -486,8 +486,9 @@ look_at_resync(struct cw_manager *m, const struct mgr_volume *v, const struct mg
         char cause[CW_MGR_WHY_SIZE];
         struct mgr_finding *f;
 
-        if (s->o.rec.shard.members[i].state != CW_MEMBER_IN_RESYNC || d == NULL ||
-            s->now[i].moved_ns == 0 || cw_now_ns(m->env) - s->now[i].moved_ns < STILL_NS)
+        if (s->o.rec.shard.members[i].state != CW_MEMBER_IN_RESYNC ||
+            s->o.rec.shard.members[i].async || d == NULL || s->now[i].moved_ns == 0 ||
+            cw_now_ns(m->env) - s->now[i].moved_ns < STILL_NS)
             continue;
         snprintf(cause, sizeof(cause), "the copy on %s/%s got nothing for more than 60 s: %.120s",
                  d->o.rec.disk.host, d->o.rec.disk.name,
@@ -499,6 +500,27 @@ look_at_resync(struct cw_manager *m, const struct mgr_volume *v, const struct mg
         snprintf(f->effect, sizeof(f->effect), "it serves with fewer copies");
         snprintf(f->next, sizeof(f->next), "its owner asks another source, again and again");
         snprintf(f->command, sizeof(f->command), "causeway repair ls");
+    }
+}
+
+/* The first of its shards that does not. */
+static void
+look_at_async(struct cw_manager *m, const struct mgr_volume *v)
+{
+    for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
+        const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
+        char why[CW_MGR_WHY_SIZE];
+        struct mgr_finding *f;
+
+        if (s == NULL || !cw_mgr_async_behind(m, v, s, why))
+            continue;
+        f = found(m, "ASYNC_BEHIND", false, v->o.rec.volume.name, 0, why);
+        snprintf(f->effect, sizeof(f->effect),
+                 "what would be lost if all other copies were is more than rpo=%us",
+                 (unsigned)(cw_mgr_async_rpo_ns(m, v) / CW_NS_PER_S));
+        snprintf(f->next, sizeof(f->next), "it catches up as fast as the way to it allows");
+        snprintf(f->command, sizeof(f->command), "causeway volume show %s", v->o.rec.volume.name);
+        return;
     }
 }
 
@@ -569,6 +591,7 @@ cw_mgr_findings_look(struct cw_manager *m)
             continue;
         look_at_volume(m, v);
         look_at_records(m, v);
+        look_at_async(m, v);
         for (uint32_t i = 0; cw_mgr_report_fresh(m, v) && i < cw_mgr_volume_shards(v); i++) {
             const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
 

@@ -85,7 +85,7 @@ why_not(const struct cw_manager *m, const struct mgr_disk *d)
                 continue;
             if (uses_it_too(m, v, d) && !several_tell(d))
                 return "only one of the owners that use it says so";
-            if (r->members[i].state != CW_MEMBER_JOURNAL && !cw_mgr_repair_may_move(m, v, r, i))
+            if (cw_mgr_member_counts(&r->members[i]) && !cw_mgr_repair_may_move(m, v, r, i))
                 return "a copy there has no place elsewhere";
         }
     }

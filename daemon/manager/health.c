@@ -291,8 +291,7 @@ static void
 look_counts(struct look *l, const struct mgr_shard *s, uint32_t ok)
 {
     char why[CW_MGR_WHY_SIZE], journal[120];
-    uint32_t n =
-        s->o.rec.shard.n_members - (cw_mgr_journal_of(&s->o.rec.shard) < CW_MEMBERS_MAX ? 1 : 0);
+    uint32_t n = cw_mgr_count_copies(&s->o.rec.shard);
 
     if (n < l->policy->copies)
         look_too_few(l, s, n);
@@ -346,8 +345,8 @@ look_shard(struct look *l, const struct mgr_shard *s)
         enum mgr_copy copy = cw_mgr_copy_state(l->m, &r->members[i], UINT32_MAX);
         bool in = r->members[i].state == CW_MEMBER_INSYNC;
 
-        if (r->members[i].state == CW_MEMBER_JOURNAL)
-            continue; /* no copy: it makes nothing full */
+        if (!cw_mgr_member_counts(&r->members[i]))
+            continue; /* it makes nothing full */
         insync += in;
         gone += in && copy == MGR_COPY_GONE;
         if (cw_mgr_member_quarantined(l->m, &r->members[i]) &&
@@ -386,6 +385,8 @@ fill_members(const struct cw_manager *m, const struct mgr_shard *s, struct cw_mg
              struct cw_mgr_shard_info *ret)
 {
     const struct cw_shard_rec *r = &s->o.rec.shard;
+    const struct mgr_volume *v = cw_mgr_find_volume(&m->t, CW_SHARD_VOLUME(r->shard));
+    bool owned = v != NULL && v->o.rec.volume.hold == CW_HOLD_OWNED;
     struct cw_mgr_member_info *to = cw_mgr_arena_get(a, r->n_members + 1, sizeof(*to));
 
     for (uint32_t i = 0; i < r->n_members; i++) {
@@ -401,7 +402,9 @@ fill_members(const struct cw_manager *m, const struct mgr_shard *s, struct cw_mg
             .chunks_left = s->now[i].chunks_left,
             .chunks_total = s->now[i].chunks_total,
             .bytes_moved = s->now[i].bytes_moved,
-            .lag = s->now[i].lag,
+            .async = r->members[i].async,
+            .lag = owned ? s->now[i].lag : 0, /* who has gone left nothing to be sent */
+            .lag_ns = owned ? s->now[i].lag_ns : 0,
             .disk_uuid = r->members[i].disk_uuid,
         };
     }

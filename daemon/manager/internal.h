@@ -750,6 +750,30 @@ bool cw_mgr_drop_pending(const struct cw_manager *m, uint64_t shard, const struc
 /* Its host says that it holds a copy of that shard there, which no record names. */
 void cw_mgr_drops_told(struct cw_manager *m, struct mgr_disk *d, uint64_t shard);
 
+/* ---- async.c ---- */
+
+/* One of the copies that the policy's `copies` counts: no journal, and none that only follows. */
+bool cw_mgr_member_counts(const struct cw_member *mb);
+uint32_t cw_mgr_count_copies(const struct cw_shard_rec *r);
+/* The one that follows; CW_MEMBERS_MAX: none. */
+uint32_t cw_mgr_async_of(const struct cw_shard_rec *r);
+/* A policy's async; site "": none. False: it makes no sense. */
+bool cw_mgr_async_parse(const char *text, char site[static CW_NAME_SIZE], uint32_t *ret_rpo_s);
+uint64_t cw_mgr_async_rpo_ns(const struct cw_manager *m, const struct mgr_volume *v);
+/* A place in that site beside those of r (NULL: of no shard). False: why not. */
+bool cw_mgr_async_target(const struct cw_manager *m, const char *site, const struct cw_shard_rec *r,
+                         struct cw_member *ret, char why[static CW_MGR_WHY_SIZE]);
+/* Its owner, or a caretaker, is to let it go. */
+bool cw_mgr_async_leaves(const struct cw_manager *m, const struct mgr_volume *v,
+                         const struct mgr_shard *s);
+void cw_mgr_async_tick(struct cw_manager *m);
+/* Does one follow where the policy wants it? */
+bool cw_mgr_async_met(const struct cw_manager *m, const struct mgr_volume *v,
+                      char why[static CW_MGR_WHY_SIZE]);
+/* It does not follow, or by more than the policy's rpo. */
+bool cw_mgr_async_behind(const struct cw_manager *m, const struct mgr_volume *v,
+                         const struct mgr_shard *s, char why[static CW_MGR_WHY_SIZE]);
+
 /* ---- slow.c ---- */
 
 /* At every look for findings. */

@@ -85,7 +85,7 @@ member_goes(const struct cw_manager *m, const struct cw_member *mb)
 {
     const struct mgr_host *h;
 
-    if (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_JOURNAL)
+    if (mb->state == CW_MEMBER_DEAD || !cw_mgr_member_counts(mb))
         return false;
     h = member_host(m, mb);
     return h != NULL && h->o.rec.host.maintain == CW_MAINTAIN_ACCESSIBLE;
@@ -282,10 +282,7 @@ cw_mgr_left_accessible(const struct cw_manager *m, const struct mgr_host *h, str
         ret->bytes += bytes_to_copy(s);
         left_rate(m, v, &last, ret);
         go = cw_mgr_member_to_go(m, r);
-        left_look(m, v, s, go,
-                  r->n_members - (cw_mgr_journal_of(r) < CW_MEMBERS_MAX) >=
-                      cw_mgr_copies_wanted(m, v, r),
-                  ret);
+        left_look(m, v, s, go, cw_mgr_count_copies(r) >= cw_mgr_copies_wanted(m, v, r), ret);
     }
 }
 

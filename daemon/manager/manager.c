@@ -278,6 +278,7 @@ manager_sweep(struct cw_manager *m)
         cw_mgr_moves_tick(m);
     }
     cw_mgr_journal_tick(m);
+    cw_mgr_async_tick(m);
     cw_mgr_compression_tick(m);
     cw_mgr_minsync_tick(m);
     cw_mgr_trash_tick(m);

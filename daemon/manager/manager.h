@@ -320,6 +320,7 @@ struct cw_mgr_policy {
     const char *journal, *ack, *async, *compression;
     uint64_t iops_limit, bandwidth_limit;
     uint32_t repair_delay_s;
+    uint32_t rpo_s; /* put: of async, in whose text it is in replies */
     const char *quorum_loss, *space_full;
     uint64_t volumes;
     const char *warning;   /* reply to put: noted, but it cannot be met now; "" */
@@ -437,8 +438,8 @@ struct cw_mgr_change_reply {
 struct cw_mgr_member_info {
     const char *host, *site, *disk;
     enum cw_member_state state;
-    bool up;
-    uint64_t chunks_left, chunks_total, bytes_moved, lag;
+    bool up, async;
+    uint64_t chunks_left, chunks_total, bytes_moved, lag, lag_ns;
     struct cw_uuid disk_uuid;
 };
 
@@ -841,7 +842,7 @@ struct cw_mgr_call {
 
 struct cw_mgr_member_report {
     struct cw_uuid disk_uuid, source_uuid; /* source: of a resync; nil: none, or unknown */
-    uint64_t chunks_left, chunks_total, bytes_moved, lag;
+    uint64_t chunks_left, chunks_total, bytes_moved, lag, lag_ns;
     bool connected, flapping;
     uint64_t flaps;
 };

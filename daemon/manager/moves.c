@@ -36,7 +36,7 @@ cw_mgr_member_leaves(const struct cw_manager *m, const struct cw_member *mb)
 static bool
 member_stays(const struct cw_manager *m, const struct cw_member *mb)
 {
-    return mb->state != CW_MEMBER_DEAD && mb->state != CW_MEMBER_JOURNAL &&
+    return mb->state != CW_MEMBER_DEAD && cw_mgr_member_counts(mb) &&
            !cw_mgr_member_leaves(m, mb) && cw_mgr_copy_state(m, mb, UINT32_MAX) != MGR_COPY_GONE;
 }
 
@@ -114,7 +114,7 @@ look_begin(struct look *l)
         const struct mgr_disk *d = cw_mgr_find_copy_disk(&l->m->t, mb);
         bool leave = member_is_moved(l, mb);
 
-        if (mb->state == CW_MEMBER_JOURNAL)
+        if (!cw_mgr_member_counts(mb))
             continue;
         if (d == NULL || cw_mgr_disk_host(l->m, d) == NULL ||
             cw_mgr_copy_state(l->m, mb, UINT32_MAX) == MGR_COPY_GONE) {
@@ -301,7 +301,7 @@ evict_choose(const struct cw_manager *m, const struct mgr_shard *s, const struct
     for (uint32_t i = 0; i < r->n_members; i++) {
         const struct cw_member *mb = &r->members[i];
 
-        if (stays(p, i) || mb->state == CW_MEMBER_JOURNAL || mb->state == CW_MEMBER_DEAD ||
+        if (stays(p, i) || !cw_mgr_member_counts(mb) || mb->state == CW_MEMBER_DEAD ||
             mb->state == CW_MEMBER_OUT || cw_mgr_copy_state(m, mb, UINT32_MAX) == MGR_COPY_GONE)
             continue;
         if (best == CW_MEMBERS_MAX || goes_first(m, mb, &r->members[best]))
@@ -345,7 +345,7 @@ count_repairs(const struct cw_manager *m, const struct mgr_volume *v, const stru
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < r->n_members; i++)
-        n += r->members[i].state != CW_MEMBER_JOURNAL &&
+        n += cw_mgr_member_counts(&r->members[i]) &&
              cw_mgr_copy_state(m, &r->members[i], UINT32_MAX) == MGR_COPY_GONE &&
              !cw_mgr_member_surplus(m, v, r, i);
     return n;
@@ -362,8 +362,8 @@ step_of(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr
     for (uint32_t i = 0; i < r->n_members; i++) {
         const struct cw_member *mb = &r->members[i];
 
-        if ((mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_OUT) && !stays(p, i) &&
-            cw_popcount(p->keep | p->hold) >= copies) {
+        if (!mb->async && (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_OUT) &&
+            !stays(p, i) && cw_popcount(p->keep | p->hold) >= copies) {
             *ret_member = i;
             return STEP_REMOVE;
         }

@@ -46,7 +46,7 @@ member_moves(const struct plan *p, const struct mgr_volume *v, const struct mgr_
     const struct cw_policy_rec *policy = cw_mgr_volume_policy(p->f.m, &v->o.rec.volume);
     bool there;
 
-    if (s->o.rec.shard.members[i].state == CW_MEMBER_JOURNAL)
+    if (!cw_mgr_member_counts(&s->o.rec.shard.members[i]))
         return false;
     switch (p->mode) {
     case CW_MAINTAIN_FULL:

@@ -137,16 +137,6 @@ one_of(const char *text, const char *a, const char *b)
 }
 
 static bool
-policy_later(const struct cw_policy_rec *p, struct cw_mgr_error *err)
-{
-    if (!one_of(p->ack, "durable", "replicated"))
-        return bad(err, p->name, "ack is durable or replicated");
-    if (strcmp(p->async, "none") != 0)
-        return bad(err, p->name, "async is not available in this version; use async=none");
-    return true;
-}
-
-static bool
 policy_valid(const struct cw_policy_rec *p, struct cw_mgr_error *err)
 {
     struct cw_place_rule rule;
@@ -170,7 +160,9 @@ policy_valid(const struct cw_policy_rec *p, struct cw_mgr_error *err)
         return bad(err, p->name, "quorum-loss is wait or error");
     if (!one_of(p->space_full, "wait", "error"))
         return bad(err, p->name, "space-full is wait or error");
-    return policy_later(p, err);
+    if (!one_of(p->ack, "durable", "replicated"))
+        return bad(err, p->name, "ack is durable or replicated");
+    return true;
 }
 
 /* ---- put ---- */
@@ -195,6 +187,23 @@ take_limit(uint64_t now, uint64_t given)
     return given != 0 ? given : now;
 }
 
+/* Its text says both, as "aws rpo=60". */
+static bool
+async_merge(struct cw_policy_rec *p, uint32_t rpo_s, struct cw_mgr_error *err)
+{
+    char site[CW_NAME_SIZE], text[CW_NAME_SIZE + 20];
+    uint32_t now_s;
+
+    if (!cw_mgr_async_parse(p->async, site, &now_s))
+        return bad(err, p->name, "async is none, SITE or 'SITE rpo=SECONDS'");
+    if (site[0] == '\0')
+        return rpo_s == 0 ||
+               bad(err, p->name, "rpo is of a copy that follows: give async=SITE too");
+    snprintf(text, sizeof(text), "%s rpo=%u", site, rpo_s != 0 ? rpo_s : now_s);
+    return cw_mgr_text_set(p->async, sizeof(p->async), text) ||
+           bad(err, p->name, "the name of that site is too long");
+}
+
 /* What is not given stays. */
 static bool
 policy_merge(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_mgr_error *err)
@@ -215,7 +224,8 @@ policy_merge(struct cw_policy_rec *p, const struct cw_mgr_policy *q, struct cw_m
            take_text(p->quorum_loss, sizeof(p->quorum_loss), q->quorum_loss, p->name, "quorum-loss",
                      err) &&
            take_text(p->space_full, sizeof(p->space_full), q->space_full, p->name, "space-full",
-                     err);
+                     err) &&
+           async_merge(p, q->rpo_s, err);
 }
 
 bool

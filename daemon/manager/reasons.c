@@ -32,7 +32,7 @@ member_place(const struct why *w, uint32_t i)
 static bool
 is_copy(const struct why *w, uint32_t i)
 {
-    return w->s->o.rec.shard.members[i].state != CW_MEMBER_JOURNAL && member_place(w, i) != NULL;
+    return cw_mgr_member_counts(&w->s->o.rec.shard.members[i]) && member_place(w, i) != NULL;
 }
 
 /* Copies that stay in this site, but for one. */
@@ -56,6 +56,9 @@ why_there(const struct why *w, uint32_t i)
 
     if (mb->state == CW_MEMBER_JOURNAL)
         return "it keeps new writes while a copy is missing, and goes when enough are in sync";
+    if (mb->async)
+        return cw_mgr_arena_printf(w->a, "it follows in order and is not waited for (async=%s)",
+                                   w->policy->async);
     if (d == NULL)
         return "its disk is not known any more: another takes its place";
     if (cw_mgr_member_leaves(w->m, mb))
@@ -178,7 +181,7 @@ copy_fill(const struct why *w, uint32_t i, struct cw_mgr_reason *ret)
         .why = why_there(w, i),
         .others = cw_mgr_arena_get(w->a, OTHERS_TOLD, sizeof(*ret->others)),
     };
-    for (size_t k = 0; k < w->n && mb->state != CW_MEMBER_JOURNAL; k++) {
+    for (size_t k = 0; k < w->n && cw_mgr_member_counts(mb); k++) {
         const struct cw_place_disk *d = &w->disks[k];
         const struct mgr_disk *md = cw_mgr_find_disk(&w->m->t, &d->uuid);
 

@@ -43,6 +43,8 @@ mark_holds(const struct cw_manager *m, const struct mgr_shard *s)
         bool old = cw_uuid_equal(&mb->disk_uuid, &s->leave_disk);
 
         there |= old;
+        if (mb->async)
+            continue;
         if (mb->state == CW_MEMBER_JOURNAL ||
             !cw_mgr_disk_serves(m, cw_mgr_find_copy_disk(&m->t, mb)) ||
             cw_mgr_member_leaves(m, mb) ||

@@ -311,6 +311,7 @@ shard_put(struct mgr_txn *t, const struct mgr_shard *s, uint32_t chosen, uint32_
     r->members[0].state = CW_MEMBER_INSYNC;
     r->members[0].since_seq = begun ? 0 : CW_SINCE_NEW;
     r->n_members = 1;
+    r->members[0].async = false;
     r->gen = gen;
     r->cfg++;
     while (r->lineage == old)

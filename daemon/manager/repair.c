@@ -21,12 +21,20 @@ others(const struct cw_place_disk *disks, size_t n, const struct cw_shard_rec *r
     uint32_t n_have = 0;
 
     for (uint32_t k = 0; k < rec->n_members; k++) {
-        for (size_t i = 0; k != member && i < n; i++) {
+        for (size_t i = 0; k != member && !rec->members[k].async && i < n; i++) {
             if (cw_uuid_equal(&disks[i].uuid, &rec->members[k].disk_uuid))
                 ret[n_have++] = (uint32_t)i;
         }
     }
     return n_have;
+}
+
+static bool
+follows_there(const struct cw_shard_rec *rec, const struct cw_uuid *disk)
+{
+    uint32_t i = cw_mgr_async_of(rec);
+
+    return i < CW_MEMBERS_MAX && cw_uuid_equal(&rec->members[i].disk_uuid, disk);
 }
 
 /* but: a disk that is not to be it, either; NULL: none. */
@@ -46,6 +54,7 @@ target_but(const struct cw_manager *m, const struct mgr_volume *v, const struct 
 
     for (size_t i = 0; i < n; i++)
         disks[i].usable &= !cw_mgr_drop_pending(m, rec->shard, &disks[i].uuid) &&
+                           !follows_there(rec, &disks[i].uuid) &&
                            (but == NULL || !cw_uuid_equal(but, &disks[i].uuid));
     n_have = others(disks, n, rec, member, have);
     rule.copies = n_have + 1; /* this one; the others are other repairs */
@@ -108,7 +117,7 @@ bool
 cw_mgr_repair_due(const struct cw_manager *m, const struct mgr_volume *v,
                   const struct cw_shard_rec *rec, uint32_t member)
 {
-    return member_replaceable(m, v, &rec->members[member]) &&
+    return !rec->members[member].async && member_replaceable(m, v, &rec->members[member]) &&
            !cw_mgr_member_surplus(m, v, rec, member);
 }
 
@@ -125,7 +134,7 @@ cw_mgr_member_remove(struct cw_shard_rec *rec, uint32_t member)
 static bool
 member_missing(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_shard_rec *r)
 {
-    uint32_t n = r->n_members - (cw_mgr_journal_of(r) < CW_MEMBERS_MAX ? 1 : 0);
+    uint32_t n = cw_mgr_count_copies(r);
 
     return n < cw_mgr_copies_wanted(m, v, r) && r->n_members < CW_MEMBERS_MAX;
 }

@@ -190,7 +190,7 @@ list_member(struct listing *l, uint32_t i)
     const struct cw_member *mb = &l->s->o.rec.shard.members[i];
     char why[CW_MGR_WHY_SIZE];
 
-    if (mb->state == CW_MEMBER_JOURNAL || cw_mgr_member_surplus(l->m, l->v, &l->s->o.rec.shard, i))
+    if (!cw_mgr_member_counts(mb) || cw_mgr_member_surplus(l->m, l->v, &l->s->o.rec.shard, i))
         return; /* another is in its place */
     if (cw_mgr_member_quarantined(l->m, mb)) {
         snprintf(why, sizeof(why), "it leaves %s (%s)", disk_text(l, mb),
@@ -219,7 +219,7 @@ static void
 list_shard(struct listing *l)
 {
     const struct cw_shard_rec *r = &l->s->o.rec.shard;
-    uint32_t n = r->n_members - (cw_mgr_journal_of(r) < CW_MEMBERS_MAX ? 1 : 0);
+    uint32_t n = cw_mgr_count_copies(r);
 
     l->insync = 0;
     for (uint32_t i = 0; i < r->n_members; i++)

@@ -74,6 +74,7 @@ shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s
                                                  .chunks_total = mr->chunks_total,
                                                  .bytes_moved = mr->bytes_moved,
                                                  .lag = mr->lag,
+                                                 .lag_ns = mr->lag_ns,
                                                  .connected = mr->connected,
                                                  .flapping = mr->flapping,
                                                  .disk = mr->disk_uuid,

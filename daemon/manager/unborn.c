@@ -37,12 +37,12 @@ step_of(const struct cw_manager *m, const struct mgr_volume *v, const struct cw_
 
     for (uint32_t i = 0; i < r->n_members; i++) {
         *ret_member = i;
-        if (member_unwanted(m, v, &r->members[i]) &&
+        if (!r->members[i].async && member_unwanted(m, v, &r->members[i]) &&
             cw_mgr_repair_target(m, v, r, i, ret_fresh, why))
             return UNBORN_REPLACE;
     }
     *ret_member = r->n_members;
-    if (r->n_members < wanted && r->n_members < CW_MEMBERS_MAX &&
+    if (cw_mgr_count_copies(r) < wanted && r->n_members < CW_MEMBERS_MAX &&
         (cw_mgr_repair_target(m, v, r, CW_MEMBERS_MAX, ret_fresh, why) ||
          cw_mgr_repair_target(m, v, r, go, ret_fresh, why)))
         return UNBORN_ADD;

@@ -363,7 +363,7 @@ shard_compliant(const struct cw_manager *m, const struct mgr_shard *s,
         const struct cw_member *mb = &r->members[i];
         const struct mgr_disk *d = cw_mgr_find_copy_disk(&m->t, mb);
 
-        if (d == NULL || mb->state == CW_MEMBER_JOURNAL ||
+        if (d == NULL || !cw_mgr_member_counts(mb) ||
             cw_mgr_copy_state(m, mb, UINT32_MAX) == MGR_COPY_GONE ||
             !cw_mgr_place_disk(m, d, MGR_PLACE_LOST, &disks[n]))
             continue;
@@ -386,7 +386,7 @@ cw_mgr_volume_compliant(const struct cw_manager *m, const struct mgr_volume *v,
 
         ok = s != NULL && shard_compliant(m, s, rule, why);
     }
-    return ok;
+    return ok && cw_mgr_async_met(m, v, why);
 }
 
 /* ---- resize ---- */

@@ -129,7 +129,7 @@ shard_restorable(struct mgr_if *f, struct mgr_volume *v, struct mgr_shard *s, ui
     uint64_t more;
 
     for (uint32_t i = 0; i < r->n_members; i++) {
-        if (r->members[i].state == CW_MEMBER_JOURNAL)
+        if (!cw_mgr_member_counts(&r->members[i]))
             continue;
         n++;
         if (cw_mgr_copy_state(&f->x, &r->members[i], UINT32_MAX) != MGR_COPY_GONE ||

@@ -282,6 +282,7 @@ shard_encode(const struct cw_shard_rec *r, uint8_t *to)
         members[i].format_id = r->members[i].format_id;
         members[i].state = r->members[i].state;
         members[i].since_seq = r->members[i].since_seq;
+        members[i].async = r->members[i].async;
         list[i] = &members[i];
     }
     m.version = VERSION;
@@ -304,7 +305,9 @@ member_decode(const Causeway__Metadata__MemberRecord *m, struct cw_member *r)
     r->format_id = m->format_id;
     r->state = (enum cw_member_state)m->state;
     r->since_seq = m->since_seq;
-    return uuid_in(&r->disk_uuid, m->disk_uuid) && !cw_uuid_is_nil(&r->disk_uuid);
+    r->async = m->async;
+    return cw_member_ok(r) && uuid_in(&r->disk_uuid, m->disk_uuid) &&
+           !cw_uuid_is_nil(&r->disk_uuid);
 }
 
 static bool

@@ -200,6 +200,7 @@ shard_out(const struct cw_shard_report *from, Causeway__Control__ShardReport *to
         members[i].chunks_total = mr->chunks_total;
         members[i].bytes_moved = mr->bytes_moved;
         members[i].lag = mr->lag;
+        members[i].lag_ns = mr->lag_ns;
         members[i].connected = mr->connected;
         members[i].flaps = mr->flaps;
         members[i].flapping = mr->flapping;

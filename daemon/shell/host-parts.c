@@ -41,9 +41,10 @@ member_in(const Causeway__Control__Member *from, struct cw_member *to)
 {
     *to = (struct cw_member){ .format_id = from->format_id,
                               .state = (enum cw_member_state)from->state,
-                              .since_seq = from->since_seq };
+                              .since_seq = from->since_seq,
+                              .async = from->async };
     return from->state >= CAUSEWAY__CONTROL__MEMBER_STATE__INSYNC &&
-           from->state <= CAUSEWAY__CONTROL__MEMBER_STATE__DEAD &&
+           from->state <= CAUSEWAY__CONTROL__MEMBER_STATE__DEAD && cw_member_ok(to) &&
            cw_host_uuid_in(&from->disk_uuid, &to->disk_uuid);
 }
 

@@ -125,6 +125,7 @@ cw_pb_policy_in(const CW_PB(Policy) *from)
         .iops_limit = from->iops_limit,
         .bandwidth_limit = from->bandwidth_limit,
         .repair_delay_s = from->repair_delay_s,
+        .rpo_s = from->rpo_s,
         .quorum_loss = from->quorum_loss,
         .space_full = from->space_full,
     };
@@ -247,6 +248,7 @@ member_out(struct cw_mgr_arena *a, const struct cw_member *from, CW_PB(Member) *
     to->format_id = from->format_id;
     to->state = (CW_PB(MemberState))from->state;
     to->since_seq = from->since_seq;
+    to->async = from->async;
 }
 
 CW_PB_LIST(members_out, Member, member, struct cw_member, member_out)

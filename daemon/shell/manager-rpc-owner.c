@@ -148,6 +148,7 @@ member_report_in(const CW_PB(MemberReport) *from, struct cw_mgr_member_report *t
     to->chunks_total = from->chunks_total;
     to->bytes_moved = from->bytes_moved;
     to->lag = from->lag;
+    to->lag_ns = from->lag_ns;
     to->connected = from->connected;
     to->flaps = from->flaps;
     to->flapping = from->flapping;

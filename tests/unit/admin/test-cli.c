@@ -77,7 +77,7 @@ bad_usage_ends_with_2(void **state)
         { "volume set vm1 size=3", "only policy=NAME" },
         { "policy create p copies=9", "1 to 5" },
         { "policy create p copies=1 min-insync=2", "more than copies" },
-        { "policy create p --async aws", "this version" },
+        { "policy create p --async a,b", "SITE" },
         { "policy create p --spread=moon", "choose from" },
         { "policy create p --copies", "option --copies needs a value" },
         { "policy set p", "KEY=VALUE is missing" },
