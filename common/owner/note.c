@@ -113,6 +113,14 @@ note_get(struct copy *c, uint64_t lba, uint32_t nblk)
     return n;
 }
 
+/* What follows is nobody's to read, but whole it should be: a repair names the checksum that the
+ * copy's map has, so it matters not how far behind it is. */
+static bool
+copy_follows(const struct copy *c)
+{
+    return c->async && c->state == CW_MEMBER_LAGGING && c->streaming;
+}
+
 /* Copies tell what they know when their session opens, before the takeover is over. */
 static bool
 copy_is_heard(const struct copy *c)
@@ -121,13 +129,14 @@ copy_is_heard(const struct copy *c)
 
     return c->s->state != SHARD_CLOSED &&
            (v->state == CW_VOLUME_READY || v->state == CW_VOLUME_OPENING) &&
-           c->state == CW_MEMBER_INSYNC;
+           (c->state == CW_MEMBER_INSYNC || copy_follows(c));
 }
 
 static bool
 copy_can_be_mended(const struct copy *c)
 {
-    return copy_is_heard(c) && cw_own_in_read(c) && c->session == SESSION_OPEN && !c->faulty;
+    return copy_is_heard(c) && (cw_own_in_read(c) || copy_follows(c)) &&
+           c->session == SESSION_OPEN && !c->faulty;
 }
 
 static void

@@ -149,6 +149,15 @@ is_misplaced(const struct cw_manager *m, const struct cw_member *mb, const char 
     return site[0] == '\0' || h == NULL || strcmp(h->o.rec.host.site, site) != 0;
 }
 
+bool
+cw_mgr_async_wanted(const struct cw_manager *m, const struct cw_member *mb, const char *async)
+{
+    char site[CW_NAME_SIZE];
+    uint32_t rpo_s;
+
+    return cw_mgr_async_parse(async, site, &rpo_s) && !is_misplaced(m, mb, site);
+}
+
 /* It should not be where it is. */
 static bool
 is_to_go(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr_shard *s,

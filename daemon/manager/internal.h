@@ -673,8 +673,8 @@ void cw_mgr_evict_ask(struct cw_manager *m, const struct mgr_volume *v, struct m
 void cw_mgr_moves_tick(struct cw_manager *m);
 /* Can the cluster give the volume copies by this rule now? False: why not. */
 bool cw_mgr_moves_possible(const struct cw_manager *m, const struct mgr_volume *v,
-                           const struct cw_place_rule *rule, struct cw_place_disk *disks,
-                           size_t n_disks, struct mgr_plan *ret);
+                           const struct cw_place_rule *rule, const char *async,
+                           struct cw_place_disk *disks, size_t n_disks, struct mgr_plan *ret);
 /* What is being done for a volume that does not comply. */
 void cw_mgr_moves_doing(const struct cw_manager *m, const struct mgr_volume *v,
                         const struct cw_place_rule *rule, char *text, size_t size);
@@ -759,6 +759,8 @@ uint32_t cw_mgr_count_copies(const struct cw_shard_rec *r);
 uint32_t cw_mgr_async_of(const struct cw_shard_rec *r);
 /* A policy's async; site "": none. False: it makes no sense. */
 bool cw_mgr_async_parse(const char *text, char site[static CW_NAME_SIZE], uint32_t *ret_rpo_s);
+/* Does a policy with that async want one to follow where mb is? */
+bool cw_mgr_async_wanted(const struct cw_manager *m, const struct cw_member *mb, const char *async);
 uint64_t cw_mgr_async_rpo_ns(const struct cw_manager *m, const struct mgr_volume *v);
 /* A place in that site beside those of r (NULL: of no shard). False: why not. */
 bool cw_mgr_async_target(const struct cw_manager *m, const char *site, const struct cw_shard_rec *r,

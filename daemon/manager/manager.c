@@ -351,7 +351,7 @@ known_applied(const struct cw_manager *m, struct mgr_copy_known *k, enum cw_memb
 {
     if (to == CW_MEMBER_IN_RESYNC)
         k->holes = true;
-    else if (from == CW_MEMBER_IN_RESYNC && to == CW_MEMBER_INSYNC)
+    else if (from == CW_MEMBER_IN_RESYNC && (to == CW_MEMBER_INSYNC || to == CW_MEMBER_LAGGING))
         k->holes = false;
     if (from == CW_MEMBER_INSYNC && to != CW_MEMBER_INSYNC)
         k->left_s = cw_mgr_wall_s(m);

@@ -89,6 +89,7 @@ struct look {
     const struct cw_manager *m;
     const struct mgr_shard *s;
     const struct cw_place_rule *rule;
+    const char *async;               /* of the policy */
     uint32_t member[CW_MEMBERS_MAX]; /* of each have */
     struct cw_plan_have have[CW_MEMBERS_MAX];
     uint32_t n;
@@ -114,8 +115,9 @@ look_begin(struct look *l)
         const struct mgr_disk *d = cw_mgr_find_copy_disk(&l->m->t, mb);
         bool leave = member_is_moved(l, mb);
 
-        if (!cw_mgr_member_counts(mb))
-            continue;
+        if (mb->state == CW_MEMBER_JOURNAL ||
+            (mb->async && cw_mgr_async_wanted(l->m, mb, l->async)))
+            continue; /* one that is to follow no longer may be a copy like the others */
         if (d == NULL || cw_mgr_disk_host(l->m, d) == NULL ||
             cw_mgr_copy_state(l->m, mb, UINT32_MAX) == MGR_COPY_GONE) {
             l->all = false;
@@ -231,11 +233,11 @@ plan_make(struct look *l, struct cw_mgr_arena *a, struct cw_place_disk *disks, s
     plan_fill(l, &p, disks, ret);
 }
 
-void
-cw_mgr_plan(const struct cw_manager *m, const struct mgr_shard *s, const struct cw_place_rule *rule,
-            struct cw_place_disk *disks, size_t n_disks, struct mgr_plan *ret)
+static void
+plan_as(const struct cw_manager *m, const struct mgr_shard *s, const struct cw_place_rule *rule,
+        const char *async, struct cw_place_disk *disks, size_t n_disks, struct mgr_plan *ret)
 {
-    struct look l = { .m = m, .s = s, .rule = rule };
+    struct look l = { .m = m, .s = s, .rule = rule, .async = async };
     struct cw_mgr_arena *a;
 
     *ret = (struct mgr_plan){ 0 };
@@ -253,17 +255,27 @@ cw_mgr_plan(const struct cw_manager *m, const struct mgr_shard *s, const struct 
     cw_mgr_arena_free(a);
 }
 
+void
+cw_mgr_plan(const struct cw_manager *m, const struct mgr_shard *s, const struct cw_place_rule *rule,
+            struct cw_place_disk *disks, size_t n_disks, struct mgr_plan *ret)
+{
+    const struct mgr_volume *v = cw_mgr_find_volume(&m->t, CW_SHARD_VOLUME(s->o.rec.shard.shard));
+
+    plan_as(m, s, rule, v != NULL ? cw_mgr_volume_policy(m, &v->o.rec.volume)->async : "none",
+            disks, n_disks, ret);
+}
+
 bool
 cw_mgr_moves_possible(const struct cw_manager *m, const struct mgr_volume *v,
-                      const struct cw_place_rule *rule, struct cw_place_disk *disks, size_t n_disks,
-                      struct mgr_plan *ret)
+                      const struct cw_place_rule *rule, const char *async,
+                      struct cw_place_disk *disks, size_t n_disks, struct mgr_plan *ret)
 {
     for (uint32_t i = 0; i < cw_mgr_volume_shards(v); i++) {
         const struct mgr_shard *s = cw_mgr_shard_of(m, v, i);
 
         if (s == NULL)
             continue;
-        cw_mgr_plan(m, s, rule, disks, n_disks, ret);
+        plan_as(m, s, rule, async, disks, n_disks, ret);
         if (!ret->met)
             return false;
     }
@@ -336,7 +348,7 @@ evict_due(const struct cw_manager *m, const struct mgr_volume *v, const struct m
     return CW_MEMBERS_MAX;
 }
 
-enum shard_step { STEP_NONE, STEP_ADD, STEP_REMOVE };
+enum shard_step { STEP_NONE, STEP_ADD, STEP_REMOVE, STEP_COUNT /* one that followed */ };
 
 /* Members that repair.c will replace in their place. */
 static uint32_t
@@ -362,6 +374,10 @@ step_of(const struct cw_manager *m, const struct mgr_volume *v, const struct mgr
     for (uint32_t i = 0; i < r->n_members; i++) {
         const struct cw_member *mb = &r->members[i];
 
+        if (mb->async && mb->state != CW_MEMBER_DEAD && stays(p, i)) {
+            *ret_member = i;
+            return STEP_COUNT;
+        }
         if (!mb->async && (mb->state == CW_MEMBER_DEAD || mb->state == CW_MEMBER_OUT) &&
             !stays(p, i) && cw_popcount(p->keep | p->hold) >= copies) {
             *ret_member = i;
@@ -436,6 +452,12 @@ step_build(struct mgr_op *op, struct mgr_txn *t)
         return MGR_BUILD_NONE;
     case STEP_ADD:
         step_add(t, v, s, &p, &rec.shard);
+        break;
+    case STEP_COUNT:
+        cw_mgr_txn_event(t, "COPY_ADDED", v->o.rec.volume.name,
+                         "shard %u: the one that followed, on %.100s", CW_SHARD_INDEX(so->shard),
+                         cw_mgr_copy_path(t->m, &rec.shard.members[i], from));
+        rec.shard.members[i].async = false;
         break;
     case STEP_REMOVE:
         cw_mgr_txn_event(t, "COPY_REMOVED", v->o.rec.volume.name, "shard %u: from %.120s",

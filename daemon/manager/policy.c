@@ -264,7 +264,7 @@ users_stuck(const struct cw_manager *m, const struct cw_policy_rec *p, struct mg
         const struct cw_volume_rec *r = &v->o.rec.volume;
 
         if (!ok || strcmp(r->policy, p->name) != 0 || r->purge_at_s != 0 ||
-            cw_mgr_moves_possible(m, v, &rule, disks, n_disks, &plan))
+            cw_mgr_moves_possible(m, v, &rule, p->async, disks, n_disks, &plan))
             continue;
         if (n++ == 0) {
             *ret = plan;

@@ -544,7 +544,8 @@ set_build(struct mgr_call_op *c, struct mgr_txn *t)
         return cw_mgr_refuse(c, CW_MGR_NOT_FOUND, q->policy, "there is no policy %.63s", q->policy);
     if (!cw_mgr_policy_rule(&p->o.rec.policy, &rule, &c->call->error))
         return cw_mgr_refused(c);
-    if (!q->force && !cw_mgr_moves_possible(t->m, v, &rule, NULL, 0, &plan)) {
+    if (!q->force &&
+        !cw_mgr_moves_possible(t->m, v, &rule, p->o.rec.policy.async, NULL, 0, &plan)) {
         cw_mgr_fail(c->call, CW_MGR_POLICY_UNSATISFIABLE, q->name,
                     "volume %s cannot have policy %s: %.180s", q->name, q->policy, plan.why);
         cw_mgr_error_hint(&c->call->error,
@@ -569,7 +570,9 @@ set_warn(struct mgr_call_op *c, const struct mgr_volume *v)
     struct cw_mgr_error err;
 
     if (cw_mgr_policy_rule(cw_mgr_volume_policy(c->op.m, &v->o.rec.volume), &rule, &err) &&
-        !cw_mgr_moves_possible(c->op.m, v, &rule, NULL, 0, &plan))
+        !cw_mgr_moves_possible(c->op.m, v, &rule,
+                               cw_mgr_volume_policy(c->op.m, &v->o.rec.volume)->async, NULL, 0,
+                               &plan))
         c->call->reply.volume.warning =
             cw_mgr_arena_printf(a, "it cannot be met now: %s; %s", plan.why, plan.hint);
 }

@@ -212,6 +212,10 @@ note_members(struct sim *sim, const struct cw_shard_rec *old, const struct cw_sh
         was.state = state_in(old, m);
         if (was.state == m->state)
             continue;
+        if (m->async && m->state == CW_MEMBER_INSYNC)
+            sim_fail(sim, "store: a copy that follows is in sync (I3)");
+        if (m->async && m->state == CW_MEMBER_LAGGING)
+            sim_mark(sim, SIM_MARK_FOLLOWS);
         sim_reg_note(sim, &was, m->state);
         if (place < sim->n_daemons)
             sim_ambush_member(sim, SIM_MOMENT_CHANGE, place, m->state);

@@ -328,22 +328,24 @@ change_policy(struct sim *sim)
 {
     struct op_call *op = op_new(sim->control->leader, CW_MGR_POLICY_PUT);
     uint32_t more = (uint32_t)cw_prng_below(&sim->rnd_mgr, sim->n_daemons - sim->n_members + 1);
+    bool room = sim->n_members + more < sim->n_daemons; /* for one that follows, if all is well */
 
     if (op == NULL)
         return;
-    op->call.req.policy_put =
-        (struct cw_mgr_policy_put){ .policy = { .name = "sim",
-                                                .copies = sim->n_members + more,
-                                                .spread = "",
-                                                .sites = "",
-                                                .journal = "",
-                                                .ack = change_ack(sim),
-                                                .async = "",
-                                                .compression = "",
-                                                .quorum_loss = "",
-                                                .space_full = "",
-                                                .warning = "" },
-                                    .force = true };
+    op->call.req.policy_put = (struct cw_mgr_policy_put){
+        .policy = { .name = "sim",
+                    .copies = sim->n_members + more,
+                    .spread = "",
+                    .sites = "",
+                    .journal = "",
+                    .ack = change_ack(sim),
+                    .async = room && sim_chance(&sim->rnd_stop, 60) ? "here" : "none",
+                    .compression = "",
+                    .quorum_loss = "",
+                    .space_full = "",
+                    .warning = "" },
+        .force = true
+    };
     op_begin(op);
 }
 

@@ -220,11 +220,21 @@ sim_owner_is_well(struct sim *sim)
     return sim->present != NULL && sim->present->ready && !sim->present->lost;
 }
 
+/* In sync, but for the one that only follows: and that does. */
+static bool
+members_are_well(const struct cw_shard_rec *rec)
+{
+    for (uint32_t i = 0; i < rec->n_members; i++)
+        if (rec->members[i].state != (rec->members[i].async ? CW_MEMBER_LAGGING : CW_MEMBER_INSYNC))
+            return false;
+    return true;
+}
+
 bool
 sim_all_in_sync(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->n_shards; i++)
-        if (sim_reg_n_in_sync(sim, i) < sim->reg.recs[i].n_members)
+        if (!members_are_well(&sim->reg.recs[i]))
             return false;
     return sim_owner_is_well(sim) && daemons_serve(sim);
 }

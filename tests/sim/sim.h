@@ -139,6 +139,7 @@ struct sim_event {
     M(UNEVEN, "uneven", "one shard had all its copies in sync, another had not") \
     M(RECEIVED, "received", "a write was acknowledged that was not durable yet (ack=replicated)") \
     M(FLUSHED, "flushed", "a flush waited, and ended") \
+    M(FOLLOWS, "follows", "a copy that is never waited for was synchronised, and follows") \
     M(STOPPED, "stopped", "a daemon was stopped, and closed its store") \
     M(UNFLUSHED, "unflushed", "copies crashed with what was acknowledged and not flushed")
 
