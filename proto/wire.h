@@ -81,8 +81,9 @@ enum cw_frame_type {
     CW_FT_SYNC_FROM = 58,  /* O>R shard gen stable; payload: struct cw_wire_sync_from */
     CW_FT_SYNC_STATE = 59, /* R>O shard gen stable; payload: struct cw_wire_sync_state */
     CW_FT_VER_LIST = 60,  /* X>S shard gen seq=s0 lba=first chunk nblk=at most so many tag stable */
-    CW_FT_VER_DATA = 61,  /* S>X lba=first chunk nblk=chunks looked at tag stable; payload: array of
-                           * struct cw_wire_ver of the chunks in that range that were ever written */
+    CW_FT_VER_DATA = 61,  /* S>X seq=first record of a journal, else 0; lba=first chunk nblk=chunks
+                           * looked at tag stable; payload: array of struct cw_wire_ver of the
+                           * chunks in that range that were ever written */
     CW_FT_CHUNK_GET = 62, /* X>S shard gen seq=min_seq lba nblk=256 CSUMS (X's) tag stable */
     CW_FT_CHUNK_DATA = 63, /* S>X seq=q lba nblk=256 CSUMS (S's) tag stable; payload: struct
                             * cw_wire_chunk_data, then the blocks sent, in order */
@@ -273,7 +274,7 @@ struct cw_wire_sync_from {
     uint8_t disk_uuid[16];
     uint64_t format_id;
     uint64_t rate_bytes; /* per second, 0: as fast as it goes */
-    uint64_t s0;         /* the JOIN's */
+    uint64_t since_seq;  /* the source is the journal that begins with this record; 0: a copy */
     char addr[80];       /* "host:port" of the source's daemon, NUL-terminated */
     char unix_path[104]; /* empty, or usable when boot_id is ours */
     uint8_t boot_id[16];
@@ -304,7 +305,8 @@ CW_STATIC_ASSERT(sizeof(struct cw_wire_ver) == 16);
 #define CW_VER_VOID UINT64_MAX
 
 struct cw_wire_chunk_data {
-    uint64_t ver_seq; /* S's chunk version at q; seq 0 gen 0: never written there */
+    uint64_t ver_seq; /* S's chunk version at q; seq 0 gen 0: never written there. A journal's
+                       * chunks have none: its first record, and gen 0 */
     uint32_t ver_gen;
     uint32_t n_sent;  /* blocks that follow */
     uint64_t sent[4]; /* bit per block: differs from X's checksum, follows */

@@ -165,7 +165,7 @@ source_send(struct copy *x, const struct copy *source)
     struct cw_owner *o = x->s->v->o;
     struct cw_wire_sync_from f = { .format_id = l->format_id,
                                    .rate_bytes = resync_rate(o),
-                                   .s0 = x->s0 };
+                                   .since_seq = cw_own_is_overlay(x) ? x->since_seq : 0 };
 
     memcpy(f.disk_uuid, l->disk_uuid.b, sizeof(f.disk_uuid));
     snprintf(f.addr, sizeof(f.addr), "%s", l->addr);
@@ -195,11 +195,12 @@ source_watch(struct copy *x)
     struct shard *s = x->s;
     uint64_t now = cw_own_now(s->v->o);
     struct copy *next, *log = cw_own_journal_of(s);
+    bool another = cw_own_is_overlay(x) && log != NULL && log->since_seq != x->since_seq;
     bool fine =
         x->source != NULL && (cw_own_is_overlay(x) ? x->source == log : source_serves(x->source));
     bool stalled = x->sync_why != 0 || now - x->progress_ns > STALL_NS;
 
-    if (cw_own_is_overlay(x) && !s->has_log && source_choose(s, x, x) != NULL) {
+    if (another || (cw_own_is_overlay(x) && !s->has_log && source_choose(s, x, x) != NULL)) {
         cw_own_resync_stop(x, "the journal has left");
         return;
     }

@@ -66,15 +66,25 @@ get_code(const struct cw_copy *c, uint32_t gen, uint64_t join_id)
     return code;
 }
 
+/* The first record of the journal that we are, 0: we are none. It tells journals of a shard apart:
+ * another one may have begun here since the target was told of the one before. */
+static uint64_t
+get_since(const struct cw_copy *c)
+{
+    return c->info->journal ? c->info->hist[0].start_seq + 1 : 0;
+}
+
 /* ---- VER_LIST ---- */
 
 static void
 get_answer_list(struct cw_get *g)
 {
     struct cw_replica *r = g->copy->r;
-    struct cw_wire_hdr h = {
-        .type = CW_FT_VER_DATA, .shard = g->copy->shard, .tag = g->tag, .stable = g->join_id
-    };
+    struct cw_wire_hdr h = { .type = CW_FT_VER_DATA,
+                             .shard = g->copy->shard,
+                             .seq = get_since(g->copy),
+                             .tag = g->tag,
+                             .stable = g->join_id };
     struct cw_buf *b = cw_buf_get(r->pool, CW_LIST_CHUNKS * sizeof(struct cw_wire_ver));
     struct cw_msg *m = NULL;
     uint32_t n, next = 0;
@@ -141,6 +151,8 @@ get_build_chunk(struct cw_get *g)
         return NULL;
     cd = (struct cw_wire_chunk_data *)(void *)b->data;
     *cd = (struct cw_wire_chunk_data){ .ver_seq = read->ver_seq, .ver_gen = read->ver_gen };
+    if (g->copy->info->journal)
+        *cd = (struct cw_wire_chunk_data){ .ver_seq = get_since(g->copy) };
     memcpy(cd->bad, read->bad, sizeof(cd->bad));
     to = b->data + sizeof(*cd);
     for (uint32_t i = 0; i < CW_CHUNK_BLOCKS; i++) {

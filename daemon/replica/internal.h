@@ -302,7 +302,8 @@ struct cw_sync {
     uint32_t refs; /* its own until dead, and each op or read under way */
     uint32_t gen, join_tag;
     uint64_t s0, join_id, rate_bytes;
-    struct cw_op op; /* JOIN, SYNC_DONE */
+    uint64_t since_seq; /* of the journal that is the source; 0: a copy is */
+    struct cw_op op;    /* JOIN, SYNC_DONE */
 
     uint32_t list_next, list_tag; /* first chunk not compared; the VER_LIST that is out, 0: none */
     uint64_t list_retry_ns;

@@ -336,6 +336,12 @@ cw_slot_on_data(struct cw_slot *sl, const struct cw_frame *f)
         cw_slot_ask_again(sl, CW_NS_PER_S);
         return;
     }
+    if (cw_sync_is_overlay(s) && (cd.ver_seq != s->since_seq || cd.ver_gen != 0)) {
+        /* the journal that we were told of is no more: this one may lack what we lack */
+        cw_sync_refused(s, CW_NACK_STATE);
+        cw_slot_ask_again(sl, CW_NS_PER_S);
+        return;
+    }
     bytes = (uint64_t)cd.n_sent * CW_BLOCK_SIZE;
     s->answers++;
     s->why = 0;

@@ -416,6 +416,7 @@ cw_sync_on_sync_from(struct cw_peer *p, const struct cw_frame *f)
     if (s == NULL || s->join_id != f->hdr->stable)
         return; /* of a join that is over */
     s->rate_bytes = at.rate_bytes;
+    s->since_seq = at.since_seq;
     cw_source_set(s, &at);
     cw_sync_pump(s);
 }

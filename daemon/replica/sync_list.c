@@ -112,6 +112,10 @@ cw_sync_list_on_data(struct cw_sync *s, const struct cw_frame *f)
     struct cw_buf *own;
 
     s->list_tag = 0;
+    if (f->hdr->seq != s->since_seq) { /* the journal that we were told of is no more */
+        cw_sync_refused(s, CW_NACK_STATE);
+        return;
+    }
     if (s->step != CW_SYNC_LIST || cw_hdr_lba(f->hdr) != s->list_next || n_chunks == 0 ||
         n_chunks > CW_LIST_CHUNKS || n_chunks > CW_SHARD_CHUNKS - s->list_next ||
         f->data_len % sizeof(*theirs) != 0 || !list_is_sane(theirs, n, s->list_next, n_chunks)) {

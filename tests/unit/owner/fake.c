@@ -510,6 +510,7 @@ on_frame(struct disk *d, struct cw_msg *m)
     case CW_FT_SYNC_FROM:
         d->n_sync_from++;
         d->sync_rate = ((const struct cw_wire_sync_from *)f.data)->rate_bytes;
+        d->sync_since = ((const struct cw_wire_sync_from *)f.data)->since_seq;
         break;
     case CW_FT_BLOCK_REPAIR:
         on_repair(d, &f);

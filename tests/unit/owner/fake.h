@@ -74,6 +74,7 @@ struct disk {
     uint32_t n_seals, n_opens, n_writes, n_resent, n_reads, n_repairs, n_joins, n_sync_from,
         n_closes;
     uint64_t sync_rate;        /* in SYNC_FROM */
+    uint64_t sync_since;       /* in it: the journal that is named as source */
     uint64_t last_stable_seen; /* in STABLE */
     uint64_t gen_start_stable; /* in GEN_START */
     struct cw_shard_rec shown; /* in the last SEAL or CFG */

@@ -423,6 +423,7 @@ expect_made_whole(struct world *w)
     assert_true(b->overlay);
     assert_int_equal(world_member(w, 1)->state, CW_MEMBER_IN_RESYNC);
     assert_int_equal(world_member(w, 1)->since_seq, world_member(w, 2)->since_seq);
+    assert_int_equal(b->sync_since, world_member(w, 2)->since_seq);
     assert_int_equal(world_state(w, 0), CW_MEMBER_INSYNC); /* I12 */
     disk_sync_done(b);
     world_run(w, 1000);
@@ -663,7 +664,7 @@ a_lost_journal_makes_nobody_whole(void **state)
     disk_lose(&w->disks[2]);
     world_run(w, 6000);
     assert_null(world_member(w, 2));
-    assert_true(b->syncing && !b->overlay);
+    assert_true(b->syncing && !b->overlay && b->sync_since == 0);
     disk_sync_done(b);
     world_run(w, 500);
     assert_int_equal(world_state(w, 1), CW_MEMBER_INSYNC);

@@ -366,9 +366,11 @@ rig_join(struct rig_link *l, uint32_t gen, uint64_t join_id, uint64_t s0)
 
 void
 rig_sync_from(struct rig_link *l, uint32_t gen, const struct rig_disk *source, uint64_t join_id,
-              uint64_t s0)
+              uint64_t since_seq)
 {
-    struct cw_wire_sync_from at = { .format_id = source->format_id, .s0 = s0, .addr = "s:1" };
+    struct cw_wire_sync_from at = { .format_id = source->format_id,
+                                    .since_seq = since_seq,
+                                    .addr = "s:1" };
     struct cw_wire_hdr h = { .type = CW_FT_SYNC_FROM, .shard = RIG_SHARD, .gen = gen };
 
     h.stable = join_id;

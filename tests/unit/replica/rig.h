@@ -83,7 +83,7 @@ void rig_open_session(struct rig_link *l, uint32_t gen);
 void rig_write(struct rig_link *l, uint32_t gen, uint64_t seq, uint64_t lba, uint8_t fill);
 void rig_join(struct rig_link *l, uint32_t gen, uint64_t join_id, uint64_t s0); /* tag 8 */
 void rig_sync_from(struct rig_link *l, uint32_t gen, const struct rig_disk *source,
-                   uint64_t join_id, uint64_t s0);
+                   uint64_t join_id, uint64_t since_seq);
 void rig_read(struct rig_link *l, uint32_t gen, uint64_t lba, uint32_t nblk, uint32_t tag);
 
 /* Runs until a frame of that type, not yet seen, is there; fails after 10 s of virtual time. */

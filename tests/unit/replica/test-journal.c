@@ -238,7 +238,7 @@ make_whole(uint64_t seed, bool broken)
     rig_expect_acked(j, 60);
     rig_join(x, GEN, OVERLAY, seq);
     rig_expect(x, CW_FT_JOIN_OK);
-    rig_sync_from(x, GEN, &r.disk[0], OVERLAY, seq);
+    rig_sync_from(x, GEN, &r.disk[0], OVERLAY, 21);
     pipe = rig_answer_dial(&r.disk[1], &r.disk[0]);
     if (broken) {
         for (int i = 0; i < 1000; i++) {
@@ -256,7 +256,7 @@ make_whole(uint64_t seed, bool broken)
                          CW_MEMBER_SYNCING | CW_MEMBER_OVERLAY);
         rig_join(x, GEN, OVERLAY + 1, seq);
         rig_expect(x, CW_FT_JOIN_OK);
-        rig_sync_from(x, GEN, &r.disk[0], OVERLAY + 1, seq);
+        rig_sync_from(x, GEN, &r.disk[0], OVERLAY + 1, 21);
         rig_answer_dial(&r.disk[1], &r.disk[0]);
     }
     for (uint32_t i = 0; i < 40; i++) { /* to both, now one and now the other first */
@@ -313,7 +313,7 @@ damage_is_not_taken_for_unknown(void **state)
     rig_rot(&r.disk[0], 'n');
     rig_join(x, GEN, OVERLAY, 4);
     rig_expect(x, CW_FT_JOIN_OK);
-    rig_sync_from(x, GEN, &r.disk[0], OVERLAY, 4);
+    rig_sync_from(x, GEN, &r.disk[0], OVERLAY, 3);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     rig_expect(x, CW_FT_SYNC_DONE);
     rig_read(x, GEN, 5, 1, 1);
@@ -324,6 +324,51 @@ damage_is_not_taken_for_unknown(void **state)
     rig_read(x, GEN, 6, 1, 2);
     assert_int_equal(rig_expect(x, CW_FT_READ_OK)->data[0], 'o');
     rig_fini(&r);
+}
+
+/* The journal left, and another one began where it was: what that one does not hold is not what the
+ * copy has. Neither its list is taken, be it empty, nor its chunks. */
+static void
+another_journal_is_no_source(void **state)
+{
+    for (int listed = 0; listed < 2; listed++) {
+        struct rig r;
+        struct rig_link *j, *x;
+        struct cw_replica_stats stats = { 0 };
+
+        rig_init(&r);
+        j = rig_owner(&r.disk[0], GEN);
+        x = rig_owner(&r.disk[1], GEN);
+        rig_write(x, GEN, 1, 5, 'o');
+        rig_expect_acked(x, 1);
+        rig_join(j, GEN, JOURNAL, 2);
+        rig_expect(j, CW_FT_JOIN_OK);
+        if (listed) {
+            rig_write(j, GEN, 2, 5, 'n');
+            rig_expect_acked(j, 2);
+        }
+        rig_join(x, GEN, OVERLAY, listed ? 3 : 2);
+        rig_expect(x, CW_FT_JOIN_OK);
+        rig_sync_from(x, GEN, &r.disk[0], OVERLAY, listed ? 2 : 1);
+        rig_answer_dial(&r.disk[1], &r.disk[0]);
+        for (int i = 0; listed && i < 100000 && stats.chunks_served == 0; i++) {
+            cw_simenv_run_for(&r.env, 1000);
+            cw_replica_stats(r.disk[0].replica, &stats);
+        }
+        assert_int_equal(stats.chunks_served, listed);
+        if (listed)
+            rig_sync_from(x, GEN, &r.disk[0], OVERLAY, 1);
+        rig_run(&r, 20000);
+        cw_replica_stats(r.disk[1].replica, &stats);
+        assert_int_equal(stats.chunks_copied, 0);
+        assert_int_equal(stats.protocol_errors, 0);
+        rig_expect_none(x, CW_FT_SYNC_DONE);
+        rig_sync_from(x, GEN, &r.disk[0], OVERLAY, 2);
+        rig_expect(x, CW_FT_SYNC_DONE);
+        rig_read(x, GEN, 5, 1, 2);
+        assert_int_equal(rig_expect(x, CW_FT_READ_OK)->data[0], listed ? 'n' : 'o');
+        rig_fini(&r);
+    }
 }
 
 int
@@ -337,6 +382,7 @@ main(void)
         cmocka_unit_test(completes_a_copy_that_has_all_before),
         cmocka_unit_test(completes_it_after_a_crash_too),
         cmocka_unit_test(damage_is_not_taken_for_unknown),
+        cmocka_unit_test(another_journal_is_no_source),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,7 @@ resync_makes_copies_equal(void **state)
     rig_read(x, GEN, 0, 1, 1);
     f = rig_expect(x, CW_FT_READ_ERR);
     assert_int_equal(*(uint32_t *)(void *)f->data, CW_NACK_STATE);
-    rig_sync_from(x, GEN, &r.disk[0], 77, seq);
+    rig_sync_from(x, GEN, &r.disk[0], 77, 0);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     for (uint32_t i = 0; i < 40; i++) { /* to both, now one and now the other first */
         struct rig_link *first = i & 1 ? s : x, *second = i & 1 ? x : s;
@@ -97,7 +97,7 @@ resync_of_equal_copies_moves_nothing(void **state)
     rig_expect_acked(x, 6);
     rig_join(x, GEN, 77, 7);
     rig_expect(x, CW_FT_JOIN_OK);
-    rig_sync_from(x, GEN, &r.disk[0], 77, 7);
+    rig_sync_from(x, GEN, &r.disk[0], 77, 0);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     rig_expect(x, CW_FT_SYNC_DONE);
     cw_replica_stats(r.disk[1].replica, &st);
@@ -126,7 +126,7 @@ bad_blocks_are_told_after_a_resync(void **state)
     cw_store_scrub_start(cw_replica_store(r.disk[1].replica));
     rig_run(&r, 2000);
     rig_expect_none(x, CW_FT_BAD_NOTE);
-    rig_sync_from(x, GEN, &r.disk[0], 77, 2);
+    rig_sync_from(x, GEN, &r.disk[0], 77, 0);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     rig_expect(x, CW_FT_SYNC_DONE);
     rig_expect(x, CW_FT_BAD_NOTE);
@@ -163,7 +163,7 @@ syncing_survives_a_crash(void **state)
     rig_write(x, GEN, 2, 0, 'n');
     rig_expect_acked(x, 2);
     rig_write(s, GEN, 2, 0, 'n');
-    rig_sync_from(x, GEN, &r.disk[0], 78, 2);
+    rig_sync_from(x, GEN, &r.disk[0], 78, 0);
     rig_answer_dial(&r.disk[1], &r.disk[0]);
     rig_expect(x, CW_FT_SYNC_DONE);
     expect_block(x, 0, 'n');
@@ -252,7 +252,7 @@ resync_looks_again_at_blocks_not_sent(void **state)
     rig_expect_acked(s, 1);
     rig_join(x, GEN, 77, 2);
     rig_expect(x, CW_FT_JOIN_OK);
-    rig_sync_from(x, GEN, &r.disk[0], 77, 2);
+    rig_sync_from(x, GEN, &r.disk[0], 77, 0);
     pipe = rig_answer_dial(&r.disk[1], &r.disk[0]);
     assert_true(cw_simenv_run_while(&r.env, has_not_asked, pipe, CW_NS_PER_S));
     r.hold_pipe = true;
