@@ -38,6 +38,16 @@ check_shard(const struct mgr_shard *s)
     cw_assert(r->cfg > 0 && r->n_blocks > 0);
 }
 
+/* What is to be dropped is nobody's copy: the disk is told the shard's name only. */
+static void
+check_drop(const struct cw_manager *m, const struct cw_drop_rec *d)
+{
+    const struct mgr_shard *s = cw_mgr_find_shard(&m->t, d->shard);
+
+    for (uint32_t i = 0; s != NULL && i < s->o.rec.shard.n_members; i++)
+        cw_assert(!cw_uuid_equal(&s->o.rec.shard.members[i].disk_uuid, &d->disk_uuid));
+}
+
 static void
 check_volume(const struct cw_manager *m, const struct mgr_volume *v)
 {
@@ -67,6 +77,8 @@ cw_manager_check(const struct cw_manager *m)
         cw_assert(cw_mgr_find_volume(&m->t, CW_SHARD_VOLUME(s->o.rec.shard.shard)) != NULL);
         check_shard(s);
     }
+    MGR_EACH(&m->t, CW_REC_DROP, struct mgr_drop, d)
+    check_drop(m, &d->o.rec.drop);
     MGR_EACH(&m->t, CW_REC_VOLUME, struct mgr_volume, v)
     check_volume(m, v);
     MGR_EACH(&m->t, CW_REC_HOST, struct mgr_host, h)

@@ -170,6 +170,21 @@ add_build(struct mgr_txn *t, const struct mgr_volume *v, const struct mgr_shard 
 }
 
 static enum mgr_build
+leave_build(struct mgr_txn *t, const struct mgr_volume *v, struct cw_rec *rec, uint32_t member)
+{
+    char path[CW_OBJECT_SIZE];
+
+    cw_mgr_copy_path(t->m, &rec->shard.members[member], path);
+    cw_mgr_member_remove(&rec->shard, member);
+    rec->shard.cfg++;
+    cw_mgr_txn_put(t, rec);
+    cw_mgr_txn_event(t, "COPY_REMOVED", v->o.rec.volume.name,
+                     "shard %u: what is left on %s, before a new copy is made there",
+                     CW_SHARD_INDEX(rec->shard.shard), path);
+    return MGR_BUILD_COMMIT;
+}
+
+static enum mgr_build
 repair_build(struct mgr_op *op, struct mgr_txn *t)
 {
     struct repair_op *r = cw_container_of(op, struct repair_op, op);
@@ -194,6 +209,9 @@ repair_build(struct mgr_op *op, struct mgr_txn *t)
                               why))
         return MGR_BUILD_NONE;
     cw_mgr_txn_drop(t, old, r->shard);
+    if (cw_uuid_equal(&old->disk_uuid,
+                      &fresh.disk_uuid)) /* what is there goes first; then one is missing */
+        return leave_build(t, v, &rec, (uint32_t)(old - rec.shard.members));
     rec.shard.members[old - rec.shard.members] = fresh;
     rec.shard.cfg++;
     cw_mgr_txn_put(t, &rec);

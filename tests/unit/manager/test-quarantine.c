@@ -319,6 +319,40 @@ a_returned_disk_leaves_none_too_many(void **state)
     world_fini(&w);
 }
 
+/* A disk that is returned when its copy has left already, and is the only place for a new one: what
+ * is left there is dropped first. One drop that came later would be that of the new copy. */
+static void
+a_returned_disk_is_emptied_first(void **state)
+{
+    static struct world w;
+    char name[40];
+    int bad;
+
+    begin(&w, 3);
+    assert_int_equal(world_attach(&w, 0, "v", false), CW_MGR_OK);
+    world_report(&w, w.c[0].session, 1, 1);
+    bad = world_daemon_of(&w, 0);
+    w.d[bad].scrub.storms = 1;
+    world_run(&w, 3000);
+    look(&w);
+    move(&w, 0, CW_MEMBER_DEAD);
+    world_run(&w, 3000);
+    look(&w);
+    assert_int_equal(member_of(&w, bad), 0);
+    snprintf(name, sizeof(name), "%s/store-0", w.d[bad].name);
+    assert_int_equal(call_named(&w, CW_MGR_DISK_RETURN, name), CW_MGR_OK);
+    for (int i = 0; i < 100; i++) {
+        cw_manager_check(w.m);
+        world_report(&w, w.c[0].session, 1, 1);
+        world_run(&w, 100);
+    }
+    look(&w);
+    assert_int_equal(w.d[bad].n_dropped, 1);
+    assert_true(member_of(&w, bad) >= 0);
+    assert_int_equal(w.shards[0].members[member_of(&w, bad)].state, CW_MEMBER_OUT);
+    world_fini(&w);
+}
+
 static uint32_t
 caretakes(const struct world *w)
 {
@@ -521,6 +555,7 @@ main(void)
         cmocka_unit_test(without_a_place_it_stays),
         cmocka_unit_test(copies_out_of_sync_are_replaced),
         cmocka_unit_test(a_returned_disk_leaves_none_too_many),
+        cmocka_unit_test(a_returned_disk_is_emptied_first),
         cmocka_unit_test(a_caretaker_moves_copies),
         cmocka_unit_test(bad_blocks_get_a_caretaker),
         cmocka_unit_test(hopeless_blocks_do_not_hold_a_caretaker),
