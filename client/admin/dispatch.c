@@ -9,7 +9,7 @@ static const struct cw_cmd *const families[] = {
     cw_cmds_recover,  cw_cmds_policy,   cw_cmds_host,   cw_cmds_disk,   cw_cmds_quarantine,
     cw_cmds_scrub,    cw_cmds_events,   cw_cmds_jobs,   cw_cmds_doctor, cw_cmds_bench,
     cw_cmds_local,    cw_cmds_maintain, cw_cmds_remove, cw_cmds_repair, cw_cmds_whatif,
-    cw_cmds_metadata,
+    cw_cmds_metadata, cw_cmds_migrate,
 };
 
 static const struct cw_absent absent[] = {

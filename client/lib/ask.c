@@ -126,6 +126,18 @@ take_volume(struct cw_control *c, struct cw_ctl_call *call, const Causeway__Cont
 }
 
 static void
+take_data(struct cw_ctl_call *call, const ProtobufCBinaryData *data)
+{
+    call->data = call->kind == CW_CTL_READ && data->len == call->len ? malloc(data->len) : NULL;
+    if (call->data != NULL) {
+        memcpy(call->data, data->data, data->len);
+    } else if (call->kind != CW_CTL_READ || data->len != 0) {
+        call->res = -EIO;
+        snprintf(call->error, sizeof(call->error), "out of memory, or not what was asked for");
+    }
+}
+
+static void
 take_change(struct cw_ctl_call *call, const Causeway__Control__ChangeReply *m)
 {
     struct cw_change *ch = call->change;
@@ -154,6 +166,9 @@ take_reply(struct cw_control *c, struct cw_ctl_call *call, const cw_envelope *m)
     case CAUSEWAY__CONTROL__ENVELOPE__BODY_ATTACH_REPLY:
         take_volume(c, call, m->attach_reply);
         break;
+    case CAUSEWAY__CONTROL__ENVELOPE__BODY_OWNER_READ_REPLY:
+        take_data(call, &m->owner_read_reply->data);
+        return;
     case CAUSEWAY__CONTROL__ENVELOPE__BODY_CHANGE_REPLY:
         if (call->kind == CW_CTL_CHANGE)
             take_change(call, m->change_reply);
@@ -161,7 +176,8 @@ take_reply(struct cw_control *c, struct cw_ctl_call *call, const cw_envelope *m)
     default:
         break;
     }
-    if ((call->kind == CW_CTL_ATTACH || call->kind == CW_CTL_GET) && call->vol == NULL &&
+    if ((((call->kind == CW_CTL_ATTACH || call->kind == CW_CTL_GET) && call->vol == NULL) ||
+         call->kind == CW_CTL_READ) &&
         call->res == 0) {
         call->res = -EIO;
         call->call = CW_CALL_UNKNOWN;
@@ -221,8 +237,9 @@ ask_attach(struct ask *a, cw_envelope *body)
 
     m.volume = a->call->name;
     m.force = a->call->force;
-    m.intent = a->call->take ? CAUSEWAY__CONTROL__ATTACH_INTENT__TAKE
-                             : CAUSEWAY__CONTROL__ATTACH_INTENT__OWN;
+    m.intent = a->call->take      ? CAUSEWAY__CONTROL__ATTACH_INTENT__TAKE
+               : a->call->standby ? CAUSEWAY__CONTROL__ATTACH_INTENT__STANDBY
+                                  : CAUSEWAY__CONTROL__ATTACH_INTENT__OWN;
     body->body_case = CAUSEWAY__CONTROL__ENVELOPE__BODY_ATTACH;
     body->attach = &m;
     ask_send(a, body);
@@ -281,6 +298,20 @@ ask_release(struct ask *a, cw_envelope *body)
     ask_send(a, body);
 }
 
+static void
+ask_read(struct ask *a, cw_envelope *body)
+{
+    Causeway__Control__OwnerRead m = CAUSEWAY__CONTROL__OWNER_READ__INIT;
+
+    a->rpc.repeat = true;
+    m.volume_id = a->call->volume;
+    m.offset = a->call->off;
+    m.length = a->call->len;
+    body->body_case = CAUSEWAY__CONTROL__ENVELOPE__BODY_OWNER_READ;
+    body->owner_read = &m;
+    ask_send(a, body);
+}
+
 void
 ctl_call_begin(struct cw_control *c, struct cw_ctl_call *call)
 {
@@ -309,6 +340,9 @@ ctl_call_begin(struct cw_control *c, struct cw_ctl_call *call)
         return;
     case CW_CTL_RELEASE:
         ask_release(a, &body);
+        return;
+    case CW_CTL_READ:
+        ask_read(a, &body);
         return;
     }
     cw_unreachable();

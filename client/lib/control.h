@@ -14,7 +14,16 @@ struct cw_plain_volume;
 
 /* ---- asking the manager ---- */
 
-enum cw_ctl_kind { CW_CTL_LIST, CW_CTL_ATTACH, CW_CTL_CHANGE, CW_CTL_GET, CW_CTL_RELEASE };
+enum cw_ctl_kind {
+    CW_CTL_LIST,
+    CW_CTL_ATTACH,
+    CW_CTL_CHANGE,
+    CW_CTL_GET,
+    CW_CTL_RELEASE,
+    CW_CTL_READ, /* what the volume's owner reads */
+};
+
+#define CW_CTL_READ_MAX (256u * 1024u) /* bytes of one READ */
 
 /* The caller's until done. Zero-initialise. */
 struct cw_ctl_call {
@@ -27,7 +36,11 @@ struct cw_ctl_call {
     /* LIST: "" for all. ATTACH. */
     char name[CW_ENGINE_NAME_SIZE];
     bool force, take; /* take: from its owner, if that was allowed */
-    /* GET, RELEASE */
+    bool standby;     /* only the records, if its owner is allowed to hand it over */
+    /* READ */
+    uint64_t off;
+    uint32_t len;
+    /* GET, RELEASE, READ: volume */
     uint64_t volume;
     uint32_t gen;
     /* CHANGE: request and answer */
@@ -42,6 +55,7 @@ struct cw_ctl_call {
     struct cw_uuid cluster_id;          /* ATTACH */
     struct cw_engine_volume_info *list; /* LIST: one allocation, free() it */
     size_t n_list;
+    uint8_t *data; /* READ: len bytes, free() it; NULL: zeroes */
 
     struct cw_control *control; /* the control thread's */
     void *priv;
@@ -67,6 +81,7 @@ enum cw_ctl_event_kind {
     CW_CTL_ON_RESIZED,
     CW_CTL_ON_EVICT,
     CW_CTL_ON_LET_GO,
+    CW_CTL_ON_READ,
 };
 
 struct cw_ctl_event {
@@ -81,13 +96,16 @@ struct cw_ctl_event {
     uint64_t size_bytes;
     uint64_t shard;           /* EVICT */
     struct cw_uuid disk_uuid; /* EVICT */
-    uint32_t gen;             /* LET_GO */
+    uint32_t gen;             /* LET_GO, READ */
+    uint64_t off;             /* READ, as len */
+    uint32_t len;
     struct cw_shard_rec *shards;
     uint32_t n_shards;
     struct cw_disk_location *disks;
     uint32_t n_disks;
 
-    int res; /* the answer: 0, -ENOENT, -EBUSY, else failed */
+    int res;       /* the answer: 0, -ENOENT, -EBUSY, else failed */
+    uint8_t *data; /* READ: len bytes, the event's; NULL: zeroes */
     void *req;
 };
 /* Ends the event; every one is answered, HINT too. */

@@ -112,6 +112,8 @@ struct cw_engine_open {
     bool force;
     bool take;         /* from the client that owns it, if it was allowed to hand it over; not with
                         * force */
+    bool standby;      /* if another client owns it and may hand it over: v stands by. Its reads
+                        * are the owner's, slowly; any other request, or cw_engine_take, takes it */
     uint64_t retry_ms; /* how long VOLUME_IN_USE and an absent cluster are tried again; 0: once */
     uint64_t timeout_ms; /* of the whole, from the call until it serves; 0: 60 s, and 180 s once a
                           * cold start is known */
@@ -129,6 +131,11 @@ void cw_engine_open(struct cw_engine *e, struct cw_engine_open *o);
 
 /* Asks for the end; done still comes, with -ECANCELED unless it was decided already. */
 void cw_engine_open_cancel(struct cw_engine_open *o);
+
+/* A volume that stands by asks its owner to let go, and serves once it is ours; requests wait for
+ * that. If it cannot be had they fail, with on_fenced. Of any other volume: nothing. */
+void cw_engine_take(struct cw_engine_volume *v);
+bool cw_engine_volume_stands_by(const struct cw_engine_volume *v);
 
 /* Current; grows and shrinks with resize. */
 uint64_t cw_engine_volume_size(const struct cw_engine_volume *v);

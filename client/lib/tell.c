@@ -159,7 +159,20 @@ event_free(struct cw_ctl_event *ev)
 {
     free(ev->shards);
     free(ev->disks);
+    free(ev->data);
     free(ev);
+}
+
+static void
+event_send_data(struct cw_rpc_req *req, const struct cw_ctl_event *ev)
+{
+    Causeway__Control__OwnerReadReply m = CAUSEWAY__CONTROL__OWNER_READ_REPLY__INIT;
+    cw_envelope body = CAUSEWAY__CONTROL__ENVELOPE__INIT;
+
+    m.data = (ProtobufCBinaryData){ .len = ev->data != NULL ? ev->len : 0, .data = ev->data };
+    body.body_case = CAUSEWAY__CONTROL__ENVELOPE__BODY_OWNER_READ_REPLY;
+    body.owner_read_reply = &m;
+    cw_rpc_req_reply(req, &body);
 }
 
 static void
@@ -170,6 +183,8 @@ event_answered(struct cw_engine_task *t)
 
     if (req == NULL)
         ;
+    else if (ev->res == 0 && ev->kind == CW_CTL_ON_READ)
+        event_send_data(req, ev);
     else if (ev->res == 0)
         cw_rpc_req_empty(req);
     else if (ev->res == -ENOENT)
@@ -256,6 +271,13 @@ event_fill(struct cw_ctl_event *ev, const cw_envelope *m)
         ev->volume = m->let_go->volume_id;
         ev->gen = m->let_go->gen;
         return true;
+    case CAUSEWAY__CONTROL__ENVELOPE__BODY_OWNER_READ:
+        ev->kind = CW_CTL_ON_READ;
+        ev->volume = m->owner_read->volume_id;
+        ev->gen = m->owner_read->gen;
+        ev->off = m->owner_read->offset;
+        ev->len = m->owner_read->length;
+        return ev->len > 0 && ev->len <= CW_CTL_READ_MAX;
     default:
         return false;
     }

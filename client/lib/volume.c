@@ -3,6 +3,9 @@
  *   ATTACHING -granted-> OPENING -takeover done-> OPEN -close-> CLOSING -> freed
  *      \-- in use, no answer: again until retry_ms is over
  *
+ * In use, but to be handed over: STANDBY (standby.c), and from there once more the same way to
+ * OPEN.
+ *
  * An OPEN volume may be fenced, or handed over when the manager asks (LET_GO): it stays OPEN, every
  * request fails, and it is not attached again.
  */
@@ -10,39 +13,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "client/lib/engine-internal.h"
 #include "client/lib/plain.h"
+#include "client/lib/volume-internal.h"
 
 #define ATTACH_MS 5000
 #define AGAIN_NS (300 * CW_NS_PER_MS)
 #define OPEN_MS 60000
 #define OPEN_COLD_MS 180000
 #define CLOSE_MS 10000
+#define STANDBY_MS 3000
 #define TAKE_MS 12000              /* the owner lets go, or the manager has given it up */
 #define DRAIN_NS (5 * CW_NS_PER_S) /* an eject takes three */
-#define LET_GO_MAX 4u
-
-enum volume_state { VOLUME_ATTACHING, VOLUME_PAUSING, VOLUME_OPENING, VOLUME_OPEN, VOLUME_CLOSING };
-
-struct cw_engine_volume {
-    struct cw_list link;
-    struct cw_engine *engine;
-    struct cw_volume *vol; /* from OPENING on */
-    enum volume_state state;
-    char name[CW_ENGINE_NAME_SIZE];
-    const struct cw_engine_volume_events *ev;
-    void *user;
-    struct cw_engine_open *open; /* until its done */
-    bool cancelled;
-    uint64_t begun_ns;
-    struct cw_timer timer; /* PAUSING: the next try; CLOSING: enough waited */
-    struct cw_engine_close *close;
-    struct cw_verify verify;
-    bool verifying;
-    struct cw_ctl_event *resize; /* owed an answer, as the next */
-    struct cw_ctl_event *let_go[LET_GO_MAX];
-    uint32_t n_let_go;
-};
 
 static const struct cw_engine_volume_events no_events;
 
@@ -69,23 +50,38 @@ volume_free(struct cw_engine_volume *v)
     cw_list_remove(&v->link);
     if (v->vol != NULL)
         cw_volume_free(v->vol);
+    owner_reads_drop(v);
+    standby_free(v->standby);
     free(v);
 }
 
 /* ---- opening ---- */
 
-static void volume_attach(struct cw_engine_volume *v);
+/* A volume that stands by stays when it is not to be had. */
+static void
+open_undo(struct cw_engine_volume *v)
+{
+    if (v->standby == NULL) {
+        volume_free(v);
+        return;
+    }
+    if (v->vol != NULL)
+        cw_volume_free(v->vol);
+    v->vol = NULL;
+    v->state = VOLUME_STANDBY;
+}
 
 static void
 open_end(struct cw_engine_volume *v, int res, const char *error)
 {
     struct cw_engine_open *o = v->open;
+    bool stays = res == 0 || v->standby != NULL;
 
     v->open = NULL;
     o->priv = NULL;
     if (res != 0)
-        volume_free(v);
-    o->done(o, res, res == 0 ? v : NULL, error);
+        open_undo(v);
+    o->done(o, res, stays ? v : NULL, error);
 }
 
 static void
@@ -250,17 +246,56 @@ try_again(struct cw_timer *t)
 }
 
 static void
-attach_refused(struct cw_engine_volume *v, const struct cw_ctl_call *call)
+attach_again(struct cw_engine_volume *v, int res, const char *error)
 {
     uint64_t now = cw_now_ns(env_of(v));
-    bool may_pass = call->res == -EBUSY || call->res == -ETIMEDOUT;
+    bool may_pass = res == -EBUSY || res == -ETIMEDOUT;
 
     if (may_pass && now + AGAIN_NS < v->begun_ns + v->open->retry_ms * CW_NS_PER_MS) {
         v->state = VOLUME_PAUSING;
         cw_timer_set(env_of(v), &v->timer, now + AGAIN_NS);
         return;
     }
-    open_fail(v, call->res, call->error);
+    open_fail(v, res, error);
+}
+
+static void
+standby_done(struct cw_ctl_call *call)
+{
+    struct cw_engine_volume *v = call->user;
+
+    if (v->cancelled) {
+        open_fail(v, -ECANCELED, "cancelled");
+    } else if (call->res != 0) {
+        attach_again(v, -EBUSY, v->refusal);
+    } else if ((v->standby = standby_new(v, &call->vol->desc)) == NULL) {
+        open_fail(v, -ENOMEM, "out of memory");
+    } else {
+        v->state = VOLUME_STANDBY;
+        cw_log(env_of(v), CW_LOG_NOTICE, "volume %s: standing by, another client owns it", v->name);
+        open_end(v, 0, "");
+    }
+    free(call->vol);
+    free(call);
+}
+
+/* May its owner be asked to hand it over? */
+static void
+attach_refused(struct cw_engine_volume *v, const struct cw_ctl_call *call)
+{
+    struct cw_ctl_call *ask = NULL;
+
+    if (v->open->standby && call->res == -EBUSY)
+        ask = engine_ask_new(v->engine, CW_CTL_ATTACH, standby_done, v);
+    if (ask == NULL) {
+        attach_again(v, call->res, call->error);
+        return;
+    }
+    memcpy(v->refusal, call->error, sizeof(v->refusal));
+    ask->timeout_ms = STANDBY_MS;
+    ask->standby = true;
+    memcpy(ask->name, v->name, sizeof(ask->name));
+    cw_control_call(v->engine->control, ask);
 }
 
 static void
@@ -281,7 +316,7 @@ attach_done(struct cw_ctl_call *call)
     free(call);
 }
 
-static void
+void
 volume_attach(struct cw_engine_volume *v)
 {
     struct cw_ctl_call *call = engine_ask_new(v->engine, CW_CTL_ATTACH, attach_done, v);
@@ -333,6 +368,7 @@ cw_engine_open(struct cw_engine *e, struct cw_engine_open *o)
     v->ev = o->ev != NULL ? o->ev : &no_events;
     v->user = o->user;
     v->timer.fn = try_again;
+    cw_list_init(&v->reads);
     v->begun_ns = cw_now_ns(env_of(v));
     o->priv = v;
     cw_list_push_back(&e->volumes, &v->link);
@@ -371,19 +407,19 @@ cw_engine_open_cancel(struct cw_engine_open *o)
 uint64_t
 cw_engine_volume_size(const struct cw_engine_volume *v)
 {
-    return cw_volume_size(v->vol);
+    return v->vol != NULL ? cw_volume_size(v->vol) : standby_size(v->standby);
 }
 
 uint32_t
 cw_engine_volume_gen(const struct cw_engine_volume *v)
 {
-    return cw_volume_gen(v->vol);
+    return v->vol != NULL ? cw_volume_gen(v->vol) : 0;
 }
 
 bool
 cw_engine_volume_acks_replicated(const struct cw_engine_volume *v)
 {
-    return cw_volume_acks_replicated(v->vol);
+    return v->vol != NULL && cw_volume_acks_replicated(v->vol);
 }
 
 const char *
@@ -395,8 +431,25 @@ cw_engine_volume_name(const struct cw_engine_volume *v)
 void
 cw_engine_submit(struct cw_engine_volume *v, struct cw_io *io)
 {
+    if (v->state != VOLUME_OPEN) {
+        standby_submit(v->standby, io);
+        return;
+    }
     cw_io_submit(v->vol, io);
     cw_reactor_defer(v->engine->reactor, &v->engine->awake); /* the owner's hook may be past */
+}
+
+void
+cw_engine_take(struct cw_engine_volume *v)
+{
+    if (v->standby != NULL)
+        standby_take(v->standby);
+}
+
+bool
+cw_engine_volume_stands_by(const struct cw_engine_volume *v)
+{
+    return v->state != VOLUME_OPEN;
 }
 
 /* ---- closing ---- */
@@ -419,14 +472,26 @@ cw_engine_close(struct cw_engine_volume *take_v, struct cw_engine_close *c)
     struct cw_engine_volume *v = take_v;
     uint64_t timeout_ms = c->timeout_ms != 0 ? c->timeout_ms : CLOSE_MS;
 
-    cw_assert(v->state == VOLUME_OPEN);
-    v->state = VOLUME_CLOSING;
+    cw_assert(v->state == VOLUME_OPEN || v->standby != NULL);
     v->close = c;
+    if (v->open != NULL) { /* it is being taken: that ends first */
+        standby_close(v->standby);
+        return;
+    }
+    if (v->state == VOLUME_STANDBY)
+        standby_close(v->standby);
+    v->state = VOLUME_CLOSING;
     cw_timer_set(env_of(v), &v->timer, cw_now_ns(env_of(v)) + timeout_ms * CW_NS_PER_MS);
     if (v->verifying)
         cw_verify_cancel(&v->verify); /* its end begins the release */
-    else
+    else if (v->vol != NULL)
         cw_volume_release(v->vol);
+}
+
+void
+volume_closed(struct cw_engine_volume *v, int res)
+{
+    close_end(v, res);
 }
 
 /* ---- what the manager wants ---- */
@@ -543,6 +608,13 @@ engine_on_event(struct cw_engine *e, struct cw_ctl_event *take_ev)
     case CW_CTL_ON_EVICT:
         if (v != NULL)
             res = cw_volume_evict(v->vol, take_ev->shard, &take_ev->disk_uuid);
+        break;
+    case CW_CTL_ON_READ:
+        if (v != NULL && v->state == VOLUME_OPEN && cw_volume_gen(v->vol) == take_ev->gen) {
+            owner_read(v, take_ev);
+            return;
+        }
+        res = -ENOENT;
         break;
     case CW_CTL_ON_LET_GO:
         if (volume_let_go(e, take_ev, &res))

@@ -204,6 +204,7 @@ export_open(struct nbd_export *x)
     x->open = (struct cw_engine_open){
         .volume = x->name,
         .force = export_may_force(x),
+        .standby = true,
         .retry_ms = x->server->retry_ms,
         .ev = &volume_events,
         .user = x,

@@ -52,6 +52,8 @@ SHAPE(shape_limited,
 SHAPE(shape_whatif, cw_payload_whatif(r->whatif_reply))
 SHAPE(shape_removed, cw_payload_done("removed", a->object))
 SHAPE(shape_returned, cw_payload_done("returned", a->object))
+SHAPE(shape_allowed, cw_payload_done("allowed", a->object))
+SHAPE(shape_ended, cw_payload_done("ended", a->object))
 SHAPE(shape_added, cw_payload_done("added", a->object))
 SHAPE(shape_restored, cw_payload_done("restored", cw_http_text(a, "new_name", a->object)))
 SHAPE(shape_volume_removed,
@@ -194,6 +196,9 @@ const struct http_route cw_http_routes[] = {
       .fields = "id=volume_id new_name", .shape = shape_restored },
     { POST, "/v1/volumes/{name}/verify", "name", ASK(VOLUME_VERIFY, JOB), .shape = shape_job,
       .status = 202 },
+    { POST, "/v1/volumes/{name}/migrate", "volume", DO(HANDOVER_ALLOW), .fields = "seconds",
+      .shape = shape_allowed },
+    { DELETE, "/v1/volumes/{name}/migrate", "volume", DO(HANDOVER_CANCEL), .shape = shape_ended },
     { POST, "/v1/volumes/{name}/recover", "name", ASK(VOLUME_RECOVER, RECOVER_REPLY),
       .fields = "copy accept_loss", .shape = shape_recover },
 

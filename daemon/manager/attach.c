@@ -134,9 +134,11 @@ claim_in_use(struct claim *c, const struct mgr_volume *v)
                 r->owner_name[0] != '\0' ? r->owner_name : "a client",
                 r->owner_host[0] != '\0' ? r->owner_host : "?",
                 cw_mgr_time_format(r->owner_since_s, since));
-    if (c->call->kind == CW_MGR_ATTACH && c->call->req.attach.intent != CW_MGR_INTENT_OWN)
+    if (c->handed)
+        cw_mgr_error_hint(&c->call->error, "it did not let go: try again");
+    else if (c->call->kind == CW_MGR_ATTACH && c->call->req.attach.intent != CW_MGR_INTENT_OWN)
         cw_mgr_error_hint(&c->call->error,
-                          c->handed ? "it did not let go: try again" : "allow the hand-over first");
+                          "allow the hand-over: causeway volume migrate %s --allow", r->name);
     else if (c->call->kind == CW_MGR_ATTACH)
         cw_mgr_error_hint(&c->call->error,
                           "stop that client first, or take the volume over with --force");
@@ -590,7 +592,8 @@ attach_standby(struct cw_manager *m, struct cw_mgr_call *call, const struct mgr_
         cw_mgr_fail(call, CW_MGR_VOLUME_IN_USE, r->name,
                     "volume %s is in use by %s on host %s, and not to be handed over", r->name,
                     r->owner_name, r->owner_host);
-        cw_mgr_error_hint(&call->error, "allow the hand-over first");
+        cw_mgr_error_hint(&call->error, "allow the hand-over: causeway volume migrate %s --allow",
+                          r->name);
     } else {
         cw_mgr_fail(call, CW_MGR_CONFLICT, r->name,
                     "volume %s is not attached: nobody hands it over", r->name);

@@ -316,7 +316,7 @@ mgr_call_fn cw_mgr_call_volume_verify, cw_mgr_call_job_ls, cw_mgr_call_job_cance
 mgr_call_fn cw_mgr_call_policy_put, cw_mgr_call_policy_ls, cw_mgr_call_policy_rm;
 mgr_call_fn cw_mgr_call_policy_check, cw_mgr_call_volume_explain;
 mgr_call_fn cw_mgr_call_status, cw_mgr_call_event_ls;
-mgr_call_fn cw_mgr_call_handover_allow, cw_mgr_call_handover_cancel;
+mgr_call_fn cw_mgr_call_handover_allow, cw_mgr_call_handover_cancel, cw_mgr_call_owner_read;
 mgr_call_fn cw_mgr_call_scrub_start, cw_mgr_call_disk_return;
 mgr_call_fn cw_mgr_call_host_maintain, cw_mgr_call_host_return, cw_mgr_call_disk_drain;
 mgr_call_fn cw_mgr_call_metadata_read, cw_mgr_call_metadata_show;

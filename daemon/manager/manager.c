@@ -131,6 +131,8 @@ call_fn(enum cw_mgr_call_kind kind)
         return cw_mgr_call_handover_allow;
     case CW_MGR_HANDOVER_CANCEL:
         return cw_mgr_call_handover_cancel;
+    case CW_MGR_OWNER_READ:
+        return cw_mgr_call_owner_read;
     case CW_MGR_HOST_MAINTAIN:
         return cw_mgr_call_host_maintain;
     case CW_MGR_HOST_RETURN:
@@ -168,6 +170,8 @@ call_can_dry_run(enum cw_mgr_call_kind kind)
     case CW_MGR_VOLUME_RESIZE:
     case CW_MGR_VOLUME_SET:
     case CW_MGR_VOLUME_VERIFY:
+    case CW_MGR_HANDOVER_ALLOW:
+    case CW_MGR_HANDOVER_CANCEL:
     case CW_MGR_POLICY_PUT:
     case CW_MGR_POLICY_RM:
     case CW_MGR_HOST_RM:

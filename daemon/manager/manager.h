@@ -220,7 +220,19 @@ struct cw_mgr_attach {
 
 struct cw_mgr_handover_allow {
     const char *volume;
-    uint64_t seconds; /* ALLOW; 0: 60, at most 3600 */
+    uint64_t seconds; /* ALLOW; 0: 600, at most 3600 */
+};
+
+#define CW_MGR_OWNER_READ_MAX (256u * 1024u)
+
+struct cw_mgr_owner_read {
+    uint64_t volume_id, offset;
+    uint32_t length; /* at most CW_MGR_OWNER_READ_MAX */
+};
+
+struct cw_mgr_owner_data {
+    const uint8_t *data;
+    size_t n; /* as asked for, or 0: zeroes */
 };
 
 struct cw_mgr_release {
@@ -743,6 +755,7 @@ enum cw_mgr_call_kind {                      /* request            reply */
                         CW_MGR_DISK_RETURN,    /* name (HOST/DISK)   - */
                         CW_MGR_HANDOVER_ALLOW, /* handover_allow     -; also of the next */
                         CW_MGR_HANDOVER_CANCEL,
+                        CW_MGR_OWNER_READ,     /* owner_read         owner_data */
                         CW_MGR_POLICY_CHECK,   /* policy_put         policy_check */
                         CW_MGR_VOLUME_EXPLAIN, /* name               reasons */
                         CW_MGR_HOST_MAINTAIN,  /* host_maintain      maintain */
@@ -764,6 +777,7 @@ union cw_mgr_request {
     struct cw_mgr_client_hello client_hello;
     struct cw_mgr_attach attach;
     struct cw_mgr_handover_allow handover_allow;
+    struct cw_mgr_owner_read owner_read;
     struct cw_mgr_release release;
     struct cw_mgr_change change;
     struct cw_mgr_volume_create volume_create;
@@ -792,6 +806,7 @@ union cw_mgr_reply {
     struct cw_mgr_beat_reply beat;
     struct cw_mgr_client_hello_reply client_hello;
     struct cw_mgr_attach_reply attach;
+    struct cw_mgr_owner_data owner_data;
     struct cw_mgr_change_reply change;
     struct cw_mgr_volume_info volume;
     struct cw_mgr_volume_list volumes;
@@ -877,6 +892,7 @@ enum cw_mgr_ask_kind {
     CW_MGR_ASK_RESIZED,     /* volume_id, size_bytes, records, disks; OK: in force */
     CW_MGR_ASK_SCRUB_RUN,   /* disk_uuid; OK: begun */
     CW_MGR_ASK_EVICT, /* volume_id, gen, shards (one), disk_uuid; OK: it will ask for the change */
+    CW_MGR_ASK_READ,  /* volume_id, gen, offset, total_bytes (to read); answer: data, n_data */
     CW_MGR_ASK_KEEP,  /* serial, offset, total_bytes, data, n_data: a part of a backup of the
                        * metadata; OK: taken, of the last part: durable */
 };
@@ -982,6 +998,8 @@ struct cw_mgr_answer {
     const char *message;   /* "" */
     bool seen;             /* OWNER_SEEN: an open session of that owner exists there */
     uint64_t silent_ms;    /* OWNER_SEEN with seen */
+    const uint8_t *data;   /* READ; borrowed for the call */
+    size_t n_data;         /* READ: what was asked for, or 0: zeroes */
 };
 
 void cw_manager_answered(struct cw_manager *m, struct cw_mgr_ask *ask,

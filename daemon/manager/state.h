@@ -162,7 +162,8 @@ struct mgr_volume {
     struct mgr_care care;
     struct mgr_mend mend;
     struct mgr_handover handover;
-    uint64_t lost_blocks; /* as an owner said last, also when it has gone */
+    uint32_t n_owner_reads; /* passed on, not answered */
+    uint64_t lost_blocks;   /* as an owner said last, also when it has gone */
     uint64_t word_since_s;
     uint64_t trash_ns; /* purge_left_s of its record counts from here on */
     bool purging;      /* an op is queued */

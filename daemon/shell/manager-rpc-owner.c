@@ -64,6 +64,26 @@ attach_answer(struct cw_manager_req *r, cw_envelope *out)
 }
 
 static bool
+owner_read_ask(struct cw_manager_req *r, const cw_envelope *m)
+{
+    r->call.req.owner_read = (struct cw_mgr_owner_read){ .volume_id = m->owner_read->volume_id,
+                                                         .offset = m->owner_read->offset,
+                                                         .length = m->owner_read->length };
+    return true;
+}
+
+static void
+owner_read_answer(struct cw_manager_req *r, cw_envelope *out)
+{
+    const struct cw_mgr_owner_data *f = &r->call.reply.owner_data;
+    CW_PB(OwnerReadReply) *to = CW_PB_NEW(r->arena, OwnerReadReply, owner_read_reply);
+
+    to->data = (ProtobufCBinaryData){ .len = f->n, .data = (uint8_t *)f->data };
+    out->body_case = CW_PB_BODY(OWNER_READ_REPLY);
+    out->owner_read_reply = to;
+}
+
+static bool
 release_ask(struct cw_manager_req *r, const cw_envelope *m)
 {
     r->call.req.release = (struct cw_mgr_release){ m->release->volume_id, m->release->gen };
@@ -135,6 +155,7 @@ const struct cw_manager_route cw_manager_routes_owner[] = {
     { CW_PB_BODY(ATTACH), CW_MGR_ATTACH, attach_ask, attach_answer },
     { CW_PB_BODY(RELEASE), CW_MGR_RELEASE, release_ask, NULL },
     { CW_PB_BODY(CHANGE), CW_MGR_CHANGE, change_ask, change_answer },
+    { CW_PB_BODY(OWNER_READ), CW_MGR_OWNER_READ, owner_read_ask, owner_read_answer },
     { CW_PB_BODY(GET_VOLUME), CW_MGR_GET_VOLUME, get_volume_ask, attach_answer },
     { CW_PB_BODY(_NOT_SET), 0, NULL, NULL },
 };

@@ -113,6 +113,17 @@ ask_evict(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
 }
 
 static void
+ask_read(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
+{
+    m->body_case = CW_PB_BODY(OWNER_READ);
+    m->owner_read = CW_PB_NEW(a, OwnerRead, owner_read);
+    m->owner_read->volume_id = ask->volume_id;
+    m->owner_read->gen = ask->gen;
+    m->owner_read->offset = ask->offset;
+    m->owner_read->length = (uint32_t)ask->total_bytes;
+}
+
+static void
 ask_keep(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
 {
     m->body_case = CW_PB_BODY(METADATA_KEEP);
@@ -153,6 +164,9 @@ ask_fill(struct cw_mgr_arena *a, const struct cw_mgr_ask *ask, cw_envelope *m)
     case CW_MGR_ASK_EVICT:
         ask_evict(a, ask, m);
         return;
+    case CW_MGR_ASK_READ:
+        ask_read(a, ask, m);
+        return;
     case CW_MGR_ASK_KEEP:
         ask_keep(a, ask, m);
         return;
@@ -168,6 +182,24 @@ push_free(struct push *push)
     free(push);
 }
 
+/* What it said beyond "done". False: not that. */
+static bool
+answer_in(const struct cw_mgr_ask *ask, const cw_envelope *reply, struct cw_mgr_answer *to)
+{
+    if (ask->kind == CW_MGR_ASK_OWNER_SEEN) {
+        if (reply->body_case != CW_PB_BODY(OWNER_SEEN_REPLY))
+            return false;
+        to->seen = reply->owner_seen_reply->session;
+        to->silent_ms = reply->owner_seen_reply->silent_ms;
+    } else if (ask->kind == CW_MGR_ASK_READ) {
+        if (reply->body_case != CW_PB_BODY(OWNER_READ_REPLY))
+            return false;
+        to->data = reply->owner_read_reply->data.data;
+        to->n_data = reply->owner_read_reply->data.len;
+    }
+    return true;
+}
+
 static void
 push_on_done(struct cw_rpc_call *call, const cw_envelope *reply)
 {
@@ -181,14 +213,9 @@ push_on_done(struct cw_rpc_call *call, const cw_envelope *reply)
                           ? CW_MGR_INTERNAL
                           : (enum cw_mgr_code)reply->error->code;
         answer.message = reply->error->message;
-    } else if (ask->kind == CW_MGR_ASK_OWNER_SEEN) {
-        if (reply->body_case == CW_PB_BODY(OWNER_SEEN_REPLY)) {
-            answer.seen = reply->owner_seen_reply->session;
-            answer.silent_ms = reply->owner_seen_reply->silent_ms;
-        } else {
-            answer.code = CW_MGR_BAD_REQUEST;
-            answer.message = "it did not say whether it has seen the owner";
-        }
+    } else if (!answer_in(ask, reply, &answer)) {
+        answer.code = CW_MGR_BAD_REQUEST;
+        answer.message = "it answered something else";
     }
     push_free(push);
     cw_manager_answered(manager, ask, &answer);

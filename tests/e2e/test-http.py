@@ -240,6 +240,8 @@ def test_every_path_answers_as_the_description_says(t):
         do("get", "/v1/volumes/{name}" + sub, "/v1/volumes/v" + sub)
     do("post", "/v1/volumes/{name}/resize", "/v1/volumes/v/resize", {"size_bytes": 128 << 20})
     do("patch", "/v1/volumes/{name}", "/v1/volumes/v", {"policy": "default"})
+    do("post", "/v1/volumes/{name}/migrate", "/v1/volumes/i/migrate", {"seconds": 60}, 409)  # nobody has it attached
+    do("delete", "/v1/volumes/{name}/migrate", "/v1/volumes/i/migrate")
     do("post", "/v1/volumes/{name}/recover", "/v1/volumes/i/recover", {}, 400)
     do("delete", "/v1/volumes/{name}", "/v1/volumes/v?delay_seconds=600")
     assert [v["name"] for v in h.get("/v1/volumes?trash=true").json["volumes"]] == ["v"]

@@ -347,6 +347,7 @@ host_push(struct sim_peer *p, const struct sim_msg *m)
     case CW_MGR_ASK_EVICT:
         sim_care_push(h->care, m);
         break;
+    case CW_MGR_ASK_READ: /* of clients */
     case CW_MGR_ASK_KEEP: /* its manager is not asked for backups */
     case CW_MGR_ASK_VERIFY_RUN:
         sim_peer_answer(p, m, CW_MGR_NOT_FOUND);

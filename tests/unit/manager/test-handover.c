@@ -119,6 +119,102 @@ nobody_is_asked_outside_the_window(void **state)
     world_fini(&w);
 }
 
+static uint8_t read_data[16];
+static size_t read_n;
+
+static void
+keep_read(struct world *w, const union cw_mgr_reply *r)
+{
+    read_n = r->owner_data.n;
+    if (read_n > 0)
+        memcpy(read_data, r->owner_data.data, cw_min_u64(read_n, sizeof(read_data)));
+}
+
+static enum cw_mgr_code
+owner_read(struct world *w, uint64_t offset, uint32_t length)
+{
+    struct cw_mgr_call call = { .kind = CW_MGR_OWNER_READ,
+                                .req.owner_read = { 1, offset, length } };
+    enum cw_mgr_code code;
+
+    read_n = 0;
+    w->keep = keep_read;
+    code = world_call(w, w->c[1].session, &call);
+    w->keep = NULL;
+    return code;
+}
+
+/* Who stands by is told what the owner reads, while it may stand by. */
+static void
+owner_reads_for_who_stands_by(void **state)
+{
+    static struct world w;
+
+    begin(&w);
+    assert_int_equal(owner_read(&w, 0, 4096), CW_MGR_CONFLICT);
+    assert_non_null(strstr(w.error.hint, "volume migrate v --allow"));
+    assert_int_equal(allow(&w, "v", 30), CW_MGR_OK);
+    assert_int_equal(owner_read(&w, 4099, 300), CW_MGR_OK);
+    assert_int_equal(read_n, 300);
+    assert_int_equal(read_data[0], 3);
+    assert_int_equal(read_data[15], 18);
+    assert_int_equal(owner_read(&w, 0, CW_MGR_OWNER_READ_MAX), CW_MGR_OK);
+    assert_int_equal(owner_read(&w, 0, CW_MGR_OWNER_READ_MAX + 1), CW_MGR_BAD_REQUEST);
+    assert_int_equal(owner_read(&w, 0, 0), CW_MGR_BAD_REQUEST);
+    assert_int_equal(owner_read(&w, CW_GIB - 4, 8), CW_MGR_BAD_REQUEST);
+    assert_int_equal(owner_read(&w, UINT64_MAX - 3, 8), CW_MGR_BAD_REQUEST);
+    w.c[0].reads_short = 4; /* nonsense from it is not passed on */
+    assert_int_equal(owner_read(&w, 0, 8), CW_MGR_INTERNAL);
+    assert_int_equal(read_n, 0);
+    w.c[0].reads_short = 8; /* nothing: zeroes */
+    assert_int_equal(owner_read(&w, 0, 8), CW_MGR_OK);
+    assert_int_equal(read_n, 0);
+    assert_int_equal(take(&w, 1), CW_MGR_OK);
+    assert_int_equal(owner_read(&w, 0, 8), CW_MGR_CONFLICT); /* the permission was for once */
+    world_fini(&w);
+}
+
+struct one_read {
+    struct cw_mgr_call call;
+    enum cw_mgr_code code;
+    bool done;
+};
+
+static void
+one_read_done(struct cw_mgr_call *call)
+{
+    struct one_read *r = cw_container_of(call, struct one_read, call);
+
+    r->code = call->error.code;
+    r->done = true;
+}
+
+/* A few at a time; an owner that goes away leaves none of them open. */
+static void
+reads_of_an_owner_are_few(void **state)
+{
+    static struct world w;
+    struct one_read r[9];
+
+    begin(&w);
+    assert_int_equal(allow(&w, "v", 30), CW_MGR_OK);
+    w.c[0].holds_reads = true;
+    for (size_t i = 0; i < CW_LEN(r); i++) {
+        r[i] = (struct one_read){ .call = { .kind = CW_MGR_OWNER_READ,
+                                            .req.owner_read = { 1, 0, 4096 },
+                                            .done = one_read_done } };
+        cw_manager_call(w.m, w.c[1].session, &r[i].call);
+    }
+    world_run(&w, 100);
+    assert_true(r[8].done && !r[7].done);
+    assert_int_equal(r[8].code, CW_MGR_BUSY);
+    world_client_down(&w, 0);
+    world_run(&w, 100);
+    for (size_t i = 0; i < 8; i++)
+        assert_true(r[i].done && r[i].code != CW_MGR_OK);
+    world_fini(&w);
+}
+
 /* An ordinary attach is not let in by it. */
 static void
 window_is_not_for_everybody(void **state)
@@ -440,6 +536,8 @@ main(void)
         cmocka_unit_test(target_takes_what_is_released),
         cmocka_unit_test(nobody_is_asked_outside_the_window),
         cmocka_unit_test(window_is_not_for_everybody),
+        cmocka_unit_test(owner_reads_for_who_stands_by),
+        cmocka_unit_test(reads_of_an_owner_are_few),
         cmocka_unit_test(allow_is_refused),
         cmocka_unit_test(force_is_something_else),
         cmocka_unit_test(standby_hears_the_records),

@@ -178,6 +178,7 @@ daemon_asked(struct wdaemon *d, struct cw_mgr_ask *ask)
         daemon_keep(d, ask);
         return;
     case CW_MGR_ASK_EVICT:
+    case CW_MGR_ASK_READ:
         answer(d->w, ask, false, 0);
         return;
     }
@@ -234,11 +235,35 @@ client_let_go(struct wclient *c, struct cw_mgr_ask *ask)
     }
 }
 
+/* Each byte is the low one of where it lies. */
+static void
+client_read(struct wclient *c, struct cw_mgr_ask *ask)
+{
+    struct cw_mgr_answer a = { .code = CW_MGR_OK, .message = "", .n_data = ask->total_bytes };
+    uint8_t *data = malloc(ask->total_bytes);
+
+    if (c->n_reads_held < CW_LEN(c->reads_held) && c->holds_reads) {
+        c->reads_held[c->n_reads_held++] = ask;
+        free(data);
+        return;
+    }
+    for (uint64_t i = 0; i < ask->total_bytes; i++)
+        data[i] = (uint8_t)(ask->offset + i);
+    a.data = data;
+    a.n_data -= c->reads_short;
+    cw_manager_answered(c->w->m, ask, &a);
+    free(data);
+}
+
 static void
 client_asked(struct wclient *c, struct cw_mgr_ask *ask)
 {
     if (ask->kind == CW_MGR_ASK_LET_GO) {
         client_let_go(c, ask);
+        return;
+    }
+    if (ask->kind == CW_MGR_ASK_READ) {
+        client_read(c, ask);
         return;
     }
     c->n_resized += ask->kind == CW_MGR_ASK_RESIZED;

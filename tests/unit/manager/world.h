@@ -77,6 +77,11 @@ struct wclient {
     uint64_t verify_job;
     uint32_t n_crowded; /* disks that the last hint of a host called crowded */
 
+    /* READ */
+    bool holds_reads;
+    struct cw_mgr_ask *reads_held[8];
+    uint32_t n_reads_held, reads_short;
+
     /* LET_GO */
     enum { LETS_GO, KEEPS, IS_MUTE, HOLDS_NOTHING } let_go;
     uint32_t n_let_go;
