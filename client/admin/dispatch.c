@@ -9,13 +9,10 @@ static const struct cw_cmd *const families[] = {
     cw_cmds_recover,  cw_cmds_policy,   cw_cmds_host,   cw_cmds_disk,   cw_cmds_quarantine,
     cw_cmds_scrub,    cw_cmds_events,   cw_cmds_jobs,   cw_cmds_doctor, cw_cmds_bench,
     cw_cmds_local,    cw_cmds_maintain, cw_cmds_remove, cw_cmds_repair, cw_cmds_whatif,
-    cw_cmds_metadata, cw_cmds_migrate,
+    cw_cmds_metadata, cw_cmds_migrate,  cw_cmds_device,
 };
 
 static const struct cw_absent absent[] = {
-    { "volume attach", "serve volumes with causeway-nbd" },
-    { "volume detach", "stop the causeway-nbd that serves it" },
-    { "volume mount", "serve it with causeway-nbd and attach that with nbd-client" },
     { "volume snapshot", NULL },
     { "volume clone", NULL },
 };

@@ -8,7 +8,7 @@ extern const struct cw_cmd cw_cmds_local[], cw_cmds_status[], cw_cmds_host[], cw
     cw_cmds_copy[], cw_cmds_verify[], cw_cmds_policy[], cw_cmds_explain[], cw_cmds_events[],
     cw_cmds_jobs[], cw_cmds_bench[], cw_cmds_scrub[], cw_cmds_quarantine[], cw_cmds_disk[],
     cw_cmds_recover[], cw_cmds_maintain[], cw_cmds_remove[], cw_cmds_repair[], cw_cmds_whatif[],
-    cw_cmds_doctor[], cw_cmds_metadata[], cw_cmds_migrate[];
+    cw_cmds_doctor[], cw_cmds_metadata[], cw_cmds_migrate[], cw_cmds_device[];
 
 /* A command of the design that this version does not have yet. */
 struct cw_absent {

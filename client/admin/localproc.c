@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "client/admin/local.h"
+#include "client/admin/tool.h"
 #include "common/base/bits.h"
 
 #define CMDLINE_MAX 16384
@@ -213,48 +214,16 @@ cw_local_ending(const struct cw_local_proc *p, char ret[static 64])
 
 /* ---- the program ---- */
 
-static bool
-proc_try_daemon(char *ret, const char *dir, int dir_len, const char *below)
-{
-    return snprintf(ret, PATH_MAX, "%.*s/%s", dir_len, dir, below) < PATH_MAX &&
-           access(ret, X_OK) == 0;
-}
-
-static bool
-proc_in_path(char *ret, const char *name)
-{
-    const char *path = getenv("PATH");
-
-    for (; path != NULL && *path != '\0'; path += *path == ':') {
-        size_t len = strcspn(path, ":");
-
-        if (len > 0 && proc_try_daemon(ret, path, (int)len, name))
-            return true;
-        path += len;
-    }
-    return false;
-}
-
 bool
 cw_local_etcd(char ret[static PATH_MAX])
 {
-    return proc_in_path(ret, "etcd");
+    return cw_tool_in_path("etcd", ret);
 }
 
 bool
 cw_local_daemon(char ret[static PATH_MAX])
 {
-    char self[PATH_MAX], *slash;
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-    if (n > 0) {
-        self[n] = '\0';
-        slash = strrchr(self, '/');
-        if (proc_try_daemon(ret, self, (int)(slash - self), "causewayd") ||
-            proc_try_daemon(ret, self, (int)(slash - self), "../../daemon/shell/causewayd"))
-            return true;
-    }
-    return proc_in_path(ret, "causewayd");
+    return cw_tool_ours("causewayd", "../../daemon/shell/causewayd", ret);
 }
 
 /* ---- starting ---- */

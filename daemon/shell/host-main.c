@@ -10,6 +10,7 @@
 
 #include "common/base/addr.h"
 #include "common/base/bits.h"
+#include "common/obs/notify.h"
 #include "daemon/shell/host.h"
 #include "daemon/shell/memory.h"
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/obs/notify.h"
 #include "daemon/shell/format.h"
 #include "daemon/shell/host.h"
 #include "daemon/shell/instance.h"

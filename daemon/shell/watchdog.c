@@ -1,6 +1,7 @@
 #include "daemon/shell/watchdog.h"
 
 #include "common/base/bits.h"
+#include "common/obs/notify.h"
 
 static void
 watchdog_on_timer(struct cw_timer *t)

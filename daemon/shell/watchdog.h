@@ -24,8 +24,3 @@ void cw_watchdog_start(struct cw_watchdog *w, struct cw_env *env, void (*ask)(vo
                        void *user);
 void cw_watchdog_alive(struct cw_watchdog *w);
 void cw_watchdog_stop(struct cw_watchdog *w);
-
-/* notify.c: tells the service manager, if there is one (NOTIFY_SOCKET). "READY=1" .. */
-void cw_notify(const char *text);
-/* Half of what WATCHDOG_USEC asks for; 0: no watchdog. */
-uint64_t cw_notify_watchdog_ns(void);

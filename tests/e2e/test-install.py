@@ -12,7 +12,7 @@ import harness
 from harness import BIN, TOP, Failed, Skip, need_tool
 
 BUILD = os.path.dirname(BIN)
-PROGRAMS = ("causeway", "causewayd", "causeway-nbd", "causeway-store", "causeway-vhost")
+PROGRAMS = ("causeway", "causewayd", "causeway-device", "causeway-nbd", "causeway-store", "causeway-vhost")
 
 
 def options():
@@ -47,9 +47,10 @@ def test_what_is_there(t):
         assert t.ok(path, "--version").out.strip().endswith("0.1.0"), path
         assert os.path.exists(tree.at(data, "bash-completion/completions", name)), name
     for page in ("man1/causeway.1", "man1/causeway-nbd.1", "man8/causewayd.8", "man8/causeway-store.8",
-                 "man1/causeway-vhost.1"):
+                 "man1/causeway-vhost.1", "man8/causeway-device.8"):
         assert "SYNOPSIS" in tree.text(tree.o["mandir"], page), page
-    for unit in ("causewayd.service", "causeway-manager.service", "causeway-nbd@.service", "causeway-vhost@.service"):
+    for unit in ("causewayd.service", "causeway-manager.service", "causeway-device@.service", "causeway-nbd@.service",
+                 "causeway-vhost@.service"):
         start = re.search(r"^ExecStart=(\S+)", tree.text(units, unit), re.M).group(1)
         assert os.access(tree.root + start, os.X_OK), f"{unit}: {start} is not there"
     assert "u causeway " in tree.text("lib/sysusers.d/causeway.conf")

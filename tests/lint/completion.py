@@ -75,7 +75,8 @@ def main():
                 errors.append(f"causeway {first} <TAB>: does not offer {second}")
         for words, want in ((("vol",), {"volume"}), (("volume", "res"), {"resize", "restore"}),
                             (("local", "ki"), {"kill"}), (("volume", "import", "v", ""), both),
-                            (("volume", "import", "v", "raw", ""), set())):
+                            (("volume", "import", "v", "raw", ""), set()), (("volume", "mount", "v", ""), one),
+                            (("volume", "mount", "v", "dir", "--mkfs", ""), {"ext4", "xfs"})):
             got = offered(cwd, "_causeway", "causeway", *words)
             if got != want:
                 errors.append(f"causeway {' '.join(words)}<TAB>: offers {got}, not {want}")

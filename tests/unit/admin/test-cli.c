@@ -39,14 +39,13 @@ static void
 later_commands_say_so(void **state)
 {
     static const char *const later[] = {
-        "volume attach vm1",
-        "volume mount vm1 /mnt",
-        "volume detach vm1",
+        "volume snapshot vm1",
+        "volume clone vm1 vm2",
     };
 
     for (size_t i = 0; i < CW_LEN(later); i++)
         assert_true(run_says(later[i], 2, "this version"));
-    assert_true(run_says("--json volume attach vm1", 2, "NOT_AVAILABLE"));
+    assert_true(run_says("--json volume snapshot vm1", 2, "NOT_AVAILABLE"));
 }
 
 /* Bad usage ends with 2 and names what is wrong. */
