@@ -24,7 +24,7 @@ explain_policy(FILE *out, const cw_pb_policy *p)
 static void
 explain_member(FILE *out, const cw_pb_member *m, const cw_pb_policy *p)
 {
-    char lag[CW_TEXT_SIZE];
+    char lag[CW_TEXT_SIZE], size[CW_TEXT_SIZE];
 
     fprintf(out, "  %s/%s/%s: ", m->site, m->host, m->disk);
     switch (m->state) {
@@ -38,12 +38,13 @@ explain_member(FILE *out, const cw_pb_member *m, const cw_pb_policy *p)
                 (unsigned long long)m->chunks_left, (unsigned long long)m->chunks_total);
         return;
     case CAUSEWAY__CONTROL__MEMBER_STATE__LAGGING:
-        if (m->async && m->lag == 0)
-            fputs("follows; writes do not wait for it\n", out);
+        if (m->lag == 0)
+            fprintf(out, "%s; writes do not wait for it\n", m->async ? "follows" : "has caught up");
         else
-            fprintf(out, "%llu records behind%s%s; writes do not wait for it\n",
-                    (unsigned long long)m->lag, m->lag_ns > 0 ? ", " : "",
-                    m->lag_ns > 0 ? cw_text_latency(m->lag_ns, lag) : "");
+            fprintf(out,
+                    "%llu records (%s, the oldest of %s ago) behind; writes do not wait for it\n",
+                    (unsigned long long)m->lag, cw_text_size(m->lag_bytes, size),
+                    cw_text_latency(m->lag_ns, lag));
         return;
     case CAUSEWAY__CONTROL__MEMBER_STATE__OUT:
         fprintf(out, "missed writes while it was away%s\n",

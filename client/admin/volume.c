@@ -247,14 +247,16 @@ cw_volume_print_shards(struct cw_cli *cli, const cw_pb_volume *v)
         cw_text_u64(shard->shard & 0xffff, index);
         for (size_t m = 0; m < shard->n_members; m++) {
             const cw_pb_member *c = shard->members[m];
-            char note[160] = "", done[CW_TEXT_SIZE];
+            char note[160] = "", done[CW_TEXT_SIZE], size[CW_TEXT_SIZE];
 
             if (c->chunks_total > 0 && c->chunks_left > 0)
                 snprintf(note, sizeof(note), "%s brought up to date",
                          cw_text_percent(c->chunks_total - c->chunks_left, c->chunks_total, done));
+            else if (c->async && c->state != CAUSEWAY__CONTROL__MEMBER_STATE__LAGGING)
+                snprintf(note, sizeof(note), "is to follow");
             else if (c->async && c->lag > 0)
-                snprintf(note, sizeof(note), "follows, %llu records, %s behind",
-                         (unsigned long long)c->lag, cw_text_latency(c->lag_ns, done));
+                snprintf(note, sizeof(note), "follows, %s and %s behind",
+                         cw_text_latency(c->lag_ns, done), cw_text_size(c->lag_bytes, size));
             else if (c->async)
                 snprintf(note, sizeof(note), "follows");
             else if (shard->suspended && m == 0)

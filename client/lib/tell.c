@@ -24,6 +24,7 @@ fill_member(Causeway__Control__MemberReport *to, struct cw_member_report *from)
     to->bytes_moved = from->bytes_moved;
     to->lag = from->lag;
     to->lag_ns = from->lag_ns;
+    to->lag_bytes = from->lag_bytes;
     to->connected = from->connected;
     to->flaps = from->flaps;
     to->flapping = from->flapping;

@@ -181,7 +181,8 @@ cw_own_copy_on_down(struct copy *c)
 {
     c->session = SESSION_NONE;
     c->tested = c->restorable = false;
-    c->received = 0;  /* it may have died with what was in its memory: that is sent again */
+    c->received = 0; /* it may have died with what was in its memory: that is sent again */
+    cw_own_follow_forget(c);
     if (c->streaming) /* what was sent on that link is not unanswered on the next one */
         c->send_seq = cw_min_u64(c->send_seq, c->durable + 1);
     if (c->lost_ns == CW_NEVER)
@@ -207,6 +208,15 @@ cw_own_copy_close(struct copy *c)
         c->lost_ns = cw_own_now(c->s->v->o);
 }
 
+/* Of what was sent to it on this link. */
+static void
+link_gives(struct copy *c, const struct rec *rec)
+{
+    c->peer->ops -= c->peer->ops > 0;
+    c->peer->bytes -= cw_min_u64(c->peer->bytes, rec->bytes);
+    cw_own_follow_took(c, rec->bytes);
+}
+
 void
 cw_own_copy_cut_stream(struct copy *c)
 {
@@ -214,9 +224,9 @@ cw_own_copy_cut_stream(struct copy *c)
 
     for (uint64_t seq = cw_max_u64(c->durable + 1, r->first);
          c->streaming && c->peer->link != NULL && seq < c->send_seq && seq < r->next; seq++) {
-        c->peer->ops -= c->peer->ops > 0;
-        c->peer->bytes -= cw_min_u64(c->peer->bytes, cw_own_ring_at(r, seq)->bytes);
+        link_gives(c, cw_own_ring_at(r, seq));
     }
+    cw_own_follow_forget(c);
     cw_list_remove(&c->blocked_node);
     c->streaming = false;
     c->received = 0;
@@ -498,13 +508,15 @@ cw_own_copy_pump(struct copy *c)
     while (c->send_seq < end) {
         struct rec *rec = cw_own_ring_at(r, c->send_seq);
 
-        if (!cw_own_peer_room(p, rec->bytes)) {
+        if (!cw_own_peer_room(p, rec->bytes) || (c->async && !cw_own_follow_room(c, rec->bytes))) {
             cw_list_remove(&c->blocked_node);
             cw_list_push_back(&p->blocked, &c->blocked_node);
             return;
         }
         p->ops++;
         p->bytes += rec->bytes;
+        if (c->async)
+            cw_own_follow_sent(c, rec->bytes);
         c->send_seq++;
         c->stable_told = c->s->stable;
         cw_link_send(p->link, cw_msg_ref(rec->msg));
@@ -523,6 +535,12 @@ cum_at(const struct shard *s, uint64_t seq)
     return rec->cum_blocks - rec->cost;
 }
 
+uint64_t
+cw_own_copy_lacks_blocks(const struct copy *c)
+{
+    return c->s->cum_blocks - cum_at(c->s, c->durable);
+}
+
 /* Of what was sent on this link up to but not including `sent`, the credit is given back. */
 static void
 copy_take_durable(struct copy *c, uint64_t durable, uint64_t sent)
@@ -534,16 +552,16 @@ copy_take_durable(struct copy *c, uint64_t durable, uint64_t sent)
          seq <= durable && seq < c->send_seq && seq < r->next; seq++) {
         const struct rec *rec = cw_own_ring_at(r, seq);
 
-        if (seq < sent) {
-            c->peer->ops -= c->peer->ops > 0;
-            c->peer->bytes -= cw_min_u64(c->peer->bytes, rec->bytes);
-        }
-        cw_histogram_add(&c->peer->acks, now - rec->begun_ns);
+        if (seq < sent)
+            link_gives(c, rec);
+        if (!c->async) /* it says nothing of those that are waited for */
+            cw_histogram_add(&c->peer->acks, now - rec->begun_ns);
     }
     if (durable > c->durable) {
         c->durable = durable;
         c->n_gaps = c->n_bad_csum = 0;
     }
+    cw_own_follow_durable(c);
 }
 
 void
@@ -585,8 +603,7 @@ copy_rewind(struct copy *c, uint64_t seq)
     struct ring *r = &c->s->ring;
 
     for (uint64_t i = cw_max_u64(seq, r->first); i < c->send_seq && i < r->next; i++) {
-        c->peer->ops -= c->peer->ops > 0;
-        c->peer->bytes -= cw_min_u64(c->peer->bytes, cw_own_ring_at(r, i)->bytes);
+        link_gives(c, cw_own_ring_at(r, i));
     }
     c->send_seq = cw_min_u64(seq, c->send_seq);
 }

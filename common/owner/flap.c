@@ -6,7 +6,7 @@
  * set aside, as slow ones are (gray.c), and not taken back as long as enough others are in sync.
  * The back-off is flap_min_ns, doubled with each flap that somebody waited for, up to flap_max_ns;
  * an hour without a flap, and they are forgotten. A loss that others share is our own link's and
- * counts for nobody.
+ * counts for nobody; nor does one of a disk whose copies only follow, perhaps over a long way.
  */
 #include "common/owner/room.h"
 
@@ -79,7 +79,7 @@ flap_judge(struct peer *p, uint64_t since, uint64_t now)
     CW_LIST_EACH (it, &p->copies) {
         const struct copy *c = cw_list_entry(it, struct copy, peer_node);
 
-        counts |= others_were_well(c, since);
+        counts |= !c->async && others_were_well(c, since);
         felt |= cw_own_in_ack(c);
     }
     if (counts)

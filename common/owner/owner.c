@@ -333,6 +333,7 @@ copy_unanswered(const struct copy *c)
 static void
 peer_check(const struct peer *p)
 {
+    uint64_t follow_bytes = 0;
     uint32_t n = 0;
 
     cw_assert((p->state == PEER_UP) == (p->link != NULL));
@@ -344,8 +345,10 @@ peer_check(const struct peer *p)
 
         cw_assert(c->peer == p);
         n += p->state == PEER_UP ? copy_unanswered(c) : 0;
+        follow_bytes += c->follow_bytes;
+        cw_assert(!c->async || p->state != PEER_UP || c->follow_ops == copy_unanswered(c));
     }
-    cw_assert(n == p->ops);
+    cw_assert(n == p->ops && follow_bytes == p->follow.bytes);
 }
 
 void

@@ -356,6 +356,7 @@ struct cw_member_report {
     enum cw_member_state state;
     uint64_t chunks_left, chunks_total, bytes_moved; /* of a resync */
     uint64_t lag;                                    /* records behind */
+    uint64_t lag_bytes;                              /* .. of the blocks in them */
     uint64_t lag_ns; /* how long ago the oldest of them was sequenced */
     bool connected;
     uint64_t flaps; /* losses of the link to its disk while others answered, since we began */

@@ -170,6 +170,7 @@ cw_owner_on_link_up(struct cw_owner *o, const struct cw_uuid *disk_uuid, uint64_
     p->stuck_since_ns = CW_NEVER;
     p->ops = 0;
     p->bytes = 0;
+    cw_own_follow_begin(p);
     cw_own_peer_heartbeat(p);
     CW_LIST_EACH_SAFE (it, &p->copies)
         cw_own_copy_on_link(cw_list_entry(it, struct copy, peer_node));

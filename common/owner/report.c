@@ -32,6 +32,16 @@ source_uuid(const struct copy *c)
     return copying ? c->source->disk_uuid : (struct cw_uuid){ { 0 } };
 }
 
+/* A guest was told of it then, whatever has become of the link since. */
+static uint64_t
+oldest_lacking_ns(const struct copy *c)
+{
+    const struct ring *r = &c->s->ring;
+    uint64_t seq = cw_max_u64(c->durable + 1, r->first);
+
+    return seq < r->next ? cw_own_now(c->s->v->o) - cw_own_ring_at(r, seq)->begun_ns : 0;
+}
+
 static struct cw_member_report
 member_report(const struct copy *c)
 {
@@ -45,7 +55,8 @@ member_report(const struct copy *c)
         .chunks_total = c->state == CW_MEMBER_IN_RESYNC ? c->chunks_total : 0,
         .bytes_moved = c->state == CW_MEMBER_IN_RESYNC ? c->bytes_moved : 0,
         .lag = c->streaming && last > c->durable ? last - c->durable : 0,
-        .lag_ns = c->streaming ? cw_own_copy_waits_ns(c, cw_own_now(c->s->v->o)) : 0,
+        .lag_bytes = c->streaming ? cw_own_copy_lacks_blocks(c) * 4096 : 0,
+        .lag_ns = c->streaming ? oldest_lacking_ns(c) : 0,
         .connected = c->peer->state == PEER_UP,
         .flaps = c->peer->flaps.n,
         .flapping = c->peer->flaps.shaky,

@@ -460,13 +460,30 @@ cw_own_resyncs_begin(struct cw_owner *o)
         resync_begin(c);
 }
 
+/* c is to follow, perhaps over a long way, and one that is to be in sync waits: here, or anywhere
+ * for the slot. */
+static bool
+holds_up_others(const struct shard *s, const struct copy *c)
+{
+    struct cw_owner *o = s->v->o;
+    const struct copy *first = NULL;
+
+    if (!c->async || c->sync == SYNC_DONE)
+        return false;
+    if (next_of(c->s, false) != NULL)
+        return true;
+    if (o->slot_wanted && o->n_syncing >= o->tun.resync_max)
+        first = first_waiting(o);
+    o->slot_wanted = false;
+    return first != NULL && !first->async;
+}
+
 /* The copy whose turn it is waits for a source that may never return, and the journal could make
- * another one whole, which then is one. Or it is to follow, perhaps over a long way, and one that
- * is to be in sync waits. */
+ * another one whole, which then is one. */
 static bool
 resync_yields(struct shard *s, const struct copy *c)
 {
-    if (c->async && c->sync != SYNC_DONE && next_of(s, false) != NULL)
+    if (holds_up_others(s, c))
         return true;
     if (cw_own_journal_of(s) == NULL || c->sync == SYNC_DONE || cw_own_is_overlay(c) ||
         source_choose(s, c, c) != NULL)
@@ -478,6 +495,20 @@ resync_yields(struct shard *s, const struct copy *c)
             return true;
     }
     return false;
+}
+
+static void
+slot_want(struct shard *s)
+{
+    struct cw_owner *o = s->v->o;
+    const struct copy *c = waiting_copy(s);
+
+    if (c == NULL)
+        return;
+    if (o->n_syncing < o->tun.resync_max)
+        o->resync_due = true;
+    else if (!c->async)
+        o->slot_wanted = true;
 }
 
 void
@@ -494,8 +525,7 @@ cw_own_resync_run(struct shard *s)
         c = NULL;
     }
     if (c == NULL) {
-        s->v->o->resync_due |=
-            s->v->o->n_syncing < s->v->o->tun.resync_max && waiting_copy(s) != NULL;
+        slot_want(s);
         return;
     }
     if (c->state != CW_MEMBER_IN_RESYNC)

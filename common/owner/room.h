@@ -91,6 +91,11 @@ struct peer {
 
     uint32_t ops, ops_max;
     uint64_t bytes, bytes_max;
+    struct { /* of those, what is for copies that follow */
+        uint32_t ops;
+        uint64_t bytes, max; /* max: 0: there was no link yet */
+        bool wanted;         /* more was held back since it was looked at */
+    } follow;
 
     struct flaps flaps;
 
@@ -160,6 +165,9 @@ struct copy {
     bool receipts;        /* this session was asked to tell it */
     uint64_t send_seq;    /* next to be sent on this link */
     uint64_t space_limit; /* s->cum_blocks may go so far (I17) */
+    uint32_t follow_ops;  /* under way, of peer->follow */
+    uint64_t follow_bytes;
+    uint64_t probe_seq, probe_ns; /* one of those, and when it was sent; 0: none */
     uint64_t stable_told;
     bool stalled; /* it had no space for send_seq: waits to be asked for it */
     uint32_t n_bad_csum, n_gaps, n_refused;
@@ -497,7 +505,8 @@ struct cw_owner {
     uint64_t pace_ns;      /* its next second */
     uint64_t resync_moved; /* bytes since the last */
     bool resync_paused;
-    bool resync_due; /* some shard could begin one */
+    bool resync_due;  /* some shard could begin one */
+    bool slot_wanted; /* .. if there were a slot, and no copy that is to follow has it */
     uint64_t join_count;
     struct cw_timer tick;
     uint64_t second_ns; /* when the windows of peers end */
@@ -565,7 +574,8 @@ struct cw_wire_stable cw_own_copy_stable(const struct copy *c, uint64_t stable, 
 void cw_own_copy_ask_receipts(struct copy *c);
 bool cw_own_copy_lease(const struct copy *c, uint64_t now);
 void cw_own_copy_drop_info(struct copy *c);
-void cw_own_copy_send_rec(struct copy *c); /* CFG: the record as it is */
+void cw_own_copy_send_rec(struct copy *c);               /* CFG: the record as it is */
+uint64_t cw_own_copy_lacks_blocks(const struct copy *c); /* of those that were sequenced */
 /* No stream any more: the link gets the credit of unanswered records back. */
 void cw_own_copy_cut_stream(struct copy *c);
 void cw_own_copy_reset_stream(struct copy *c); /* .. and nothing is left of it */
@@ -624,6 +634,14 @@ cw_own_in_read(const struct copy *c)
         return (c->maybe & CW_BIT(CW_MEMBER_INSYNC)) != 0;
     return c->state == CW_MEMBER_INSYNC && c->maybe == CW_BIT(CW_MEMBER_INSYNC);
 }
+
+/* ---- follow.c ---- */
+void cw_own_follow_begin(struct peer *p); /* a new link */
+bool cw_own_follow_room(struct copy *c, uint32_t bytes);
+void cw_own_follow_sent(struct copy *c, uint32_t bytes); /* c->send_seq is */
+void cw_own_follow_took(struct copy *c, uint32_t bytes);
+void cw_own_follow_forget(struct copy *c); /* nothing is under way any more */
+void cw_own_follow_durable(struct copy *c);
 
 /* ---- ring.c ---- */
 bool cw_own_ring_room(struct ring *r); /* grows; false: full or no memory */

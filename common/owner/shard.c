@@ -471,14 +471,15 @@ cw_own_shard_advance(struct shard *s)
 const char *
 cw_own_copy_bad(const struct copy *c, uint64_t now)
 {
-    const struct cw_owner_tuning *t = &c->s->v->o->tun;
+    bool follows = c->async && c->state == CW_MEMBER_LAGGING && c->streaming;
+    uint64_t limit = c->s->v->o->tun.eject_ns * (follows ? ASYNC_TIMES : 1);
     uint64_t silent = cw_own_peer_silent_since(c->peer);
 
     if (c->faulty)
         return c->why;
-    if (c->lost_ns != CW_NEVER && (now - c->lost_ns >= t->eject_ns || c->peer->hint_down))
+    if (c->lost_ns != CW_NEVER && (now - c->lost_ns >= limit || (c->peer->hint_down && !follows)))
         return "cannot be reached";
-    if (c->lost_ns == CW_NEVER && silent < now && now - silent >= t->eject_ns)
+    if (c->lost_ns == CW_NEVER && silent < now && now - silent >= limit)
         return "does not answer heartbeats";
     if (c->peer->stuck_since_ns != CW_NEVER && now - c->peer->stuck_since_ns >= STUCK_NS)
         return "its disk is stuck";
@@ -492,8 +493,10 @@ copy_overdue(const struct copy *c, uint64_t now)
 {
     uint64_t limit = c->s->v->o->tun.eject_ns;
 
-    if (c->state == CW_MEMBER_LAGGING)
-        limit *= c->async ? ASYNC_TIMES : LAG_TIMES;
+    if (c->async)
+        limit *= ASYNC_TIMES;
+    else if (c->state == CW_MEMBER_LAGGING)
+        limit *= LAG_TIMES;
     return cw_own_copy_waits_ns(c, now) >= limit;
 }
 

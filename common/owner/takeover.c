@@ -331,6 +331,40 @@ takeover_sealing(struct shard *s)
     cw_own_change_begin(s, r.why);
 }
 
+#define FOLLOW_NS CW_NS_PER_S
+
+static bool
+is_held_up_by(const struct shard *s, const struct copy *c)
+{
+    if (c->session != SESSION_OPEN)
+        return true;
+    return s->state == SHARD_EQUALISING ? c->durable < s->eq->to_seq
+                                        : c->durable + 1 < s->ring.next;
+}
+
+/* One that follows is brought along if it takes that at once. Its link may be slow or break, its
+ * disk may hang: then it is gone on without, and it is tested as one that comes late. */
+static void
+takeover_leave_behind(struct shard *s)
+{
+    uint64_t now = cw_own_now(s->v->o);
+
+    for (uint32_t i = 0; i < s->n_copies; i++) {
+        struct copy *c = s->copies[i];
+        bool over = now - s->equal_begun_ns >= FOLLOW_NS;
+
+        if (!c->async || !c->streaming)
+            continue;
+        if (!c->faulty && !(c->held && c->session == SESSION_NONE) &&
+            !(over && is_held_up_by(s, c)))
+            continue;
+        cw_log(s->v->o->env, CW_LOG_NOTICE,
+               "shard %llx: the takeover does not wait for the copy on %s",
+               (unsigned long long)s->rec.shard, c->peer->loc.addr);
+        cw_own_copy_close(c);
+    }
+}
+
 /* A copy was lost on the way: all begin again, those that are left answer within a round trip. */
 static void
 takeover_watch(struct shard *s)
@@ -543,11 +577,13 @@ cw_own_takeover_run(struct shard *s)
             takeover_sealing(s);
         return;
     case SHARD_EQUALISING:
+        takeover_leave_behind(s);
         takeover_watch(s);
         if (s->state == SHARD_EQUALISING)
             cw_own_equalise_run(s);
         return;
     case SHARD_GEN_START:
+        takeover_leave_behind(s);
         takeover_gen_start(s);
         return;
     case SHARD_ACTIVE:

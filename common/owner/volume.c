@@ -296,30 +296,35 @@ give_up_on_done(struct cw_volume_give_up *call)
 
 #define FOLLOW_NS (2 * CW_NS_PER_S)
 
-/* Nobody will send it the rest once we have gone: it gets a moment, if nobody waits for the volume.
- */
+/* Nobody will send it the rest once we have gone: it gets a moment, if nobody waits for the volume,
+ * and another for the manager to note that it is OUT, so that somebody brings it back. */
 static bool
-follower_waits(const struct copy *c)
+follower_is_done(struct copy *c)
 {
     const struct cw_volume *v = c->s->v;
+    uint64_t now = cw_own_now(v->o);
 
-    return c->async && c->state == CW_MEMBER_LAGGING && c->streaming && !c->faulty &&
-           c->session == SESSION_OPEN && v->keep_at_ns == 0 &&
-           cw_own_now(v->o) < v->release_ns + FOLLOW_NS;
+    if (!c->async || c->state != CW_MEMBER_LAGGING || v->keep_at_ns != 0 ||
+        (c->streaming && c->durable + 1 == c->s->ring.next) || now >= v->release_ns + 2 * FOLLOW_NS)
+        return true;
+    if (!c->streaming || c->session != SESSION_OPEN || now >= v->release_ns + FOLLOW_NS)
+        cw_own_copy_fault(c, "it does not have all when the volume is released");
+    return false;
 }
 
 static bool
-shard_drained(const struct shard *s)
+shard_drained(struct shard *s)
 {
+    bool drained = true;
+
     if (s->state != SHARD_ACTIVE || !cw_own_change_idle(s) || s->acked + 1 != s->ring.next)
         return false;
     for (uint32_t i = 0; i < s->n_copies; i++) {
-        const struct copy *c = s->copies[i];
+        struct copy *c = s->copies[i];
 
-        if ((cw_own_counts(c) || follower_waits(c)) && c->durable + 1 != s->ring.next)
-            return false;
+        drained &= follower_is_done(c) && (!cw_own_counts(c) || c->durable + 1 == s->ring.next);
     }
-    return true;
+    return drained;
 }
 
 /* All equal, nothing in doubt, no read to complete: now the manager may hand the volume on without

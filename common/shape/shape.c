@@ -38,6 +38,7 @@ shape_member(const cw_pb_member *m)
     shape_set_number(o, "moved_bytes", m->bytes_moved);
     shape_set_number(o, "lag_records", m->lag);
     shape_set_number(o, "lag_ns", m->lag_ns);
+    shape_set_number(o, "lag_bytes", m->lag_bytes);
     shape_set_bool(o, "async", m->async);
     return o;
 }

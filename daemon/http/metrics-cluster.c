@@ -309,6 +309,63 @@ volumes_copies(FILE *f, const cw_pb_volumes *ls)
                            n[k]);
 }
 
+/* The worst of the copies that follow, all shards of the volume together. */
+struct follows {
+    uint64_t n, n_follow, lag_ns, lag_bytes;
+};
+
+static struct follows
+volume_follows(const cw_pb_volume *v)
+{
+    struct follows f = { 0 };
+
+    for (size_t s = 0; s < v->n_shards; s++) {
+        for (size_t k = 0; k < v->shards[s]->n_members; k++) {
+            const cw_pb_member *m = v->shards[s]->members[k];
+
+            if (!m->async)
+                continue;
+            f.n++;
+            f.n_follow += m->state == CAUSEWAY__CONTROL__MEMBER_STATE__LAGGING;
+            f.lag_ns = m->lag_ns > f.lag_ns ? m->lag_ns : f.lag_ns;
+            f.lag_bytes += m->lag_bytes;
+        }
+    }
+    return f;
+}
+
+/* While one does not follow, by how much is not known, and has no sample. */
+static void
+volumes_async(FILE *f, const cw_pb_volumes *ls)
+{
+    cw_http_metric(f, "causeway_volume_async_follows", "gauge",
+                   "Whether every copy that is to follow does.");
+    for (size_t i = 0; i < ls->n_volumes; i++) {
+        struct follows x = volume_follows(ls->volumes[i]);
+
+        if (x.n > 0)
+            cw_http_sample_u64(f, "causeway_volume_async_follows",
+                               L("volume", ls->volumes[i]->name), x.n_follow == x.n);
+    }
+    cw_http_metric(f, "causeway_volume_async_lag_seconds", "gauge",
+                   "Age of the oldest write that a copy that follows lacks.");
+    for (size_t i = 0; i < ls->n_volumes; i++) {
+        struct follows x = volume_follows(ls->volumes[i]);
+
+        if (x.n > 0 && x.n_follow == x.n)
+            cw_http_sample(f, "causeway_volume_async_lag_seconds",
+                           L("volume", ls->volumes[i]->name), (double)x.lag_ns / CW_NS_PER_S);
+    }
+    cw_http_metric(f, "causeway_volume_async_lag_bytes", "gauge", "Written, and lacking there.");
+    for (size_t i = 0; i < ls->n_volumes; i++) {
+        struct follows x = volume_follows(ls->volumes[i]);
+
+        if (x.n > 0 && x.n_follow == x.n)
+            cw_http_sample_u64(f, "causeway_volume_async_lag_bytes",
+                               L("volume", ls->volumes[i]->name), x.lag_bytes);
+    }
+}
+
 void
 cw_http_metrics_volumes(struct http_ask *a, const cw_pb_volumes *ls)
 {
@@ -322,6 +379,7 @@ cw_http_metrics_volumes(struct http_ask *a, const cw_pb_volumes *ls)
     volumes_io(a, ls);
     volumes_latency(f, ls);
     volumes_copies(f, ls);
+    volumes_async(f, ls);
 }
 
 /* ---- hosts ---- */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "common/base/name.h"
+#include "common/base/size.h"
 #include "daemon/manager/internal.h"
 
 bool
@@ -338,7 +339,7 @@ cw_mgr_async_behind(const struct cw_manager *m, const struct mgr_volume *v,
 {
     uint32_t i = cw_mgr_async_of(&s->o.rec.shard);
     uint64_t lag;
-    char path[CW_OBJECT_SIZE], t[CW_MGR_TIME_SIZE];
+    char path[CW_OBJECT_SIZE], t[CW_MGR_TIME_SIZE], size[CW_SIZE_TEXT_SIZE];
 
     if (i == CW_MEMBERS_MAX || cw_mgr_volume_unborn(v))
         return false;
@@ -351,7 +352,7 @@ cw_mgr_async_behind(const struct cw_manager *m, const struct mgr_volume *v,
     lag = cw_mgr_report_fresh(m, v) ? s->now[i].lag_ns : 0;
     if (lag < cw_mgr_async_rpo_ns(m, v))
         return false;
-    snprintf(why, CW_MGR_WHY_SIZE, "the copy that follows, on %.120s, is %s behind", path,
-             cw_mgr_span_format(lag / CW_NS_PER_S, t));
+    snprintf(why, CW_MGR_WHY_SIZE, "the copy that follows, on %.120s, is %s and %s behind", path,
+             cw_mgr_span_format(lag / CW_NS_PER_S, t), cw_size_format(s->now[i].lag_bytes, size));
     return true;
 }

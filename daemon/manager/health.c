@@ -405,6 +405,7 @@ fill_members(const struct cw_manager *m, const struct mgr_shard *s, struct cw_mg
             .async = r->members[i].async,
             .lag = owned ? s->now[i].lag : 0, /* who has gone left nothing to be sent */
             .lag_ns = owned ? s->now[i].lag_ns : 0,
+            .lag_bytes = owned ? s->now[i].lag_bytes : 0,
             .disk_uuid = r->members[i].disk_uuid,
         };
     }

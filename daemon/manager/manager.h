@@ -451,7 +451,7 @@ struct cw_mgr_member_info {
     const char *host, *site, *disk;
     enum cw_member_state state;
     bool up, async;
-    uint64_t chunks_left, chunks_total, bytes_moved, lag, lag_ns;
+    uint64_t chunks_left, chunks_total, bytes_moved, lag, lag_ns, lag_bytes;
     struct cw_uuid disk_uuid;
 };
 
@@ -857,7 +857,7 @@ struct cw_mgr_call {
 
 struct cw_mgr_member_report {
     struct cw_uuid disk_uuid, source_uuid; /* source: of a resync; nil: none, or unknown */
-    uint64_t chunks_left, chunks_total, bytes_moved, lag, lag_ns;
+    uint64_t chunks_left, chunks_total, bytes_moved, lag, lag_ns, lag_bytes;
     bool connected, flapping;
     uint64_t flaps;
 };

@@ -75,6 +75,7 @@ shard_note(struct cw_manager *m, const struct mgr_volume *v, struct mgr_shard *s
                                                  .bytes_moved = mr->bytes_moved,
                                                  .lag = mr->lag,
                                                  .lag_ns = mr->lag_ns,
+                                                 .lag_bytes = mr->lag_bytes,
                                                  .connected = mr->connected,
                                                  .flapping = mr->flapping,
                                                  .disk = mr->disk_uuid,

@@ -79,7 +79,7 @@ struct mgr_disk {
 };
 
 struct mgr_member_now {
-    uint64_t chunks_left, chunks_total, bytes_moved, lag, lag_ns;
+    uint64_t chunks_left, chunks_total, bytes_moved, lag, lag_ns, lag_bytes;
     bool connected, flapping;
     struct cw_uuid disk; /* that flaps is about; nil: of none */
     uint64_t flaps;

@@ -201,6 +201,7 @@ shard_out(const struct cw_shard_report *from, Causeway__Control__ShardReport *to
         members[i].bytes_moved = mr->bytes_moved;
         members[i].lag = mr->lag;
         members[i].lag_ns = mr->lag_ns;
+        members[i].lag_bytes = mr->lag_bytes;
         members[i].connected = mr->connected;
         members[i].flaps = mr->flaps;
         members[i].flapping = mr->flapping;

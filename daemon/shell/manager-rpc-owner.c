@@ -170,6 +170,7 @@ member_report_in(const CW_PB(MemberReport) *from, struct cw_mgr_member_report *t
     to->bytes_moved = from->bytes_moved;
     to->lag = from->lag;
     to->lag_ns = from->lag_ns;
+    to->lag_bytes = from->lag_bytes;
     to->connected = from->connected;
     to->flaps = from->flaps;
     to->flapping = from->flapping;

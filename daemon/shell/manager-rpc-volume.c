@@ -16,6 +16,7 @@ member_out(struct cw_mgr_arena *a, const struct cw_mgr_member_info *from, CW_PB(
     to->bytes_moved = from->bytes_moved;
     to->lag = from->lag;
     to->lag_ns = from->lag_ns;
+    to->lag_bytes = from->lag_bytes;
     to->async = from->async;
     to->disk_uuid = cw_pb_uuid(&from->disk_uuid);
 }

@@ -226,6 +226,8 @@ report_shard(const struct cw_shard_report *from, struct cw_mgr_member_report *me
                                                     .chunks_total = mr->chunks_total,
                                                     .bytes_moved = mr->bytes_moved,
                                                     .lag = mr->lag,
+                                                    .lag_ns = mr->lag_ns,
+                                                    .lag_bytes = mr->lag_bytes,
                                                     .connected = mr->connected,
                                                     .flaps = mr->flaps,
                                                     .flapping = mr->flapping };

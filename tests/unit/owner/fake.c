@@ -466,10 +466,13 @@ on_frame(struct disk *d, struct cw_msg *m)
         assert_true(cw_shard_rec_decode(f.data, f.data_len, &d->shown));
         break;
     case CW_FT_OPEN:
-        if (d->hold_open)
-            d->held_open = cw_msg_ref(m);
-        else
+        if (!d->hold_open) {
             on_open(d, &f);
+            break;
+        }
+        if (d->held_open != NULL) /* its owner closed and opened anew */
+            cw_msg_unref(d->held_open);
+        d->held_open = cw_msg_ref(m);
         break;
     case CW_FT_HEARTBEAT:
         if (!d->no_hb)
@@ -577,6 +580,15 @@ disk_release(struct disk *d)
         cw_msg_unref(d->held_reads[i]);
     }
     d->n_held_reads = 0;
+    world_turn(d->w);
+}
+
+void
+disk_ack(struct disk *d)
+{
+    d->hold_acks = false;
+    make_durable(d);
+    d->hold_acks = true;
     world_turn(d->w);
 }
 

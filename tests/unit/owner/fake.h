@@ -128,6 +128,7 @@ void world_answer_change(struct world *w);
 bool world_wait(struct world *w, const bool *flag, uint64_t ms);
 void disk_cut(struct disk *d);     /* the link breaks */
 void disk_release(struct disk *d); /* acks and reads that were held */
+void disk_ack(struct disk *d);     /* acks of what it has by now; what comes is held */
 void disk_append(struct disk *d, uint32_t gen, uint64_t seq, uint64_t lba, uint8_t fill);
 void disk_gen_start(struct disk *d, uint32_t gen, uint64_t seq);
 void disk_sync_done(struct disk *d);
