@@ -11,9 +11,9 @@ vh_features(const struct cw_vhost *d)
 {
     uint64_t f = CW_BIT(CW_VIRTIO_F_VERSION_1) | CW_BIT(CW_VIRTIO_F_INDIRECT_DESC) |
                  CW_BIT(CW_VIRTIO_F_EVENT_IDX) | CW_BIT(CW_VIRTIO_F_RING_PACKED) |
-                 CW_BIT(CW_VU_F_PROTOCOL_FEATURES) | CW_BIT(CW_BLK_F_SIZE_MAX) |
-                 CW_BIT(CW_BLK_F_SEG_MAX) | CW_BIT(CW_BLK_F_BLK_SIZE) | CW_BIT(CW_BLK_F_TOPOLOGY) |
-                 CW_BIT(CW_BLK_F_FLUSH) | CW_BIT(CW_BLK_F_MQ);
+                 CW_BIT(CW_VU_F_LOG_ALL) | CW_BIT(CW_VU_F_PROTOCOL_FEATURES) |
+                 CW_BIT(CW_BLK_F_SIZE_MAX) | CW_BIT(CW_BLK_F_SEG_MAX) | CW_BIT(CW_BLK_F_BLK_SIZE) |
+                 CW_BIT(CW_BLK_F_TOPOLOGY) | CW_BIT(CW_BLK_F_FLUSH) | CW_BIT(CW_BLK_F_MQ);
 
     if (d->opts.read_only)
         return f | CW_BIT(CW_BLK_F_RO);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "client/vhost/spec.h"
 #include "common/base/bits.h"
 
 /* ---- files that become shorter ---- */
@@ -121,6 +122,41 @@ cw_shared_map(int fd, uint64_t offset, uint64_t len, void **ret_map, size_t *ret
     return 0;
 }
 
+/* ---- what was written ---- */
+
+void
+cw_guest_log_drop(struct cw_guest *g)
+{
+    if (g->log.map != NULL)
+        cw_shared_unmap(g->log.map, g->log.map_len);
+    g->log = (struct cw_dirty_log){ .on = g->log.on };
+}
+
+int
+cw_guest_log(struct cw_guest *g, int fd, uint64_t offset, uint64_t len)
+{
+    struct cw_dirty_log log = { .len = len, .on = g->log.on };
+    int res = cw_shared_map(fd, offset, len, &log.map, &log.map_len, &log.at);
+
+    cw_guest_log_drop(g);
+    if (res == 0)
+        g->log = log;
+    return res;
+}
+
+/* After the data: who finds the bit finds the data. */
+static void
+log_pages(const struct cw_guest *g, uint64_t guest_addr, uint64_t len)
+{
+    const struct cw_dirty_log *log = &g->log;
+    uint64_t end = (guest_addr + len - 1) / CW_VU_LOG_PAGE;
+
+    if (!log->on || log->map == NULL || len == 0)
+        return;
+    for (uint64_t page = guest_addr / CW_VU_LOG_PAGE; page <= end && page / 8 < log->len; page++)
+        __atomic_fetch_or(&log->at[page / 8], (uint8_t)(1u << page % 8), __ATOMIC_SEQ_CST);
+}
+
 /* ---- the table ---- */
 
 static int
@@ -207,6 +243,18 @@ cw_guest_user(const struct cw_guest *g, uint64_t user_addr, uint64_t len)
     return NULL;
 }
 
+void
+cw_guest_dirty(const struct cw_guest *g, uint64_t user_addr, uint64_t len)
+{
+    for (uint32_t i = 0; g->log.on && i < g->n; i++) {
+        const struct cw_guest_region *r = &g->region[i];
+        uint64_t at = user_addr - r->user_addr;
+
+        if (user_addr >= r->user_addr && at < r->size)
+            log_pages(g, r->guest_addr + at, cw_min_u64(len, r->size - at));
+    }
+}
+
 /* The bytes from guest_addr on that lie in one region, at most len; NULL: there are none. */
 static uint8_t *
 guest_run(const struct cw_guest *g, uint64_t guest_addr, uint64_t len, uint64_t *ret_n)
@@ -254,6 +302,7 @@ cw_guest_write(const struct cw_guest *g, uint64_t guest_addr, const void *from, 
         if (to == NULL)
             return false;
         memcpy(to, in, n);
+        log_pages(g, guest_addr, n);
         in += n;
         guest_addr += n;
         len -= n;

@@ -22,8 +22,18 @@ struct cw_guest_region {
     size_t map_len;
 };
 
+/* Which of its pages were written, for a front end that sends them elsewhere meanwhile. */
+struct cw_dirty_log {
+    void *map; /* NULL: there is none */
+    size_t map_len;
+    uint8_t *at;
+    uint64_t len;
+    bool on;
+};
+
 struct cw_guest {
     uint32_t n;
+    struct cw_dirty_log log;
     struct cw_guest_region region[CW_GUEST_REGIONS_MAX];
 };
 
@@ -44,6 +54,17 @@ uint8_t *cw_guest_user(const struct cw_guest *g, uint64_t user_addr, uint64_t le
 /* Copies; false: not all of it is the guest's (then some of it may have been copied). */
 bool cw_guest_read(const struct cw_guest *g, uint64_t guest_addr, void *to, uint64_t len);
 bool cw_guest_write(const struct cw_guest *g, uint64_t guest_addr, const void *from, uint64_t len);
+
+/* ---- what was written ---- */
+
+/* len bytes from offset of fd, which stays the caller's, hold a bit for each page from now on, in
+ * the place of any before. Errors as in cw_guest_map; then there is none. */
+int cw_guest_log(struct cw_guest *g, int fd, uint64_t offset, uint64_t len);
+void cw_guest_log_drop(struct cw_guest *g);
+
+/* cw_guest_write notes what it wrote by itself. This is for what was written in another way, after
+ * it was: by the front end's address. Nothing, if the log is off. */
+void cw_guest_dirty(const struct cw_guest *g, uint64_t user_addr, uint64_t len);
 
 /* A file became shorter while it was mapped, anywhere in this process; until the next clear. */
 bool cw_guest_lost(void);

@@ -112,7 +112,9 @@ queue_start(struct cw_vhost *d, uint32_t i)
                res == -EFAULT ? "it is not in the guest's memory" : "its layout makes no sense");
         return;
     }
+    cw_vq_dirty(&q->vq, &d->guest);
     q->epoch++;
+    d->ops->started(d);
     d->n_begun = (uint32_t)cw_max_u64(d->n_begun, i + 1);
     if (q->vq.n_again > 0)
         vh_log(d, CW_LOG_NOTICE, "queue %u: %u requests were in flight and are made again", i,
@@ -140,6 +142,16 @@ queue_may_pop(const struct cw_vhost *d, const struct vh_queue *q)
     return d->drain == VH_NO_DRAIN ? q->enabled : q->vq.at_again < q->vq.n_again;
 }
 
+/* False: there is more already. */
+static bool
+queue_rearm(const struct cw_vhost *d, struct vh_queue *q)
+{
+    bool more = cw_vq_rearm(&q->vq);
+
+    cw_vq_dirty(&q->vq, &d->guest);
+    return !more;
+}
+
 /* While it may not pop, look stays. */
 static void
 queue_run(struct cw_vhost *d, uint32_t i)
@@ -153,7 +165,7 @@ queue_run(struct cw_vhost *d, uint32_t i)
             vh_queue_broken(d, i);
         else if (res > 0)
             vh_request_take(d, i);
-        else if (!cw_vq_rearm(&q->vq)) {
+        else if (queue_rearm(d, q)) {
             q->look = false;
             return;
         }
@@ -299,8 +311,8 @@ ring_addr(struct cw_vhost *d, const struct cw_vhost_msg *m)
     struct vh_queue *q;
 
     memcpy(&a, m->payload, sizeof(a));
-    if (a.index >= d->opts.n_queues || a.flags != 0) /* a flag: log what is written */
-        return -EINVAL;
+    if (a.index >= d->opts.n_queues || (a.flags & ~CW_VU_ADDR_LOG) != 0)
+        return -EINVAL; /* CW_VU_ADDR_LOG: where it is we know, and log all if any */
     q = &d->queue[a.index];
     q->vq.desc_user = a.desc;
     q->vq.avail_user = a.avail;
@@ -349,9 +361,10 @@ ring_state(struct cw_vhost *d, const struct cw_vhost_msg *m)
 static uint64_t
 protocol_features(void)
 {
-    return CW_BIT(CW_VU_PF_MQ) | CW_BIT(CW_VU_PF_REPLY_ACK) | CW_BIT(CW_VU_PF_BACKEND_REQ) |
-           CW_BIT(CW_VU_PF_CONFIG) | CW_BIT(CW_VU_PF_INFLIGHT_SHMFD) |
-           CW_BIT(CW_VU_PF_RESET_DEVICE) | CW_BIT(CW_VU_PF_CONFIGURE_MEM_SLOTS);
+    return CW_BIT(CW_VU_PF_MQ) | CW_BIT(CW_VU_PF_LOG_SHMFD) | CW_BIT(CW_VU_PF_REPLY_ACK) |
+           CW_BIT(CW_VU_PF_BACKEND_REQ) | CW_BIT(CW_VU_PF_CONFIG) |
+           CW_BIT(CW_VU_PF_INFLIGHT_SHMFD) | CW_BIT(CW_VU_PF_RESET_DEVICE) |
+           CW_BIT(CW_VU_PF_CONFIGURE_MEM_SLOTS);
 }
 
 static bool
@@ -367,9 +380,12 @@ some_started(const struct cw_vhost *d)
 static int
 features_set(struct cw_vhost *d, uint64_t value)
 {
-    if ((value & ~vh_features(d)) != 0 || (value != d->features && some_started(d)))
+    const uint64_t log = CW_BIT(CW_VU_F_LOG_ALL); /* begins and ends while rings run */
+
+    if ((value & ~vh_features(d)) != 0 || (((value ^ d->features) & ~log) != 0 && some_started(d)))
         return -EINVAL;
     d->features = value;
+    d->guest.log.on = (value & log) != 0;
     if ((value & CW_BIT(CW_VU_F_PROTOCOL_FEATURES)) == 0) {
         for (uint32_t i = 0; i < d->opts.n_queues; i++)
             d->queue[i].enabled = true;
@@ -389,6 +405,22 @@ value_message(struct cw_vhost *d, const struct cw_vhost_msg *m)
         return -EINVAL;
     d->protocol_features = value;
     return 0;
+}
+
+/* What cannot be noted must not be written: hang up, and nothing is. */
+static int
+log_set(struct cw_vhost *d, const struct cw_vhost_msg *m)
+{
+    struct cw_vu_log log;
+    int res;
+
+    memcpy(&log, m->payload, sizeof(log));
+    res = m->n_fds == 1 ? cw_guest_log(&d->guest, m->fds[0], log.mmap_offset, log.mmap_size)
+                        : -EINVAL;
+    if (res == 0)
+        return reply_u64(d, &m->head, 0);
+    vh_break(d, "the log of written pages cannot be mapped");
+    return res;
 }
 
 static int
@@ -411,6 +443,8 @@ static const struct {
     [CW_VU_SET_OWNER] = { 1, 0 },
     [CW_VU_RESET_OWNER] = { 1, 0 },
     [CW_VU_SET_MEM_TABLE] = { 1, 8 },
+    [CW_VU_SET_LOG_BASE] = { 1, 16 },
+    [CW_VU_SET_LOG_FD] = { 1, 0 },
     [CW_VU_SET_VRING_NUM] = { 1, 8 },
     [CW_VU_SET_VRING_ADDR] = { 1, 40 },
     [CW_VU_SET_VRING_BASE] = { 1, 8 },
@@ -463,6 +497,8 @@ message_do(struct cw_vhost *d, struct cw_vhost_msg *m)
     case CW_VU_SET_VRING_CALL:
     case CW_VU_SET_VRING_ERR:
         return ring_fd(d, m);
+    case CW_VU_SET_LOG_BASE:
+        return log_set(d, m);
     case CW_VU_SET_BACKEND_REQ_FD:
         return backend_set(d, m);
     case CW_VU_GET_CONFIG:
@@ -479,7 +515,8 @@ message_do(struct cw_vhost *d, struct cw_vhost_msg *m)
         return vh_inflight_set(d, m);
     case CW_VU_RESET_DEVICE:
         return drain_begin(d, m, VH_DRAIN_RESET, 0);
-    default: /* SET_OWNER, RESET_OWNER: nothing is to be done */
+    default: /* SET_OWNER, RESET_OWNER: nothing is to be done; SET_LOG_FD: the log is looked at
+              * without being told */
         return 0;
     }
 }
@@ -626,6 +663,7 @@ cw_vhost_dead(struct cw_vhost *d)
     }
     d->ops->backend(d, -1);
     cw_guest_clear(&d->guest);
+    cw_guest_log_drop(&d->guest);
     vh_inflight_drop(d);
 }
 

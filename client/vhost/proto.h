@@ -65,6 +65,8 @@ struct cw_vhost_ops {
      * world's from here on. -1: there is none (any more). */
     void (*backend)(struct cw_vhost *, int take_fd);
     void (*config_changed)(struct cw_vhost *);
+    /* A ring begins: the machine is about to use its disk. */
+    void (*started)(struct cw_vhost *);
     /* cw_vhost_turn is due before the loop sleeps. Called often, cheap. */
     void (*wake)(struct cw_vhost *);
     void (*log)(struct cw_vhost *, enum cw_log_level, const char *line);

@@ -84,6 +84,7 @@ req_answer(struct vh_req *r)
     if (!d->dead && q->vq.started && q->epoch == r->epoch) {
         (void)in_copy(r, r->in_len - 1, &status, 1); /* where it is not the guest's, nobody looks */
         cw_vq_push(&q->vq, &r->token, (uint32_t)r->in_len);
+        cw_vq_dirty(&q->vq, &r->dev->guest);
         q->signal = true;
     }
     req_free(r);

@@ -75,16 +75,24 @@ part_find(const struct cw_guest *g, uint64_t user_addr, uint64_t len, uint64_t a
     return p;
 }
 
+static uint64_t
+used_bytes(const struct cw_vq *q)
+{
+    if (q->packed)
+        return sizeof(struct cw_packed_event);
+    return sizeof(struct cw_virtq_used) + sizeof(uint16_t) +
+           q->size * sizeof(struct cw_virtq_used_elem);
+}
+
 int
 cw_vq_resolve(struct cw_vq *q, const struct cw_guest *g)
 {
     uint64_t avail_len = sizeof(struct cw_virtq_avail) + (q->size + 1u) * sizeof(uint16_t);
-    uint64_t used_len = sizeof(struct cw_virtq_used) + sizeof(uint16_t) +
-                        q->size * sizeof(struct cw_virtq_used_elem);
+    uint64_t used_len = used_bytes(q);
     int res = 0;
 
     if (q->packed)
-        avail_len = used_len = sizeof(struct cw_packed_event);
+        avail_len = used_len;
     q->desc = part_find(g, q->desc_user, q->size * sizeof(struct cw_virtq_desc), 16, &res);
     q->avail = part_find(g, q->avail_user, avail_len, q->packed ? 4 : 2, &res);
     q->used = part_find(g, q->used_user, used_len, 4, &res);
@@ -159,4 +167,14 @@ cw_vq_rearm(struct cw_vq *q)
     if (q->why != NULL)
         return false;
     return q->packed ? vq_packed_more(q) : vq_split_rearm(q);
+}
+
+void
+cw_vq_dirty(const struct cw_vq *q, const struct cw_guest *g)
+{
+    if (!g->log.on)
+        return;
+    cw_guest_dirty(g, q->used_user, used_bytes(q));
+    if (q->packed)
+        cw_guest_dirty(g, q->desc_user, q->size * sizeof(struct cw_packed_desc));
 }

@@ -82,6 +82,10 @@ uint32_t cw_vq_stop(struct cw_vq *q);
 /* 1: *ret; 0: there is none; -EPROTO: broken. */
 int cw_vq_pop(struct cw_vq *q, const struct cw_guest *g, struct cw_vq_chain *ret);
 
+/* What lies in the guest's memory and is changed by us, for its dirty log: after start, push and
+ * rearm. */
+void cw_vq_dirty(const struct cw_vq *q, const struct cw_guest *g);
+
 /* Gives a chain back of which `written` bytes were written. */
 void cw_vq_push(struct cw_vq *q, const struct cw_vq_token *t, uint32_t written);
 

@@ -221,6 +221,7 @@ cw_vhost_server_new(const struct cw_vhost_server_opts *opts)
     s->open = (struct cw_engine_open){
         .volume = s->volume,
         .force = opts->force,
+        .standby = true,
         .retry_ms = opts->retry_ms != 0 ? opts->retry_ms : 30000,
         .ev = &volume_events,
         .user = s,

@@ -266,6 +266,15 @@ op_config_changed(struct cw_vhost *d)
 }
 
 static void
+op_started(struct cw_vhost *d)
+{
+    struct cw_vhost_server *s = session_of(d)->server;
+
+    if (s->vol != NULL)
+        cw_engine_take(s->vol);
+}
+
+static void
 op_wake(struct cw_vhost *d)
 {
     session_of(d)->dirty = true;
@@ -285,6 +294,7 @@ static const struct cw_vhost_ops ops = {
     .watch = op_watch,
     .backend = op_backend,
     .config_changed = op_config_changed,
+    .started = op_started,
     .wake = op_wake,
     .log = op_log,
 };

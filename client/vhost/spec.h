@@ -17,6 +17,8 @@ enum {
     CW_VU_SET_OWNER = 3,
     CW_VU_RESET_OWNER = 4,
     CW_VU_SET_MEM_TABLE = 5,
+    CW_VU_SET_LOG_BASE = 6,
+    CW_VU_SET_LOG_FD = 7,
     CW_VU_SET_VRING_NUM = 8,
     CW_VU_SET_VRING_ADDR = 9,
     CW_VU_SET_VRING_BASE = 10,
@@ -47,10 +49,12 @@ enum { CW_VU_BACKEND_CONFIG_CHANGE = 2 };
 #define CW_VU_REPLY (1u << 2)
 #define CW_VU_NEED_REPLY (1u << 3)
 
-#define CW_VU_F_PROTOCOL_FEATURES 30 /* a bit among the virtio features */
+#define CW_VU_F_LOG_ALL 26 /* a bit among the virtio features: log what is written, as is this */
+#define CW_VU_F_PROTOCOL_FEATURES 30
 
 enum {
     CW_VU_PF_MQ = 0,
+    CW_VU_PF_LOG_SHMFD = 1,
     CW_VU_PF_REPLY_ACK = 3,
     CW_VU_PF_BACKEND_REQ = 5,
     CW_VU_PF_CONFIG = 9,
@@ -78,6 +82,15 @@ struct cw_vu_addr {
     uint64_t desc, used, avail, log; /* addresses in the front end's own memory */
 };
 CW_STATIC_ASSERT(sizeof(struct cw_vu_addr) == 40);
+
+#define CW_VU_ADDR_LOG 1u /* cw_vu_addr.flags: log what is written to this ring */
+
+/* A bit for each page of the guest's, by its address; a byte has the eight of lower ones first. */
+struct cw_vu_log {
+    uint64_t mmap_size, mmap_offset;
+};
+CW_STATIC_ASSERT(sizeof(struct cw_vu_log) == 16);
+#define CW_VU_LOG_PAGE 4096u
 
 struct cw_vu_region {
     uint64_t guest_addr, size, user_addr, mmap_offset;

@@ -83,6 +83,7 @@ static const struct cw_vhost_ops ops = {
     .watch = op_watch,
     .backend = op_backend,
     .config_changed = op_nothing,
+    .started = op_nothing,
     .wake = op_nothing,
     .log = op_log,
 };

@@ -38,8 +38,9 @@ def migrate(t, name, to, uri, timeout=120):
     qmp.close()
 
 
-def play(t, serve, devices):
-    """serve(i) starts the i-th server, devices(server) what a machine needs to use it."""
+def play(t, serve, devices, left):
+    """serve(c) starts a server, devices(server) is what a machine needs to use it, left the exit status of a server
+    whose volume has gone."""
     need_tool("qemu-system-x86_64")
     c = t.cluster(store_size="512M")
     c.admin("volume", "create", "vm", "--size", str(SIZE))
@@ -62,7 +63,7 @@ def play(t, serve, devices):
         qmp = Qmp(t, f"vm{i - 1}")
         qmp("quit")
         wait_for("the source ends", lambda: vm.poll() is not None, 30)
-        assert t.stop(servers[i - 1]) == 0
+        assert t.stop(servers[i - 1]) == left, left
         vm = to
         if i == 1:
             c.local("kill", "onprem-1")  # and a storage host less from here on
@@ -74,7 +75,23 @@ def play(t, serve, devices):
 def test_a_guest_migrates_nbd(t):
     play(t, t.nbd, lambda p: ["-blockdev", f"nbd,node-name=disk,server.type=unix,server.path={p.sock},export=vm,"
                               "cache.direct=on,reconnect-delay=30",
-                              "-device", "virtio-blk-pci,drive=disk,serial=vm,num-queues=2"])
+                              "-device", "virtio-blk-pci,drive=disk,serial=vm,num-queues=2"], 0)
+
+
+def test_a_guest_migrates_vhost(t):
+    n = iter(range(9))
+
+    def serve(c):
+        sock = t.path(f"vhost{next(n)}.sock")
+        p = t.spawn("causeway-vhost", "--cluster", c.addr, "--socket", sock, "--volume", "vm")
+        p.sock = sock
+        wait_for("the vhost socket", lambda: os.path.exists(sock) or p.poll() is not None, 60)
+        if p.poll() is not None:
+            raise Failed(f"causeway-vhost ended: {open(p.log).read()[-2000:]}")
+        return p
+
+    play(t, serve, lambda p: ["-chardev", f"socket,id=c,path={p.sock},reconnect=1",
+                              "-device", "vhost-user-blk-pci,chardev=c,num-queues=2"], 3)
 
 
 harness.main(globals())

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/lib/cw-test.h"
@@ -302,6 +303,87 @@ the_fenced_fail(void **state)
 
 /* ---- messages ---- */
 
+/* ---- what was written is noted, for who sends the memory elsewhere ---- */
+
+#define LOG_BYTES ((WORLD_GUEST + WORLD_MEM) / CW_VU_LOG_PAGE / 8)
+
+static uint32_t
+log_count(const uint8_t *log)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < LOG_BYTES; i++)
+        n += (uint32_t)__builtin_popcount(log[i]);
+    return n;
+}
+
+static bool
+log_has(const uint8_t *log, uint64_t offset)
+{
+    return cw_bit_get((const uint64_t *)(const void *)log, (WORLD_GUEST + offset) / CW_VU_LOG_PAGE);
+}
+
+static void
+what_is_written_is_noted(void **state)
+{
+    struct world *w = world_new((struct world_opts){ 0 });
+    struct cw_vu_log base = { .mmap_size = LOG_BYTES };
+    int fd = memfd_create("log", MFD_CLOEXEC);
+    uint64_t features = w->features | CW_BIT(CW_VU_F_LOG_ALL);
+    uint8_t *log;
+
+    assert_int_equal(w->n_starts, 1);
+    assert_int_equal(ftruncate(fd, LOG_BYTES), 0);
+    log = mmap(NULL, LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_true(log != MAP_FAILED);
+    assert_true(world_tell(w, CW_VU_SET_LOG_BASE, &base, sizeof(base), fd));
+    assert_int_equal(world_do(w, CW_BLK_T_IN, 0, 8192, true), CW_BLK_S_OK);
+    assert_int_equal(log_count(log), 0);                              /* it was not asked for yet */
+    assert_true(world_tell(w, CW_VU_SET_FEATURES, &features, 8, -1)); /* while the ring runs */
+    assert_int_equal(world_do(w, CW_BLK_T_OUT, 0, 8192, false), CW_BLK_S_OK);
+    assert_true(log_has(log, WORLD_HEADS)); /* the status */
+    assert_false(log_has(log, WORLD_DATA));
+    assert_int_equal(log_count(log), 2); /* .. and the used ring */
+    assert_int_equal(world_do(w, CW_BLK_T_IN, 0, 8192 + 512, true), CW_BLK_S_OK);
+    for (uint32_t page = 0; page < 4; page++)
+        assert_int_equal(log_has(log, WORLD_DATA + page * CW_VU_LOG_PAGE), page < 3);
+    assert_int_equal(log_count(log), 5);
+    memset(log, 0, LOG_BYTES);
+    assert_true(world_tell(w, CW_VU_SET_FEATURES, &w->features, 8, -1));
+    assert_int_equal(world_do(w, CW_BLK_T_IN, 0, 8192, true), CW_BLK_S_OK);
+    assert_int_equal(log_count(log), 0);
+    base.mmap_size = LOG_BYTES / 2; /* the guest's memory lies behind its end */
+    assert_true(world_tell(w, CW_VU_SET_LOG_BASE, &base, sizeof(base), fd));
+    assert_true(world_tell(w, CW_VU_SET_FEATURES, &features, 8, -1));
+    assert_int_equal(world_do(w, CW_BLK_T_IN, 0, 8192, true), CW_BLK_S_OK);
+    assert_int_equal(log_count(log), 0);
+    munmap(log, LOG_BYTES);
+    close(fd);
+    world_free(w);
+}
+
+/* Nothing is written that could not be noted. */
+static void
+a_log_that_cannot_be_mapped_hangs_up(void **state)
+{
+    struct cw_vu_log base[] = { { .mmap_size = LOG_BYTES + 1 },
+                                { .mmap_size = 0 },
+                                { .mmap_size = 8, .mmap_offset = UINT64_MAX - 4 } };
+
+    for (size_t i = 0; i <= CW_LEN(base); i++) {
+        struct world *w = world_new((struct world_opts){ 0 });
+        int fd = i < CW_LEN(base) ? memfd_create("log", MFD_CLOEXEC) : -1;
+
+        assert_true(fd < 0 || ftruncate(fd, LOG_BYTES) == 0);
+        assert_false(
+            world_tell(w, CW_VU_SET_LOG_BASE, &base[i % CW_LEN(base)], sizeof(base[0]), fd));
+        assert_true(cw_vhost_broken(w->d));
+        if (fd >= 0)
+            close(fd);
+        world_free(w);
+    }
+}
+
 static void
 config_tells_the_disk(void **state)
 {
@@ -409,6 +491,8 @@ main(void)
         cmocka_unit_test(memory_may_go_while_requests_are_under_way),
         cmocka_unit_test(a_killed_back_end_makes_requests_again),
         cmocka_unit_test(the_fenced_fail),
+        cmocka_unit_test(what_is_written_is_noted),
+        cmocka_unit_test(a_log_that_cannot_be_mapped_hangs_up),
         cmocka_unit_test(config_tells_the_disk),
         cmocka_unit_test(descriptors_are_closed),
         cmocka_unit_test(files_that_are_too_short_are_not_mapped),

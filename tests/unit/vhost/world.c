@@ -76,6 +76,12 @@ op_config_changed(struct cw_vhost *d)
 }
 
 static void
+op_started(struct cw_vhost *d)
+{
+    world_of(d)->n_starts++;
+}
+
+static void
 op_wake(struct cw_vhost *d)
 {
     world_of(d)->woken = true;
@@ -93,6 +99,7 @@ static const struct cw_vhost_ops ops = {
     .watch = op_watch,
     .backend = op_backend,
     .config_changed = op_config_changed,
+    .started = op_started,
     .wake = op_wake,
     .log = op_log,
 };
@@ -142,8 +149,8 @@ negotiate(struct world *w, uint64_t without)
     uint64_t offered, protocol;
 
     memcpy(&offered, world_ask(w, CW_VU_GET_FEATURES, "", 0), 8);
-    w->features =
-        offered & ~without & ~CW_BIT(CW_VIRTIO_F_RING_PACKED) & ~CW_BIT(CW_VIRTIO_F_EVENT_IDX);
+    w->features = offered & ~without & ~CW_BIT(CW_VU_F_LOG_ALL) & ~CW_BIT(CW_VIRTIO_F_RING_PACKED) &
+                  ~CW_BIT(CW_VIRTIO_F_EVENT_IDX);
     memcpy(&protocol, world_ask(w, CW_VU_GET_PROTOCOL_FEATURES, "", 0), 8);
     send_message(w, CW_VU_SET_PROTOCOL_FEATURES, 0, &protocol, 8, -1);
     must(w, CW_VU_SET_FEATURES, &w->features, 8, -1);

@@ -22,7 +22,7 @@ struct world {
     int mem_fd, call_fd, kick_fd, inflight_fd;
     struct cw_vu_inflight inflight;
     struct cw_list ios; /* submitted, not done */
-    uint32_t n_submitted, n_flushes, n_trims, n_zeroes, n_config_changes, n_logs;
+    uint32_t n_submitted, n_flushes, n_trims, n_zeroes, n_config_changes, n_starts, n_logs;
     int fail; /* the next ios end so */
     bool woken;
     uint8_t reply[1024]; /* the last */
